@@ -1,0 +1,159 @@
+package crashdir
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+var crash = time.Date(2026, 11, 22, 23, 4, 5, 0, time.UTC)
+
+func TestCreate(t *testing.T) {
+	parent := filepath.Join(t.TempDir(), "var", "crash")
+	for _, want := range []string{"2026-11-22T23-04-05Z", "2026-11-22T23-04-05Z-2", "2026-11-22T23-04-05Z-3"} {
+		dir, err := Create(parent, crash)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if filepath.Base(dir) != want {
+			t.Errorf("got %s, want %s", dir, want)
+		}
+		fi, err := os.Stat(dir)
+		if err != nil || fi.Mode().Perm() != 0o700 {
+			t.Errorf("%s: mode %v, error %v", dir, fi.Mode(), err)
+		}
+	}
+}
+
+func TestParseName(t *testing.T) {
+	for name, want := range map[string]int{
+		"2026-11-22T23-04-05Z":    1,
+		"2026-11-22T23-04-05Z-2":  2,
+		"2026-11-22T23-04-05Z-10": 10,
+		"2026-11-22T23-04-05Z-1":  0,
+		"2026-11-22T23-04-05Z-02": 0,
+		"2026-11-22T23-04-05Zx":   0,
+		"2026-11-22T23-04-05":     0,
+		"2026-13-22T23-04-05Z":    0,
+		"lost+found":              0,
+		"":                        0,
+	} {
+		_, nth, ok := ParseName(name)
+		if ok != (want > 0) || ok && nth != want {
+			t.Errorf("%q: got %d, %v", name, nth, ok)
+		}
+	}
+}
+
+func TestWriteFile(t *testing.T) {
+	dir := t.TempDir()
+	text := func(w io.Writer) error { _, err := io.WriteString(w, "line\n"); return err }
+	if err := WriteFile(dir, Dmesg, text); err != nil {
+		t.Fatal(err)
+	}
+	fi, err := os.Stat(filepath.Join(dir, Dmesg))
+	if err != nil || fi.Mode().Perm() != 0o600 || fi.Size() != 5 {
+		t.Errorf("got %v, %v", fi, err)
+	}
+
+	// A decoder that stops half-way leaves what it had under the other name.
+	boom := errors.New("boom")
+	err = WriteFile(dir, ReportFile, func(w io.Writer) error { text(w); return boom })
+	if !errors.Is(err, boom) {
+		t.Errorf("got error %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, ReportFile)); err == nil {
+		t.Error("a file that is not whole has its final name")
+	}
+	b, _ := os.ReadFile(filepath.Join(dir, ReportFile+Suffix))
+	if string(b) != "line\n" {
+		t.Errorf("what was written is %q", b)
+	}
+}
+
+// put makes a dump from files with contents.
+func put(t *testing.T, parent, name string, files map[string]string) {
+	t.Helper()
+	dir := filepath.Join(parent, name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for f, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, f), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestList(t *testing.T) {
+	parent := t.TempDir()
+	good := `{"version":1,"outcome":"complete","panic":{"line":"Kernel panic"}}`
+	put(t, parent, "2026-11-22T23-04-05Z-10", map[string]string{Vmcore: "x", ReportFile: good})
+	put(t, parent, "2026-11-22T23-04-05Z-2", map[string]string{Vmcore + Suffix: "xyz", Dmesg: "m"})
+	put(t, parent, "2026-11-22T23-04-05Z", map[string]string{Dmesg: "m", ReportFile: `{"version":9}`})
+	put(t, parent, "2026-11-23T00-00-00Z", map[string]string{ReportFile: strings.Repeat(" ", maxReport+1)})
+	// A report cannot promise what the files do not hold.
+	put(t, parent, "2026-11-24T00-00-00Z", map[string]string{ReportFile: good})
+	put(t, parent, "2026-11-25T00-00-00Z", nil)
+	if err := os.Symlink("/etc/passwd", filepath.Join(parent, "2026-11-25T00-00-00Z", Vmcore)); err != nil {
+		t.Fatal(err)
+	}
+	put(t, parent, "other", map[string]string{Vmcore: "x"})
+
+	dumps, err := List(parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []struct {
+		name    string
+		outcome Outcome
+		vmcore  string
+		report  bool
+	}{
+		{"2026-11-22T23-04-05Z", DmesgOnly, "", false},
+		{"2026-11-22T23-04-05Z-2", Incomplete, Vmcore + Suffix, false},
+		{"2026-11-22T23-04-05Z-10", Complete, Vmcore, true},
+		{"2026-11-23T00-00-00Z", Failed, "", false},
+		{"2026-11-24T00-00-00Z", Failed, "", true},
+		{"2026-11-25T00-00-00Z", Failed, "", false},
+	}
+	if len(dumps) != len(want) {
+		t.Fatalf("got %d dumps, want %d", len(dumps), len(want))
+	}
+	for i, w := range want {
+		d := dumps[i]
+		v := ""
+		if d.Vmcore != "" {
+			v = filepath.Base(d.Vmcore)
+		}
+		if d.Name != w.name || d.Outcome != w.outcome || v != w.vmcore || (d.Report != nil) != w.report {
+			t.Errorf("got %s %s %q %v, want %+v", d.Name, d.Outcome, v, d.Report, w)
+		}
+		if d.Report == nil && d.ReportErr == nil {
+			t.Errorf("%s: neither a report nor a reason", d.Name)
+		}
+	}
+	if none, err := List(filepath.Join(parent, "missing")); err != nil || none != nil {
+		t.Errorf("missing directory: %v, %v", none, err)
+	}
+}
+
+func FuzzParseReport(f *testing.F) {
+	b, err := (&Report{Version: 1, Outcome: Complete, Started: crash}).Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := ParseReport(data)
+		if err == nil {
+			if _, err := r.Encode(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}

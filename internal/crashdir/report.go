@@ -1,0 +1,117 @@
+package crashdir
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// ReportVersion is the version of report.json's format.
+const ReportVersion = 1
+
+// maxReport bounds what is read back from a report.json, in bytes: PID 1 never
+// writes more than a few dozen KiB.
+const maxReport = 1 << 20
+
+// Outcome tells in one word what a capture achieved.
+type Outcome string
+
+// The outcomes, best first.
+const (
+	Complete   Outcome = "complete"   // vmcore is whole and on disk
+	Incomplete Outcome = "incomplete" // part of a vmcore is there
+	DmesgOnly  Outcome = "dmesg-only" // the kernel log, but no vmcore
+	Failed     Outcome = "failed"     // neither
+)
+
+// Report is the content of report.json: everything a person wants to know about
+// a capture without opening the vmcore.
+type Report struct {
+	Version  int     `json:"version"`
+	Software string  `json:"software"` // version of ukdump that wrote it
+	Outcome  Outcome `json:"outcome"`
+	Host     string  `json:"host,omitempty"`
+	Machine  string  `json:"machine_id,omitempty"` // machine-id(5)
+
+	Kernel    string    `json:"kernel,omitempty"`    // release of the kernel that crashed
+	CrashTime time.Time `json:"crash_time,omitzero"` // from VMCOREINFO's CRASHTIME
+	Memory    int64     `json:"memory_bytes"`        // memory of the crashed kernel, in bytes
+	Panic     Panic     `json:"panic"`
+	Capture   string    `json:"capture_kernel"` // release of the kernel that wrote the report
+	Started   time.Time `json:"started"`        // boot of the capture kernel, by its clock
+
+	Target    Target    `json:"target"`
+	Vmcore    int64     `json:"vmcore_bytes"`        // size of the vmcore file, complete or not
+	Collector string    `json:"collector,omitempty"` // name of the collector that made the vmcore
+	Attempts  []Attempt `json:"attempts,omitempty"`  // every collector that was run
+	Steps     []Step    `json:"steps"`
+	Errors    []string  `json:"errors,omitempty"`     // everything that went wrong, in order
+	LowestMem int64     `json:"lowest_mem_available"` // least MemAvailable seen, in bytes
+}
+
+// Panic is why the kernel crashed, by its own log.
+type Panic struct {
+	Line  string   `json:"line"`            // "Kernel panic - not syncing: …"
+	Cause string   `json:"cause,omitempty"` // the oops or BUG that led to it
+	IP    string   `json:"ip,omitempty"`    // instruction pointer line of the cause
+	Trace []string `json:"trace,omitempty"` // head of the call trace
+}
+
+// Target is where the dump was written.
+type Target struct {
+	Dir    string `json:"dir,omitempty"`    // directory on the healthy system
+	Device string `json:"device,omitempty"` // kernel name in the capture kernel
+	FSType string `json:"fstype,omitempty"`
+	UUID   string `json:"uuid,omitempty"`
+	Free   int64  `json:"free_bytes,omitempty"` // free space before the dump
+}
+
+// Attempt is one run of a collector.
+type Attempt struct {
+	Name    string  `json:"name"`
+	Exit    int     `json:"exit"`             // exit status, -1 if a signal ended it
+	Signal  string  `json:"signal,omitempty"` // the signal that ended it
+	Error   string  `json:"error,omitempty"`  // why its output was not accepted
+	Bytes   int64   `json:"bytes"`            // size of its output
+	Seconds float64 `json:"seconds"`
+	Stderr  string  `json:"stderr,omitempty"` // the tail of what it printed
+}
+
+// Step is one phase of the capture.
+type Step struct {
+	Name    string  `json:"name"`
+	Start   float64 `json:"start"`   // seconds since the boot of the capture kernel
+	Seconds float64 `json:"seconds"` // duration
+	Error   string  `json:"error,omitempty"`
+}
+
+// ParseReport decodes a report.json. Fields it does not know are ignored, so
+// that an older kdumpctl still shows the report of a newer kdumpinit; another
+// format version is an error.
+func ParseReport(data []byte) (*Report, error) {
+	if len(data) > maxReport {
+		return nil, fmt.Errorf("report is larger than %d bytes", maxReport)
+	}
+	r := new(Report)
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("parse report: %w", err)
+	}
+	if r.Version != ReportVersion {
+		return nil, fmt.Errorf("report has format version %d, this program speaks version %d", r.Version, ReportVersion)
+	}
+	switch r.Outcome {
+	case Complete, Incomplete, DmesgOnly, Failed:
+	default:
+		return nil, fmt.Errorf("report has unknown outcome %q", r.Outcome)
+	}
+	return r, nil
+}
+
+// Encode returns r as indented JSON with a final newline.
+func (r *Report) Encode() ([]byte, error) {
+	b, err := json.MarshalIndent(r, "", "\t")
+	if err != nil {
+		return nil, err
+	}
+	return append(b, '\n'), nil
+}

@@ -1,0 +1,247 @@
+// Package plan is the contract between the builder on the healthy system and
+// PID 1 of the capture kernel: what to load, where to write, how to collect,
+// how long to wait and what to do at the end.
+//
+// It imports the standard library only, because PID 1 links it.
+package plan
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"path"
+	"strings"
+)
+
+// Version is the version of the plan's format. Parse accepts no other.
+const Version = 1
+
+// Path is where the plan lies inside the image.
+const Path = "etc/ukdump/plan.json"
+
+// Plan is everything PID 1 needs to know. The zero value is not valid.
+type Plan struct {
+	Version  int    `json:"version"`
+	Software string `json:"software"` // version of ukdump that built the image
+
+	Kernel Kernel `json:"kernel"`
+	Host   Host   `json:"host"`
+
+	Modules    []Module    `json:"modules,omitempty"` // in load order
+	Targets    []Target    `json:"targets"`           // tried in order
+	Collectors []Collector `json:"collectors"`        // tried in order
+	Watchdogs  []Watchdog  `json:"watchdogs,omitempty"`
+	Deadlines  Deadlines   `json:"deadlines"`
+
+	FinalAction   Action `json:"final_action"`   // after a complete dump
+	FailureAction Action `json:"failure_action"` // after anything else
+}
+
+// Kernel names the kernel that the image was built for.
+type Kernel struct {
+	Release string `json:"release"` // as uname -r prints it
+	Arch    string `json:"arch"`    // GOARCH: amd64 or arm64
+}
+
+// Host identifies the machine in reports.
+type Host struct {
+	Name      string `json:"name,omitempty"`
+	MachineID string `json:"machine_id,omitempty"` // machine-id(5)
+}
+
+// Module is one module to load with finit_module(2).
+type Module struct {
+	Name   string `json:"name"`             // as in /proc/modules
+	Path   string `json:"path"`             // inside the image, without leading slash
+	Params string `json:"params,omitempty"` // "a=1 b=2"
+}
+
+// Target is one place for a dump.
+type Target struct {
+	Dir        string     `json:"dir"`        // as the user names it on the healthy system: /var/crash
+	Filesystem Filesystem `json:"filesystem"` // what has to be mounted
+	Path       string     `json:"path"`       // the directory inside the mounted file system, absolute
+	Device     Device     `json:"device"`     // where the file system was seen at build time
+}
+
+// Filesystem says which file system to mount and how.
+type Filesystem struct {
+	Type    string `json:"type"`              // as in /proc/filesystems
+	UUID    string `json:"uuid"`              // as blkid(8) prints it, lower case except vfat
+	Options string `json:"options,omitempty"` // data argument of mount(2): subvolid=256
+}
+
+// Device describes the block device at build time. Names change between boots,
+// so it is a hint for the search order and for messages, never the identity.
+type Device struct {
+	Name string `json:"name"`           // kernel name: vda1
+	Path string `json:"path,omitempty"` // its sysfs path below /sys/devices
+}
+
+// Collector is one way to save /proc/vmcore.
+type Collector struct {
+	Name string `json:"name"` // for reports: "makedumpfile -d 31"
+	// Argv is the argument vector. The word OutputArg stands for the output
+	// file, VmcoreArg for the input.
+	Argv []string `json:"argv"`
+}
+
+// Placeholders in Collector.Argv.
+const (
+	VmcoreArg = "%vmcore"
+	OutputArg = "%output"
+)
+
+// Watchdog is a watchdog device that was active on the healthy system and so
+// may still be counting in the capture kernel.
+type Watchdog struct {
+	Name     string `json:"name"`     // watchdog0
+	Identity string `json:"identity"` // as in /sys/class/watchdog/*/identity
+	Timeout  int    `json:"timeout"`  // seconds
+}
+
+// Deadlines are in seconds. All but Total count from the beginning of their own
+// step.
+type Deadlines struct {
+	Total  int `json:"total"`  // from the boot of the capture kernel to the final action
+	Module int `json:"module"` // loading of one module
+	Device int `json:"device"` // until the target's device appears
+	Mount  int `json:"mount"`  // mounting of one target, journal replay included
+	Stall  int `json:"stall"`  // collector without progress
+	Finish int `json:"finish"` // fsync, umount and everything else after the dump
+}
+
+// Action is what PID 1 does when it has nothing more to do.
+type Action string
+
+// The actions. Shell falls back to Reboot where the image has no shell.
+const (
+	Reboot   Action = "reboot"
+	Poweroff Action = "poweroff"
+	Halt     Action = "halt"
+	Shell    Action = "shell"
+)
+
+// VersionError reports a plan of a format that this program does not speak.
+type VersionError struct{ Got int }
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("plan has format version %d, this program speaks version %d", e.Got, Version)
+}
+
+// Parse decodes and validates a plan. Unknown fields, trailing data and any
+// other version are errors; the last is a *VersionError.
+func Parse(data []byte) (*Plan, error) {
+	var v struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(data, &v); err != nil { // also for data after the end
+		return nil, fmt.Errorf("parse plan: %w", err)
+	}
+	if v.Version != Version {
+		return nil, &VersionError{Got: v.Version}
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	p := new(Plan)
+	if err := dec.Decode(p); err != nil {
+		return nil, fmt.Errorf("parse plan: %w", err)
+	}
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Encode validates p and returns it as indented JSON with a final newline. The
+// same plan always gives the same bytes.
+func (p *Plan) Encode() ([]byte, error) {
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
+	b, err := json.MarshalIndent(p, "", "\t")
+	if err != nil {
+		return nil, err
+	}
+	return append(b, '\n'), nil
+}
+
+// Validate reports the first thing in p that PID 1 could not follow.
+func (p *Plan) Validate() error {
+	bad := func(format string, a ...any) error {
+		return fmt.Errorf("invalid plan: "+format, a...)
+	}
+	if p.Version != Version {
+		return &VersionError{Got: p.Version}
+	}
+	if p.Kernel.Release == "" {
+		return bad("kernel.release is empty")
+	}
+	if a := p.Kernel.Arch; a != "amd64" && a != "arm64" {
+		return bad("kernel.arch is %q, not amd64 or arm64", a)
+	}
+	for i, m := range p.Modules {
+		if m.Name == "" {
+			return bad("modules[%d].name is empty", i)
+		}
+		if !inside(m.Path) {
+			return bad("modules[%d].path %q is not a clean relative path", i, m.Path)
+		}
+	}
+	if len(p.Targets) == 0 {
+		return bad("it has no targets")
+	}
+	for i, t := range p.Targets {
+		switch {
+		case !path.IsAbs(t.Path) || path.Clean(t.Path) != t.Path:
+			return bad("targets[%d].path %q is not a clean absolute path", i, t.Path)
+		case t.Filesystem.Type == "":
+			return bad("targets[%d].filesystem.type is empty", i)
+		case t.Filesystem.UUID == "":
+			return bad("targets[%d].filesystem.uuid is empty", i)
+		}
+	}
+	if len(p.Collectors) == 0 {
+		return bad("it has no collectors")
+	}
+	for i, c := range p.Collectors {
+		if len(c.Argv) == 0 || !path.IsAbs(c.Argv[0]) {
+			return bad("collectors[%d].argv does not begin with an absolute path", i)
+		}
+		n := 0
+		for _, w := range c.Argv {
+			if w == OutputArg {
+				n++
+			}
+		}
+		if n != 1 {
+			return bad("collectors[%d].argv names %s %d times, not once", i, OutputArg, n)
+		}
+	}
+	d := p.Deadlines
+	for _, x := range []struct {
+		name string
+		sec  int
+	}{{"total", d.Total}, {"module", d.Module}, {"device", d.Device}, {"mount", d.Mount}, {"stall", d.Stall}, {"finish", d.Finish}} {
+		// A week: longer than any dump, short enough for time.Duration.
+		if x.sec <= 0 || x.sec > 7*24*3600 {
+			return bad("deadlines.%s is %d seconds, not 1 to 604800", x.name, x.sec)
+		}
+	}
+	switch p.FinalAction {
+	case Reboot, Poweroff, Halt:
+	default:
+		return bad("final_action is %q, not reboot, poweroff or halt", p.FinalAction)
+	}
+	switch p.FailureAction {
+	case Reboot, Poweroff, Halt, Shell:
+	default:
+		return bad("failure_action is %q, not reboot, poweroff, halt or shell", p.FailureAction)
+	}
+	return nil
+}
+
+// inside reports whether p is a relative path that cannot leave the image.
+func inside(p string) bool {
+	return p != "" && p != "." && !path.IsAbs(p) && path.Clean(p) == p && !strings.HasPrefix(p, "../") && p != ".."
+}

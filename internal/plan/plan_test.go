@@ -1,0 +1,125 @@
+package plan
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func valid() *Plan {
+	return &Plan{
+		Version: Version, Software: Software,
+		Kernel:  Kernel{Release: "6.1.0-42-amd64", Arch: "amd64"},
+		Host:    Host{Name: "db1", MachineID: "0123456789abcdef0123456789abcdef"},
+		Modules: []Module{{Name: "virtio_blk", Path: "lib/modules/00-virtio_blk.ko", Params: "queue_depth=8"}},
+		Targets: []Target{{
+			Dir:        "/var/crash",
+			Filesystem: Filesystem{Type: "btrfs", UUID: "6f1d7c1e-2b7a-4f0e-9a53-0d9d1a2b3c4d", Options: "subvolid=256"},
+			Path:       "/var/crash",
+			Device:     Device{Name: "vda1", Path: "pci0000:00/0000:00:04.0/virtio1/block/vda/vda1"},
+		}},
+		Collectors:    []Collector{{Name: "makedumpfile -l -d 31", Argv: []string{"/bin/makedumpfile", "-l", "-d", "31", VmcoreArg, OutputArg}}},
+		Watchdogs:     []Watchdog{{Name: "watchdog0", Identity: "i6300ESB timer", Timeout: 30}},
+		Deadlines:     Deadlines{Total: 900, Module: 20, Device: 30, Mount: 120, Stall: 120, Finish: 120},
+		FinalAction:   Reboot,
+		FailureAction: Reboot,
+	}
+}
+
+func TestGolden(t *testing.T) {
+	b, err := valid().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join("testdata", "plan.json")
+	if os.Getenv("UPDATE_GOLDEN") != "" {
+		os.MkdirAll("testdata", 0o755)
+		if err := os.WriteFile(file, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(b) != string(want) {
+		t.Errorf("the format changed without a new Version:\n%s", b)
+	}
+	p, err := Parse(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := p.Encode()
+	if err != nil || string(again) != string(want) {
+		t.Errorf("parse and encode is not the identity: %v\n%s", err, again)
+	}
+}
+
+func TestParseErrors(t *testing.T) {
+	good, err := valid().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct{ name, old, new, want string }{
+		{"empty", string(good), "", "parse plan"},
+		{"cut off", string(good), string(good[:len(good)/2]), "parse plan"},
+		{"other version", `"version": 1`, `"version": 2`, "format version 2"},
+		{"unknown field", `"host": {`, `"hosts": {`, `unknown field "hosts"`},
+		{"trailing data", "\n}\n", "\n}\n{}", "after top-level value"},
+		{"module outside the image", `lib/modules/00-virtio_blk.ko`, `../x.ko`, "modules[0].path"},
+		{"absolute module", `lib/modules/00-virtio_blk.ko`, `/x.ko`, "modules[0].path"},
+		{"target path not clean", `"path": "/var/crash"`, `"path": "/var/../etc"`, "targets[0].path"},
+		{"target path relative", `"path": "/var/crash"`, `"path": "crash"`, "targets[0].path"},
+		{"no UUID", "6f1d7c1e-2b7a-4f0e-9a53-0d9d1a2b3c4d", "", "uuid is empty"},
+		{"no output", `"%output"`, `"x"`, "names %output 0 times"},
+		{"relative collector", `"/bin/makedumpfile"`, `"makedumpfile"`, "absolute path"},
+		{"no deadline", `"stall": 120`, `"stall": 0`, "deadlines.stall"},
+		{"huge deadline", `"stall": 120`, `"stall": 9999999`, "deadlines.stall"},
+		{"action", `"final_action": "reboot"`, `"final_action": "shell"`, "final_action"},
+		{"architecture", `"arch": "amd64"`, `"arch": "x86_64"`, "kernel.arch"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			in := strings.Replace(string(good), tt.old, tt.new, 1)
+			if in == string(good) {
+				t.Fatalf("%q is not in the plan", tt.old)
+			}
+			_, err := Parse([]byte(in))
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got error %v, want one with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestVersionError(t *testing.T) {
+	_, err := Parse([]byte(`{"version": 7, "whatever": true}`))
+	var ve *VersionError
+	if !errors.As(err, &ve) || ve.Got != 7 {
+		t.Errorf("got %v, want a VersionError of 7", err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	b, err := valid().Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add([]byte(`{"version":1}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := Parse(data)
+		if err != nil {
+			return
+		}
+		b, err := p.Encode()
+		if err != nil {
+			t.Fatalf("a plan that was parsed cannot be encoded: %v", err)
+		}
+		if _, err := Parse(b); err != nil {
+			t.Fatalf("what was encoded cannot be parsed: %v", err)
+		}
+	})
+}
