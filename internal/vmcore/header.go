@@ -1,0 +1,190 @@
+package vmcore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+)
+
+// Format is the file format of a dump.
+type Format string
+
+// The formats that makedumpfile(8) writes.
+const (
+	Kdump     Format = "kdump-compressed"
+	Flattened Format = "flattened" // kdump-compressed in a stream, option -F
+	ELF       Format = "elf"
+)
+
+// Header is what the beginning of a dump file says of it.
+type Header struct {
+	Format Format
+	// Complete is false if makedumpfile marked the file as incomplete: it ran
+	// out of space. That it is true proves little; see Verify.
+	Complete    bool
+	Compression string // zlib, lzo, snappy, zstd or none; "" for ELF
+	DumpLevel   int    // the -d option of makedumpfile; 0 for ELF
+	Machine     string // GOARCH name: amd64 or arm64
+	Release     string // as uname -r prints it
+	Nodename    string // host name
+	Time        int64  // of the dump, seconds since the epoch; 0 for ELF
+	BlockSize   int    // page size in bytes; 0 for ELF without VMCOREINFO
+
+	// Kdump only: where the parts of the file are, in bytes, and the number of
+	// page frames that the bitmap covers.
+	bitmap, bitmapSize int64
+	maxPFN             uint64
+	split              bool
+	extras             [3]extent
+}
+
+// extent is a part of a file.
+type extent struct {
+	name      string
+	off, size uint64
+}
+
+// struct disk_dump_header and struct kdump_sub_header of 64-bit machines:
+// IMPLEMENTATION and diskdump_mod.h in makedumpfile's sources.
+const (
+	kdumpMagic    = "KDUMP   "
+	kdumpHdrSize  = 464
+	kdumpSubSize  = 104
+	kdumpMaxBlock = 64 << 10
+
+	dhZlib       = 0x1
+	dhLzo        = 0x2
+	dhSnappy     = 0x4
+	dhIncomplete = 0x8
+	dhZstd       = 0x20
+
+	elfIncomplete = 0x1 // DUMP_ELF_INCOMPLETE in e_flags
+)
+
+// ReadHeader reads the header of a dump that makedumpfile(8) wrote on x86-64 or
+// AArch64, or of an ELF core copied from /proc/vmcore. It returns an error for
+// everything else, and for a file that ends before its header and bitmaps do.
+func ReadHeader(r io.ReaderAt) (Header, error) {
+	var magic [16]byte
+	if err := readFull(r, magic[:], 0); err != nil {
+		return Header{}, fmt.Errorf("read dump header: %w", err)
+	}
+	var h Header
+	var err error
+	switch {
+	case string(magic[:8]) == kdumpMagic:
+		h, err = readKdump(r)
+		if err == nil {
+			var b [1]byte
+			if rerr := readFull(r, b[:], h.bitmap+h.bitmapSize-1); rerr != nil {
+				err = fmt.Errorf("the file ends before its bitmaps do, at %d bytes: %w", h.bitmap+h.bitmapSize, rerr)
+			}
+		}
+	case string(magic[:4]) == elfMagic:
+		h, err = readELF(r)
+	case string(magic[:12]) == flatMagic:
+		h, err = readFlattened(r)
+	default:
+		err = errors.New("not a dump: neither kdump-compressed, flattened nor ELF")
+	}
+	if err != nil {
+		return Header{}, fmt.Errorf("read dump header: %w", err)
+	}
+	return h, nil
+}
+
+// readKdump reads the main header and the sub header.
+func readKdump(r io.ReaderAt) (Header, error) {
+	var b [kdumpHdrSize]byte
+	if err := readFull(r, b[:], 0); err != nil {
+		return Header{}, err
+	}
+	if string(b[:8]) != kdumpMagic {
+		return Header{}, errors.New("no KDUMP signature")
+	}
+	status := le.Uint32(b[424:])
+	h := Header{
+		Format:    Kdump,
+		Complete:  status&dhIncomplete == 0,
+		Nodename:  cstring(b[77:142]),
+		Release:   cstring(b[142:207]),
+		Time:      int64(le.Uint64(b[408:])),
+		BlockSize: int(le.Uint32(b[428:])),
+	}
+	switch m := cstring(b[272:337]); m {
+	case "x86_64":
+		h.Machine = "amd64"
+	case "aarch64":
+		h.Machine = "arm64"
+	default:
+		return Header{}, fmt.Errorf("a dump of machine type %q, not of x86_64 or aarch64", m)
+	}
+	switch {
+	case status&dhZlib != 0:
+		h.Compression = "zlib"
+	case status&dhLzo != 0:
+		h.Compression = "lzo"
+	case status&dhSnappy != 0:
+		h.Compression = "snappy"
+	case status&dhZstd != 0:
+		h.Compression = "zstd"
+	default:
+		h.Compression = "none"
+	}
+	version := le.Uint32(b[8:])
+	subBlocks, bitmapBlocks := le.Uint32(b[432:]), le.Uint32(b[436:])
+	bs := h.BlockSize
+	if bs < 4096 || bs > kdumpMaxBlock || bs&(bs-1) != 0 {
+		return Header{}, fmt.Errorf("block size %d is not a page size", bs)
+	}
+	// Version 6 came in 2013 and carries the 64-bit page frame numbers.
+	if version < 6 || version > math.MaxInt32 {
+		return Header{}, fmt.Errorf("header version %d is not supported, only 6 and later", int32(version))
+	}
+	if subBlocks == 0 || bitmapBlocks == 0 || bitmapBlocks%2 != 0 {
+		return Header{}, fmt.Errorf("sub header of %d and bitmaps of %d blocks", subBlocks, bitmapBlocks)
+	}
+
+	var sub [kdumpSubSize]byte
+	if err := readFull(r, sub[:], int64(bs)); err != nil {
+		return Header{}, fmt.Errorf("sub header: %w", err)
+	}
+	h.DumpLevel = int(int32(le.Uint32(sub[8:])))
+	h.split = le.Uint32(sub[12:]) != 0
+	h.bitmap = (1 + int64(subBlocks)) * int64(bs)
+	h.bitmapSize = int64(bitmapBlocks) * int64(bs)
+	h.maxPFN = le.Uint64(sub[96:])
+	for i, name := range []string{"VMCOREINFO", "ELF notes", "erase info"} {
+		h.extras[i] = extent{name, le.Uint64(sub[32+16*i:]), le.Uint64(sub[40+16*i:])}
+	}
+	if (h.maxPFN+7)/8 > uint64(h.bitmapSize/2) || h.maxPFN > math.MaxInt64 {
+		return Header{}, fmt.Errorf("bitmaps of %d bytes are too small for %d pages", h.bitmapSize, h.maxPFN)
+	}
+	return h, nil
+}
+
+// readELF takes the release from VMCOREINFO; ELF has no other place for it.
+func readELF(r io.ReaderAt) (Header, error) {
+	e, err := readEhdr(r)
+	if err != nil {
+		return Header{}, err
+	}
+	f, err := Open(r)
+	if err != nil {
+		return Header{}, err
+	}
+	return Header{
+		Format:    ELF,
+		Complete:  e.flags&elfIncomplete == 0,
+		Machine:   f.Machine,
+		Release:   f.Info.Release(),
+		BlockSize: int(f.Info.PageSize()),
+	}, nil
+}
+
+func cstring(b []byte) string {
+	b, _, _ = bytes.Cut(b, []byte{0})
+	return string(b)
+}
