@@ -1,0 +1,22 @@
+// Kdumpinit is PID 1 of the capture kernel: it saves the memory of the kernel
+// that crashed and reboots.
+//
+// Synopsis:
+//
+//	kdumpinit is started by the kernel from an initramfs that mkkdumpinitrd(8)
+//	built. It takes no arguments; the plan in the image tells it what to do.
+//
+// Kernel command line:
+//
+//	ukdump.debug        show what makedumpfile prints
+//	ukdump.final=ACTION reboot, poweroff or halt at the end, whatever the plan says
+//	ukdump.shell        a shell on the console before that, if one was packed
+package main
+
+import (
+	"os"
+
+	"ukdump/internal/capture"
+)
+
+func main() { os.Exit(capture.Main()) }

@@ -1,0 +1,67 @@
+// Package capture is PID 1 of the capture kernel: a supervisor that never
+// touches a disk, and child processes that do.
+//
+// The supervisor starts the worker, watches its progress, keeps a watchdog fed
+// as long as there is progress, and takes the final action. The worker follows
+// the plan in a straight line. Whatever kills the worker — a bug, the OOM
+// killer, a deadline — leaves the supervisor, which starts the salvage: it
+// writes what the worker had learned, and the machine reboots.
+package capture
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+)
+
+// Roles of the child processes, their first argument. PID 1 is recognised by its
+// number, never by its arguments: the kernel passes it words of the command
+// line that it does not know itself.
+const (
+	roleWorker  = "worker"
+	roleModules = "modules"
+	roleSalvage = "salvage"
+	roleFinal   = "final"
+)
+
+// Paths inside the capture environment. The root file system is a ramfs.
+const (
+	self       = "/init"
+	stateFile  = "/run/ukdump/state.json"
+	mountDir   = "/mnt"
+	vmcorePath = "/proc/vmcore"
+
+	// libraryPath is where the builder puts the libraries of the collectors.
+	libraryPath = "/lib"
+)
+
+// Main runs the role that this process has. As PID 1 it does not return; in the
+// other roles it returns the exit status.
+func Main() int {
+	// The heap of every role is a few MiB at most. Collecting early keeps it
+	// from doubling before the first collection.
+	debug.SetGCPercent(25)
+	debug.SetMemoryLimit(24 << 20)
+	if os.Getpid() == 1 {
+		supervise()
+		return 1 // ends in the kernel's panic, and panic= reboots
+	}
+	signal.Ignore(syscall.SIGPIPE)
+	if len(os.Args) >= 2 && os.Getppid() == 1 {
+		switch os.Args[1] {
+		case roleWorker:
+			return runWorker()
+		case roleSalvage:
+			return runSalvage()
+		case roleFinal:
+			return runFinal(os.Args[2:])
+		}
+	}
+	if len(os.Args) == 4 && os.Args[1] == roleModules {
+		return runModules(os.Args[2], os.Args[3])
+	}
+	fmt.Fprintln(os.Stderr, "kdumpinit: not started: this is PID 1 of the capture kernel, packed into its initramfs by mkkdumpinitrd(8)")
+	return 2
+}

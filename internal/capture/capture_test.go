@@ -1,0 +1,290 @@
+package capture
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ukdump/internal/crashdir"
+	"ukdump/internal/plan"
+)
+
+func TestParseCmdline(t *testing.T) {
+	for line, want := range map[string]overrides{
+		"":                            {},
+		"console=ttyS0 ukdump.debug":  {debug: true},
+		"ukdump.final=halt":           {final: plan.Halt},
+		"ukdump.final=hlat":           {}, // a typing error costs nothing
+		"ukdump.final=shell":          {},
+		"ukdump.shell ukdump.debug\n": {shell: true, debug: true},
+		"xukdump.shell":               {},
+	} {
+		if got := parseCmdline(line); got != want {
+			t.Errorf("%q: got %+v, want %+v", line, got, want)
+		}
+	}
+}
+
+func TestParseMemAvailable(t *testing.T) {
+	for in, want := range map[string]int64{
+		"MemTotal:  100 kB\nMemFree:  50 kB\nMemAvailable:   42 kB\nBuffers: 1 kB\n": 42 << 10,
+		"MemTotal:  100 kB\n":      0,
+		"MemAvailable:":            0,
+		"MemAvailable: nothing kB": 0,
+	} {
+		if got := parseMemAvailable([]byte(in)); got != want {
+			t.Errorf("%q: got %d, want %d", in, got, want)
+		}
+	}
+}
+
+func TestMonitor(t *testing.T) {
+	m := &monitor{fd: -1, limit: time.Minute}
+	m.feed("step mount 5\nprog", 10*time.Second)
+	if m.step != "mount" || m.limit != 5*time.Second {
+		t.Fatalf("got %+v", m)
+	}
+	if m.overdue(15 * time.Second) {
+		t.Error("overdue at its limit")
+	}
+	if !m.overdue(16 * time.Second) {
+		t.Error("not overdue after its limit")
+	}
+	m.feed("ress\n", 16*time.Second)
+	if m.overdue(20 * time.Second) {
+		t.Error("overdue in spite of progress")
+	}
+	m.feed("step x y\nstep\nstep a -1\n"+strings.Repeat("z", 10000), 20*time.Second)
+	if m.step != "mount" || m.partial != "" {
+		t.Errorf("garbage changed it: %q %d", m.step, len(m.partial))
+	}
+	m.feed("done complete\n", 21*time.Second)
+	if m.done != "complete" {
+		t.Errorf("done is %q", m.done)
+	}
+}
+
+func TestTail(t *testing.T) {
+	tl := &tail{max: 5}
+	for i := range 100 {
+		fmt.Fprintf(tl, "%02d", i)
+		if len(tl.buf) > 12 {
+			t.Fatalf("holds %d bytes", len(tl.buf))
+		}
+	}
+	if got := string(tl.bytes()); got != "79899" {
+		t.Errorf("got %q", got)
+	}
+	short := &tail{max: 5}
+	short.Write([]byte("abc"))
+	if string(short.bytes()) != "abc" {
+		t.Errorf("got %q", short.bytes())
+	}
+}
+
+func TestLastLines(t *testing.T) {
+	for _, tt := range []struct {
+		in   string
+		n    int
+		want string
+	}{
+		{"a\nb\nc\n", 2, "b|c"},
+		{"a\nb\nc", 5, "a|b|c"},
+		{"", 3, ""},
+		{"\n\n", 3, ""},
+		{"one", 1, "one"},
+	} {
+		got := string(bytes.Join(lastLines([]byte(tt.in), tt.n), []byte("|")))
+		if got != tt.want {
+			t.Errorf("%q, %d: got %q, want %q", tt.in, tt.n, got, tt.want)
+		}
+	}
+}
+
+func TestProgressLine(t *testing.T) {
+	p := &progressLine{}
+	if p.update([]byte("The kernel version is not supported.\n")) {
+		t.Error("no progress in a message")
+	}
+	in := "\rCopying data                                      : [ 12.0 %] -           eta: 9s" +
+		"\rCopying data                                      : [ 45.3 %] \\           eta: 3s"
+	if !p.update([]byte(in)) || p.phase != "Copying data" || p.percent != 45.3 {
+		t.Errorf("got %+v", p)
+	}
+	want := "Copying data 45 %, 10.0 MiB written, 5.0 MiB/s, 2 s left"
+	if got := p.text(10<<20, 2*time.Second); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	for _, bad := range []string{"%", ": [ x %", ": [ 200 %", "a 5 %"} {
+		if p.update([]byte(bad)) {
+			t.Errorf("%q: accepted", bad)
+		}
+	}
+}
+
+func TestCleanOutput(t *testing.T) {
+	in := "Checking : [  1 %]\rChecking : [100 %]\r\nred \x1b[31m\n"
+	if got, want := cleanOutput([]byte(in)), "Checking : [100 %]\nred ?[31m"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// ext4Image is the smallest thing that is taken for an ext4 file system.
+func ext4Image(uuid [16]byte) []byte {
+	b := make([]byte, 8192)
+	sb := b[1024:]
+	binary.LittleEndian.PutUint32(sb[0x4:], 8)       // blocks
+	binary.LittleEndian.PutUint16(sb[0x38:], 0xef53) // magic
+	binary.LittleEndian.PutUint32(sb[0x4c:], 1)      // revision
+	binary.LittleEndian.PutUint32(sb[0x5c:], 4)      // has_journal
+	binary.LittleEndian.PutUint32(sb[0x60:], 0x40)   // extents
+	copy(sb[0x68:], uuid[:])
+	return b
+}
+
+func TestFindDevice(t *testing.T) {
+	sys, dev := t.TempDir(), t.TempDir()
+	add := func(name string, content []byte) {
+		os.MkdirAll(filepath.Join(sys, name), 0o755)
+		os.WriteFile(filepath.Join(sys, name, "size"), []byte(fmt.Sprintf("%d\n", len(content)/512)), 0o644)
+		os.WriteFile(filepath.Join(dev, name), content, 0o644)
+	}
+	want := [16]byte{0x6f, 0x1d, 0x7c, 0x1e, 15: 1}
+	target := &plan.Target{
+		Filesystem: plan.Filesystem{Type: "ext4", UUID: "6f1d7c1e-0000-0000-0000-000000000001"},
+		Device:     plan.Device{Name: "vdb1"},
+	}
+	add("loop0", nil)
+	add("vda", make([]byte, 8192))
+	add("vda1", ext4Image([16]byte{9}))
+	seen := map[string]string{}
+	if got := findDevice(sys, dev, target, seen); got != "" {
+		t.Fatalf("found %q", got)
+	}
+	if s := describe(seen); !strings.Contains(s, "vda (no known content)") || !strings.Contains(s, "vda1 (ext4 09000000-") || strings.Contains(s, "loop0") {
+		t.Errorf("described as %s", s)
+	}
+
+	add("sda1", ext4Image(want)) // it has another name now
+	if got := findDevice(sys, dev, target, seen); got != "sda1" {
+		t.Errorf("found %q, want sda1", got)
+	}
+	add("vdb1", ext4Image(want)) // of two, the one with the old name
+	if got := findDevice(sys, dev, target, seen); got != "vdb1" {
+		t.Errorf("found %q, want vdb1", got)
+	}
+	target.Filesystem.Type = "xfs" // same UUID, other type
+	if got := findDevice(sys, dev, target, seen); got != "" {
+		t.Errorf("found %q", got)
+	}
+}
+
+// testWorker is a worker that has come to the point where it collects.
+func testWorker(t *testing.T, collectors ...plan.Collector) *worker {
+	null, err := os.OpenFile("/dev/null", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { null.Close() })
+	st := &state{Dir: t.TempDir()}
+	return &worker{
+		log: &logger{kmsg: -1, console: -1}, super: reporter{null}, state: st, report: &st.Report,
+		end:  uptime() + time.Minute,
+		plan: &plan.Plan{Collectors: collectors, Deadlines: plan.Deadlines{Stall: 1, Finish: 1}},
+	}
+}
+
+func sh(name, script string) plan.Collector {
+	return plan.Collector{Name: name, Argv: []string{"/bin/sh", "-c", script, "sh", plan.OutputArg}}
+}
+
+func TestRunCollector(t *testing.T) {
+	tests := []struct {
+		name, script string
+		exit         int
+		signal       string
+		err, stderr  string
+		bytes        int64
+	}{
+		{"good", `printf 12345 >"$1"; echo done >&2`, 0, "", "", "done", 5},
+		{"fails", `echo No space left on device >&2; exit 1`, 1, "", "exit status 1: No space left", "No space left on device", 0},
+		{"killed", `printf 1 >"$1"; kill -9 $$`, -1, "killed", "signal 9", "", 1},
+		{"hangs", `exec sleep 60`, -1, "killed", "no progress for 1s", "", 0},
+		{"hangs in a child", `sleep 60; true`, -1, "killed", "no progress for 1s", "", 0},
+		{"floods", `i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done`, 0, "", "", "line 2999", 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := testWorker(t)
+			c := sh(tt.name, tt.script)
+			a := w.runCollector(&c, filepath.Join(w.state.Dir, "out"))
+			if a.Exit != tt.exit || a.Signal != tt.signal || a.Bytes != tt.bytes {
+				t.Errorf("got %+v", a)
+			}
+			if (tt.err == "") != (a.Error == "") || !strings.Contains(a.Error, tt.err) {
+				t.Errorf("error %q, want %q", a.Error, tt.err)
+			}
+			if !strings.HasSuffix(a.Stderr, tt.stderr) || len(a.Stderr) > stderrTail {
+				t.Errorf("stderr %q, want %q", a.Stderr, tt.stderr)
+			}
+		})
+	}
+}
+
+func TestRunCollectorMissing(t *testing.T) {
+	w := testWorker(t)
+	c := plan.Collector{Name: "x", Argv: []string{"/nonexistent/makedumpfile", plan.OutputArg}}
+	if a := w.runCollector(&c, "out"); !strings.Contains(a.Error, "no such file") || a.Exit != -1 {
+		t.Errorf("got %+v", a)
+	}
+}
+
+func TestOutOfTime(t *testing.T) {
+	w := testWorker(t)
+	w.plan.Deadlines.Stall = 60
+	w.end = uptime() + 300*time.Millisecond
+	c := sh("slow", "while :; do echo x; sleep 0.05; done")
+	a := w.runCollector(&c, filepath.Join(w.state.Dir, "out"))
+	if a.Error != "out of time" || a.Signal != "killed" {
+		t.Errorf("got %+v", a)
+	}
+}
+
+func TestProveRefuses(t *testing.T) {
+	for name, content := range map[string]string{
+		"empty":   "",
+		"garbage": strings.Repeat("x", 100000),
+		"header":  "KDUMP   " + strings.Repeat("\x00", 4088),
+	} {
+		w := testWorker(t)
+		path := filepath.Join(w.state.Dir, crashdir.Vmcore+crashdir.Suffix)
+		os.WriteFile(path, []byte(content), 0o600)
+		if err := w.prove(path); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+		if _, err := os.Stat(filepath.Join(w.state.Dir, crashdir.Vmcore)); err == nil {
+			t.Errorf("%s: has the name of a complete dump", name)
+		}
+	}
+}
+
+func TestProcessKill(t *testing.T) {
+	p, err := start([]string{"/bin/sh", "-c", "sleep 60 & sleep 60"}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.poll() {
+		t.Fatal("ended at once")
+	}
+	if !p.kill(10 * time.Second) {
+		t.Fatal("not killed")
+	}
+	if p.ok() || p.how() != "signal 9 (killed)" {
+		t.Errorf("ended with %s", p.how())
+	}
+}

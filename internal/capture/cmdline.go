@@ -1,0 +1,36 @@
+package capture
+
+import (
+	"strings"
+
+	"ukdump/internal/plan"
+)
+
+// overrides are the words of the capture kernel's command line that change what
+// PID 1 does. Everything else is in the plan.
+type overrides struct {
+	debug bool        // ukdump.debug: show what the collector prints
+	shell bool        // ukdump.shell: a shell on the console before the final action
+	final plan.Action // ukdump.final=reboot|poweroff|halt: instead of both actions of the plan
+}
+
+// parseCmdline finds our words on a kernel command line and ignores values it
+// does not know: a typing error must not cost the dump.
+func parseCmdline(line string) overrides {
+	var o overrides
+	for _, w := range strings.Fields(line) {
+		key, val, _ := strings.Cut(w, "=")
+		switch key {
+		case "ukdump.debug":
+			o.debug = true
+		case "ukdump.shell":
+			o.shell = true
+		case "ukdump.final":
+			switch a := plan.Action(val); a {
+			case plan.Reboot, plan.Poweroff, plan.Halt:
+				o.final = a
+			}
+		}
+	}
+	return o
+}

@@ -1,0 +1,129 @@
+package capture
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"ukdump/internal/crashdir"
+	"ukdump/internal/vmcore"
+)
+
+const (
+	// logTail is how much of the end of the crashed kernel's log is searched
+	// for the panic, in bytes. The whole log goes to disk without being held.
+	logTail = 256 << 10
+	// consoleLines is how much of it is shown on the console.
+	consoleLines = 20
+)
+
+// readLog decodes the crashed kernel's log, shows its end on the console and
+// finds out why the kernel crashed.
+func (w *worker) readLog() error {
+	f, err := os.Open(vmcorePath)
+	if os.IsNotExist(err) {
+		return fmt.Errorf("%w: this kernel was not started by a crash, there is nothing to save", err)
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	core, err := vmcore.Open(f)
+	if err != nil {
+		return err
+	}
+	w.report.Kernel = core.Info.Release()
+	w.report.Memory = core.Size()
+	if sec := core.Info.CrashTime(); sec > 0 {
+		w.report.CrashTime = time.Unix(sec, 0).UTC()
+	}
+	t := &tail{max: logTail}
+	err = core.WriteLog(t)
+	text := t.bytes()
+	p := vmcore.FindPanic(text)
+	w.report.Panic = crashdir.Panic{Line: p.Line, Cause: p.Cause, IP: p.Instruction, Trace: p.Trace}
+	w.log.printf("the last messages of the kernel that crashed, %s:", w.report.Kernel)
+	for _, line := range lastLines(text, consoleLines) {
+		w.log.show("| " + printable(line))
+	}
+	return err
+}
+
+// lastLines returns the last n lines of text.
+func lastLines(text []byte, n int) [][]byte {
+	text = bytes.TrimRight(text, "\n")
+	start := len(text)
+	for ; n > 0 && start >= 0; n-- {
+		start = bytes.LastIndexByte(text[:start], '\n')
+	}
+	return bytes.Split(text[start+1:], []byte("\n"))
+}
+
+// printable replaces control characters, which a terminal would obey.
+func printable(line []byte) string {
+	return string(bytes.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, line))
+}
+
+// writeLog writes vmcore-dmesg.txt.
+func (w *worker) writeLog() error {
+	return crashdir.WriteFile(w.state.Dir, crashdir.Dmesg, func(out io.Writer) error {
+		f, err := os.Open(vmcorePath)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		core, err := vmcore.Open(f)
+		if err != nil {
+			return err
+		}
+		return core.WriteLog(out)
+	})
+}
+
+// writeReport writes kexec-dmesg.log and report.json.
+func (w *worker) writeReport() error {
+	dir := w.state.Dir
+	w.report.Outcome, w.report.Vmcore = outcome(dir)
+	err := crashdir.WriteFile(dir, crashdir.CaptureLog, func(out io.Writer) error {
+		b, err := readKernelLog()
+		if err == nil {
+			_, err = out.Write(b)
+		}
+		return err
+	})
+	if err != nil {
+		w.fail("write %s: %v", crashdir.CaptureLog, err)
+	}
+	w.sample()
+	return crashdir.WriteFile(dir, crashdir.ReportFile, func(out io.Writer) error {
+		b, err := w.report.Encode()
+		if err == nil {
+			_, err = out.Write(b)
+		}
+		return err
+	})
+}
+
+// outcome looks at what there is in a dump's directory and returns the size of
+// the vmcore with it.
+func outcome(dir string) (crashdir.Outcome, int64) {
+	d, err := crashdir.Read(dir)
+	if err != nil {
+		return crashdir.Failed, 0
+	}
+	if d.Vmcore == "" {
+		return d.Outcome, 0
+	}
+	fi, err := os.Lstat(d.Vmcore)
+	if err != nil {
+		return crashdir.Failed, 0
+	}
+	return d.Outcome, fi.Size()
+}

@@ -1,0 +1,48 @@
+package capture
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// memAvailable returns MemAvailable of /proc/meminfo in bytes, see proc(5), or
+// 0 if it cannot be read.
+func memAvailable() int64 {
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	var buf [512]byte // MemAvailable is the third line
+	n, _ := f.Read(buf[:])
+	return parseMemAvailable(buf[:n])
+}
+
+func parseMemAvailable(b []byte) int64 {
+	_, rest, ok := bytes.Cut(b, []byte("MemAvailable:"))
+	if !ok {
+		return 0
+	}
+	fields := bytes.Fields(rest)
+	if len(fields) == 0 {
+		return 0
+	}
+	kb, err := strconv.ParseInt(string(fields[0]), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return kb << 10
+}
+
+// uptime returns the time since this kernel's boot.
+func uptime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
