@@ -1,0 +1,92 @@
+package kimage
+
+import (
+	"bytes"
+	"errors"
+	"strconv"
+)
+
+// The header of an Image: Documentation/arch/arm64/booting.rst.
+const (
+	armImageSize = 16
+	armFlags     = 24
+	armMagic     = 56
+
+	// COMMAND_LINE_SIZE in arch/arm64/include/uapi/asm/setup.h, NUL included.
+	armCmdline = 2048
+)
+
+func isImage(data []byte) bool {
+	return len(data) >= 64 && string(data[armMagic:armMagic+4]) == "ARM\x64"
+}
+
+// image reads a raw Image. im.Format has been set.
+func (im *Image) image(data []byte) error {
+	im.Arch = "arm64"
+	im.PageSize = [4]int{0, 4 << 10, 16 << 10, 64 << 10}[le.Uint64(data[armFlags:])>>1&3]
+	im.InitSize = max(le.Uint64(data[armImageSize:]), uint64(len(data)))
+	im.CmdlineSize = armCmdline - 1
+	im.KexecFile, im.FiveLevel = true, true
+	im.data = data
+	if err := im.readPE(data); err != nil {
+		return err
+	}
+	if im.Release = bannerRelease(data); im.Release == "" {
+		return &TruncatedError{Path: im.Path, Have: int64(len(data))}
+	}
+	return nil
+}
+
+// bannerRelease finds linux_banner (init/version-timestamp.c) in an unpacked
+// kernel. Other strings begin in the same way.
+func bannerRelease(data []byte) string {
+	prefix := []byte("Linux version ")
+	for {
+		i := bytes.Index(data, prefix)
+		if i < 0 {
+			return ""
+		}
+		data = data[i+len(prefix):]
+		line := data[:min(len(data), 256)]
+		if r := releaseOf(line); r != "" && bytes.HasPrefix(line[len(r):], []byte(" (")) {
+			return r
+		}
+	}
+}
+
+// The header of an EFI zboot image: drivers/firmware/efi/libstub/zboot-header.S.
+const (
+	zbootPayload = 8
+	zbootSize    = 12
+	zbootMethod  = 24
+	zbootEnd     = 56
+)
+
+func isZboot(data []byte) bool {
+	return len(data) >= 64 && string(data[:2]) == "MZ" && string(data[4:8]) == "zimg"
+}
+
+func (im *Image) zboot(data []byte) error {
+	off, n := int64(le.Uint32(data[zbootPayload:])), int64(le.Uint32(data[zbootSize:]))
+	if off+n > int64(len(data)) {
+		return &TruncatedError{im.Path, int64(len(data)), off + n}
+	}
+	name, _, _ := bytes.Cut(data[zbootMethod:zbootEnd], []byte{0})
+	payload := data[off : off+n]
+	method := compression(payload)
+	if method == "" {
+		return &CompressionError{im.Path, "zboot payload of type " + strconv.Quote(string(name))}
+	}
+	inner, err := im.unpack(method, payload)
+	if err != nil {
+		return err
+	}
+	if !isImage(inner) {
+		if what := describe(inner); what != "unknown format" {
+			return &NotKernelError{im.Path, "an EFI zboot file; inside is " + what}
+		}
+		return &CorruptError{im.Path, errors.New("no arm64 Image in its zboot payload")}
+	}
+	im.Format = Zboot
+	return im.image(inner)
+}

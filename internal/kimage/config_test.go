@@ -1,0 +1,156 @@
+package kimage
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const dotConfig = `#
+# Automatically generated file; DO NOT EDIT.
+CONFIG_RD_ZSTD=y
+CONFIG_EXT4_FS=m
+# CONFIG_RD_LZ4 is not set
+CONFIG_NR_CPUS=8192
+CONFIG_LOCALVERSION="-x=y"
+`
+
+func write(t *testing.T, root, name string, data []byte) {
+	t.Helper()
+	path := filepath.Join(root, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func checkConfig(t *testing.T, c *Config) {
+	t.Helper()
+	for name, want := range map[string]string{
+		"CONFIG_RD_ZSTD": "y", "CONFIG_EXT4_FS": "m", "CONFIG_RD_LZ4": "n", "CONFIG_OTHER": "n",
+		"CONFIG_NR_CPUS": "8192", "CONFIG_LOCALVERSION": `"-x=y"`,
+	} {
+		if got := c.Get(name); got != want {
+			t.Errorf("Get(%s) = %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestReadConfig(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "plain", []byte(dotConfig))
+	write(t, dir, "config.gz", gz([]byte(dotConfig)))
+	for _, name := range []string{"plain", "config.gz"} {
+		path := filepath.Join(dir, name)
+		c, err := ReadConfig(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Source != path || !c.Known() {
+			t.Errorf("%s: Source %q, Known %v", name, c.Source, c.Known())
+		}
+		checkConfig(t, c)
+	}
+	write(t, dir, "empty", nil)
+	write(t, dir, "cut.gz", gz([]byte(dotConfig))[:30])
+	for _, name := range []string{"empty", "cut.gz", "missing"} {
+		if c, err := ReadConfig(filepath.Join(dir, name)); err == nil || c.Known() || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: got %+v, %v", name, c, err)
+		}
+	}
+}
+
+func TestConfigUnknown(t *testing.T) {
+	var c *Config
+	if c.Known() || c.Get("CONFIG_X") != "" {
+		t.Errorf("nil Config: Known %v, Get %q", c.Known(), c.Get("CONFIG_X"))
+	}
+}
+
+func TestImageConfigFiles(t *testing.T) {
+	im, err := parseBytes(bz(x86Version6, gz([]byte("vmlinux"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{
+		"boot/config-" + release,
+		"usr/lib/modules/" + release + "/config",
+		"lib/modules/" + release + "/config",
+		"usr/lib/modules/" + release + "/build/.config",
+		"lib/modules/" + release + "/build/.config",
+	}
+	root := t.TempDir()
+	_, err = im.Config(root)
+	var none *NoConfigError
+	if !errors.As(err, &none) || len(none.Looked) != len(names) || none.Err != nil {
+		t.Fatalf("nothing there: %v", err)
+	}
+	// From the last to the first, so that each one wins over all before.
+	for i := len(names) - 1; i >= 0; i-- {
+		write(t, root, names[i], []byte(dotConfig))
+		c, err := im.Config(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := filepath.Join(root, names[i]); c.Source != want {
+			t.Errorf("Source %s, want %s", c.Source, want)
+		}
+		checkConfig(t, c)
+	}
+	// One that cannot be used does not hide the next.
+	write(t, root, names[0], nil)
+	if c, err := im.Config(root); err != nil || c.Source != filepath.Join(root, names[1]) {
+		t.Errorf("after an empty file: %+v, %v", c, err)
+	}
+}
+
+func TestImageConfigEmbedded(t *testing.T) {
+	kernel := append([]byte("code IKCFG_ST code IKCFG_ST"), gz([]byte(dotConfig))...)
+	kernel = append(kernel, "IKCFG_ED"...)
+	image := append(arm(armBanner, 1), kernel...)
+	for name, b := range map[string][]byte{
+		"gzip":  bz(x86Version6, gz(kernel)),
+		"zstd":  bz(x86Version6, sized(zst(t, kernel))),
+		"xz":    bz(x86Version6, sized(xzip(t, kernel, 1))),
+		"arm64": gz(image),
+	} {
+		t.Run(name, func(t *testing.T) {
+			im, err := parseBytes(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := im.Config(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.Source != "vmlinuz (IKCONFIG)" {
+				t.Errorf("Source %q", c.Source)
+			}
+			checkConfig(t, c)
+		})
+	}
+	im, err := parseBytes(bz(x86Version6, sized([]byte("\x02\x21\x4c\x18 lz4"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := im.Config(t.TempDir()); c.Known() || !errors.As(err, new(*CompressionError)) {
+		t.Errorf("lz4: got %+v, %v; want a CompressionError inside", c, err)
+	}
+}
+
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte(dotConfig))
+	f.Add(append([]byte("IKCFG_ST"), gz([]byte(dotConfig))...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if c, err := parseConfig(b); (c != nil) == (err != nil) {
+			t.Errorf("parseConfig: %v, %v", c, err)
+		}
+		if c, err := embeddedConfig(b); c != nil && err != nil {
+			t.Errorf("embeddedConfig: %v, %v", c, err)
+		}
+	})
+}

@@ -1,0 +1,82 @@
+package kmod
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Info is what a module says about itself (modinfo(8)).
+type Info struct {
+	Name     string
+	Vermagic string   // begins with the release of the kernel it was built for
+	Depends  []string // names of modules
+	Firmware []string // files it may ask for, below /lib/firmware
+	Signed   bool     // a signature is appended
+}
+
+// signatureMagic ends a signed module (MODULE_SIG_STRING in
+// include/linux/module_signature.h).
+const signatureMagic = "~Module signature appended~\n"
+
+// ReadInfo returns the contents of the section .modinfo of an unpacked module.
+func ReadInfo(data []byte) (*Info, error) {
+	f, err := elf.NewFile(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("read module information: %w", err)
+	}
+	s := f.Section(".modinfo")
+	if s == nil || s.Type != elf.SHT_PROGBITS {
+		return nil, errors.New("read module information: there is no section .modinfo")
+	}
+	if s.Offset > uint64(len(data)) || s.FileSize > uint64(len(data))-s.Offset {
+		return nil, errors.New("read module information: section .modinfo is cut off")
+	}
+	info := &Info{Signed: bytes.HasSuffix(data, []byte(signatureMagic))}
+	for kv := range strings.SplitSeq(string(data[s.Offset:s.Offset+s.FileSize]), "\x00") {
+		key, value, _ := strings.Cut(kv, "=")
+		switch key {
+		case "name":
+			info.Name = value
+		case "vermagic":
+			info.Vermagic = value
+		case "firmware":
+			info.Firmware = append(info.Firmware, value)
+		case "depends":
+			for d := range strings.SplitSeq(value, ",") {
+				if d != "" {
+					info.Depends = append(info.Depends, normalise(d))
+				}
+			}
+		}
+	}
+	return info, nil
+}
+
+// machines gives the ELF machine of each GOARCH.
+var machines = map[string]elf.Machine{
+	"amd64": elf.EM_X86_64,
+	"arm64": elf.EM_AARCH64,
+}
+
+// checkELF reports why data is not a module for arch, which is empty for any.
+// It looks at the ELF header only (elf(5)).
+func checkELF(data []byte, arch string) error {
+	if len(data) < 64 || string(data[:4]) != elf.ELFMAG {
+		return errors.New("it is not an ELF file")
+	}
+	// Both architectures are 64-bit little endian.
+	if data[elf.EI_CLASS] != byte(elf.ELFCLASS64) || data[elf.EI_DATA] != byte(elf.ELFDATA2LSB) {
+		return errors.New("it is not a 64-bit little-endian ELF file")
+	}
+	if typ := elf.Type(uint16(data[16]) | uint16(data[17])<<8); typ != elf.ET_REL {
+		return fmt.Errorf("it is not a kernel module but of ELF type %s", typ)
+	}
+	machine := elf.Machine(uint16(data[18]) | uint16(data[19])<<8)
+	if want, ok := machines[arch]; arch != "" && (!ok || machine != want) {
+		return fmt.Errorf("it is for %s, not for %s", machine, arch)
+	}
+	return nil
+}

@@ -1,0 +1,120 @@
+package kmod
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Options are module parameters as they were configured, by module.
+type Options map[string][]string
+
+// optionDirs are the directories of modprobe.d(5), the first to win when two
+// files have the same name.
+var optionDirs = []string{
+	"etc/modprobe.d", "run/modprobe.d", "usr/local/lib/modprobe.d", "usr/lib/modprobe.d", "lib/modprobe.d",
+}
+
+// ReadOptions returns the "options" lines of modprobe.d(5) below root. Other
+// lines (install, blacklist, …) mean nothing to a tool that chooses modules
+// itself, and what is damaged is skipped as modprobe(8) skips it. A file that
+// is there but cannot be read is an error.
+func ReadOptions(root fs.FS) (Options, error) {
+	files := make(map[string]string)
+	for _, dir := range optionDirs {
+		entries, err := fs.ReadDir(root, dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read module options: %w", err)
+		}
+		for _, e := range entries {
+			name := e.Name()
+			if _, ok := files[name]; !ok && path.Ext(name) == ".conf" && !e.IsDir() {
+				files[name] = path.Join(dir, name)
+			}
+		}
+	}
+	names := make([]string, 0, len(files))
+	for name := range files {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	o := make(Options)
+	for _, name := range names {
+		data, err := fs.ReadFile(root, files[name])
+		// A link to nowhere is as good as no file, one to /dev/null an empty one.
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read module options: %w", err)
+		}
+		o.addFile(string(data))
+	}
+	return o, nil
+}
+
+// addFile adds the "options MODULE PARAMETER…" lines of one file. A backslash
+// at the end of a line continues it.
+func (o Options) addFile(data string) {
+	data = strings.ReplaceAll(data, "\\\n", " ")
+	for line := range strings.Lines(data) {
+		w := strings.Fields(line)
+		if len(w) > 2 && w[0] == "options" {
+			name := normalise(w[1])
+			o[name] = append(o[name], w[2:]...)
+		}
+	}
+}
+
+// AddCommandLine adds the module parameters on a kernel's command line, which
+// are those of the form MODULE.PARAMETER=VALUE (kernel-parameters.rst). They
+// come after and so win over what the files say.
+func (o Options) AddCommandLine(line string) {
+	for _, w := range splitCommandLine(line) {
+		if w == "--" { // what follows is for init
+			return
+		}
+		key, _, _ := strings.Cut(w, "=")
+		if module, _, ok := strings.Cut(key, "."); ok && module != "" {
+			name := normalise(module)
+			o[name] = append(o[name], w[len(module)+1:])
+		}
+	}
+}
+
+// splitCommandLine cuts line at blanks outside of double quotes. Quotes around
+// a whole word go, others stay for the module's own parser.
+func splitCommandLine(line string) []string {
+	var words []string
+	quoted := false
+	for _, w := range strings.FieldsFunc(line, func(c rune) bool {
+		if c == '"' {
+			quoted = !quoted
+		}
+		return !quoted && (c == ' ' || c == '\t' || c == '\n')
+	}) {
+		if strings.HasPrefix(w, `"`) {
+			// "module.key=a b" is module.key="a b" to the kernel.
+			w = strings.Trim(w, `"`)
+			if key, value, ok := strings.Cut(w, "="); ok && strings.ContainsAny(value, " \t") {
+				w = key + `="` + value + `"`
+			}
+		}
+		if w != "" {
+			words = append(words, w)
+		}
+	}
+	return words
+}
+
+// Params returns the parameters of a module as finit_module(2) takes them:
+// "a=1 b=2", or "".
+func (o Options) Params(module string) string {
+	return strings.Join(o[normalise(module)], " ")
+}

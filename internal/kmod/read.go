@@ -1,0 +1,75 @@
+package kmod
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+)
+
+// MaxSize is the largest module that Read returns, in bytes after unpacking.
+// The largest of distributions' kernels (GPU drivers with debug symbols
+// stripped) have about 20 MiB.
+const MaxSize = 64 << 20
+
+// Read returns the file of m, unpacked. A signature at its end stays, so the
+// kernel can still verify it. Read fails if the file is not there, is damaged,
+// is larger than MaxSize, or is not a module for the tree's Arch.
+func (t *Tree) Read(m Module) ([]byte, error) {
+	data, err := t.read(m.Path)
+	if err != nil {
+		return nil, fmt.Errorf("read module %s: %s: %w", m.Name, m.Path, plain(err))
+	}
+	return data, nil
+}
+
+func (t *Tree) read(file string) ([]byte, error) {
+	f, err := t.fsys.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	r, err := unpack(f, path.Ext(file))
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	var buf bytes.Buffer
+	if n, err := io.Copy(&buf, io.LimitReader(r, MaxSize+1)); err != nil {
+		return nil, err
+	} else if n > MaxSize {
+		return nil, fmt.Errorf("it has more than %d MiB", MaxSize>>20)
+	}
+	if err := checkELF(buf.Bytes(), t.Arch); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
+}
+
+// unpack returns the content of a file with the extension ext.
+func unpack(r io.Reader, ext string) (io.ReadCloser, error) {
+	switch ext {
+	case ".ko":
+		return io.NopCloser(r), nil
+	case ".gz":
+		return gzip.NewReader(r)
+	case ".xz":
+		x, err := xz.NewReader(r)
+		if err != nil {
+			return nil, err
+		}
+		return io.NopCloser(x), nil
+	case ".zst":
+		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(MaxSize))
+		if err != nil {
+			return nil, err
+		}
+		return z.IOReadCloser(), nil
+	}
+	return nil, errors.New("unknown compression " + ext)
+}

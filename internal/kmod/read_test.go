@@ -1,0 +1,146 @@
+package kmod
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+)
+
+func dummy(t testing.TB) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", "dummy.ko"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// pack compresses data with the writer that open returns.
+func pack(t *testing.T, data []byte, open func(io.Writer) (io.WriteCloser, error)) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := open(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func gz(w io.Writer) (io.WriteCloser, error)  { return gzip.NewWriter(w), nil }
+func xzw(w io.Writer) (io.WriteCloser, error) { return xz.NewWriter(w) }
+func zst(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w) }
+
+func TestRead(t *testing.T) {
+	ko := dummy(t)
+	arm := bytes.Clone(ko)
+	arm[18], arm[19] = 183, 0 // EM_AARCH64
+	exe := bytes.Clone(ko)
+	exe[16] = 2 // ET_EXEC
+	big := append(bytes.Clone(ko), make([]byte, MaxSize)...)
+	fsys := fstest.MapFS{
+		"plain.ko":  {Data: ko},
+		"a.ko.gz":   {Data: pack(t, ko, gz)},
+		"a.ko.xz":   {Data: pack(t, ko, xzw)},
+		"a.ko.zst":  {Data: pack(t, ko, zst)},
+		"cut.ko.xz": {Data: pack(t, ko, xzw)[:200]},
+		"cut.ko.gz": {Data: pack(t, ko, gz)[:200]},
+		"false.ko":  {Data: pack(t, ko, xzw)},
+		"empty.ko":  {},
+		"big.ko.gz": {Data: pack(t, big, gz)},
+		"arm.ko":    {Data: arm},
+		"exe.ko":    {Data: exe},
+	}
+	tree := &Tree{fsys: fsys, Arch: "amd64"}
+	for _, tt := range []struct{ file, want string }{
+		{"plain.ko", ""},
+		{"a.ko.gz", ""},
+		{"a.ko.xz", ""},
+		{"a.ko.zst", ""},
+		{"none.ko", "file does not exist"},
+		{"cut.ko.xz", "EOF"},
+		{"cut.ko.gz", "EOF"},
+		{"false.ko", "not an ELF file"},
+		{"empty.ko", "not an ELF file"},
+		{"big.ko.gz", "more than 64 MiB"},
+		{"arm.ko", "it is for EM_AARCH64, not for amd64"},
+		{"exe.ko", "ELF type ET_EXEC"},
+	} {
+		got, err := tree.Read(Module{Name: "x", Path: tt.file})
+		switch {
+		case tt.want == "" && (err != nil || !bytes.Equal(got, ko)):
+			t.Errorf("%s: got %d bytes, error %v", tt.file, len(got), err)
+		case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
+			t.Errorf("%s: got error %v, want %q", tt.file, err, tt.want)
+		}
+	}
+}
+
+func TestReadInfo(t *testing.T) {
+	want := &Info{
+		Name:     "dummy",
+		Vermagic: "6.1.0-50-amd64 SMP preempt mod_unload modversions ",
+		Depends:  []string{"crc16", "mb_cache"},
+		Firmware: []string{"dummy/one.bin", "dummy/two.bin"},
+		Signed:   true,
+	}
+	got, err := ReadInfo(dummy(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	data := dummy(t)
+	got, err = ReadInfo(data[:len(data)-1])
+	if err != nil || got.Signed {
+		t.Errorf("without the end: Signed %v, error %v", got.Signed, err)
+	}
+	if _, err := ReadInfo(data[:120]); err == nil {
+		t.Error("a module that was cut off has information")
+	}
+}
+
+func TestOptions(t *testing.T) {
+	o, err := ReadOptions(fstest.MapFS{
+		"etc/modprobe.d/50-a.conf":     {Data: []byte("# c\noptions scsi-mod scan=sync \\\n  inq_timeout=9\ninstall x /bin/false\nblacklist y\noptions z\n")},
+		"usr/lib/modprobe.d/50-a.conf": {Data: []byte("options hidden a=1\n")},
+		"usr/lib/modprobe.d/10-b.conf": {Data: []byte("options scsi_mod max_luns=1\n")},
+		"etc/modprobe.d/old":           {Data: []byte("options old a=1\n")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.AddCommandLine(`BOOT_IMAGE=/vmlinuz-6.1 root=/dev/sda1 nvme-core.io_timeout=5 a.b="c d" "e.f=g h" i.j scsi_mod.scan=none panic=1 -- k.l=m`)
+	for module, want := range map[string]string{
+		"scsi_mod":   "max_luns=1 scan=sync inq_timeout=9 scan=none",
+		"nvme_core":  "io_timeout=5",
+		"nvme-core":  "io_timeout=5",
+		"a":          `b="c d"`,
+		"e":          `f="g h"`,
+		"i":          "j",
+		"hidden":     "",
+		"old":        "",
+		"k":          "",
+		"z":          "",
+		"BOOT_IMAGE": "",
+	} {
+		if got := o.Params(module); got != want {
+			t.Errorf("parameters of %s: got %q, want %q", module, got, want)
+		}
+	}
+}

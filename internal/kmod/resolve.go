@@ -1,0 +1,186 @@
+package kmod
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Request is one thing that the kernel must be able to do.
+type Request struct {
+	// Alias is what the kernel calls a device (its modalias). Every module
+	// that serves it is taken; but if one of Names is among them or built in,
+	// only that one.
+	Alias string
+	// Names are modules or fixed aliases (fs-ext4), in order of preference:
+	// the first that exists is taken. With an Alias, they are tried only when
+	// nothing serves it: drivers that are built in have no device aliases on
+	// kernels before 6.18.
+	Names []string
+	// Optional says that the absence of everything is not an error.
+	Optional bool
+	// Why is the reason, for people: "file system ext4".
+	Why string
+}
+
+// what returns the names that r tried, for messages.
+func (r *Request) what() string {
+	s := r.Names
+	if r.Alias != "" {
+		s = append([]string{r.Alias}, s...)
+	}
+	return strings.Join(s, ", ")
+}
+
+// Builtin is a part of the kernel that served a request without a module.
+type Builtin struct{ Name, Reason string }
+
+// Resolution is the answer to a list of requests.
+type Resolution struct {
+	Modules []Module  // in load order, each once
+	Builtin []Builtin // what needs no module, each once
+	Unmet   []Request // optional requests that nothing serves
+}
+
+// MissingError reports a request that nothing in the kernel serves.
+type MissingError struct {
+	Release string
+	Request Request
+}
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("kernel %s has no module for %s: looked for %s", e.Release, e.Request.Why, e.Request.what())
+}
+
+// Advice returns what to do about it.
+func (e *MissingError) Advice() string {
+	return "Choose a kernel that has it with KERNEL=, or storage that this one can reach with TARGET=."
+}
+
+// Resolve returns what to load for requests. What a module depends on and its
+// soft dependencies "pre" come before it, soft dependencies "post" after it;
+// otherwise the order is that of the requests. It fails with a *MissingError,
+// or a *TreeError if a module's file is not there.
+func (t *Tree) Resolve(requests ...Request) (*Resolution, error) {
+	r := resolver{tree: t, state: make(map[string]bool)}
+	for _, q := range requests {
+		loadable, builtin := t.find(q)
+		if len(loadable)+len(builtin) == 0 {
+			if !q.Optional {
+				return nil, &MissingError{Release: t.release, Request: q}
+			}
+			r.out.Unmet = append(r.out.Unmet, q)
+		}
+		for _, name := range builtin {
+			if err := r.useBuiltin(name, q.Why); err != nil {
+				return nil, err
+			}
+		}
+		for _, name := range loadable {
+			if err := r.load(name, q.Why); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return &r.out, nil
+}
+
+// find returns the modules that serve q.
+func (t *Tree) find(q Request) (loadable, builtin []string) {
+	if q.Alias != "" {
+		loadable, builtin = t.lookupAlias(q.Alias)
+		for _, name := range q.Names {
+			name = normalise(name)
+			if slices.Contains(loadable, name) {
+				return []string{name}, nil
+			}
+			if slices.Contains(builtin, name) {
+				return nil, []string{name}
+			}
+		}
+		if len(loadable)+len(builtin) > 0 {
+			return loadable, builtin
+		}
+	}
+	for _, name := range q.Names {
+		if loadable, builtin = t.findName(name); len(loadable)+len(builtin) > 0 {
+			return loadable, builtin
+		}
+	}
+	return nil, nil
+}
+
+// findName returns what a name stands for: a module, or whatever has it as an
+// alias.
+func (t *Tree) findName(name string) (loadable, builtin []string) {
+	n := normalise(name)
+	switch {
+	case t.modules[n] != nil:
+		return []string{n}, nil
+	case t.builtin[n]:
+		return nil, []string{n}
+	}
+	return t.lookupAlias(name)
+}
+
+type resolver struct {
+	tree  *Tree
+	state map[string]bool // modules and built-in parts that were entered
+	out   Resolution
+}
+
+// load appends the module of that name and all it needs. Soft dependencies may
+// be circular: a module that was entered is not entered again.
+func (r *resolver) load(name, why string) error {
+	if r.state[name] {
+		return nil
+	}
+	r.state[name] = true
+	e := r.tree.modules[name]
+	if err := r.tree.checkFile(e); err != nil {
+		return err
+	}
+	soft := r.tree.softdep[name]
+	if err := r.loadSoft(soft.pre, name); err != nil {
+		return err
+	}
+	for i := len(e.deps) - 1; i >= 0; i-- {
+		if err := r.load(moduleName(e.deps[i]), "dependency of "+name); err != nil {
+			return err
+		}
+	}
+	r.out.Modules = append(r.out.Modules, Module{Name: name, Path: e.path, Reason: why})
+	return r.loadSoft(soft.post, name)
+}
+
+// loadSoft loads whichever soft dependencies of module exist.
+func (r *resolver) loadSoft(names []string, module string) error {
+	for _, dep := range names {
+		loadable, _ := r.tree.findName(dep)
+		for _, m := range loadable {
+			if err := r.load(m, "soft dependency of "+module); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// useBuiltin notes a built-in part. Its soft dependencies are loaded unless
+// another built-in part provides them: what is left would only be faster.
+func (r *resolver) useBuiltin(name, why string) error {
+	if r.state[name] {
+		return nil
+	}
+	r.state[name] = true
+	r.out.Builtin = append(r.out.Builtin, Builtin{Name: name, Reason: why})
+	soft := r.tree.softdep[name]
+	for _, dep := range slices.Concat(soft.pre, soft.post) {
+		if _, builtin := r.tree.findName(dep); len(builtin) == 0 {
+			if err := r.loadSoft([]string{dep}, name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
