@@ -1,0 +1,98 @@
+package host
+
+import (
+	"fmt"
+	"path"
+	"strings"
+)
+
+// Device is a device of the driver model (sysfs(5)).
+type Device struct {
+	Path      string `json:"path"` // below /sys/devices, beginning with /sys
+	Subsystem string `json:"subsystem,omitempty"`
+	Modalias  string `json:"modalias,omitempty"`
+	Driver    string `json:"driver,omitempty"` // that it is bound to
+	Module    string `json:"module,omitempty"` // of the driver
+	// Loadable says that Module is a file on the running kernel, not built in.
+	Loadable bool `json:"loadable,omitempty"`
+}
+
+// device reads the device at a resolved path.
+func (h *Host) device(dir string) Device {
+	d := Device{
+		Path:      dir,
+		Subsystem: h.link(dir, "subsystem"),
+		Modalias:  h.attr(dir, "modalias"),
+		Driver:    h.link(dir, "driver"),
+	}
+	if d.Modalias == "" {
+		// Some buses, such as mmc, tell it only here.
+		for line := range strings.Lines(h.attr(dir, "uevent")) {
+			if v, ok := strings.CutPrefix(line, "MODALIAS="); ok {
+				d.Modalias = strings.TrimSpace(v)
+			}
+		}
+	}
+	if d.Driver == "" {
+		return d
+	}
+	if driver, err := h.resolve(path.Join(dir, "driver")); err == nil {
+		d.Module = h.link(driver, "module")
+		// Only what was loaded has a state to be in.
+		d.Loadable = d.Module != "" && h.exists(path.Join("/sys/module", d.Module, "initstate"))
+	}
+	return d
+}
+
+// deviceWalk collects devices, each after its parents and suppliers.
+type deviceWalk struct {
+	host *Host
+	seen map[string]bool
+	out  []Device
+}
+
+// devices returns the devices at the given resolved paths with all devices
+// that they need, up to the root of /sys/devices: buses and controllers they
+// hang on, and the suppliers of device links (Documentation/driver-api/device_link.rst),
+// such as regulators and clocks. What others need comes first.
+func (h *Host) devices(dirs ...string) ([]Device, error) {
+	w := deviceWalk{host: h, seen: make(map[string]bool)}
+	for _, dir := range dirs {
+		if err := w.visit(dir); err != nil {
+			return nil, err
+		}
+	}
+	return w.out, nil
+}
+
+func (w *deviceWalk) visit(dir string) error {
+	if w.seen[dir] || !strings.HasPrefix(dir, "/sys/devices/") {
+		return nil
+	}
+	w.seen[dir] = true
+	if err := w.visit(path.Dir(dir)); err != nil {
+		return err
+	}
+	if !w.host.exists(path.Join(dir, "uevent")) {
+		return nil // a directory for the children of one class
+	}
+	names, err := w.host.names(dir)
+	if err != nil {
+		return fmt.Errorf("look for what supplies %s: %w", dir, err)
+	}
+	for _, name := range names {
+		if !strings.HasPrefix(name, "supplier:") {
+			continue
+		}
+		supplier, err := w.host.resolve(path.Join(dir, name, "supplier"))
+		if err != nil {
+			return fmt.Errorf("look for what supplies %s: %w", dir, err)
+		}
+		// A supplier that is an ancestor was entered already.
+		if err := w.visit(supplier); err != nil {
+			return err
+		}
+	}
+	w.out = append(w.out, w.host.device(dir))
+	return nil
+}

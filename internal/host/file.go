@@ -1,0 +1,26 @@
+package host
+
+import "os"
+
+// File returns the path by which this process reaches the machine's file name,
+// with symbolic links resolved inside the machine's root. The file need not
+// exist.
+func (h *Host) File(name string) (string, error) {
+	p, err := h.resolve(name)
+	if err != nil {
+		return "", err
+	}
+	return h.path(p), nil
+}
+
+// ReadFile returns the content of the machine's file name, see os.ReadFile.
+func (h *Host) ReadFile(name string) ([]byte, error) {
+	p, err := h.File(name)
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(p)
+}
+
+// CommandLine returns the running kernel's command line (proc_cmdline(5)).
+func (h *Host) CommandLine() (string, error) { return h.read("/proc/cmdline") }

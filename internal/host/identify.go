@@ -1,0 +1,168 @@
+package host
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"syscall"
+
+	"ukdump/internal/fsid"
+)
+
+// identify fills in the UUID of the file system on the first device of the
+// stack and refuses one that has parts on other devices.
+func (h *Host) identify(s *Storage) error {
+	b := s.Stack[0]
+	if part := otherDevice(s.Mount); part != "" {
+		return s.external(part)
+	}
+	id, err := h.probe(s, b)
+	var unsupported *UnsupportedError
+	if errors.As(err, &unsupported) {
+		return err
+	}
+	if err != nil {
+		// What udev found when the device appeared.
+		if id = h.udevID(b); id.Type == "" {
+			return fmt.Errorf("UUID of %s: %w", b.Name, err)
+		}
+	}
+	if family(id.Type) != family(s.FSType) {
+		return fmt.Errorf("%s is mounted as %s but holds %s", b.Name, s.FSType, id.Type)
+	}
+	if id.UUID == "" {
+		return fmt.Errorf("the %s on %s has no UUID to find it by", s.FSType, b.Name)
+	}
+	s.UUID = id.UUID
+	n := int(min(id.Devices, 1<<20))
+	if s.FSType == "btrfs" && n == 0 {
+		members, err := h.names(path.Join("/sys/fs/btrfs", id.UUID, "devices"))
+		if err != nil {
+			return err
+		}
+		n = len(members)
+	}
+	if n > 1 {
+		return &UnsupportedError{
+			Dir: s.Dir, What: "btrfs file system", Name: id.UUID,
+			Why: fmt.Sprintf("it has %d devices", n),
+		}
+	}
+	return nil
+}
+
+// external refuses a file system that keeps part on another device.
+func (s *Storage) external(part string) error {
+	return &UnsupportedError{
+		Dir: s.Dir, What: s.FSType + " file system", Name: "on " + s.Stack[0].Name,
+		Why: "its " + part + " is on another device",
+	}
+}
+
+// otherDevice returns what part of a mounted file system is on another device,
+// as far as its options tell (ext4(5), xfs(5)).
+func otherDevice(m Mount) string {
+	for _, o := range []struct{ option, part string }{
+		{"journal_dev", "journal"}, {"journal_path", "journal"}, {"logdev", "log"}, {"rtdev", "real-time section"},
+	} {
+		if _, ok := m.option(o.option); ok {
+			return o.part
+		}
+	}
+	return ""
+}
+
+// probe reads the superblock on b.
+func (h *Host) probe(s *Storage, b BlockDevice) (fsid.ID, error) {
+	f, err := h.openBlock(b)
+	if err != nil {
+		return fsid.ID{}, err
+	}
+	defer f.Close()
+	id, err := fsid.Probe(f, b.Size)
+	if err != nil {
+		return fsid.ID{}, err
+	}
+	if part := externalJournal(f, id.Type); part != "" {
+		return fsid.ID{}, s.external(part)
+	}
+	return id, nil
+}
+
+// openBlock opens the device node of b. Below another root it may be a regular
+// file.
+func (h *Host) openBlock(b BlockDevice) (*os.File, error) {
+	name := h.path(path.Join("/dev", strings.ReplaceAll(b.Name, "!", "/")))
+	// Not a FIFO to wait for.
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() && st.Mode().Type() != fs.ModeDevice {
+		err = &fs.PathError{Op: "open", Path: name, Err: syscall.ENOTBLK}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// externalJournal returns what part of the file system on r is on another
+// device according to its superblock, or "".
+func externalJournal(r io.ReaderAt, typ string) string {
+	b := make([]byte, 2048)
+	if n, err := r.ReadAt(b, 0); n < len(b) || err != nil && err != io.EOF {
+		return ""
+	}
+	switch family(typ) {
+	case "ext4":
+		// Documentation/filesystems/ext4/super.rst: with the feature has_journal
+		// and no inode for it, the journal is elsewhere.
+		sb := b[1024:]
+		if binary.LittleEndian.Uint32(sb[0x5c:])&0x4 != 0 && binary.LittleEndian.Uint32(sb[0xe0:]) == 0 {
+			return "journal"
+		}
+	case "xfs":
+		// fs/xfs/libxfs/xfs_format.h: sb_logstart is 0 for an external log.
+		if binary.BigEndian.Uint64(b[48:]) == 0 {
+			return "log"
+		}
+	}
+	return ""
+}
+
+// udevID returns what the udev database knows of b: the lines that udevd writes
+// after its builtin blkid ran.
+func (h *Host) udevID(b BlockDevice) fsid.ID {
+	var id fsid.ID
+	data, err := h.read(fmt.Sprintf("/run/udev/data/b%d:%d", b.Major, b.Minor))
+	if err != nil {
+		return id
+	}
+	for line := range strings.Lines(data) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch key {
+		case "E:ID_FS_TYPE":
+			id.Type = value
+		case "E:ID_FS_UUID":
+			id.UUID = value
+		}
+	}
+	return id
+}
+
+// family maps the types that one driver mounts to one name.
+func family(typ string) string {
+	switch typ {
+	case "ext2", "ext3":
+		return "ext4"
+	}
+	return typ
+}

@@ -1,0 +1,70 @@
+package host
+
+import (
+	"strings"
+
+	"ukdump/internal/kmod"
+)
+
+// Requests returns what a kernel needs to reach the storage and mount it:
+// drivers first, what others need before them, then the file system.
+func (s *Storage) Requests() []kmod.Request {
+	out := deviceRequests(s.Devices)
+	out = append(out, kmod.Request{
+		Names: []string{"fs-" + s.FSType, s.FSType},
+		Why:   "file system " + s.FSType,
+	})
+	for o := range strings.SplitSeq(s.Options, ",") {
+		switch key, value, _ := strings.Cut(o, "="); {
+		case key == "codepage":
+			out = append(out, kmod.Request{Names: []string{"nls_cp" + value}, Optional: true, Why: "mount option " + o})
+		case key == "iocharset":
+			out = append(out, kmod.Request{Names: []string{"nls_" + value}, Optional: true, Why: "mount option " + o})
+		}
+	}
+	return out
+}
+
+// Requests returns what a kernel needs to reach the watchdog. All of it is
+// optional: a dump without the watchdog is better than none.
+func (w *Watchdog) Requests() []kmod.Request {
+	out := deviceRequests(w.Devices)
+	for i := range out {
+		out[i].Optional = true
+	}
+	return out
+}
+
+// deviceRequests asks for the drivers of all devices that have one here. It
+// goes by what the device says it is, so that a kernel which calls the driver
+// differently works; the name of the driver settles which, if there are
+// several, and serves where the chosen kernel has it built in.
+//
+// What is a module here must be something there. What is built in here may be
+// a part of any kernel that is not listed as a module anywhere.
+func deviceRequests(devices []Device) []kmod.Request {
+	var out []kmod.Request
+	for _, d := range devices {
+		if d.Driver == "" || isBridge(d) {
+			continue
+		}
+		name := d.Module
+		if name == "" {
+			name = d.Driver
+		}
+		out = append(out, kmod.Request{
+			Alias:    d.Modalias,
+			Names:    []string{name},
+			Optional: !d.Loadable,
+			Why:      "driver " + d.Driver + " of " + d.Path,
+		})
+	}
+	return out
+}
+
+// isBridge reports whether d is a PCI-to-PCI bridge (class 0604, PCI Code and
+// ID Assignment). It passes traffic on without a driver; what drivers add is
+// hotplug and error reporting.
+func isBridge(d Device) bool {
+	return strings.HasPrefix(d.Modalias, "pci:") && strings.Contains(d.Modalias, "bc06sc04")
+}

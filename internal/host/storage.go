@@ -1,0 +1,112 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"syscall"
+)
+
+// Storage is what a directory lies on.
+type Storage struct {
+	Dir   string `json:"dir"` // as it was asked for
+	Mount Mount  `json:"mount"`
+
+	FSType string `json:"fstype"` // as in /proc/filesystems
+	UUID   string `json:"uuid"`   // as blkid(8) prints it
+	// PathInFS is the directory as seen when the file system is mounted with
+	// Options: absolute and clean. It need not exist.
+	PathInFS string `json:"path_in_fs"`
+	// Options are what mount(2) must be given for PathInFS to be there.
+	Options string `json:"options,omitempty"`
+
+	Stack   []BlockDevice `json:"stack"`   // from the file system's device down to the disk
+	Devices []Device      `json:"devices"` // what the disk hangs on, what others need first
+}
+
+// Storage finds what the absolute path dir lies on. The directory itself may
+// be missing: it belongs to what its nearest parent lies on. The error is an
+// *UnsupportedError if that is storage which the capture kernel could not open.
+func (h *Host) Storage(dir string) (*Storage, error) {
+	s := &Storage{Dir: dir}
+	if err := h.storage(s); err != nil {
+		var unsupported *UnsupportedError
+		if errors.As(err, &unsupported) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("storage of %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+func (h *Host) storage(s *Storage) error {
+	if !path.IsAbs(s.Dir) {
+		return errors.New("it is not an absolute path")
+	}
+	dir, err := h.resolve(path.Clean(s.Dir))
+	if err != nil {
+		return err
+	}
+	// Opening makes autofs(5) mount what belongs there.
+	f, err := os.OpenFile(h.path(dir), os.O_RDONLY|syscall.O_DIRECTORY, 0)
+	if errors.Is(err, syscall.ENOTDIR) {
+		return errors.New("it is not a directory")
+	}
+	if err == nil {
+		f.Close()
+	}
+	data, err := os.ReadFile(h.path("/proc/self/mountinfo"))
+	if err != nil {
+		return err
+	}
+	mounts, err := parseMounts(string(data))
+	if err != nil {
+		return err
+	}
+	m, ok := holding(mounts, dir)
+	if !ok {
+		return errors.New("nothing is mounted on / according to /proc/self/mountinfo")
+	}
+	s.Mount, s.FSType = m, m.FSType
+	if err := refuseType(s.Dir, m); err != nil {
+		return err
+	}
+	if err := s.place(dir); err != nil {
+		return err
+	}
+	if err := h.findDisk(s); err != nil {
+		return err
+	}
+	return h.identify(s)
+}
+
+// findDisk fills in Stack and Devices.
+func (h *Host) findDisk(s *Storage) error {
+	b, err := h.blockOf(s.Mount)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s on %s: its block device %d:%d is not in /sys: %w", s.FSType, s.Mount.Point, s.Mount.Major, s.Mount.Minor, err)
+	}
+	if err != nil {
+		return fmt.Errorf("block device of %s: %w", s.Mount.Point, err)
+	}
+	if s.Stack, err = h.stack(b); err != nil {
+		return err
+	}
+	for _, b := range s.Stack {
+		if err := h.refuseBlock(s.Dir, b); err != nil {
+			return err
+		}
+	}
+	disk := s.Stack[len(s.Stack)-1]
+	paths, fabric, err := h.controllers(disk.Path)
+	if err != nil {
+		return fmt.Errorf("controllers of %s: %w", disk.Name, err)
+	}
+	if fabric != "" {
+		return &UnsupportedError{Dir: s.Dir, What: "NVMe over Fabrics disk", Name: disk.Name + " (" + fabric + ")", Why: "it is not on a disk of this machine"}
+	}
+	s.Devices, err = h.devices(append(paths, b.Path)...)
+	return err
+}

@@ -1,0 +1,272 @@
+package host
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// machine makes a host of files, whose content after "-> " is the target of a
+// link.
+func machine(t *testing.T, files map[string]string) *Host {
+	t.Helper()
+	root := t.TempDir()
+	for name, content := range files {
+		p := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if target, ok := strings.CutPrefix(content, "-> "); ok {
+			err = os.Symlink(target, p)
+		} else {
+			err = os.WriteFile(p, []byte(content), 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	h, err := Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// disk is a machine with one disk of that sysfs path, mounted on /.
+func disk(fstype, super, sysfs string, more map[string]string) map[string]string {
+	name := filepath.Base(sysfs)
+	files := map[string]string{
+		"proc/self/mountinfo": "1 0 8:0 / / rw - " + fstype + " /dev/" + name + " " + super + "\n",
+		sysfs + "/dev":        "8:0\n",
+		sysfs + "/size":       "2048\n",
+		sysfs + "/uevent":     "DEVNAME=" + name + "\n",
+		"sys/dev/block/8:0":   "-> ../../../" + sysfs,
+		"run/udev/data/b8:0":  "S:disk/by-id/x\nE:ID_FS_TYPE=" + fstype + "\nE:ID_FS_UUID=the-uuid\n",
+	}
+	for k, v := range more {
+		files[k] = v
+	}
+	return files
+}
+
+const sda = "sys/devices/pci0000:00/host0/block/sda"
+
+func TestRefusals(t *testing.T) {
+	mount := func(fstype, source string) map[string]string {
+		return map[string]string{"proc/self/mountinfo": "1 0 0:9 / / rw - " + fstype + " " + source + " rw\n"}
+	}
+	virtual := func(name string) string { return "sys/devices/virtual/block/" + name }
+	dm := virtual("dm-0")
+	for _, tt := range []struct {
+		name  string
+		files map[string]string
+		what  string
+		text  string
+	}{
+		{"tmpfs", mount("tmpfs", "x"), "tmpfs file system", "lost at the reboot"},
+		{"nfs", mount("nfs4", "server:/x"), "nfs4 file system", "not on a disk"},
+		{"overlay", mount("overlay", "overlay"), "overlay file system", "made of other"},
+		{"zfs", mount("zfs", "rpool/ROOT"), "ZFS dataset", "rpool/ROOT"},
+		{"squashfs", mount("squashfs", "/dev/loop0"), "squashfs file system", "read-only"},
+		{"unknown type", mount("hfsplus", "/dev/sda1"), "hfsplus file system", "mounted on /"},
+		{"lvm", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "LVM-abc\n", dm + "/dm/name": "vg-root\n"}), "LVM volume", "vg-root (dm-0)"},
+		{"luks", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "CRYPT-LUKS2-abc\n"}), "LUKS volume", "dm-0"},
+		{"dm-crypt", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "CRYPT-PLAIN-abc\n"}), "dm-crypt volume", "dm-0"},
+		{"multipath partition", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "part1-mpath-abc\n"}), "multipath device", "dm-0"},
+		{"other dm", disk("ext4", "rw", dm, map[string]string{dm + "/dm/name": "x\n"}), "device-mapper device", "x (dm-0)"},
+		{"md", disk("ext4", "rw", virtual("md127"), map[string]string{virtual("md127") + "/md/level": "raid1\n"}), "md array", "md127 (raid1)"},
+		{"loop", disk("ext4", "rw", virtual("loop0"), nil), "loop device", "a file on another"},
+		{"zram", disk("ext4", "rw", virtual("zram0"), nil), "zram device", "memory"},
+		{"nbd", disk("ext4", "rw", virtual("nbd1"), nil), "network block device", "not on a disk"},
+		{"rbd", disk("ext4", "rw", "sys/devices/rbd/0/block/rbd0", nil), "Ceph block device", "not on a disk"},
+		{"bcache", disk("ext4", "rw", virtual("bcache0"), nil), "bcache device", ""},
+		{"zvol", disk("ext4", "rw", virtual("zd0"), nil), "ZFS volume", ""},
+		{"unknown virtual", disk("ext4", "rw", virtual("foo0"), nil), "virtual block device", "foo0"},
+		{"iscsi", disk("ext4", "rw", "sys/devices/platform/host2/session1/target2:0:0/2:0:0:0/block/sda", nil), "iSCSI disk", "sda"},
+		{"nvme-fabrics", disk("ext4", "rw", "sys/devices/virtual/nvme-fabrics/ctl/nvme0/nvme0n1", nil), "NVMe over Fabrics disk", "nvme0n1"},
+		{"nvme tcp multipath", disk("ext4", "rw", "sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1", map[string]string{
+			"sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0":    "-> ../../nvme-fabrics/ctl/nvme0",
+			"sys/devices/virtual/nvme-fabrics/ctl/nvme0/transport":     "tcp\n",
+			"sys/devices/virtual/nvme-subsystem/nvme-subsys0/iopolicy": "numa\n",
+		}), "NVMe over Fabrics disk", "(tcp)"},
+		{"ext4 journal option", disk("ext4", "rw,journal_dev=0x811", sda, nil), "ext4 file system", "journal is on another"},
+		{"xfs log option", disk("xfs", "rw,logdev=/dev/sdb", sda, nil), "xfs file system", "log is on another"},
+		{"xfs realtime", disk("xfs", "rw,rtdev=/dev/sdb", sda, nil), "xfs file system", "real-time"},
+		{"xfs log", disk("xfs", "rw", sda, map[string]string{"dev/sda": xfs(0)}), "xfs file system", "log is on another"},
+		{"ext4 journal", disk("ext4", "rw", sda, map[string]string{"dev/sda": ext4(0)}), "ext4 file system", "journal is on another"},
+	} {
+		_, err := machine(t, tt.files).Storage("/var/crash")
+		var u *UnsupportedError
+		if !errors.As(err, &u) {
+			t.Errorf("%s: got %v, want an *UnsupportedError", tt.name, err)
+			continue
+		}
+		if u.What != tt.what || !strings.Contains(err.Error(), tt.text) || u.Dir != "/var/crash" {
+			t.Errorf("%s: got %q: %v", tt.name, u.What, err)
+		}
+	}
+}
+
+// xfs and ext4 return the beginning of a file system with the log's or
+// journal's place.
+func xfs(log uint64) string {
+	b := make([]byte, 1<<20)
+	copy(b, "XFSB")
+	binary.BigEndian.PutUint32(b[4:], 4096)
+	b[32] = 1 // UUID
+	binary.BigEndian.PutUint64(b[48:], log)
+	return string(b)
+}
+
+func ext4(journal uint32) string {
+	b := make([]byte, 1<<20)
+	sb := b[1024:]
+	sb[0x38], sb[0x39] = 0x53, 0xef
+	sb[0x68] = 1 // UUID
+	binary.LittleEndian.PutUint32(sb[0x5c:], 4)
+	binary.LittleEndian.PutUint32(sb[0x60:], 0x40)
+	binary.LittleEndian.PutUint32(sb[0xe0:], journal)
+	return string(b)
+}
+
+func TestIdentity(t *testing.T) {
+	for _, tt := range []struct {
+		name, fstype, dev, uuid string
+	}{
+		{"ext4 on the device", "ext4", ext4(8), "01000000-0000-0000-0000-000000000000"},
+		{"ext4 mounted as ext3", "ext3", ext4(8), "01000000-0000-0000-0000-000000000000"},
+		{"xfs on the device", "xfs", xfs(100), "01000000-0000-0000-0000-000000000000"},
+		{"udev only", "ext4", "", "the-uuid"},
+		{"udev, unknown to us", "f2fs", "nothing", "the-uuid"},
+	} {
+		files := disk(tt.fstype, "rw", sda, nil)
+		if tt.dev != "" {
+			files["dev/sda"] = tt.dev
+		}
+		s, err := machine(t, files).Storage("/var/crash")
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		if s.UUID != tt.uuid || s.FSType != tt.fstype {
+			t.Errorf("%s: got %s %s", tt.name, s.FSType, s.UUID)
+		}
+	}
+	files := disk("xfs", "rw", sda, nil)
+	files["dev/sda"] = ext4(8)
+	if _, err := machine(t, files).Storage("/"); err == nil || !strings.Contains(err.Error(), "mounted as xfs but holds ext4") {
+		t.Errorf("other type on the device: %v", err)
+	}
+	delete(files, "dev/sda")
+	delete(files, "run/udev/data/b8:0")
+	if _, err := machine(t, files).Storage("/"); err == nil || !strings.Contains(err.Error(), "UUID of sda") {
+		t.Errorf("no way to the UUID: %v", err)
+	}
+}
+
+func TestPaths(t *testing.T) {
+	more := map[string]string{
+		"var":            "-> /data/../data/v",
+		"data/v/x":       "",
+		"loop":           "-> loop",
+		"etc/passwd":     "x",
+		"escape":         "-> ../../../../../../../../../../etc",
+		"data/v/crash":   "-> relative/dir",
+		"data/v/file/..": "",
+	}
+	delete(more, "data/v/file/..")
+	h := machine(t, disk("ext4", "rw", sda, more))
+	for dir, want := range map[string]string{
+		"/":                "/",
+		"/var/crash":       "/data/v/relative/dir",
+		"/var/./none/a/b/": "/data/v/none/a/b",
+		"/var/../tmp":      "/tmp",
+		"/escape/none":     "/etc/none",
+	} {
+		s, err := h.Storage(dir)
+		if err != nil {
+			t.Errorf("%s: %v", dir, err)
+		} else if s.PathInFS != want {
+			t.Errorf("%s: got %s, want %s", dir, s.PathInFS, want)
+		}
+	}
+	for dir, want := range map[string]string{
+		"/loop/x":     "too many levels",
+		"/etc/passwd": "not a directory",
+		"relative":    "not an absolute path",
+		"":            "not an absolute path",
+	} {
+		if s, err := h.Storage(dir); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, %v", dir, s, err)
+		}
+	}
+}
+
+func TestPlace(t *testing.T) {
+	for _, tt := range []struct{ root, point, fstype, super, dir, path, options string }{
+		{"/", "/", "ext4", "rw", "/var/crash", "/var/crash", ""},
+		{"/", "/var", "ext4", "rw", "/var", "/", ""},
+		{"/srv", "/var/crash", "ext4", "rw", "/var/crash/x", "/srv/x", ""},
+		{"/@", "/", "btrfs", "rw,subvolid=256,subvol=/@", "/var/crash", "/var/crash", "subvolid=256"},
+		{"/@/a", "/var", "btrfs", "rw,subvolid=256,subvol=/@", "/var/crash", "/a/crash", "subvolid=256"},
+		{"/", "/", "btrfs", "rw,subvolid=5,subvol=/", "/var", "/var", "subvolid=5"},
+		{"/@b", "/", "btrfs", "rw,subvolid=256,subvol=/@", "/var", "/@b/var", "subvolid=5"},
+		{"/@", "/", "btrfs", "rw", "/var", "/@/var", "subvolid=5"},
+		{"/a,b", "/", "btrfs", "rw,subvolid=300,subvol=/a,b", "/var", "/var", "subvolid=300"},
+		{"/", "/boot", "vfat", "rw,codepage=850,iocharset=utf8,errors=remount-ro", "/boot/c", "/c", "codepage=850,iocharset=utf8"},
+	} {
+		s := &Storage{FSType: tt.fstype, Mount: Mount{Root: tt.root, Point: tt.point, FSType: tt.fstype, Super: tt.super}}
+		if err := s.place(tt.dir); err != nil || s.PathInFS != tt.path || s.Options != tt.options {
+			t.Errorf("%+v: got %s, %s, %v", tt, s.PathInFS, s.Options, err)
+		}
+	}
+	s := &Storage{Mount: Mount{Root: "/x//deleted", Point: "/var"}}
+	if err := s.place("/var"); err == nil {
+		t.Error("a deleted directory has a place")
+	}
+}
+
+func TestRootSource(t *testing.T) {
+	for line, want := range map[string]string{
+		"root=/dev/sda1 ro":                "/dev/sda1",
+		"root=/dev/sda1 root=PARTUUID=1-2": "/dev/disk/by-partuuid/1-2",
+		"quiet root=UUID=abc":              "/dev/disk/by-uuid/abc",
+		"quiet root=UUID=../x":             "",
+		"root=nfs":                         "",
+		"quiet":                            "",
+	} {
+		got, err := machine(t, map[string]string{"proc/cmdline": line + "\n"}).rootSource()
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: got %q, %v", line, got, err)
+		}
+	}
+}
+
+func TestSuppliers(t *testing.T) {
+	const dev = "sys/devices/platform/soc/mmc"
+	h := machine(t, map[string]string{
+		dev + "/uevent":                "",
+		dev + "/supplier:platform:reg": "-> ../../../virtual/devlink/platform:reg--platform:mmc",
+		"sys/devices/virtual/devlink/platform:reg--platform:mmc/supplier": "-> ../../../platform/i2c/reg",
+		"sys/devices/platform/i2c/reg/uevent":                             "",
+		"sys/devices/platform/i2c/uevent":                                 "",
+		// A circle.
+		"sys/devices/platform/i2c/supplier:platform:mmc":                  "-> ../../virtual/devlink/platform:mmc--platform:i2c",
+		"sys/devices/virtual/devlink/platform:mmc--platform:i2c/supplier": "-> ../../../platform/soc/mmc",
+	})
+	got, err := h.devices("/" + dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var paths []string
+	for _, d := range got {
+		paths = append(paths, strings.TrimPrefix(d.Path, "/sys/devices/platform/"))
+	}
+	if s := strings.Join(paths, " "); s != "i2c i2c/reg soc/mmc" {
+		t.Errorf("got %s", s)
+	}
+}

@@ -1,0 +1,148 @@
+#!/bin/sh
+# record.sh OUT DIR...: records into OUT what this machine's /proc and /sys say
+# about the storage below each DIR and about watchdogs, for testdata/hosts.
+# Run it as root. Host name, machine-id, host's command line and everything in
+# uevent files that is not needed stay out; UUIDs of file systems stay in.
+# Needs only what busybox has.
+set -eu
+[ $# -ge 2 ] || { echo "usage: $0 OUT DIR..." >&2; exit 2; }
+out=$1
+shift
+
+# file copies a small file, link a symbolic link, if they are there.
+file() {
+	[ -f "$1" ] || return 0
+	mkdir -p "$out${1%/*}"
+	cat "$1" >"$out$1" 2>/dev/null || rm -f "$out$1"
+}
+link() {
+	[ -L "$1" ] && [ ! -L "$out$1" ] || return 0
+	mkdir -p "$out${1%/*}"
+	ln -s "$(readlink "$1")" "$out$1"
+}
+
+# device records the device at the sysfs path $1, its parents and suppliers.
+device() (
+	d=$1
+	while [ "$d" != /sys/devices ] && [ -n "$d" ]; do
+		[ ! -e "$out$d/uevent" ] || return 0
+		if [ -f "$d/uevent" ]; then
+			mkdir -p "$out$d"
+			grep -E '^(MAJOR|MINOR|DEVNAME|DEVTYPE|PARTN|DRIVER|MODALIAS)=' "$d/uevent" >"$out$d/uevent" || :
+			for f in modalias dev size partition transport; do
+				file "$d/$f"
+			done
+			link "$d/subsystem"
+			link "$d/driver"
+			if [ -e "$d/driver/module" ]; then
+				link "$(readlink -f "$d/driver")/module"
+				file "$(readlink -f "$d/driver/module")/initstate"
+			fi
+			for s in "$d"/supplier:*; do
+				[ -L "$s" ] || continue
+				link "$s"
+				l=$(readlink -f "$s")
+				link "$l/supplier"
+				device "$(readlink -f "$l/supplier")"
+			done
+		fi
+		d=${d%/*}
+	done
+)
+
+# block records the block device with the kernel name $1 and what it lies on.
+block() (
+	link "/sys/class/block/$1"
+	b=$(readlink -f "/sys/class/block/$1")
+	dev=$(cat "$b/dev")
+	link "/sys/dev/block/$dev"
+	for f in dm/name dm/uuid md/level md/metadata_version loop/backing_file; do
+		file "$b/$f"
+	done
+	device "$b"
+	[ ! -e "$b/partition" ] || block "$(basename "${b%/*}")"
+	case $b in
+	*/nvme-subsystem/*)
+		for c in "${b%/*}"/nvme*; do
+			[ -L "$c" ] || continue
+			link "$c"
+			device "$(readlink -f "$c")"
+		done
+		;;
+	esac
+	for s in "$b"/slaves/*; do
+		[ -e "$s" ] || continue
+		link "$s"
+		block "$(basename "$s")"
+	done
+	data=/run/udev/data/b$dev
+	mkdir -p "$out/run/udev/data"
+	if [ -f "$data" ]; then
+		grep -E '^E:ID_FS_(TYPE|UUID)=' "$data" >"$out$data" || :
+	else
+		# As udev would have written it.
+		blkid "/dev/$1" 2>/dev/null | tr ' ' '\n' |
+			sed -n 's/^\(TYPE\|UUID\)="\(.*\)"$/E:ID_FS_\1=\2/p' >"$out$data"
+	fi
+	[ -s "$out$data" ] || rm -f "$out$data"
+)
+
+mkdir -p "$out/proc/self" "$out/proc/sys/kernel" "$out/etc"
+for dir in "$@"; do
+	[ ! -e "$dir" ] || dir=$(readlink -f "$dir")
+	awk -v dir="$dir/" '{ p = $5; if (p != "/") p = p "/"; if (index(dir, p) == 1) print }' /proc/self/mountinfo
+done | sort -un >"$out/proc/self/mountinfo"
+
+while read -r _ _ dev _ _ rest; do
+	fs=${rest#* - }
+	type=${fs%% *}
+	src=${fs#* }
+	src=${src%% *}
+	if [ -e "/sys/dev/block/$dev" ]; then
+		block "$(basename "$(readlink -f "/sys/dev/block/$dev")")"
+	elif [ "$type" = btrfs ]; then
+		link "$src"
+		name=$(basename "$(readlink -f "$src")")
+		block "$name"
+		for u in /sys/fs/btrfs/*/devices; do
+			[ -e "$u/$name" ] || continue
+			for m in "$u"/*; do
+				link "$m"
+				block "$(basename "$m")"
+			done
+		done
+	fi
+done <"$out/proc/self/mountinfo"
+
+for w in /sys/class/watchdog/watchdog*; do
+	[ -e "$w" ] || continue
+	link "$w"
+	d=$(readlink -f "$w")
+	for f in identity timeout state nowayout; do
+		file "$d/$f"
+	done
+	link "$d/device"
+	device "$d"
+done
+# Some watchdogs do not tell their device: what is bound to drivers below
+# drivers/watchdog.
+rel=$(uname -r)
+for m in /sys/bus/*/drivers/*/module; do
+	[ -e "$m" ] || continue
+	name=$(basename "$(readlink "$m")")
+	dep=$(grep -E "^kernel/drivers/watchdog/$(echo "$name" | tr _ .)[.]ko[^:]*:" "/lib/modules/$rel/modules.dep" 2>/dev/null) || continue
+	mkdir -p "$out/lib/modules/$rel"
+	echo "${dep%%:*}:" >>"$out/lib/modules/$rel/modules.dep"
+	: >>"$out/lib/modules/$rel/modules.alias"
+	for l in "${m%/*}"/*; do
+		case $(readlink -f "$l") in
+		/sys/devices/*) link "$l"; device "$(readlink -f "$l")" ;;
+		esac
+	done
+done
+
+file /proc/sys/kernel/osrelease
+grep '^MemTotal:' /proc/meminfo >"$out/proc/meminfo"
+tr ' ' '\n' </proc/cmdline | grep '^root=' >"$out/proc/cmdline" || :
+echo recorded >"$out/proc/sys/kernel/hostname"
+echo 0123456789abcdef0123456789abcdef >"$out/etc/machine-id"

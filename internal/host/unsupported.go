@@ -1,0 +1,161 @@
+package host
+
+import (
+	"fmt"
+	"path"
+	"strings"
+)
+
+// UnsupportedError says that a directory lies on storage that the capture
+// environment cannot open.
+type UnsupportedError struct {
+	Dir  string // the directory that was asked for
+	What string // kind of the storage: "LVM volume", "tmpfs file system"
+	Name string // which one: "debian-root (dm-0)"; may be empty
+	Why  string // what is wrong with it; may be empty
+}
+
+func (e *UnsupportedError) Error() string {
+	s := "storage of " + e.Dir + ": " + e.What
+	if e.Name != "" {
+		s += " " + e.Name
+	}
+	s += " is not supported"
+	if e.Why != "" {
+		s += ": " + e.Why
+	}
+	return s
+}
+
+// Advice returns what the user can do, whatever the reason is.
+func (e *UnsupportedError) Advice() string {
+	return "Set TARGET= to a directory on an ext4, xfs, btrfs, f2fs or vfat file system that lies on a partition or a whole disk of this machine."
+}
+
+// mountable are the file systems that need nothing but their block device.
+var mountable = map[string]bool{
+	"ext2": true, "ext3": true, "ext4": true, "xfs": true, "btrfs": true,
+	"f2fs": true, "vfat": true, "exfat": true,
+}
+
+// lost are file systems that end with the kernel.
+var lost = map[string]bool{"tmpfs": true, "ramfs": true, "rootfs": true, "devtmpfs": true}
+
+// network are file systems on another machine.
+var network = map[string]bool{
+	"nfs": true, "nfs4": true, "cifs": true, "smb3": true, "9p": true, "ceph": true,
+	"afs": true, "glusterfs": true, "fuse.glusterfs": true, "fuse.sshfs": true,
+	"lustre": true, "gfs2": true, "ocfs2": true, "orangefs": true, "virtiofs": true,
+}
+
+// layered are file systems made of others.
+var layered = map[string]bool{
+	"overlay": true, "aufs": true, "unionfs": true, "ecryptfs": true,
+	"fuse.mergerfs": true, "bindfs": true, "autofs": true,
+}
+
+// readOnly are file systems that nothing can be written to.
+var readOnly = map[string]bool{"squashfs": true, "erofs": true, "iso9660": true, "cramfs": true, "romfs": true}
+
+// refuseType returns why a mount of this type cannot hold dumps, or nil.
+func refuseType(dir string, m Mount) error {
+	if mountable[m.FSType] {
+		return nil
+	}
+	e := &UnsupportedError{Dir: dir, What: m.FSType + " file system", Name: "mounted on " + m.Point}
+	switch {
+	case lost[m.FSType]:
+		e.Why = "it is memory and lost at the reboot"
+	case network[m.FSType]:
+		e.Why = "it is not on a disk of this machine"
+	case layered[m.FSType]:
+		e.Why = "it is made of other file systems"
+	case readOnly[m.FSType]:
+		e.Why = "it is read-only"
+	case m.FSType == "zfs":
+		e.What, e.Name = "ZFS dataset", m.Source
+	}
+	return e
+}
+
+// mapperKinds name device-mapper devices by the beginning of their dm/uuid,
+// which says who made them.
+var mapperKinds = []struct{ prefix, what string }{
+	{"LVM-", "LVM volume"},
+	{"CRYPT-LUKS", "LUKS volume"},
+	{"CRYPT-", "dm-crypt volume"},
+	{"mpath-", "multipath device"},
+	{"DMRAID-", "BIOS RAID set"},
+	{"VDO-", "VDO volume"},
+	{"stratis-", "Stratis volume"},
+}
+
+// virtualKinds name block devices without hardware by the beginning of their
+// kernel names.
+var virtualKinds = []struct{ prefix, what, why string }{
+	{"loop", "loop device", "it is a file on another file system"},
+	{"zram", "zram device", "it is memory and lost at the reboot"},
+	{"ram", "RAM disk", "it is memory and lost at the reboot"},
+	{"nbd", "network block device", "it is not on a disk of this machine"},
+	{"rbd", "Ceph block device", "it is not on a disk of this machine"},
+	{"drbd", "DRBD device", ""},
+	{"bcache", "bcache device", ""},
+	{"zd", "ZFS volume", ""},
+}
+
+// refuseBlock returns why the disk or partition b cannot be opened by the
+// capture kernel with its driver alone, or nil.
+func (h *Host) refuseBlock(dir string, b BlockDevice) error {
+	e := &UnsupportedError{Dir: dir, Name: b.Name}
+	const remote = "it is not on a disk of this machine"
+	if uuid := h.attr(b.Path, "dm/uuid"); uuid != "" || h.exists(path.Join(b.Path, "dm")) {
+		e.What = "device-mapper device"
+		// kpartx(8) puts "partN-" before the UUID of what it divided.
+		if n, rest, ok := strings.Cut(uuid, "-"); ok && strings.HasPrefix(n, "part") {
+			uuid = rest
+		}
+		for _, k := range mapperKinds {
+			if strings.HasPrefix(uuid, k.prefix) {
+				e.What = k.what
+				break
+			}
+		}
+		if name := h.attr(b.Path, "dm/name"); name != "" {
+			e.Name = fmt.Sprintf("%s (%s)", name, b.Name)
+		}
+		return e
+	}
+	if level := h.attr(b.Path, "md/level"); level != "" || h.exists(path.Join(b.Path, "md")) {
+		e.What = "md array"
+		if level != "" {
+			e.Name += " (" + level + ")"
+		}
+		return e
+	}
+	if strings.Contains(b.Path, "/nvme-fabrics/") {
+		e.What, e.Why = "NVMe over Fabrics disk", remote
+		return e
+	}
+	// scsi_transport_iscsi calls the parents of its disks sessionN.
+	for elem := range strings.SplitSeq(b.Path, "/") {
+		if n, ok := strings.CutPrefix(elem, "session"); ok && n != "" && n[0] >= '0' && n[0] <= '9' {
+			e.What, e.Why = "iSCSI disk", remote
+			return e
+		}
+	}
+	if strings.HasPrefix(b.Path, "/sys/devices/virtual/nvme-subsystem/") {
+		return nil
+	}
+	virtual := strings.HasPrefix(b.Path, "/sys/devices/virtual/")
+	for _, k := range virtualKinds {
+		if n, ok := strings.CutPrefix(b.Name, k.prefix); ok && n != "" && n[0] >= '0' && n[0] <= '9' {
+			e.What, e.Why = k.what, k.why
+			return e
+		}
+	}
+	if virtual {
+		e.What, e.Why = "virtual block device", "what is behind it is not known"
+		return e
+	}
+	return nil
+}
