@@ -1,0 +1,65 @@
+package initramfs
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// WriteFile writes the image, compressed with c, to a file with mode 0600. It
+// replaces name in one step: the data goes to a temporary file in the same
+// directory, which is synced and renamed; then the directory is synced. On any
+// error the temporary file is gone, and name is as it was unless that last sync
+// is what failed.
+func (im *Image) WriteFile(name string, c Compression) error {
+	if err := im.writeFile(name, c); err != nil {
+		return fmt.Errorf("write image %s: %w", name, err)
+	}
+	return nil
+}
+
+func (im *Image) writeFile(name string, c Compression) (err error) {
+	// Renaming would replace a device or socket, and fail late on a directory.
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		return errors.New("it exists and is not a regular file")
+	}
+	dir := filepath.Dir(name)
+	tmp, err := os.CreateTemp(dir, "."+filepath.Base(name)+".*") // O_EXCL, 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			tmp.Close()
+			os.Remove(tmp.Name())
+		}
+	}()
+	buf := bufio.NewWriterSize(tmp, 1<<20)
+	if err := im.Write(buf, c); err != nil {
+		return err
+	}
+	if err := buf.Flush(); err != nil {
+		return err
+	}
+	if err := tmp.Sync(); err != nil {
+		return err
+	}
+	if err := tmp.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp.Name(), name); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
