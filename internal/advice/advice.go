@@ -1,0 +1,85 @@
+// Package advice tells a person what to do about an error, and a script how the
+// program ended.
+package advice
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// Exit statuses of all programs.
+const (
+	Done      = 0
+	Failed    = 1
+	Usage     = 2
+	NotLoaded = 3 // kdumpctl status: no capture kernel is loaded
+)
+
+// ErrNotLoaded says that no capture kernel is loaded.
+var ErrNotLoaded = errors.New("no capture kernel is loaded")
+
+// UsageError is a mistake in the command line.
+type UsageError struct{ Text string }
+
+func (e *UsageError) Error() string { return e.Text }
+
+// Status returns the exit status for what a program returned.
+func Status(err error) int {
+	var usage *UsageError
+	switch {
+	case err == nil:
+		return Done
+	case errors.As(err, &usage):
+		return Usage
+	case errors.Is(err, ErrNotLoaded):
+		return NotLoaded
+	}
+	return Failed
+}
+
+// For returns the one thing to do about err, in one line without newline; "" if
+// there is none. Errors that know it have a method Advice() string; the
+// outermost that does not return "" counts.
+func For(err error) string {
+	if text := own(err); text != "" {
+		return strings.Join(strings.Fields(text), " ")
+	}
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "Free some space on that file system."
+	case errors.Is(err, syscall.EROFS):
+		return "Name a file on a file system that can be written."
+	case errors.Is(err, fs.ErrPermission) && geteuid() != 0:
+		return "Run the command as root, for example with sudo."
+	}
+	return ""
+}
+
+var geteuid = os.Geteuid // replaced in tests
+
+// own returns the first advice in the tree of err, as errors.As would find it,
+// but goes on where there is none.
+func own(err error) string {
+	if err == nil {
+		return ""
+	}
+	if a, ok := err.(interface{ Advice() string }); ok {
+		if text := a.Advice(); text != "" {
+			return text
+		}
+	}
+	switch u := err.(type) {
+	case interface{ Unwrap() error }:
+		return own(u.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, e := range u.Unwrap() {
+			if text := own(e); text != "" {
+				return text
+			}
+		}
+	}
+	return ""
+}

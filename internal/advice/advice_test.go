@@ -1,0 +1,71 @@
+package advice
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+	"testing"
+
+	"ukdump/internal/config"
+	"ukdump/internal/kexec"
+)
+
+type advised struct {
+	text  string
+	cause error
+}
+
+func (e *advised) Error() string  { return "failed" }
+func (e *advised) Advice() string { return e.text }
+func (e *advised) Unwrap() error  { return e.cause }
+
+func TestFor(t *testing.T) {
+	const root = "Run the command as root, for example with sudo."
+	for _, tt := range []struct {
+		name string
+		err  error
+		euid int
+		want string
+	}{
+		{"nil", nil, 0, ""},
+		{"plain", errors.New("x"), 0, ""},
+		{"direct", &advised{text: "Do it."}, 0, "Do it."},
+		{"wrapped", fmt.Errorf("a: %w", fmt.Errorf("b: %w", &advised{text: "Do it."})), 0, "Do it."},
+		{"joined", errors.Join(errors.New("x"), &advised{text: "Do it."}), 0, "Do it."},
+		{"outer wins", &advised{"Outer.", &advised{text: "Inner."}}, 0, "Outer."},
+		{"outer has none", &advised{"", &advised{text: "Inner."}}, 0, "Inner."},
+		{"more than a line", &advised{text: "Do it.\nThen\tthat.\n"}, 0, "Do it. Then that."},
+		{"own before errno", &advised{"Do it.", syscall.ENOSPC}, 0, "Do it."},
+		{"kexec", fmt.Errorf("load: %w", &kexec.Error{Cause: kexec.NeedsRoot}), 0, root},
+		{"config", &config.Error{File: "f", Line: 1}, 0, "See ukdump.conf(5) for the keys and their values."},
+		{"full", &fs.PathError{Op: "write", Path: "f", Err: syscall.ENOSPC}, 0, "Free some space on that file system."},
+		{"quota", syscall.EDQUOT, 0, "Free some space on that file system."},
+		{"read-only", syscall.EROFS, 0, "Name a file on a file system that can be written."},
+		{"permission", &fs.PathError{Op: "open", Path: "f", Err: syscall.EACCES}, 1000, root},
+		{"permission of root", &fs.PathError{Op: "open", Path: "f", Err: syscall.EACCES}, 0, ""},
+	} {
+		defer func(f func() int) { geteuid = f }(geteuid)
+		geteuid = func() int { return tt.euid }
+		if got := For(tt.err); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestStatus(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want int
+	}{
+		{nil, 0},
+		{errors.New("x"), 1},
+		{&kexec.Error{}, 1},
+		{fmt.Errorf("kdumpctl: %w", &UsageError{"unknown verb"}), 2},
+		{fmt.Errorf("status: %w", ErrNotLoaded), 3},
+	} {
+		if got := Status(tt.err); got != tt.want {
+			t.Errorf("%v: got %d, want %d", tt.err, got, tt.want)
+		}
+	}
+}

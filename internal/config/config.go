@@ -1,0 +1,164 @@
+// Package config reads ukdump.conf(5): KEY=VALUE files that are parsed, never
+// run. Every key has a default that works.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"ukdump/internal/plan"
+)
+
+// Places below the root directory.
+const (
+	File   = "etc/ukdump.conf"
+	DropIn = "etc/ukdump.conf.d" // its *.conf are read in lexical order
+)
+
+// maxFileSize is the most bytes a configuration file can have.
+const maxFileSize = 1 << 20
+
+// Config is the configuration of ukdump, with defaults for what no file sets.
+type Config struct {
+	Kernel        string        // KERNEL: absolute path or release of the capture kernel; "" is the running kernel
+	BootOptions   string        // BOOT_OPTIONS: appended to the capture kernel's command line
+	Target        string        // TARGET: clean absolute directory that gets the dumps
+	DumpLevel     int           // DUMP_LEVEL: 0 to 31, as makedumpfile(8) -d
+	Compress      string        // COMPRESS: of the vmcore: auto, zstd, lzo, snappy, zlib or none
+	FinalAction   plan.Action   // FINAL_ACTION: reboot, poweroff or halt
+	FailureAction plan.Action   // FAILURE_ACTION: the same or shell
+	Timeout       time.Duration // TIMEOUT: from the start of PID 1 to the final action; 0 is derived from the size of the RAM
+	Modules       []string      // MODULES: names of modules to load besides those that are needed
+
+	where map[string]string
+}
+
+// Default returns the configuration of an empty file.
+func Default() *Config {
+	c := &Config{where: make(map[string]string)}
+	for _, k := range keys {
+		if k.def != "" {
+			if err := k.set(c, k.def); err != nil {
+				panic("default of " + k.name + ": " + err.Error()) // covered by tests
+			}
+		}
+	}
+	return c
+}
+
+// Where returns the file:line that set key, or "default".
+func (c *Config) Where(key string) string {
+	if w := c.where[key]; w != "" {
+		return w
+	}
+	return "default"
+}
+
+// Error is a mistake in a configuration file.
+type Error struct {
+	File string
+	Line int
+	Text string
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Text) }
+
+// Advice returns what to do about it, in one line.
+func (e *Error) Advice() string { return "See ukdump.conf(5) for the keys and their values." }
+
+// Load reads File and the files of DropIn below root, of which later ones win,
+// key by key; an empty value sets the default. Files that do not exist are as
+// good as empty ones. A mistake in a file is an *Error with its line; it is also
+// an error if a file cannot be read, is no regular file or has more than 1 MiB.
+func Load(root string) (*Config, error) {
+	c := Default()
+	if err := c.readFile(filepath.Join(root, File)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	dir := filepath.Join(root, DropIn)
+	list, err := os.ReadDir(dir) // sorted
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	for _, e := range list {
+		if !strings.HasSuffix(e.Name(), ".conf") || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		if err := c.readFile(filepath.Join(dir, e.Name())); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// LoadFile reads that file alone, which must exist. Errors are as for Load.
+func LoadFile(name string) (*Config, error) {
+	c := Default()
+	if err := c.readFile(name); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Config) readFile(name string) error {
+	text, err := read(name)
+	if err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	return c.apply(name, text)
+}
+
+func read(name string) (string, error) {
+	// Without O_NONBLOCK opening a FIFO would wait for its writer.
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("%s: not a regular file", name)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
+	if err != nil {
+		return "", err
+	}
+	if len(b) > maxFileSize {
+		return "", fmt.Errorf("%s: larger than %d bytes", name, maxFileSize)
+	}
+	return string(b), nil
+}
+
+// apply sets what the text of a file assigns.
+func (c *Config) apply(name, text string) error {
+	list, err := parse(text)
+	if err != nil {
+		err.File = name
+		return err
+	}
+	for _, a := range list {
+		k := findKey(a.key)
+		if k == nil {
+			return &Error{name, a.line, unknownKey(a.key)}
+		}
+		value := a.value
+		if value == "" {
+			value = k.def
+		}
+		if err := k.set(c, value); err != nil {
+			return &Error{name, a.line, fmt.Sprintf("%s=%s: %v", a.key, brief(a.value), err)}
+		}
+		c.where[a.key] = fmt.Sprintf("%s:%d", name, a.line)
+	}
+	return nil
+}

@@ -1,0 +1,262 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"ukdump/internal/plan"
+)
+
+func TestDefault(t *testing.T) {
+	c := Default()
+	want := &Config{
+		Target: "/var/crash", DumpLevel: 31, Compress: "auto",
+		FinalAction: plan.Reboot, FailureAction: plan.Reboot,
+		where: map[string]string{},
+	}
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("got %+v, want %+v", c, want)
+	}
+	if w := c.Where("KERNEL"); w != "default" {
+		t.Errorf("Where: %q", w)
+	}
+}
+
+func TestApply(t *testing.T) {
+	for _, tt := range []struct {
+		name, text string
+		change     func(c *Config)
+	}{
+		{"empty", "", func(*Config) {}},
+		{"comments", "# KERNEL=x\n  ; y \\\n\n\t\n", func(*Config) {}},
+		{"simple-kdump", "KERNEL=/boot/vmlinuz-linux-lts\nINITRAMFS=\nBOOT_OPTIONS=\"root=UUID=1 ro\"\n",
+			func(c *Config) { c.Kernel = "/boot/vmlinuz-linux-lts"; c.BootOptions = "root=UUID=1 ro" }},
+		{"everything", "KERNEL=6.12.1+deb13-amd64\nTARGET=/srv//dumps/\nDUMP_LEVEL=0\nCOMPRESS=none\nFINAL_ACTION=halt\nFAILURE_ACTION=shell\nTIMEOUT=1h 30min\nMODULES=\"nvme  xhci-pci\"\nMODE=dedicated",
+			func(c *Config) {
+				c.Kernel, c.Target, c.DumpLevel, c.Compress = "6.12.1+deb13-amd64", "/srv/dumps", 0, "none"
+				c.FinalAction, c.FailureAction, c.Timeout = plan.Halt, plan.Shell, 90*time.Minute
+				c.Modules = []string{"nvme", "xhci-pci"}
+			}},
+		{"empty value is the default", "TARGET=/a\nTARGET=\nDUMP_LEVEL=1\nDUMP_LEVEL=\"\"\nMODULES=a\nMODULES=", func(c *Config) { c.Modules = []string{} }},
+		{"later wins", "DUMP_LEVEL=1\nDUMP_LEVEL=2\n", func(c *Config) { c.DumpLevel = 2 }},
+		{"blanks", " \tDUMP_LEVEL \t= \t17 \t\n", func(c *Config) { c.DumpLevel = 17 }},
+		{"CRLF", "DUMP_LEVEL=17\r\nBOOT_OPTIONS=\"a \\\r\nb\"\r\n", func(c *Config) { c.DumpLevel = 17; c.BootOptions = "a b" }},
+		{"continuation", "BOOT_OPTIONS=a \\\n  b\\\nc\nDUMP_LEVEL=3", func(c *Config) { c.BootOptions = "a   bc"; c.DumpLevel = 3 }},
+		{"continuation at the end", "BOOT_OPTIONS=a\\", func(c *Config) { c.BootOptions = "a" }},
+		{"escaped backslash does not continue", "BOOT_OPTIONS=a\\\\\nDUMP_LEVEL=3", func(c *Config) { c.BootOptions = `a\`; c.DumpLevel = 3 }},
+		{"no continuation of a comment", "# a \\\nDUMP_LEVEL=3", func(c *Config) { c.DumpLevel = 3 }},
+		{"no continuation in single quotes", "BOOT_OPTIONS='a\\'\nDUMP_LEVEL=3", func(c *Config) { c.BootOptions = `a\`; c.DumpLevel = 3 }},
+		{"unquoted backslash", `BOOT_OPTIONS=a\b\ c`, func(c *Config) { c.BootOptions = "ab c" }},
+		{"double quotes", `BOOT_OPTIONS="\"\\\$\` + "`" + `\a$HOME #x"`, func(c *Config) { c.BootOptions = "\"\\$`\\a$HOME #x" }},
+		{"single quotes", `BOOT_OPTIONS='"\n # $X'`, func(c *Config) { c.BootOptions = `"\n # $X` }},
+		{"quotes inside", `BOOT_OPTIONS=dyndbg="file a +p"`, func(c *Config) { c.BootOptions = `dyndbg="file a +p"` }},
+		{"nothing is expanded", "BOOT_OPTIONS=$(reboot) `x` ${Y} a#b", func(c *Config) { c.BootOptions = "$(reboot) `x` ${Y} a#b" }},
+		{"equals sign in the value", "BOOT_OPTIONS=a=b=c", func(c *Config) { c.BootOptions = "a=b=c" }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, want := Default(), Default()
+			if err := got.apply("f", tt.text); err != nil {
+				t.Fatal(err)
+			}
+			tt.change(want)
+			want.where = got.where
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("got %+v\nwant %+v", got, want)
+			}
+		})
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"KERNAL=x", "f:1: unknown key KERNAL (did you mean KERNEL?)"},
+		{"\n\nkernel=x", "f:3: unknown key kernel (did you mean KERNEL?)"},
+		{"DUMPLEVEL=1", "f:1: unknown key DUMPLEVEL (did you mean DUMP_LEVEL?)"},
+		{"BOOT_OPTIONS=\\\na\nTARGETS=/x", "f:3: unknown key TARGETS (did you mean TARGET?)"},
+		{"KEEP=3", "f:1: unknown key KEEP (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, DUMP_LEVEL, COMPRESS, FINAL_ACTION, FAILURE_ACTION, TIMEOUT, MODULES, MODE)"},
+		{"export KERNEL=x", "f:1: unknown key export KERNEL (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, DUMP_LEVEL, COMPRESS, FINAL_ACTION, FAILURE_ACTION, TIMEOUT, MODULES, MODE)"},
+		{"KERNEL", `f:1: no = in "KERNEL"; a line is KEY=VALUE or a comment`},
+		{"KER\\\nNEL=x", `f:1: no = in "KER\\"; a line is KEY=VALUE or a comment`},
+		{"=x", "f:1: no key before the ="},
+		{"KERNEL=boot/vmlinuz", "f:1: KERNEL=boot/vmlinuz: neither an absolute path nor a kernel release as uname -r prints it"},
+		{"KERNEL=..", "f:1: KERNEL=..: neither an absolute path nor a kernel release as uname -r prints it"},
+		{"INITRAMFS=/boot/initrd.img", "f:1: INITRAMFS=/boot/initrd.img: ukdump builds its own image and cannot use another one yet; remove this line"},
+		{"TARGET=raw:/dev/sda3", "f:1: TARGET=raw:/dev/sda3: raw devices are not supported yet by this version; name a directory"},
+		{"TARGET=\"/var/crash raw:/dev/sda3\"", "f:1: TARGET=/var/crash raw:/dev/sda3: several targets are not supported yet by this version; name one directory without spaces"},
+		{"TARGET=crash", "f:1: TARGET=crash: not an absolute path of a directory"},
+		{"TARGET=/var/crash # here", "f:1: TARGET: a comment needs a line of its own; put the value in quotes if the # belongs to it"},
+		{"DUMP_LEVEL=32", "f:1: DUMP_LEVEL=32: not a number from 0 to 31"},
+		{"DUMP_LEVEL=-1", "f:1: DUMP_LEVEL=-1: not a number from 0 to 31"},
+		{"DUMP_LEVEL=+1", "f:1: DUMP_LEVEL=+1: not a number from 0 to 31"},
+		{"COMPRESS=gzip", "f:1: COMPRESS=gzip: not auto, zstd, lzo, snappy, zlib or none"},
+		{"FINAL_ACTION=shell", "f:1: FINAL_ACTION=shell: not reboot, poweroff or halt"},
+		{"FAILURE_ACTION=Reboot", "f:1: FAILURE_ACTION=Reboot: not reboot, poweroff, halt or shell"},
+		{"TIMEOUT=soon", "f:1: TIMEOUT=soon: not a time of at most 168h, such as 600 (seconds), 10min or 1h 30min"},
+		{"MODULES=a,b", `f:1: MODULES=a,b: "a,b" is not the name of a module; names are separated by spaces`},
+		{"MODE=emergency", "f:1: MODE=emergency: emergency mode is not supported yet by this version; use dedicated"},
+		{"MODE=x", "f:1: MODE=x: not dedicated"},
+		{`KERNEL="x`, `f:1: KERNEL: the closing quote " is missing`},
+		{"KERNEL=\"x\ny\"", `f:1: KERNEL: the closing quote " is missing`},
+		{"KERNEL='x", "f:1: KERNEL: the closing quote ' is missing"},
+		{`KERNEL="x" # y`, "f:1: KERNEL: text after the closing quote"},
+		{`KERNEL='x'y`, "f:1: KERNEL: text after the closing quote"},
+		{"DUMP_LEVEL=1\nKERNEL=\x00", "f:2: a NUL byte; this is not a text file"},
+		{"KERNEL=\x1b[31m", `f:1: control character '\x1b'`},
+		{"KERNEL=a\rb", `f:1: control character '\r'`},
+		{"KERNEL=\u009b", `f:1: control character '\u009b'`},
+		{"KERNEL=\xff", "f:1: not valid UTF-8"},
+		{"COMPRESS=" + strings.Repeat("x", 200), "f:1: COMPRESS=" + strings.Repeat("x", 80) + "...: not auto, zstd, lzo, snappy, zlib or none"},
+	} {
+		err := Default().apply("f", tt.text)
+		var e *Error
+		if fmt.Sprint(err) != tt.want || !errors.As(err, &e) {
+			t.Errorf("%q:\ngot  %v\nwant %s", tt.text, err, tt.want)
+		}
+	}
+}
+
+func TestParseTimeout(t *testing.T) {
+	for _, tt := range []struct {
+		in   string
+		want time.Duration // -1 for an error
+	}{
+		{"0", 0}, {"600", 600 * time.Second}, {"10min", 10 * time.Minute}, {"10 m", 10 * time.Minute},
+		{"1h", time.Hour}, {"1h30min5s", time.Hour + 30*time.Minute + 5*time.Second},
+		{"2 hours 1 second", 2*time.Hour + time.Second}, {"168h", 168 * time.Hour},
+		{"169h", -1}, {"168h 1s", -1}, {"", -1}, {" ", -1}, {"-1", -1}, {"1.5h", -1}, {"1d", -1}, {"h", -1},
+		{"infinity", -1}, {"4294967295h", -1}, {"99999999999999999999", -1}, {"1H", -1},
+	} {
+		got, err := parseTimeout(tt.in)
+		if err != nil {
+			got = -1
+		}
+		if got != tt.want {
+			t.Errorf("%q: got %v, %v, want %v", tt.in, got, err, tt.want)
+		}
+	}
+}
+
+func write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLoad(t *testing.T) {
+	root := t.TempDir()
+	c, err := Load(root)
+	if err != nil || !reflect.DeepEqual(c, Default()) {
+		t.Fatalf("nothing there: got %+v, %v", c, err)
+	}
+	write(t, root+"/etc/ukdump.conf", "KERNEL=/main\nDUMP_LEVEL=1\nTIMEOUT=5\n")
+	write(t, root+"/etc/ukdump.conf.d/20-b.conf", "\nDUMP_LEVEL=3\n")
+	write(t, root+"/etc/ukdump.conf.d/10-a.conf", "DUMP_LEVEL=2\nKERNEL=\n")
+	for _, other := range []string{"README", "30.conf~", ".30-c.conf", "30.conf.bak"} {
+		write(t, root+"/etc/ukdump.conf.d/"+other, "nonsense")
+	}
+	if c, err = Load(root); err != nil {
+		t.Fatal(err)
+	}
+	if c.Kernel != "" || c.DumpLevel != 3 || c.Timeout != 5*time.Second {
+		t.Errorf("got %+v", c)
+	}
+	for key, want := range map[string]string{
+		"DUMP_LEVEL": root + "/etc/ukdump.conf.d/20-b.conf:2",
+		"KERNEL":     root + "/etc/ukdump.conf.d/10-a.conf:2",
+		"TIMEOUT":    root + "/etc/ukdump.conf:3",
+		"TARGET":     "default",
+	} {
+		if got := c.Where(key); got != want {
+			t.Errorf("Where(%s) = %s, want %s", key, got, want)
+		}
+	}
+	if c, err = LoadFile(root + "/etc/ukdump.conf"); err != nil || c.DumpLevel != 1 {
+		t.Errorf("LoadFile: got %+v, %v", c, err)
+	}
+	write(t, root+"/etc/ukdump.conf.d/30-c.conf", "X=1")
+	if _, err = Load(root); err == nil || !strings.HasPrefix(err.Error(), root+"/etc/ukdump.conf.d/30-c.conf:1: unknown key X") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLoadUnreadable(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		setup func(t *testing.T, root string)
+		want  string
+	}{
+		{"directory", func(t *testing.T, root string) { write(t, root+"/etc/ukdump.conf/x", "") }, "/etc/ukdump.conf: not a regular file"},
+		{"drop-in is a directory", func(t *testing.T, root string) { write(t, root+"/etc/ukdump.conf.d/a.conf/x", "") }, "/etc/ukdump.conf.d/a.conf: not a regular file"},
+		{"drop-in directory is a file", func(t *testing.T, root string) { write(t, root+"/etc/ukdump.conf.d", "") }, "/etc/ukdump.conf.d: not a directory"},
+		{"huge", func(t *testing.T, root string) {
+			write(t, root+"/etc/ukdump.conf", strings.Repeat("#\n", 1<<19)+"#")
+		}, "/etc/ukdump.conf: larger than 1048576 bytes"},
+		{"FIFO", func(t *testing.T, root string) {
+			write(t, root+"/etc/x", "")
+			if err := syscall.Mkfifo(root+"/etc/ukdump.conf", 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "/etc/ukdump.conf: not a regular file"},
+		{"dangling drop-in", func(t *testing.T, root string) {
+			write(t, root+"/etc/ukdump.conf.d/x", "")
+			if err := os.Symlink("none", root+"/etc/ukdump.conf.d/a.conf"); err != nil {
+				t.Fatal(err)
+			}
+		}, "/etc/ukdump.conf.d/a.conf: no such file or directory"},
+		{"loop", func(t *testing.T, root string) {
+			write(t, root+"/etc/x", "")
+			if err := os.Symlink("ukdump.conf", root+"/etc/ukdump.conf"); err != nil {
+				t.Fatal(err)
+			}
+		}, "/etc/ukdump.conf: too many levels of symbolic links"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			root := t.TempDir()
+			tt.setup(t, root)
+			_, err := Load(root)
+			if err == nil || !strings.HasPrefix(err.Error(), "read configuration: ") || !strings.HasSuffix(err.Error(), tt.want) {
+				t.Errorf("got %v, want %s", err, tt.want)
+			}
+		})
+	}
+	if _, err := LoadFile(t.TempDir() + "/none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("LoadFile of nothing: %v", err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("KERNEL=/boot/vmlinuz\nBOOT_OPTIONS=\"a \\\"b\\\" \\\n c\"\nTIMEOUT=1h 5min\n")
+	f.Add("# x\n;y\nTARGET='/var/crash'\r\nDUMP_LEVEL = 31\nMODULES=a b\nKERNAL=1")
+	f.Add("COMPRESS=\\z\\")
+	f.Fuzz(func(t *testing.T, text string) {
+		c := Default()
+		err := c.apply("f", text)
+		if err != nil {
+			var e *Error
+			if !errors.As(err, &e) || e.Line < 1 || e.Line > 1+strings.Count(text, "\n") {
+				t.Errorf("error %v", err)
+			}
+			for _, r := range err.Error() {
+				if r != '\t' && (r < ' ' || r == 0x7f) {
+					t.Errorf("control character in %q", err)
+				}
+			}
+			return
+		}
+		if !filepath.IsAbs(c.Target) || c.DumpLevel < 0 || c.DumpLevel > 31 || c.Timeout < 0 || c.Timeout > maxTimeout {
+			t.Errorf("accepted %+v", c)
+		}
+	})
+}

@@ -1,0 +1,220 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"ukdump/internal/plan"
+)
+
+// key is one key of the configuration: how its value gets into a Config. An
+// empty value never reaches set unless the default is empty.
+type key struct {
+	name string
+	def  string
+	set  func(c *Config, value string) error
+}
+
+// keys is in the order of ukdump.conf(5).
+var keys = []key{
+	{"KERNEL", "", func(c *Config, v string) error {
+		if v != "" && !filepath.IsAbs(v) && !isRelease(v) {
+			return errors.New("neither an absolute path nor a kernel release as uname -r prints it")
+		}
+		c.Kernel = v
+		return nil
+	}},
+	{"INITRAMFS", "", func(_ *Config, v string) error {
+		if v != "" {
+			return errors.New("ukdump builds its own image and cannot use another one yet; remove this line")
+		}
+		return nil
+	}},
+	{"BOOT_OPTIONS", "", func(c *Config, v string) error {
+		c.BootOptions = v
+		return nil
+	}},
+	{"TARGET", "/var/crash", setTarget},
+	{"DUMP_LEVEL", "31", func(c *Config, v string) error {
+		n, err := strconv.ParseUint(v, 10, 8)
+		if err != nil || n > 31 {
+			return errors.New("not a number from 0 to 31")
+		}
+		c.DumpLevel = int(n)
+		return nil
+	}},
+	{"COMPRESS", "auto", func(c *Config, v string) error {
+		return choose(&c.Compress, v, "auto", "zstd", "lzo", "snappy", "zlib", "none")
+	}},
+	{"FINAL_ACTION", "reboot", func(c *Config, v string) error {
+		return choose(&c.FinalAction, v, plan.Reboot, plan.Poweroff, plan.Halt)
+	}},
+	{"FAILURE_ACTION", "reboot", func(c *Config, v string) error {
+		return choose(&c.FailureAction, v, plan.Reboot, plan.Poweroff, plan.Halt, plan.Shell)
+	}},
+	{"TIMEOUT", "0", func(c *Config, v string) (err error) {
+		c.Timeout, err = parseTimeout(v)
+		return err
+	}},
+	{"MODULES", "", func(c *Config, v string) error {
+		names := strings.Fields(v)
+		for _, n := range names {
+			if !isWord(n, "_-") {
+				return fmt.Errorf("%q is not the name of a module; names are separated by spaces", brief(n))
+			}
+		}
+		c.Modules = names
+		return nil
+	}},
+	{"MODE", "dedicated", func(_ *Config, v string) error {
+		if v == "emergency" {
+			return errors.New("emergency mode is not supported yet by this version; use dedicated")
+		}
+		var mode string
+		return choose(&mode, v, "dedicated")
+	}},
+}
+
+func setTarget(c *Config, v string) error {
+	switch {
+	case len(strings.Fields(v)) > 1:
+		return errors.New("several targets are not supported yet by this version; name one directory without spaces")
+	case strings.HasPrefix(v, "raw:"):
+		return errors.New("raw devices are not supported yet by this version; name a directory")
+	case !path.IsAbs(v):
+		return errors.New("not an absolute path of a directory")
+	}
+	c.Target = path.Clean(v)
+	return nil
+}
+
+// choose sets dst to v if that is one of the allowed values.
+func choose[T ~string](dst *T, v string, allowed ...T) error {
+	if !slices.Contains(allowed, T(v)) {
+		names := make([]string, len(allowed))
+		for i, a := range allowed {
+			names[i] = string(a)
+		}
+		return fmt.Errorf("not %s", orList(names))
+	}
+	*dst = T(v)
+	return nil
+}
+
+func orList(names []string) string {
+	last := len(names) - 1
+	if last == 0 {
+		return names[0]
+	}
+	return strings.Join(names[:last], ", ") + " or " + names[last]
+}
+
+// timeUnits are those of systemd.time(7) that make sense for a dump.
+var timeUnits = map[string]time.Duration{
+	"": time.Second, "s": time.Second, "sec": time.Second, "second": time.Second, "seconds": time.Second,
+	"m": time.Minute, "min": time.Minute, "minute": time.Minute, "minutes": time.Minute,
+	"h": time.Hour, "hr": time.Hour, "hour": time.Hour, "hours": time.Hour,
+}
+
+// maxTimeout is the longest deadline that plan.Validate accepts.
+const maxTimeout = 7 * 24 * time.Hour
+
+// parseTimeout reads "600", "10min" or "1h 30min".
+func parseTimeout(v string) (time.Duration, error) {
+	bad := errors.New("not a time of at most 168h, such as 600 (seconds), 10min or 1h 30min")
+	var sum time.Duration
+	rest := strings.TrimSpace(v)
+	if rest == "" {
+		return 0, bad
+	}
+	for rest != "" {
+		digits := rest[:len(rest)-len(strings.TrimLeft(rest, "0123456789"))]
+		n, err := strconv.ParseUint(digits, 10, 32)
+		if err != nil {
+			return 0, bad
+		}
+		rest = strings.TrimLeft(rest[len(digits):], " ")
+		name := rest[:len(rest)-len(strings.TrimLeft(rest, "abcdefghijklmnopqrstuvwxyz"))]
+		unit, ok := timeUnits[name]
+		if !ok || n > uint64(maxTimeout/unit) {
+			return 0, bad
+		}
+		if sum += time.Duration(n) * unit; sum > maxTimeout {
+			return 0, bad
+		}
+		rest = strings.TrimLeft(rest[len(name):], " ")
+	}
+	return sum, nil
+}
+
+// isRelease accepts what a kernel release is made of, which is also safe as the
+// name of a directory.
+func isRelease(s string) bool {
+	return s[0] != '.' && s[0] != '-' && isWord(s, "._+~-")
+}
+
+func isWord(s, punctuation string) bool {
+	for _, r := range s {
+		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(punctuation, r) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func findKey(name string) *key {
+	for i := range keys {
+		if keys[i].name == name {
+			return &keys[i]
+		}
+	}
+	return nil
+}
+
+// unknownKey words the error, with the nearest known key if one is near.
+func unknownKey(name string) string {
+	best, distance := "", 1<<30
+	upper := strings.ToUpper(name)
+	for _, k := range keys {
+		if d := editDistance(upper, k.name); d < distance {
+			best, distance = k.name, d
+		}
+	}
+	if distance <= max(1, len(best)/3) {
+		return fmt.Sprintf("unknown key %s (did you mean %s?)", brief(name), best)
+	}
+	var names []string
+	for _, k := range keys {
+		names = append(names, k.name)
+	}
+	return fmt.Sprintf("unknown key %s (known are %s)", brief(name), strings.Join(names, ", "))
+}
+
+// editDistance returns the Levenshtein distance in bytes. Only the beginning of
+// a long a counts, as no key is near it anyway.
+func editDistance(a, b string) int {
+	a = a[:min(len(a), 64)]
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,233 @@
+package kexec
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Cause is why the kernel refused.
+type Cause int
+
+// The causes. The numbers have no meaning outside the program.
+const (
+	_                 Cause = iota
+	Unknown                 // nothing more is known than Err
+	NeedsRoot               // no CAP_SYS_BOOT
+	LoadDisabled            // sysctl kernel.kexec_load_disabled
+	LoadLimit               // sysctl kernel.kexec_load_limit_panic
+	Lockdown                // no valid signature, and the kernel is locked down
+	Denied                  // EPERM for another reason, such as a security module
+	NoSupport               // kernel without CONFIG_CRASH_DUMP or CONFIG_KEXEC_CORE
+	NoReservation           // no crashkernel= on the command line
+	ReservationFailed       // crashkernel= did not lead to a reservation
+	TooSmall                // does not fit the reservation
+	Fragmented              // fits by size, but the kernel found no place
+	CommandLine             // command line too long
+	NotAKernel              // not a kernel image that can be loaded
+	Invalid                 // EINVAL for another reason
+	Unsigned                // no signature where one is required
+	KeyRejected             // signature by a key that is not trusted
+	BadSignature            // malformed signature
+	Busy                    // another load did not end
+	NoMemory                // the running kernel is out of memory
+	NoSyscall               // no kexec_file_load, no kexec-tools
+	KexecTools              // kexec(8) failed
+)
+
+// Error says what could not be done with the slot, and why.
+type Error struct {
+	Op     string // "load capture kernel"
+	Kernel string // file name; "" if there is none
+	Cause  Cause
+	Need   int64  // TooSmall: bytes needed at least. CommandLine: its length in bytes
+	Have   int64  // TooSmall: bytes reserved. CommandLine: longest possible in bytes
+	Detail string // Lockdown: its mode. ReservationFailed: the crashkernel= words. KexecTools: its last message
+	Err    error  // what the system call or program returned; nil if it was not called
+}
+
+// Unwrap returns Err, which is an Errno if the system call failed.
+func (e *Error) Unwrap() error { return e.Err }
+
+func (e *Error) Error() string {
+	parts := []string{e.Op}
+	if e.Kernel != "" {
+		parts = append(parts, e.Kernel)
+	}
+	if text := e.reason(); text != "" {
+		parts = append(parts, text)
+	}
+	if e.Err != nil {
+		parts = append(parts, e.Err.Error())
+	}
+	return strings.Join(parts, ": ")
+}
+
+func (e *Error) reason() string {
+	switch e.Cause {
+	case NeedsRoot:
+		return "needs root (CAP_SYS_BOOT)"
+	case LoadDisabled:
+		return "forbidden until the next boot by the sysctl kernel.kexec_load_disabled"
+	case LoadLimit:
+		return "the sysctl kernel.kexec_load_limit_panic allows no more loads until the next boot"
+	case Lockdown:
+		return fmt.Sprintf("the kernel is locked down (%s) and the image has no signature that it trusts", e.Detail)
+	case Denied:
+		return "the kernel or a security module forbids it"
+	case NoSupport:
+		return "the running kernel cannot start a capture kernel (it lacks CONFIG_KEXEC_CORE or CONFIG_CRASH_DUMP)"
+	case NoReservation:
+		return "no memory is reserved, the running kernel's command line has no crashkernel="
+	case ReservationFailed:
+		return fmt.Sprintf("no memory is reserved, although the running kernel's command line has %s", e.Detail)
+	case TooSmall:
+		return fmt.Sprintf("the reservation is too small: needs more than %s, has %s", mib(e.Need), mib(e.Have))
+	case Fragmented:
+		return fmt.Sprintf("the kernel finds no room in the reservation of %s; kernel and image need more than %s", mib(e.Have), mib(e.Need))
+	case CommandLine:
+		if e.Need <= e.Have {
+			return "the command line contains a NUL byte"
+		}
+		return fmt.Sprintf("the command line has %d bytes, the limit is %d", e.Need, e.Have)
+	case NotAKernel:
+		return "not a kernel image that this kernel can load"
+	case Invalid:
+		return "the kernel refuses the arguments"
+	case Unsigned:
+		return "the image is not signed, and the running kernel requires it"
+	case KeyRejected:
+		return "the image is signed with a key that the running kernel does not trust"
+	case BadSignature:
+		return "the signature of the image is damaged or of an unknown kind"
+	case Busy:
+		return "the crash slot stayed in use by another load"
+	case NoMemory:
+		return "the running kernel is out of memory"
+	case NoSyscall:
+		return "the running kernel has no kexec_file_load (CONFIG_KEXEC_FILE), and kexec of kexec-tools is not installed"
+	case KexecTools:
+		if e.Detail != "" {
+			return "kexec of kexec-tools failed: " + e.Detail
+		}
+		return "kexec of kexec-tools failed"
+	}
+	return ""
+}
+
+// Advice returns what to do about it, in one line.
+func (e *Error) Advice() string {
+	switch e.Cause {
+	case NeedsRoot:
+		return "Run the command as root, for example with sudo."
+	case LoadDisabled:
+		return "Find what sets it with `grep -rs kexec_load_disabled /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d`, remove it there and reboot."
+	case LoadLimit:
+		return "Find what sets it with `grep -rs kexec_load_limit_panic /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d`, raise it there and reboot."
+	case Lockdown, Unsigned, KeyRejected, BadSignature:
+		return "Set KERNEL in /etc/ukdump.conf to a kernel that your distribution has signed, or enrol the key of your own with mokutil."
+	case Denied:
+		return "See what denied it with `journalctl -k --grep=denied`."
+	case NoSupport:
+		return "Boot a kernel that is built with CONFIG_KEXEC_FILE=y and CONFIG_CRASH_DUMP=y."
+	case NoReservation:
+		return "Add crashkernel=256M to the kernel command line in the boot loader's configuration and reboot."
+	case ReservationFailed:
+		return "See why with `dmesg | grep -i crash`; crashkernel=256M is a value that most machines can reserve."
+	case TooSmall, Fragmented:
+		// Twice what loading takes leaves the capture kernel room to run.
+		return fmt.Sprintf("Set crashkernel=%dM on the kernel command line in the boot loader's configuration and reboot.",
+			max(256, (2*e.Need>>20+63)/64*64))
+	case CommandLine:
+		return "Shorten BOOT_OPTIONS in /etc/ukdump.conf."
+	case NotAKernel:
+		return "Set KERNEL in /etc/ukdump.conf to an installed kernel, or remove it to use the running one."
+	case Invalid:
+		return "See what it refused with `dmesg | tail`."
+	case Busy:
+		return "Try again in a moment."
+	case NoMemory:
+		return "Free some memory and try again."
+	case NoSyscall:
+		return "Install kexec-tools, or boot a kernel that is built with CONFIG_KEXEC_FILE=y."
+	}
+	return ""
+}
+
+func mib(n int64) string { return fmt.Sprintf("%d MiB", (n+1<<20-1)>>20) }
+
+// forbidden returns what forbids any use of the slot, 0 for nothing.
+func (s *Slot) forbidden() Cause {
+	switch {
+	case !s.mayBoot():
+		return NeedsRoot
+	case s.LoadDisabled():
+		return LoadDisabled
+	case s.LoadLimit() == 0:
+		return LoadLimit
+	}
+	return 0
+}
+
+// noRoom fills in why need bytes do not fit the reservation.
+func (s *Slot) noRoom(e *Error, need, have int64) {
+	e.Need, e.Have = need, have
+	switch {
+	case have == 0 && s.Crashkernel() == "":
+		e.Cause = NoReservation
+	case have == 0:
+		e.Cause, e.Detail = ReservationFailed, s.Crashkernel()
+	case need > have:
+		e.Cause = TooSmall
+	default:
+		e.Cause = Fragmented
+	}
+}
+
+// explain looks up why the system call gave e.Err. The meaning of the errors is
+// that of kernel/kexec_file.c and kexec_file_load(2).
+func (s *Slot) explain(e *Error, kernel, initrd *os.File) {
+	var errno unix.Errno
+	if !errors.As(e.Err, &errno) {
+		e.Cause = Unknown
+		return
+	}
+	switch errno {
+	case unix.EPERM, unix.EACCES:
+		// The last load may have used up the limit.
+		if e.Cause = s.forbidden(); e.Cause != 0 {
+			return
+		}
+		e.Cause = Denied
+		if mode := s.Lockdown(); mode != "" && mode != "none" {
+			e.Cause, e.Detail = Lockdown, mode
+		}
+	case unix.EADDRNOTAVAIL:
+		have, err := s.Reserved()
+		if err != nil || kernel == nil {
+			e.Cause = Unknown
+			return
+		}
+		need, _ := s.need(kernel, initrd)
+		s.noRoom(e, need, have)
+	case unix.EINVAL:
+		e.Cause = Invalid
+	case unix.ENOEXEC:
+		e.Cause = NotAKernel
+	case unix.ENODATA:
+		e.Cause = Unsigned
+	case unix.ENOKEY, unix.EKEYREJECTED, unix.EKEYREVOKED, unix.EKEYEXPIRED:
+		e.Cause = KeyRejected
+	case unix.ELIBBAD, unix.EBADMSG, unix.ENOPKG, unix.EMSGSIZE:
+		e.Cause = BadSignature
+	case unix.EBUSY:
+		e.Cause = Busy
+	case unix.ENOMEM:
+		e.Cause = NoMemory
+	default:
+		e.Cause = Unknown
+	}
+}

@@ -1,0 +1,133 @@
+package kexec
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Another load, or an update of the slot for CPU or memory hotplug, makes the
+// call fail with EBUSY. Both take milliseconds.
+const (
+	busyRetries = 20
+	busyPause   = 100 * time.Millisecond
+)
+
+// Check looks for everything that would make Load fail and that can be known
+// beforehand: rights, sysctls, the reservation and the length of the command
+// line. It matters because the kernel drops the capture kernel that it has
+// before it reads the new one (kernel/kexec_file.c). The error is an *Error.
+func (s *Slot) Check(kernel, initrd *os.File, cmdline string) error {
+	e := &Error{Op: "load capture kernel", Kernel: kernel.Name()}
+	if cause := s.forbidden(); cause != 0 {
+		e.Cause = cause
+		return e
+	}
+	if limit := CommandLineLimit(kernel); len(cmdline) > limit || strings.ContainsRune(cmdline, 0) {
+		e.Cause, e.Need, e.Have = CommandLine, int64(len(cmdline)), int64(limit)
+		return e
+	}
+	have, err := s.Reserved()
+	if noSupport := (*Error)(nil); errors.As(err, &noSupport) {
+		e.Cause = NoSupport
+		return e
+	}
+	if err != nil {
+		e.Cause, e.Err = Unknown, err
+		return e
+	}
+	need, err := s.need(kernel, initrd)
+	if err != nil {
+		e.Cause, e.Err = Unknown, err
+		return e
+	}
+	if need > have {
+		s.noRoom(e, need, have)
+		return e
+	}
+	return nil
+}
+
+// Load checks everything and then loads kernel and initrd with kexec_file_load,
+// or if the kernel lacks that, with the kexec program of kexec-tools. The
+// command line is without the elfcorehdr= that both append. Both files are read
+// from their beginning. The error is an *Error.
+func (s *Slot) Load(kernel, initrd *os.File, cmdline string) error {
+	if err := s.Check(kernel, initrd, cmdline); err != nil {
+		return err
+	}
+	err := s.call(int(kernel.Fd()), int(initrd.Fd()), cmdline, unix.KEXEC_FILE_ON_CRASH)
+	if err == nil {
+		return nil
+	}
+	e := &Error{Op: "load capture kernel", Kernel: kernel.Name(), Err: err}
+	if errors.Is(err, unix.ENOSYS) {
+		// The files may have no name, so they are handed over open.
+		return s.kexecTools(e, []string{"-c", "-p", "--command-line=" + cmdline,
+			"--initrd=/proc/self/fd/4", "/proc/self/fd/3"}, []*os.File{kernel, initrd})
+	}
+	s.explain(e, kernel, initrd)
+	return e
+}
+
+// Unload empties the slot. An empty slot is no error. The error is an *Error.
+func (s *Slot) Unload() error {
+	e := &Error{Op: "unload capture kernel"}
+	if e.Cause = s.forbidden(); e.Cause != 0 {
+		return e
+	}
+	e.Err = s.call(-1, -1, "", unix.KEXEC_FILE_UNLOAD|unix.KEXEC_FILE_ON_CRASH)
+	if e.Err == nil {
+		return nil
+	}
+	if errors.Is(e.Err, unix.ENOSYS) {
+		return s.kexecTools(e, []string{"-c", "-p", "-u"}, nil)
+	}
+	s.explain(e, nil, nil)
+	return e
+}
+
+func (s *Slot) call(kernel, initrd int, cmdline string, flags int) error {
+	for try := 0; ; try++ {
+		err := s.FileLoad(kernel, initrd, cmdline, flags)
+		if !errors.Is(err, unix.EBUSY) || try == busyRetries {
+			return err
+		}
+		s.Sleep(busyPause)
+	}
+}
+
+// kexecTools does with kexec(8) what failed with e because there is no
+// kexec_file_load.
+func (s *Slot) kexecTools(e *Error, args []string, files []*os.File) error {
+	program, err := s.LookPath("kexec")
+	if err != nil {
+		e.Cause = NoSyscall
+		return e
+	}
+	output, err := s.Run(append([]string{program}, args...), files)
+	if err != nil {
+		e.Cause, e.Err, e.Detail = KexecTools, err, lastLine(output)
+		return e
+	}
+	return nil
+}
+
+func run(argv []string, files []*os.File) (string, error) {
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.ExtraFiles = files
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	err := cmd.Run()
+	return stderr.String(), err
+}
+
+func lastLine(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.TrimSpace(lines[len(lines)-1])
+}

@@ -1,0 +1,9 @@
+package kexec
+
+// NotReserved returns the *Error that says why nothing can be loaded where
+// Reserved is 0.
+func (s *Slot) NotReserved() error {
+	e := &Error{Op: "load capture kernel"}
+	s.noRoom(e, 0, 0)
+	return e
+}
