@@ -1,0 +1,121 @@
+// Package build makes the image of a capture kernel out of a configuration, the
+// machine and a kernel: it finds out on the healthy system everything that PID 1
+// must know, and packs everything that PID 1 must have.
+package build
+
+import (
+	"fmt"
+
+	"ukdump/initramfs"
+	"ukdump/internal/config"
+	"ukdump/internal/host"
+	"ukdump/internal/kimage"
+	"ukdump/internal/plan"
+)
+
+// Options says what to build.
+type Options struct {
+	Root     string // of the machine that the image is for, "/" normally
+	Config   *config.Config
+	Kernel   string // path or release instead of the configuration's, "" for that
+	Target   string // directory instead of the configuration's, "" for that
+	Compress string // initramfs compression; "" or "auto" is the best that the kernel unpacks
+	Pid1     string // path of kdumpinit on this machine, not below Root
+}
+
+// File is one file of an image and why it is there.
+type File struct {
+	Path string // inside the image
+	Size int64  // bytes, unpacked
+	Why  string
+}
+
+// Build is an image that is ready to be written, with everything that was found
+// out about it.
+type Build struct {
+	Kernel      *kimage.Image
+	Plan        *plan.Plan
+	Cmdline     string // of the capture kernel
+	Compression initramfs.Compression
+	Files       []File   // in the order in which they were added
+	Builtin     []string // what needs no module because the kernel has it built in
+	Warnings    []string // things a person should know, but that do not stop
+
+	host      *host.Host
+	image     initramfs.Image
+	allSigned bool // every module is the kernel's own and carries a signature
+}
+
+// New resolves everything and reads every file, but writes nothing. Errors name
+// what is wrong with the configuration, the kernel, its modules, the machine's
+// storage or the programs to pack.
+func New(o Options) (*Build, error) {
+	h, err := host.Open(o.Root)
+	if err != nil {
+		return nil, err
+	}
+	b := &Build{host: h}
+	if err := b.openKernel(o); err != nil {
+		return nil, err
+	}
+	conf, err := b.Kernel.Config(o.Root)
+	if err != nil {
+		b.warn("%v: it is taken for a kernel that has what a capture kernel needs and unpacks gzip", err)
+	}
+	if err := checkKernel(b.Kernel, conf); err != nil {
+		return nil, err
+	}
+	if b.Compression, err = chooseCompression(o.Compress, conf); err != nil {
+		return nil, err
+	}
+	if err := b.startPlan(o); err != nil {
+		return nil, err
+	}
+	// PID 1 first: it is the cheapest to check.
+	if err := b.addPid1(o); err != nil {
+		return nil, err
+	}
+	if err := b.addStorage(o); err != nil {
+		return nil, err
+	}
+	if err := b.addMakedumpfile(o); err != nil {
+		return nil, err
+	}
+	if err := b.addShell(o); err != nil {
+		return nil, err
+	}
+	if err := b.addPlan(); err != nil {
+		return nil, err
+	}
+	running, err := h.CommandLine()
+	if err != nil {
+		return nil, err
+	}
+	b.Cmdline = CommandLine(b.Kernel.Arch, running, b.tracefsWords(conf), o.Config.BootOptions)
+	return b, nil
+}
+
+// startPlan fills in what needs nothing but the configuration and the machine.
+func (b *Build) startPlan(o Options) error {
+	mem, err := b.host.Memory()
+	if err != nil {
+		return err
+	}
+	name, err := b.host.Name()
+	if err != nil {
+		return fmt.Errorf("find the host name: %w", err)
+	}
+	id, err := b.host.MachineID()
+	if err != nil {
+		b.warn("reports will have no machine ID: %v", err)
+	}
+	b.Plan = &plan.Plan{
+		Version: plan.Version, Software: plan.Software,
+		Kernel:        plan.Kernel{Release: b.Kernel.Release, Arch: b.Kernel.Arch},
+		Host:          plan.Host{Name: name, MachineID: id},
+		Deadlines:     deadlines(o.Config, mem),
+		FinalAction:   o.Config.FinalAction,
+		FailureAction: o.Config.FailureAction,
+	}
+	return nil
+}

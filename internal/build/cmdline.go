@@ -1,0 +1,104 @@
+package build
+
+import (
+	"strings"
+)
+
+// hardwareWords are the words of the running kernel's command line that the
+// capture kernel gets too, because without them the same hardware may not come
+// up or would not be heard. A name that ends in '.' stands for every parameter
+// of that module. Source: Documentation/admin-guide/kernel-parameters.txt.
+var hardwareWords = []string{
+	"console", "earlycon", "earlyprintk", "no_console_suspend",
+	"acpi", "acpi_apic_instance", "acpi_enforce_resources", "acpi_osi", "acpi_rsdp", "acpi_sci", "noacpi",
+	"apic", "noapic", "nolapic", "lapic", "x2apic_phys", "nox2apic", "no_timer_check", "noapictimer",
+	"efi", "noefi", "add_efi_memmap",
+	"iommu", "intel_iommu", "amd_iommu", "iommu.", "intremap", "arm-smmu.", "arm-smmu-v3.",
+	"pci", "pcie_aspm", "pcie_port_pm", "pcie_ports",
+	"clocksource", "tsc", "hpet", "nohpet",
+	"reboot", "module_blacklist",
+	"libata.", "ahci.", "nvme_core.", "nvme.", "scsi_mod.", "usbcore.", "usb-storage.", "mmc_core.",
+	"mem_encrypt",
+}
+
+// archWords come before everything else, for the reasons given with each.
+var archWords = map[string][]string{
+	"amd64": append(commonWords[:len(commonWords):len(commonWords)],
+		"irqpoll",            // the crash may have left interrupts screaming
+		"numa=off",           // one node's worth of per-node structures
+		"mce=off",            // banks still hold what the crash left there
+		"hest_disable",       // likewise for ACPI error sources
+		"acpi_no_memhotplug", // no memory of the crashed kernel may be added
+	),
+	"arm64": commonWords, // no irqpoll: it breaks some machines, and the kernel's own guide has none
+}
+
+var commonWords = []string{
+	"rootfstype=ramfs", // else rootfs is a tmpfs of half the memory, and unpacking can fail
+	"reset_devices",
+	"nr_cpus=1",
+	"panic=10", // a crash in here reboots
+	"cgroup_disable=memory",
+	"transparent_hugepage=never",
+	"novmcoredd",
+	"cma=0",
+	"init_on_alloc=0", "init_on_free=0", // clearing memory twice is only slow
+	"printk.devkmsg=on", // the log keeps all that PID 1 says
+	"loglevel=6",        // notices and worse; a serial line is slower than the kernel
+}
+
+// CommandLine returns the capture kernel's command line for arch (a GOARCH):
+// our own words, those of running that hardware needs, extra, and last the
+// user's, which therefore win. running is the content of /proc/cmdline.
+func CommandLine(arch, running string, extra []string, user string) string {
+	words := append([]string(nil), archWords[arch]...)
+	words = append(words, hardware(running)...)
+	words = append(words, extra...)
+	words = append(words, splitWords(user)...)
+	return strings.Join(words, " ")
+}
+
+// hardware picks the words that hardwareWords names.
+func hardware(line string) []string {
+	var out []string
+	for _, w := range splitWords(line) {
+		if w == "--" { // the rest is for init
+			break
+		}
+		key, _, _ := strings.Cut(w, "=")
+		// The kernel takes '-' and '_' for the same in parameter names.
+		key = strings.ReplaceAll(key, "-", "_")
+		for _, h := range hardwareWords {
+			h = strings.ReplaceAll(h, "-", "_")
+			if key == h || strings.HasSuffix(h, ".") && strings.HasPrefix(key, h) {
+				out = append(out, w)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// splitWords splits a command line at white space outside of double quotes, as
+// next_arg in lib/cmdline.c does.
+func splitWords(s string) []string {
+	var out []string
+	quoted, start := false, -1
+	for i, r := range s {
+		space := !quoted && (r == ' ' || r == '\t' || r == '\n')
+		if r == '"' {
+			quoted = !quoted
+		}
+		switch {
+		case space && start >= 0:
+			out = append(out, s[start:i])
+			start = -1
+		case !space && start < 0:
+			start = i
+		}
+	}
+	if start >= 0 {
+		out = append(out, s[start:])
+	}
+	return out
+}

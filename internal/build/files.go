@@ -1,0 +1,194 @@
+package build
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"ukdump/initramfs"
+	"ukdump/internal/config"
+	"ukdump/internal/plan"
+)
+
+// libraryDir is where PID 1 tells the collectors to look for libraries.
+const libraryDir = "lib"
+
+// add puts one file into the image and remembers why.
+func (b *Build) add(name string, data []byte, perm fs.FileMode, why string) error {
+	for _, f := range b.Files {
+		if f.Path == name {
+			return nil // two programs share a library
+		}
+	}
+	if err := b.image.AddFile(name, data, perm); err != nil {
+		return err
+	}
+	b.Files = append(b.Files, File{Path: name, Size: int64(len(data)), Why: why})
+	return nil
+}
+
+func (b *Build) warn(format string, a ...any) {
+	b.Warnings = append(b.Warnings, fmt.Sprintf(format, a...))
+}
+
+// addPid1 packs kdumpinit and what it needs to begin with.
+func (b *Build) addPid1(o Options) error {
+	data, err := readPid1(o.Pid1, b.Kernel.Arch)
+	if err != nil {
+		return err
+	}
+	if err := b.add("init", data, 0o755, "PID 1"); err != nil {
+		return err
+	}
+	// Where the kernel has no console, a Go program finds its descriptors 0 to
+	// 2 closed, opens /dev/null for them, and dies if it cannot.
+	if err := b.add("dev/null", nil, 0o666, "lets PID 1 start without a console"); err != nil {
+		return err
+	}
+	for _, d := range []string{"mnt", "proc", "run", "sys", "tmp"} {
+		if err := b.image.AddDir(d, 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addMakedumpfile packs makedumpfile and plans the ladder of collectors.
+func (b *Build) addMakedumpfile(o Options) error {
+	m, err := findMakedumpfile(b.host)
+	if err != nil {
+		return err
+	}
+	compress, err := m.choose(o.Config.Compress)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.Config.Where("COMPRESS"), err)
+	}
+	if b.Plan.Collectors, err = m.collectors(o.Config.DumpLevel, compress); err != nil {
+		return err
+	}
+	return b.addProgram(m.path, makedumpfilePath, "version "+m.version+", saves the vmcore")
+}
+
+// shellPath is where PID 1 looks for a shell.
+const shellPath = "bin/busybox"
+
+// addShell packs busybox if the configuration asks for a shell.
+func (b *Build) addShell(o Options) error {
+	if b.Plan.FailureAction != plan.Shell {
+		return nil
+	}
+	for _, p := range []string{"/bin/busybox", "/usr/bin/busybox", "/usr/lib/initcpio/busybox", "/sbin/busybox", "/usr/sbin/busybox"} {
+		if isFile(b.host, p) {
+			return b.addProgram(p, shellPath, "FAILURE_ACTION=shell")
+		}
+	}
+	return fmt.Errorf("%s: FAILURE_ACTION=shell: busybox is not installed: install it, or choose reboot, poweroff or halt", o.Config.Where("FAILURE_ACTION"))
+}
+
+// addProgram packs a program with everything that the dynamic linker needs to
+// start it.
+func (b *Build) addProgram(program, name, why string) error {
+	interp, libs, err := newLinker(b.host).closure(program)
+	if err != nil {
+		return err
+	}
+	if err := b.addHostFile(program, name, 0o755, why); err != nil {
+		return err
+	}
+	if interp != "" {
+		if err := b.addHostFile(interp, strings.TrimPrefix(interp, "/"), 0o755, "dynamic linker"); err != nil {
+			return err
+		}
+	}
+	for _, l := range libs {
+		if err := b.addHostFile(l.path, libraryDir+"/"+l.name, 0o644, l.why); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addHostFile packs a file of the machine.
+func (b *Build) addHostFile(file, name string, perm fs.FileMode, why string) error {
+	data, err := b.host.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	return b.add(name, data, perm, why)
+}
+
+// addPlan writes the plan, which is complete by now.
+func (b *Build) addPlan() error {
+	data, err := b.Plan.Encode()
+	if err != nil {
+		return err
+	}
+	return b.add(plan.Path, data, 0o600, "tells PID 1 what to do")
+}
+
+// deadlines returns the limits for a machine with mem bytes of memory. They are
+// for machines that hang, not for slow ones: each is several times what a slow
+// disk needs.
+func deadlines(c *config.Config, mem int64) plan.Deadlines {
+	d := plan.Deadlines{Module: 30, Device: 60, Mount: 180, Stall: 180, Finish: 180}
+	// Filtering reads a bitmap of all memory, and more memory holds more that
+	// is worth saving: 16 GiB a minute is slow even for one processor.
+	d.Total = 15*60 + int(mem>>34)*60
+	if c.Timeout > 0 {
+		d.Total = int(c.Timeout.Seconds())
+	}
+	// The end must leave time for what comes before it.
+	d.Finish = min(d.Finish, max(1, d.Total/4))
+	return d
+}
+
+// Fingerprint returns the fingerprint of the image, see the function of that
+// name.
+func (b *Build) Fingerprint() (string, error) {
+	var buf bytes.Buffer
+	if _, err := b.image.WriteTo(&buf); err != nil {
+		return "", err
+	}
+	return Fingerprint(initramfs.Open(&buf))
+}
+
+// Fingerprint identifies an image by what it unpacks to: names, modes and
+// contents. The error is that of reading a damaged image.
+func Fingerprint(r *initramfs.Reader) (string, error) {
+	h := sha256.New()
+	for {
+		e, err := r.Next()
+		if err == io.EOF {
+			return hex.EncodeToString(h.Sum(nil)), nil
+		}
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(h, "%q %o %d %q\n", e.Path, e.Mode, e.Size, e.Link)
+		if _, err := io.Copy(h, r); err != nil {
+			return "", err
+		}
+	}
+}
+
+// Unpacked returns the size of the unpacked image in bytes.
+func (b *Build) Unpacked() int64 {
+	var n int64
+	for _, f := range b.Files {
+		n += f.Size
+	}
+	return n
+}
+
+// WriteFile writes the image to path, mode 0600, beside it first, and renames
+// it. On any error what was at path is still there.
+func (b *Build) WriteFile(path string) error {
+	if err := b.image.WriteFile(path, b.Compression); err != nil {
+		return fmt.Errorf("write the image: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package build
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"ukdump/initramfs"
+	"ukdump/internal/kimage"
+)
+
+// KernelError reports a kernel that cannot be the capture kernel here.
+type KernelError struct {
+	Path   string
+	Why    string
+	Remedy string
+}
+
+func (e *KernelError) Error() string { return "kernel " + e.Path + ": " + e.Why }
+
+// Advice returns what to do about it.
+func (e *KernelError) Advice() string { return e.Remedy }
+
+// openKernel opens the kernel that the options or the configuration name, or
+// the running one.
+func (b *Build) openKernel(o Options) error {
+	spec, where := o.Kernel, ""
+	if spec == "" && o.Config.Kernel != "" {
+		spec, where = o.Config.Kernel, o.Config.Where("KERNEL")+": "
+	}
+	var err error
+	if spec == "" {
+		if spec, err = b.host.Kernel(); err != nil {
+			return fmt.Errorf("find the running kernel: %w", err)
+		}
+	}
+	if b.Kernel, err = kimage.Find(o.Root, spec); err != nil {
+		return fmt.Errorf("%s%w", where, err)
+	}
+	k := b.Kernel
+	if k.Arch != "amd64" && k.Arch != "arm64" {
+		return &KernelError{k.Path, "it is for " + k.Arch + ", which is not supported", "Choose a kernel for x86_64 or aarch64 with KERNEL=."}
+	}
+	if o.Root != "/" {
+		return nil // what runs here says nothing about that machine
+	}
+	if k.Arch != runtime.GOARCH {
+		return &KernelError{k.Path, fmt.Sprintf("it is for %s, but this machine is %s", k.Arch, runtime.GOARCH),
+			"Choose a kernel for this machine with KERNEL=, or leave it unset for the running one."}
+	}
+	if have := os.Getpagesize(); k.PageSize != 0 && k.PageSize != have {
+		return &KernelError{k.Path, fmt.Sprintf("its pages have %d bytes, those of the running kernel %d: makedumpfile could not read the vmcore", k.PageSize, have),
+			"Choose a kernel with pages of the same size with KERNEL=."}
+	}
+	return nil
+}
+
+// checkKernel looks for what a kernel cannot be a capture kernel without.
+func checkKernel(k *kimage.Image, conf *kimage.Config) error {
+	if !conf.Known() {
+		return nil
+	}
+	for _, opt := range []string{"CONFIG_PROC_VMCORE", "CONFIG_BLK_DEV_INITRD", "CONFIG_DEVTMPFS"} {
+		if conf.Get(opt) == "n" {
+			return &KernelError{k.Path, fmt.Sprintf("%s was built without %s (%s)", k.Release, opt, conf.Source),
+				"Choose a kernel that has it with KERNEL=."}
+		}
+	}
+	return nil
+}
+
+// unpackers are the kernel options that unpack each compression.
+var unpackers = map[initramfs.Compression]string{
+	initramfs.Zstd: "CONFIG_RD_ZSTD", initramfs.Gzip: "CONFIG_RD_GZIP", initramfs.XZ: "CONFIG_RD_XZ",
+}
+
+// chooseCompression returns what the image is compressed with. auto takes zstd
+// if the kernel is known to unpack it: it is the smallest of those whose window
+// is small. Every common kernel unpacks gzip.
+func chooseCompression(want string, conf *kimage.Config) (initramfs.Compression, error) {
+	if want != "auto" && want != "" {
+		c, err := initramfs.ParseCompression(want)
+		if opt := unpackers[c]; err == nil && opt != "" && conf.Known() && conf.Get(opt) != "y" {
+			err = fmt.Errorf("compression %s: the kernel cannot unpack it: %s is not set in %s", c, opt, conf.Source)
+		}
+		return c, err
+	}
+	for _, c := range []initramfs.Compression{initramfs.Zstd, initramfs.Gzip, initramfs.XZ} {
+		if conf.Get(unpackers[c]) == "y" {
+			return c, nil
+		}
+	}
+	if conf.Known() {
+		return initramfs.None, nil
+	}
+	return initramfs.Gzip, nil
+}
+
+// tracefsBefore is the first kernel whose tracefs makes its files only when they
+// are looked at (eventfs). Older ones make some 10,000 inodes at boot, 8 MiB
+// and more, which a capture kernel has no use for.
+var tracefsBefore = [2]int{6, 6}
+
+// lockdownWord keeps tracefs from making files (fs/tracefs, tracefs_create_file
+// asks security_locked_down(LOCKDOWN_TRACEFS)). It also refuses modules without
+// a valid signature.
+const lockdownWord = "lockdown=confidentiality"
+
+// tracefsWords returns lockdownWord where it saves memory and cannot cost the
+// dump: an old kernel with the lockdown module active, and only modules that
+// were built and signed together with it.
+func (b *Build) tracefsWords(conf *kimage.Config) []string {
+	lsms := "," + strings.Trim(conf.Get("CONFIG_LSM"), `"`) + ","
+	switch {
+	case !releaseBefore(b.Kernel.Release, tracefsBefore),
+		conf.Get("CONFIG_SECURITY_LOCKDOWN_LSM") != "y",
+		!strings.Contains(lsms, ",lockdown,"),
+		conf.Get("CONFIG_MODULE_SIG") != "y",
+		!b.allSigned:
+		return nil
+	}
+	return []string{lockdownWord}
+}
+
+// releaseBefore reports whether a kernel release is older than version. It is
+// false for releases that do not begin with two numbers.
+func releaseBefore(release string, version [2]int) bool {
+	var n [2]int
+	rest := release
+	for i := range n {
+		end := 0
+		for end < len(rest) && rest[end] >= '0' && rest[end] <= '9' {
+			end++
+		}
+		v, err := strconv.Atoi(rest[:end])
+		if err != nil {
+			return false
+		}
+		n[i], rest = v, strings.TrimPrefix(rest[end:], ".")
+	}
+	return n[0] < version[0] || n[0] == version[0] && n[1] < version[1]
+}

@@ -1,0 +1,177 @@
+package build
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"ukdump/internal/host"
+	"ukdump/internal/kmod"
+	"ukdump/internal/plan"
+)
+
+// addStorage plans the target and packs the modules and the firmware that reach
+// it in the chosen kernel.
+func (b *Build) addStorage(o Options) error {
+	dir := o.Target
+	if dir == "" {
+		dir = o.Config.Target
+	}
+	s, err := b.host.Storage(dir)
+	if err != nil {
+		return err
+	}
+	disk := s.Stack[0]
+	b.Plan.Targets = []plan.Target{{
+		Dir:        s.Dir,
+		Filesystem: plan.Filesystem{Type: s.FSType, UUID: s.UUID, Options: s.Options},
+		Path:       s.PathInFS,
+		Device:     plan.Device{Name: disk.Name, Path: strings.TrimPrefix(disk.Path, "/sys/devices/")},
+	}}
+	requests := s.Requests()
+
+	dogs, err := b.host.Watchdogs()
+	if err != nil {
+		return err
+	}
+	for _, d := range dogs {
+		b.Plan.Watchdogs = append(b.Plan.Watchdogs, plan.Watchdog{Name: d.Name, Identity: d.Identity, Timeout: d.Timeout})
+		requests = append(requests, d.Requests()...)
+	}
+	for _, m := range o.Config.Modules {
+		requests = append(requests, kmod.Request{Names: []string{m}, Why: "MODULES of " + o.Config.Where("MODULES")})
+	}
+	return b.addModules(o, requests)
+}
+
+// moduleDirs is where distributions put module trees.
+var moduleDirs = []string{"/usr/lib/modules", "/lib/modules"}
+
+// TreeError reports that a kernel has no module tree.
+type TreeError struct {
+	Kernel, Release string
+}
+
+func (e *TreeError) Error() string {
+	return fmt.Sprintf("modules of kernel %s (%s): there is no directory %s", e.Kernel, e.Release,
+		strings.Join([]string{path.Join(moduleDirs[0], e.Release), path.Join(moduleDirs[1], e.Release)}, " or "))
+}
+
+// Advice returns what to do about it.
+func (e *TreeError) Advice() string {
+	return "Install the modules of that kernel, or choose another one with KERNEL=."
+}
+
+// openTree opens the module tree of the chosen kernel.
+func (b *Build) openTree() (*kmod.Tree, error) {
+	release := b.Kernel.Release
+	for _, d := range moduleDirs {
+		dir, err := b.host.File(path.Join(d, release))
+		if err != nil {
+			return nil, err
+		}
+		if fi, err := os.Stat(dir); err != nil || !fi.IsDir() {
+			continue
+		}
+		t, err := kmod.Open(os.DirFS(dir), release)
+		if err != nil {
+			return nil, fmt.Errorf("modules in %s: %w", dir, err)
+		}
+		t.Arch = b.Kernel.Arch
+		return t, nil
+	}
+	return nil, &TreeError{b.Kernel.Path, release}
+}
+
+// addModules packs the modules that serve the requests, uncompressed and in
+// load order, with their firmware.
+func (b *Build) addModules(o Options, requests []kmod.Request) error {
+	tree, err := b.openTree()
+	if err != nil {
+		return err
+	}
+	res, err := tree.Resolve(requests...)
+	if err != nil {
+		return err
+	}
+	options, err := kmod.ReadOptions(os.DirFS(o.Root))
+	if err != nil {
+		return err
+	}
+	if line, err := b.host.CommandLine(); err == nil {
+		options.AddCommandLine(line)
+	}
+	options.AddCommandLine(o.Config.BootOptions)
+
+	for _, x := range res.Builtin {
+		b.Builtin = append(b.Builtin, x.Name+": "+x.Reason)
+	}
+	for _, r := range res.Unmet {
+		b.warn("the kernel has nothing for %s", r.Why)
+	}
+	b.allSigned = true
+	for i, m := range res.Modules {
+		data, err := tree.Read(m)
+		if err != nil {
+			return err
+		}
+		info, err := kmod.ReadInfo(data)
+		if err != nil {
+			return fmt.Errorf("module %s: %w", m.Path, err)
+		}
+		if v, _, _ := strings.Cut(info.Vermagic, " "); v != b.Kernel.Release {
+			return fmt.Errorf("module %s: it was built for kernel %q, not for %s: reinstall the kernel's modules", m.Path, v, b.Kernel.Release)
+		}
+		// Only what was built with the kernel is certain to be signed with
+		// the key that it trusts.
+		if !info.Signed || !strings.HasPrefix(m.Path, "kernel/") {
+			b.allSigned = false
+		}
+		name := fmt.Sprintf("lib/modules/%03d-%s.ko", i, m.Name)
+		if err := b.add(name, data, 0o600, m.Reason); err != nil {
+			return err
+		}
+		b.Plan.Modules = append(b.Plan.Modules, plan.Module{Name: m.Name, Path: name, Params: options.Params(m.Name)})
+		for _, f := range info.Firmware {
+			if err := b.addFirmware(f, m.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// addFirmware packs one file that a module may ask for. Most modules name files
+// for hardware that is not here, so one that is not installed is no error.
+func (b *Build) addFirmware(name, module string) error {
+	for _, dir := range []string{"updates/" + b.Kernel.Release, "updates", b.Kernel.Release, ""} {
+		// The order in which the kernel searches, see
+		// Documentation/driver-api/firmware/fw_search_path.rst.
+		for _, ext := range kmod.Compressions {
+			file := filepath.Join("/lib/firmware", dir, name) + ext
+			if !isFile(b.host, file) {
+				continue
+			}
+			raw, err := b.host.ReadFile(file)
+			if err != nil {
+				return err
+			}
+			data, err := kmod.Unpack(raw, ext)
+			if err != nil {
+				return fmt.Errorf("firmware %s: %w", file, err)
+			}
+			return b.add(path.Join("lib/firmware", name), data, 0o600, "firmware of "+module)
+		}
+	}
+	return nil
+}
+
+// IsUnsupported reports whether err says that the target lies on storage that
+// the capture environment cannot open.
+func IsUnsupported(err error) bool {
+	var u *host.UnsupportedError
+	return errors.As(err, &u)
+}
