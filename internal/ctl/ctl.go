@@ -1,0 +1,97 @@
+// Package ctl is kdumpctl(8), one file for each verb.
+package ctl
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"ukdump/internal/build"
+	"ukdump/internal/cli"
+	"ukdump/internal/config"
+	"ukdump/internal/kexec"
+	"ukdump/internal/plan"
+)
+
+const usage = `Usage: kdumpctl VERB [OPTION]... [ARGUMENT]...
+
+Loads the capture kernel, says what is wrong with it, and manages the dumps.
+
+  load     load the capture kernel; build its image first if it is missing or
+           anything that goes into it has changed
+  reload   the same, for a capture kernel that is loaded already
+  unload   unload the capture kernel
+  status   what is loaded, what is missing, where the next dump goes
+  build    build the image, but do not load it
+  list     list the dumps
+  info     show why a kernel crashed and how its dump was made
+  rm       remove dumps
+  version  print the version
+
+kdumpctl VERB --help tells more.
+`
+
+// ctl is one run of kdumpctl.
+type ctl struct {
+	*cli.Program
+	root  string // of the machine; "/" but for tests
+	pid1  string // kdumpinit to pack
+	kexec *kexec.Slot
+	uid   int
+}
+
+// Run runs kdumpctl and returns its exit status.
+func Run(p *cli.Program) int {
+	c := &ctl{Program: p, root: "/", pid1: build.DefaultPid1(), kexec: kexec.New("/"), uid: os.Geteuid()}
+	return p.End(c.run())
+}
+
+func (c *ctl) run() error {
+	if len(c.Args) == 0 {
+		return cli.Usage(errors.New("a verb is missing: load, reload, unload, status, build, list, info, rm or version"))
+	}
+	verb, args := c.Args[0], c.Args[1:]
+	switch verb {
+	case "load":
+		return c.load("load", args)
+	case "reload":
+		return c.load("reload", args)
+	case "unload":
+		return c.unload(args)
+	case "status":
+		return c.status(args)
+	case "build":
+		return c.build(args)
+	case "list":
+		return c.list(args)
+	case "info":
+		return c.info(args)
+	case "rm":
+		return c.rm(args)
+	case "version", "--version":
+		fmt.Fprintln(c.Stdout, "kdumpctl", plan.Software)
+		return nil
+	case "help", "--help", "-h":
+		fmt.Fprint(c.Stdout, usage)
+		return nil
+	}
+	return cli.Usage(fmt.Errorf("unknown verb %q: kdumpctl help lists them", verb))
+}
+
+// config reads the configuration of the machine.
+func (c *ctl) config() (*config.Config, error) { return config.Load(c.root) }
+
+// rootError reports that a verb needs more rights.
+type rootError struct{ verb string }
+
+func (e *rootError) Error() string { return e.verb + ": only root can do that" }
+
+// Advice returns the command to use.
+func (e *rootError) Advice() string { return "Run sudo kdumpctl " + e.verb + "." }
+
+func (c *ctl) needRoot(verb string) error {
+	if c.uid != 0 {
+		return &rootError{verb}
+	}
+	return nil
+}

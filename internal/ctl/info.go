@@ -1,0 +1,196 @@
+package ctl
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"ukdump/internal/cli"
+	"ukdump/internal/crashdir"
+	"ukdump/internal/vmcore"
+)
+
+const infoUsage = `Usage: kdumpctl info [--json] [--dir DIRECTORY] [DUMP]
+
+Shows one dump, the newest by default: why the kernel crashed, the head of the
+call trace, which kernel it was, what saved the vmcore and how long it took.
+
+  DUMP             its name as list prints it, a beginning of the name that no
+                   other dump has, or the path of its directory
+  --dir DIRECTORY  where the dumps are (default: the configured target)
+  --json           print the report as JSON
+`
+
+func (c *ctl) info(args []string) error {
+	fs := c.Flags("info", infoUsage)
+	dir := fs.String("dir", "", "")
+	asJSON := fs.Bool("json", false, "")
+	names, err := cli.Parse(fs, args, 0, 1)
+	if err != nil {
+		return err
+	}
+	name := ""
+	if len(names) == 1 {
+		name = names[0]
+	}
+	d, err := c.findDump(*dir, name)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		return printJSON(c.Stdout, listOf(d))
+	}
+	printDump(c.Stdout, d)
+	return nil
+}
+
+// findDump returns the dump that name stands for, the newest if it is empty.
+func (c *ctl) findDump(dir, name string) (crashdir.Dump, error) {
+	if strings.Contains(name, "/") {
+		return crashdir.Read(filepath.Clean(name))
+	}
+	dumps, parent, err := c.dumps(dir)
+	if err != nil {
+		return crashdir.Dump{}, err
+	}
+	if len(dumps) == 0 {
+		return crashdir.Dump{}, &noDumpError{parent, name}
+	}
+	if name == "" {
+		return dumps[len(dumps)-1], nil
+	}
+	var found []crashdir.Dump
+	for _, d := range dumps {
+		if d.Name == name {
+			return d, nil
+		}
+		if strings.HasPrefix(d.Name, name) {
+			found = append(found, d)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return crashdir.Dump{}, &noDumpError{parent, name}
+	case 1:
+		return found[0], nil
+	}
+	return crashdir.Dump{}, fmt.Errorf("dump %s: the name fits %d dumps, from %s to %s: give more of it",
+		name, len(found), found[0].Name, found[len(found)-1].Name)
+}
+
+// noDumpError reports a dump that is not there.
+type noDumpError struct{ dir, name string }
+
+func (e *noDumpError) Error() string {
+	if e.name == "" {
+		return "no dumps in " + e.dir
+	}
+	return fmt.Sprintf("dump %s: not found in %s", e.name, e.dir)
+}
+
+// Advice returns where to look.
+func (e *noDumpError) Advice() string {
+	if e.name == "" {
+		return ""
+	}
+	return "kdumpctl list shows what there is."
+}
+
+func printDump(out io.Writer, d crashdir.Dump) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	row := func(name, format string, a ...any) {
+		fmt.Fprintf(w, "%s\t%s\n", name, cli.Clean(fmt.Sprintf(format, a...)))
+	}
+	row("dump", "%s", d.Path)
+	row("outcome", "%s", d.Outcome)
+	if r := d.Report; r != nil {
+		printReport(row, r)
+	} else {
+		row("report", "%v", d.ReportErr)
+	}
+	if d.Vmcore != "" {
+		row("vmcore", "%s", describeVmcore(d.Vmcore))
+	}
+	row("files", "%s", cli.Size(d.Size))
+	w.Flush()
+	if d.Report == nil {
+		return
+	}
+	if p := d.Report.Panic; p.IP != "" || len(p.Trace) > 0 {
+		fmt.Fprintln(out, "\ncall trace")
+		for _, l := range append([]string{p.IP}, p.Trace...) {
+			if l != "" {
+				fmt.Fprintf(out, "  %s\n", cli.Clean(l))
+			}
+		}
+	}
+	if len(d.Report.Errors) > 0 {
+		fmt.Fprintln(out, "\nwhat went wrong")
+		for _, e := range d.Report.Errors {
+			fmt.Fprintf(out, "  %s\n", cli.Clean(e))
+		}
+	}
+	fmt.Fprintln(out, "\nsteps of the capture")
+	for _, s := range d.Report.Steps {
+		fmt.Fprintf(out, "  %7.1f s  %-9s %.1f s\n", s.Start, cli.Clean(s.Name), s.Seconds)
+	}
+}
+
+func printReport(row func(name, format string, a ...any), r *crashdir.Report) {
+	row("panic", "%s", orDash(r.Panic.Line))
+	if r.Panic.Cause != "" {
+		row("cause", "%s", r.Panic.Cause)
+	}
+	row("kernel", "%s, %s of memory", orDash(r.Kernel), cli.Size(r.Memory))
+	if !r.CrashTime.IsZero() {
+		row("crashed", "%s", r.CrashTime.Local().Format(time.RFC1123))
+	}
+	if r.Host != "" {
+		row("host", "%s", r.Host)
+	}
+	if r.Collector != "" {
+		took := 0.0
+		for _, a := range r.Attempts {
+			took += a.Seconds
+		}
+		row("collector", "%s, %.1f s", r.Collector, took)
+	}
+	if r.Target.Device != "" {
+		row("target", "%s on %s (%s %s)", r.Target.Dir, r.Target.Device, r.Target.FSType, r.Target.UUID)
+	}
+	row("captured by", "%s, kdumpinit %s, %s of memory to spare at the tightest moment", orDash(r.Capture), r.Software, cli.Size(r.LowestMem))
+	if n := len(r.Steps); n > 0 {
+		last := r.Steps[n-1]
+		row("time", "%.1f s from the start of the capture kernel", last.Start+last.Seconds)
+	}
+}
+
+// describeVmcore says what the header of a vmcore says.
+func describeVmcore(path string) string {
+	name := filepath.Base(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Sprintf("%s: %v", name, err)
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return fmt.Sprintf("%s: %v", name, err)
+	}
+	h, err := vmcore.ReadHeader(f)
+	if err != nil {
+		return fmt.Sprintf("%s, %s, but %v", name, cli.Size(fi.Size()), err)
+	}
+	s := fmt.Sprintf("%s, %s, %s", name, cli.Size(fi.Size()), h.Format)
+	if h.Compression != "" {
+		s += fmt.Sprintf(", %s, dump level %d", h.Compression, h.DumpLevel)
+	}
+	if !h.Complete {
+		s += ", marked as incomplete"
+	}
+	return s
+}

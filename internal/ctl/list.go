@@ -1,0 +1,111 @@
+package ctl
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"ukdump/internal/cli"
+	"ukdump/internal/crashdir"
+)
+
+const listUsage = `Usage: kdumpctl list [--json] [--dir DIRECTORY]
+
+Lists the dumps, oldest first: name, size, outcome, kernel and panic line.
+
+  --dir DIRECTORY  where the dumps are (default: the configured target)
+  --json           print a JSON array
+`
+
+// listed is one dump as list --json and info --json print it.
+type listed struct {
+	Name    string           `json:"name"`
+	Path    string           `json:"path"`
+	Time    time.Time        `json:"time"`
+	Outcome crashdir.Outcome `json:"outcome"`
+	Vmcore  string           `json:"vmcore,omitempty"`
+	Bytes   int64            `json:"bytes"` // of all files
+	Problem string           `json:"problem,omitempty"`
+	Report  *crashdir.Report `json:"report,omitempty"`
+}
+
+func listOf(d crashdir.Dump) listed {
+	l := listed{Name: d.Name, Path: d.Path, Time: d.Time, Outcome: d.Outcome, Vmcore: d.Vmcore, Bytes: d.Size, Report: d.Report}
+	if d.ReportErr != nil {
+		l.Problem = d.ReportErr.Error()
+	}
+	return l
+}
+
+func (c *ctl) list(args []string) error {
+	fs := c.Flags("list", listUsage)
+	dir := fs.String("dir", "", "")
+	asJSON := fs.Bool("json", false, "")
+	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
+		return err
+	}
+	dumps, parent, err := c.dumps(*dir)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		list := []listed{} // never null
+		for _, d := range dumps {
+			list = append(list, listOf(d))
+		}
+		return printJSON(c.Stdout, list)
+	}
+	if len(dumps) == 0 {
+		fmt.Fprintf(c.Stdout, "No dumps in %s.\n", parent)
+		return nil
+	}
+	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "DUMP\tSIZE\tOUTCOME\tKERNEL\tPANIC")
+	for _, d := range dumps {
+		kernel, reason := "-", "-"
+		if d.Report != nil {
+			kernel, reason = orDash(cli.Clean(d.Report.Kernel)), orDash(cli.Clean(panicLine(d.Report)))
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", d.Name, cli.Size(d.Size), d.Outcome, kernel, reason)
+	}
+	return w.Flush()
+}
+
+// dumps lists the dumps in dir, or in the configured target if dir is empty.
+func (c *ctl) dumps(dir string) ([]crashdir.Dump, string, error) {
+	if dir == "" {
+		conf, err := c.config()
+		if err != nil {
+			return nil, "", err
+		}
+		dir = filepath.Join(c.root, conf.Target)
+	}
+	d, err := crashdir.List(dir)
+	return d, dir, err
+}
+
+// panicLine is the one line that tells why the kernel crashed: the oops if
+// there was one, the panic otherwise.
+func panicLine(r *crashdir.Report) string {
+	if r.Panic.Cause != "" {
+		return r.Panic.Cause
+	}
+	return r.Panic.Line
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}

@@ -1,0 +1,296 @@
+package ctl
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ukdump/initramfs"
+	"ukdump/internal/build"
+	"ukdump/internal/cli"
+	"ukdump/internal/plan"
+)
+
+const loadUsage = `Usage: kdumpctl load [--image FILE] [--if-reserved]
+
+Loads the capture kernel and its image with kexec_file_load(2). The image is built
+first if it is missing, damaged, or if anything that goes into it has changed.
+Everything is checked before the kernel gives up what was loaded before.
+
+  --image FILE   load this image instead, as it is
+  --if-reserved  where no memory is reserved for a capture kernel, do nothing and
+                 end with status 0
+`
+
+func (c *ctl) load(verb string, args []string) error {
+	f := c.Flags(verb, loadUsage)
+	image := f.String("image", "", "")
+	ifReserved := f.Bool("if-reserved", false, "")
+	if _, err := cli.Parse(f, args, 0, 0); err != nil {
+		return err
+	}
+	if err := c.needRoot(verb); err != nil {
+		return err
+	}
+	reserved, err := c.kexec.Reserved()
+	if err != nil {
+		return err
+	}
+	if reserved == 0 {
+		err := c.kexec.NotReserved()
+		if *ifReserved {
+			fmt.Fprintf(c.Stdout, "kdumpctl: nothing loaded: %v\n", err)
+			return nil
+		}
+		return err
+	}
+	b, err := c.prepare()
+	if err != nil {
+		return err
+	}
+	path := *image
+	if path == "" {
+		if path, err = c.ensureImage(b); err != nil {
+			return err
+		}
+	}
+	return c.loadImage(b, path)
+}
+
+// prepare finds out everything about the image that this machine needs.
+func (c *ctl) prepare() (*build.Build, error) {
+	conf, err := c.config()
+	if err != nil {
+		return nil, err
+	}
+	b, err := build.New(build.Options{Root: c.root, Config: conf, Pid1: c.pid1})
+	if err != nil {
+		return nil, err
+	}
+	c.Warn(b.Warnings...)
+	return b, nil
+}
+
+// ensureImage makes the image of b exist and returns its path. An image that
+// unpacks to the same content is left as it is.
+func (c *ctl) ensureImage(b *build.Build) (string, error) {
+	path := filepath.Join(c.root, build.ImagePath(b.Kernel.Release))
+	why, err := stale(b, path)
+	if err != nil || why == "" {
+		return path, err
+	}
+	begin := time.Now()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return "", err
+	}
+	if err := b.WriteFile(path); err != nil {
+		return "", err
+	}
+	fi, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprintf(c.Stdout, "built %s, %s, in %.1f s: %s\n", path, cli.Size(fi.Size()), time.Since(begin).Seconds(), why)
+	return path, nil
+}
+
+// stale returns why the image at path is not the one of b, or "".
+func stale(b *build.Build, path string) (string, error) {
+	want, err := b.Fingerprint()
+	if err != nil {
+		return "", err
+	}
+	r, err := initramfs.OpenFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "there was none", nil
+	}
+	if err != nil {
+		return fmt.Sprintf("the one that was there cannot be read: %v", err), nil
+	}
+	defer r.Close()
+	have, err := build.Fingerprint(r)
+	switch {
+	case err != nil:
+		return fmt.Sprintf("the one that was there is damaged: %v", err), nil
+	case have != want:
+		return "what goes into it has changed", nil
+	}
+	return "", nil
+}
+
+// loadImage checks the image at path against the kernel and hands both to the
+// running kernel.
+func (c *ctl) loadImage(b *build.Build, path string) error {
+	// One read: what is checked is what is loaded.
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("image: %w", err)
+	}
+	if err := checkImage(data, b.Kernel.Release); err != nil {
+		return fmt.Errorf("image %s: %w", path, err)
+	}
+	kernel, err := kernelFile(b)
+	if err != nil {
+		return err
+	}
+	defer kernel.Close()
+	initrd, err := memfd(path, data)
+	if err != nil {
+		return err
+	}
+	defer initrd.Close()
+	begin := time.Now()
+	if err := c.kexec.Load(kernel, initrd, b.Cmdline); err != nil {
+		return err
+	}
+	l := &loaded{
+		Kernel: b.Kernel.Path, Release: b.Kernel.Release, Image: path, Cmdline: b.Cmdline,
+		Target: b.Plan.Targets[0], KernelBytes: int64(b.Kernel.InitSize), ImageBytes: int64(len(data)),
+		Time: time.Now().UTC().Round(time.Second), BootID: c.bootID(),
+	}
+	if err := c.saveLoaded(l); err != nil {
+		c.Warn(fmt.Sprintf("loaded, but status will not know what: %v", err))
+	}
+	fmt.Fprintf(c.Stdout, "loaded %s with %s in %.1f s; dumps go to %s\n", b.Kernel.Release, filepath.Base(path),
+		time.Since(begin).Seconds(), b.Plan.Targets[0].Dir)
+	return nil
+}
+
+// checkImage reads a packed image to its end: it must be one of ours, whole, and
+// for the kernel release.
+func checkImage(data []byte, release string) error {
+	r := initramfs.Open(bytes.NewReader(data))
+	var raw []byte
+	for {
+		e, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if e.Path != plan.Path {
+			continue
+		}
+		if raw, err = io.ReadAll(io.LimitReader(r, 1<<20)); err != nil {
+			return err
+		}
+	}
+	if raw == nil {
+		return errors.New("it is an initramfs, but not one of ukdump: there is no " + plan.Path)
+	}
+	p, err := plan.Parse(raw)
+	if err != nil {
+		return err
+	}
+	if p.Kernel.Release != release {
+		return fmt.Errorf("it was built for kernel %s, but the capture kernel is %s", p.Kernel.Release, release)
+	}
+	return nil
+}
+
+// kernelFile returns what kexec_file_load takes: the file itself where possible,
+// so that a policy which looks at the file sees it.
+func kernelFile(b *build.Build) (*os.File, error) {
+	f, err := os.Open(b.Kernel.Path)
+	if err != nil {
+		return nil, err
+	}
+	data := b.Kernel.Loadable()
+	if fi, err := f.Stat(); err == nil && fi.Size() == int64(len(data)) {
+		return f, nil
+	}
+	f.Close()
+	return memfd(b.Kernel.Path, data)
+}
+
+// memfd returns a file in memory with the given content, see memfd_create(2).
+// Errors will call it name.
+func memfd(name string, data []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate("ukdump", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if _, err := f.Write(data); err != nil {
+		f.Close()
+		return nil, err
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return f, err
+}
+
+const unloadUsage = `Usage: kdumpctl unload
+
+Unloads the capture kernel. A crash is then not saved.
+`
+
+func (c *ctl) unload(args []string) error {
+	if _, err := cli.Parse(c.Flags("unload", unloadUsage), args, 0, 0); err != nil {
+		return err
+	}
+	if err := c.needRoot("unload"); err != nil {
+		return err
+	}
+	was, err := c.kexec.Loaded()
+	if err != nil {
+		return err
+	}
+	if !was {
+		fmt.Fprintln(c.Stdout, "nothing was loaded")
+		return nil
+	}
+	if err := c.kexec.Unload(); err != nil {
+		return err
+	}
+	if err := c.forgetLoaded(); err != nil {
+		return err
+	}
+	fmt.Fprintln(c.Stdout, "unloaded")
+	return nil
+}
+
+const buildUsage = `Usage: kdumpctl build [--force]
+
+Builds the image that load would build.
+
+  --force  even if nothing that goes into it has changed
+`
+
+func (c *ctl) build(args []string) error {
+	f := c.Flags("build", buildUsage)
+	force := f.Bool("force", false, "")
+	if _, err := cli.Parse(f, args, 0, 0); err != nil {
+		return err
+	}
+	if err := c.needRoot("build"); err != nil {
+		return err
+	}
+	b, err := c.prepare()
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(c.root, build.ImagePath(b.Kernel.Release))
+	if *force {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	why, err := stale(b, path)
+	if err != nil {
+		return err
+	}
+	if why == "" {
+		fmt.Fprintf(c.Stdout, "%s is up to date\n", path)
+		return nil
+	}
+	_, err = c.ensureImage(b)
+	return err
+}

@@ -1,0 +1,50 @@
+package ctl
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"ukdump/internal/cli"
+	"ukdump/internal/crashdir"
+)
+
+const rmUsage = `Usage: kdumpctl rm [--dir DIRECTORY] DUMP...
+
+Removes dumps. A vmcore contains the memory of the machine: whoever has read it
+to the end should remove it.
+
+  DUMP             as for info
+  --dir DIRECTORY  where the dumps are (default: the configured target)
+`
+
+func (c *ctl) rm(args []string) error {
+	fs := c.Flags("rm", rmUsage)
+	dir := fs.String("dir", "", "")
+	names, err := cli.Parse(fs, args, 1, -1)
+	if err != nil {
+		return err
+	}
+	// All of them before the first is gone: a typing error removes nothing.
+	var dumps []crashdir.Dump
+	for _, n := range names {
+		if n == "" {
+			return cli.Usage(fmt.Errorf("the name of a dump is empty"))
+		}
+		d, err := c.findDump(*dir, n)
+		if err != nil {
+			return err
+		}
+		dumps = append(dumps, d)
+	}
+	for _, d := range dumps {
+		if err := os.RemoveAll(d.Path); err != nil {
+			return err
+		}
+		if err := crashdir.SyncDir(filepath.Dir(d.Path)); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.Stdout, "removed %s, %s\n", d.Name, cli.Size(d.Size))
+	}
+	return nil
+}

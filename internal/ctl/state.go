@@ -1,0 +1,63 @@
+package ctl
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"ukdump/internal/build"
+	"ukdump/internal/crashdir"
+	"ukdump/internal/plan"
+)
+
+// loaded is what we loaded; the kernel itself only says that something is.
+type loaded struct {
+	Kernel      string      `json:"kernel"`  // path of its image
+	Release     string      `json:"release"` // as uname -r prints it
+	Image       string      `json:"image"`   // path of the initramfs
+	Cmdline     string      `json:"cmdline"`
+	Target      plan.Target `json:"target"`
+	KernelBytes int64       `json:"kernel_bytes"` // memory the kernel takes to start
+	ImageBytes  int64       `json:"image_bytes"`  // packed
+	Time        time.Time   `json:"time"`
+	BootID      string      `json:"boot_id"` // of the kernel that it was loaded into
+}
+
+func (c *ctl) loadedFile() string { return filepath.Join(c.root, build.StateDir, "loaded.json") }
+
+// bootID returns the ID of this boot, see random(4).
+func (c *ctl) bootID() string {
+	b, _ := os.ReadFile(filepath.Join(c.root, "proc/sys/kernel/random/boot_id"))
+	return strings.TrimSpace(string(b))
+}
+
+func (c *ctl) saveLoaded(l *loaded) error {
+	dir, name := filepath.Split(c.loadedFile())
+	return crashdir.WriteFile(dir, name, func(w io.Writer) error { return printJSON(w, l) })
+}
+
+func (c *ctl) forgetLoaded() error {
+	err := os.Remove(c.loadedFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// readLoaded returns what was loaded in this boot, nil if that is not known.
+func (c *ctl) readLoaded() *loaded {
+	b, err := os.ReadFile(c.loadedFile())
+	if err != nil {
+		return nil
+	}
+	l := new(loaded)
+	if json.Unmarshal(b, l) != nil || l.BootID != c.bootID() {
+		return nil
+	}
+	return l
+}

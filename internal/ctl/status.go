@@ -1,0 +1,226 @@
+package ctl
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ukdump/internal/advice"
+	"ukdump/internal/build"
+	"ukdump/internal/cli"
+	"ukdump/internal/crashdir"
+)
+
+const statusUsage = `Usage: kdumpctl status [--json]
+
+Says whether a capture kernel is loaded, how much memory is reserved for it,
+where the next dump goes and what the last one was; and in one line what is
+missing, if anything.
+
+  --json  print it as JSON
+
+Exit status: 0 if a capture kernel is loaded, 3 if not.
+`
+
+// status is what status --json prints.
+type status struct {
+	Loaded   bool    `json:"loaded"`
+	Ours     *loaded `json:"capture_kernel,omitempty"` // nil if something else loaded it
+	Reserved int64   `json:"reserved_bytes"`
+	Image    struct {
+		Path  string    `json:"path,omitempty"`
+		Bytes int64     `json:"bytes,omitempty"`
+		Time  time.Time `json:"time,omitzero"`
+		Stale string    `json:"stale,omitempty"` // why it has to be built again
+	} `json:"image"`
+	Target struct {
+		Dir    string `json:"dir,omitempty"`
+		Device string `json:"device,omitempty"`
+		FSType string `json:"fstype,omitempty"`
+		UUID   string `json:"uuid,omitempty"`
+		Free   int64  `json:"free_bytes"`
+	} `json:"target"`
+	Dumps   int     `json:"dumps"`
+	Last    *listed `json:"last_dump,omitempty"`
+	Missing string  `json:"missing,omitempty"` // the first thing that is
+	Advice  string  `json:"advice,omitempty"`
+}
+
+func (c *ctl) status(args []string) error {
+	f := c.Flags("status", statusUsage)
+	asJSON := f.Bool("json", false, "")
+	if _, err := cli.Parse(f, args, 0, 0); err != nil {
+		return err
+	}
+	s := c.gatherStatus()
+	var err error
+	if *asJSON {
+		err = printJSON(c.Stdout, s)
+	} else {
+		err = c.printStatus(s)
+	}
+	if err == nil && !s.Loaded {
+		return advice.ErrNotLoaded
+	}
+	return err
+}
+
+// gatherStatus asks everything it can. The first thing that stands in the way of
+// a dump becomes Missing.
+func (c *ctl) gatherStatus() *status {
+	s := new(status)
+	missing := func(err error) {
+		if err != nil && s.Missing == "" {
+			s.Missing, s.Advice = err.Error(), advice.For(err)
+		}
+	}
+	var err error
+	s.Reserved, err = c.kexec.Reserved()
+	missing(err)
+	if err == nil && s.Reserved == 0 {
+		missing(c.kexec.NotReserved())
+	}
+	s.Loaded, err = c.kexec.Loaded()
+	missing(err)
+	if s.Loaded {
+		s.Ours = c.readLoaded()
+	}
+	conf, err := c.config()
+	missing(err)
+	if err == nil {
+		c.gatherTarget(s, filepath.Join(c.root, conf.Target), missing)
+	}
+	if c.uid != 0 {
+		return s // the device and the image cannot be read
+	}
+	if conf != nil {
+		b, err := build.New(build.Options{Root: c.root, Config: conf, Pid1: c.pid1})
+		missing(err)
+		if err == nil {
+			c.gatherImage(s, b, missing)
+		}
+	}
+	if !s.Loaded {
+		missing(errNothingLoaded)
+	}
+	return s
+}
+
+// errNothingLoaded is missing where everything else is in place.
+var errNothingLoaded = &statusError{"no capture kernel is loaded", "Run kdumpctl load now, and systemctl enable ukdump.service for every boot."}
+
+type statusError struct{ text, advice string }
+
+func (e *statusError) Error() string { return e.text }
+
+// Advice returns the command to use.
+func (e *statusError) Advice() string { return e.advice }
+
+func (c *ctl) gatherImage(s *status, b *build.Build, missing func(error)) {
+	t := b.Plan.Targets[0]
+	s.Target.Device, s.Target.FSType, s.Target.UUID = t.Device.Name, t.Filesystem.Type, t.Filesystem.UUID
+	path := filepath.Join(c.root, build.ImagePath(b.Kernel.Release))
+	s.Image.Path = path
+	if fi, err := os.Stat(path); err == nil {
+		s.Image.Bytes, s.Image.Time = fi.Size(), fi.ModTime().UTC().Round(time.Second)
+	}
+	why, err := stale(b, path)
+	missing(err)
+	s.Image.Stale = why
+	if s.Loaded && why != "" && s.Ours != nil {
+		missing(&statusError{"the loaded image is out of date: " + why, "Run kdumpctl reload."})
+	}
+	if s.Ours != nil && (s.Ours.Release != b.Kernel.Release || s.Ours.Cmdline != b.Cmdline) {
+		missing(&statusError{"what is loaded is not what is configured: the kernel or its command line has changed", "Run kdumpctl reload."})
+	}
+}
+
+func (c *ctl) gatherTarget(s *status, dir string, missing func(error)) {
+	s.Target.Dir = dir
+	// The directory may not exist yet; what holds it does.
+	at := dir
+	for {
+		var st unix.Statfs_t
+		err := unix.Statfs(at, &st)
+		if err == nil {
+			s.Target.Free = int64(st.Bavail) * st.Bsize
+			break
+		}
+		if err != unix.ENOENT || at == "/" {
+			missing(fmt.Errorf("target %s: %w", dir, err))
+			break
+		}
+		at = filepath.Dir(at)
+	}
+	dumps, err := crashdir.List(dir)
+	if err != nil {
+		if c.uid == 0 {
+			missing(err)
+		}
+		return
+	}
+	s.Dumps = len(dumps)
+	if len(dumps) > 0 {
+		l := listOf(dumps[len(dumps)-1])
+		s.Last = &l
+	}
+}
+
+func (c *ctl) printStatus(s *status) error {
+	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
+	row := func(name, format string, a ...any) {
+		fmt.Fprintf(w, "%s\t%s\n", name, cli.Clean(fmt.Sprintf(format, a...)))
+	}
+	switch {
+	case !s.Loaded:
+		row("capture kernel", "not loaded")
+	case s.Ours == nil:
+		row("capture kernel", "loaded, but not by kdumpctl since this boot")
+	default:
+		row("capture kernel", "loaded: %s (%s)", s.Ours.Release, s.Ours.Kernel)
+	}
+	switch {
+	case s.Reserved == 0:
+		row("memory", "none reserved")
+	case s.Ours != nil:
+		row("memory", "%s reserved; %s for the kernel to start, %s for its image", cli.Size(s.Reserved), cli.Size(s.Ours.KernelBytes), cli.Size(s.Ours.ImageBytes))
+	default:
+		row("memory", "%s reserved", cli.Size(s.Reserved))
+	}
+	if s.Image.Bytes > 0 {
+		state := "up to date"
+		if s.Image.Stale != "" {
+			state = "to be built again: " + s.Image.Stale
+		}
+		row("image", "%s, %s, %s", s.Image.Path, cli.Size(s.Image.Bytes), state)
+	} else if s.Image.Path != "" {
+		row("image", "not built yet")
+	}
+	if s.Target.Device != "" {
+		row("target", "%s on %s (%s), %s free", s.Target.Dir, s.Target.Device, s.Target.FSType, cli.Size(s.Target.Free))
+	} else if s.Target.Dir != "" {
+		row("target", "%s, %s free", s.Target.Dir, cli.Size(s.Target.Free))
+	}
+	if s.Last != nil {
+		last := s.Last.Name + ", " + string(s.Last.Outcome)
+		if s.Last.Report != nil {
+			last += ": " + orDash(panicLine(s.Last.Report))
+		}
+		row("dumps", "%d, the last %s", s.Dumps, last)
+	} else {
+		row("dumps", "none")
+	}
+	if s.Missing != "" {
+		row("missing", "%s", s.Missing)
+		if s.Advice != "" {
+			row("", "%s", s.Advice)
+		}
+	} else {
+		row("missing", "nothing")
+	}
+	return w.Flush()
+}
