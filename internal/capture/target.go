@@ -26,7 +26,7 @@ const mountFlags = unix.MS_NOATIME | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NO
 // instead.
 func (w *worker) waitDevice(t *plan.Target) (string, error) {
 	limit := seconds(w.plan.Deadlines.Device)
-	w.log.printf("waiting up to %v for %s %s (%s when the image was built)", limit, t.Filesystem.Type, t.Filesystem.UUID, t.Device.Name)
+	w.log.printf("waiting up to %d s for %s %s (%s when the image was built)", w.plan.Deadlines.Device, t.Filesystem.Type, t.Filesystem.UUID, t.Device.Name)
 	seen := map[string]string{}
 	for end := uptime() + limit; ; time.Sleep(50 * time.Millisecond) {
 		name := findDevice("/sys/class/block", "/dev", t, seen)
@@ -35,8 +35,8 @@ func (w *worker) waitDevice(t *plan.Target) (string, error) {
 			return name, nil
 		}
 		if uptime() > end {
-			return "", fmt.Errorf("%s file system %s did not appear within %v; block devices: %s",
-				t.Filesystem.Type, t.Filesystem.UUID, limit, describe(seen))
+			return "", fmt.Errorf("%s file system %s did not appear within %d s; block devices: %s",
+				t.Filesystem.Type, t.Filesystem.UUID, w.plan.Deadlines.Device, describe(seen))
 		}
 	}
 }

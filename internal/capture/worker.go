@@ -156,6 +156,13 @@ func (w *worker) fail(format string, a ...any) {
 	w.report.Errors = append(w.report.Errors, msg)
 }
 
+// warn logs a warning and records it in the report.
+func (w *worker) warn(format string, a ...any) {
+	msg := fmt.Sprintf(format, a...)
+	w.log.printf("%s", msg)
+	w.report.Warnings = append(w.report.Warnings, msg)
+}
+
 // sample records the lowest MemAvailable.
 func (w *worker) sample() {
 	if m := memAvailable(); m > 0 && (w.report.LowestMem == 0 || m < w.report.LowestMem) {

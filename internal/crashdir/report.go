@@ -46,6 +46,7 @@ type Report struct {
 	Attempts  []Attempt `json:"attempts,omitempty"`  // every collector that was run
 	Steps     []Step    `json:"steps"`
 	Errors    []string  `json:"errors,omitempty"`     // everything that went wrong, in order
+	Warnings  []string  `json:"warnings,omitempty"`   // what a reader of the vmcore should know
 	LowestMem int64     `json:"lowest_mem_available"` // least MemAvailable seen, in bytes
 }
 

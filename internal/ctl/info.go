@@ -128,10 +128,15 @@ func printDump(out io.Writer, d crashdir.Dump) {
 			}
 		}
 	}
-	if len(d.Report.Errors) > 0 {
-		fmt.Fprintln(out, "\nwhat went wrong")
-		for _, e := range d.Report.Errors {
-			fmt.Fprintf(out, "  %s\n", cli.Clean(e))
+	for _, l := range []struct {
+		title string
+		lines []string
+	}{{"what went wrong", d.Report.Errors}, {"warnings", d.Report.Warnings}} {
+		if len(l.lines) > 0 {
+			fmt.Fprintf(out, "\n%s\n", l.title)
+		}
+		for _, s := range l.lines {
+			fmt.Fprintf(out, "  %s\n", cli.Clean(s))
 		}
 	}
 	fmt.Fprintln(out, "\nsteps of the capture")

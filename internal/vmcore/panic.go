@@ -91,6 +91,9 @@ func FindPanic(log []byte) Panic {
 	switch {
 	case s.panic != none && s.cause != none:
 		p.Line, p.Cause = textAt(log, s.panic), textAt(log, s.cause)
+		if strings.HasSuffix(p.Cause, sysrqCrash) {
+			p.Cause = "" // the panic line says so too
+		}
 		start = s.cause
 	case s.panic != none:
 		p.Line = textAt(log, s.panic)

@@ -1,0 +1,169 @@
+// Package vmtest runs QEMU for tests that crash real kernels.
+//
+// A machine is described by Options, started by Start, followed on its serial
+// console by VM.Expect and ended by itself or by VM.Wait's deadline. Whatever
+// fails comes back as an *Error with the last lines of the console and the
+// command that starts the same machine again.
+package vmtest
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Accel names what executes the guest, as in QEMU's -accel.
+type Accel string
+
+const (
+	// TCG is software emulation. It works everywhere and is the default.
+	// A guest under TCG needs no_timer_check on its command line, or it may
+	// find its timer broken: the host does not always run it in time.
+	TCG Accel = "tcg"
+	// KVM is to be used only where KVMWorks said so.
+	KVM Accel = "kvm"
+)
+
+// Bus is the controller that a disk is attached to.
+type Bus string
+
+// The buses that a disk can be on. Each disk gets a controller of its own.
+const (
+	VirtioBlk  Bus = "virtio-blk"
+	VirtioSCSI Bus = "virtio-scsi"
+	NVMe       Bus = "nvme"
+	AHCI       Bus = "ahci"
+	USB        Bus = "usb" // usb-storage on an xHCI controller
+)
+
+// Disk is one disk of a machine.
+type Disk struct {
+	Path   string // image on the host
+	Format string // qcow2 or raw; raw if empty
+	Bus    Bus    // VirtioBlk if empty
+	Serial string // as the guest sees it, at most 20 bytes
+}
+
+// Options describe a machine. Kernel is required.
+type Options struct {
+	Kernel  string // bzImage
+	Initrd  string
+	Cmdline string // console=ttyS0 is for the caller to give
+
+	MemoryMiB int // 1024 if zero
+	CPUs      int // 1 if zero
+	Disks     []Disk
+	Accel     Accel // TCG if empty
+	Watchdog  bool  // an i6300esb on the PCI bus, which resets the machine
+
+	// Reboot lets a reset start the machine again. Without it a reset ends
+	// QEMU. The jump into a crash kernel is no reset.
+	Reboot bool
+
+	Deadline time.Duration // for the whole run, 5 minutes if zero
+	Log      string        // file for the console's output; none if empty
+	// Line, if not nil, is called with each line of the console as it comes,
+	// without terminal control sequences.
+	Line func(string)
+}
+
+// Args returns the arguments of qemu-system-x86_64 for o. It fails for a bus
+// that it does not know.
+func (o *Options) Args() ([]string, error) {
+	accel, memory, cpus := o.Accel, o.MemoryMiB, o.CPUs
+	if accel == "" {
+		accel = TCG
+	}
+	if memory == 0 {
+		memory = 1024
+	}
+	if cpus == 0 {
+		cpus = 1
+	}
+	a := []string{
+		"-machine", "q35,sata=off", "-accel", string(accel),
+		"-m", strconv.Itoa(memory) + "M", "-smp", strconv.Itoa(cpus),
+		"-nodefaults", "-display", "none", "-serial", "mon:stdio",
+		"-kernel", o.Kernel,
+	}
+	if o.Initrd != "" {
+		a = append(a, "-initrd", o.Initrd)
+	}
+	if o.Cmdline != "" {
+		a = append(a, "-append", o.Cmdline)
+	}
+	if !o.Reboot {
+		a = append(a, "-no-reboot")
+	}
+	if o.Watchdog {
+		a = append(a, "-device", "i6300esb", "-action", "watchdog=reset")
+	}
+	for i, d := range o.Disks {
+		disk, err := d.args(fmt.Sprintf("disk%d", i))
+		if err != nil {
+			return nil, err
+		}
+		a = append(a, disk...)
+	}
+	return a, nil
+}
+
+// args returns the options for one disk on a controller of its own.
+func (d Disk) args(id string) ([]string, error) {
+	format := d.Format
+	if format == "" {
+		format = "raw"
+	}
+	// A comma in a file name is written twice (qemu(1), "Block device options").
+	drive := fmt.Sprintf("file=%s,format=%s,if=none,id=%s,cache=unsafe,discard=unmap",
+		strings.ReplaceAll(d.Path, ",", ",,"), format, id)
+	dev := "drive=" + id
+	if d.Serial != "" {
+		dev += ",serial=" + d.Serial
+	}
+	controller := id + "-bus"
+	args := []string{"-drive", drive}
+	switch d.Bus {
+	case VirtioBlk, "":
+		return append(args, "-device", "virtio-blk-pci,"+dev), nil
+	case VirtioSCSI:
+		return append(args, "-device", "virtio-scsi-pci,id="+controller, "-device", "scsi-hd,bus="+controller+".0,"+dev), nil
+	case NVMe:
+		if d.Serial == "" {
+			dev += ",serial=" + id // QEMU insists on one
+		}
+		return append(args, "-device", "nvme,"+dev), nil
+	case AHCI:
+		return append(args, "-device", "ahci,id="+controller, "-device", "ide-hd,bus="+controller+".0,"+dev), nil
+	case USB:
+		return append(args, "-device", "qemu-xhci,id="+controller, "-device", "usb-storage,bus="+controller+".0,"+dev), nil
+	}
+	return nil, fmt.Errorf("disk %s: unknown bus %q", d.Path, d.Bus)
+}
+
+// Command returns the shell command that starts the machine described by o.
+func (o *Options) Command() (string, error) {
+	args, err := o.Args()
+	if err != nil {
+		return "", err
+	}
+	words := []string{qemu}
+	for _, a := range args {
+		words = append(words, shellQuote(a))
+	}
+	return strings.Join(words, " "), nil
+}
+
+const qemu = "qemu-system-x86_64"
+
+// shellQuote returns s as one word of sh(1).
+func shellQuote(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:,=+@%", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
