@@ -10,11 +10,12 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
+
+	"ukdump/internal/xzstream"
 )
 
-// maxWindow is the largest window or dictionary, in bytes, that is read or
-// written: ZSTD_WINDOWSIZE_MAX of the kernel's lib/decompress_unzstd.c, and
-// twice that of xz -9.
+// maxWindow is the largest window, in bytes, that is read from zstd data or
+// written: ZSTD_WINDOWSIZE_MAX of the kernel's lib/decompress_unzstd.c.
 const maxWindow = 128 << 20
 
 // magics are the first bytes by which the kernel (lib/decompress.c) knows a
@@ -64,7 +65,12 @@ func newDecompressor(r *bufio.Reader, c Compression) (io.Reader, error) {
 		z.Multistream(false)
 		return z, nil
 	case XZ:
-		return newXZReader(r)
+		x, err := xzstream.NewReader(r)
+		if err != nil {
+			return nil, err
+		}
+		x.Multistream(false)
+		return x, nil
 	default:
 		return zstd.NewReader(&zstdFrame{r: r},
 			zstd.WithDecoderConcurrency(1),

@@ -3,6 +3,7 @@ package kimage
 import (
 	"bytes"
 	"errors"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -169,14 +170,10 @@ func TestDecompressBounds(t *testing.T) {
 			t.Errorf("%s: no error above the limit", method)
 		}
 	}
-	huge := xzip(t, zeros, 0)
-	huge[12+4] = 40 // dictionary of 4 GiB - 1
-	if _, err := decompress("xz", huge, 1<<20); err == nil || !strings.Contains(err.Error(), "too large") {
-		t.Errorf("xz with a huge dictionary: %v", err)
-	}
 	bcj := xzip(t, zeros, 0)
 	bcj[12+1] |= 1 // two filters
-	if _, err := decompress("xz", bcj, 1<<20); !errors.As(err, new(unsupported)) {
+	le.PutUint32(bcj[12+8:], crc32.ChecksumIEEE(bcj[12:12+8]))
+	if _, err := new(Image).unpack("xz", bcj); !errors.As(err, new(*CompressionError)) {
 		t.Errorf("xz with two filters: %v", err)
 	}
 }
@@ -196,16 +193,6 @@ func FuzzParse(f *testing.F) {
 		}
 		if err == nil && (im.Release == "" || im.Arch == "" || len(im.Loadable()) == 0) {
 			t.Errorf("incomplete: %+v", im)
-		}
-	})
-}
-
-func FuzzUnxz(f *testing.F) {
-	f.Add(xzip(f, make([]byte, 3000), 1))
-	f.Add(xzip(f, []byte("text"), 4))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if out, err := unxz(b, 1<<20); err == nil && len(out) > 1<<20 {
-			t.Errorf("%d bytes", len(out))
 		}
 	})
 }

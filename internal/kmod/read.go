@@ -1,6 +1,7 @@
 package kmod
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"errors"
@@ -9,7 +10,8 @@ import (
 	"path"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
+
+	"ukdump/internal/xzstream"
 )
 
 // MaxSize is the largest module that Read returns, in bytes after unpacking.
@@ -59,7 +61,7 @@ func unpack(r io.Reader, ext string) (io.ReadCloser, error) {
 	case ".gz":
 		return gzip.NewReader(r)
 	case ".xz":
-		x, err := xz.NewReader(r)
+		x, err := xzstream.NewReader(bufio.NewReader(r))
 		if err != nil {
 			return nil, err
 		}
