@@ -35,11 +35,13 @@ const unsupported = "The kernel version is not supported"
 // that is proven to be whole.
 func (w *worker) collect() error {
 	output := filepath.Join(w.state.Dir, crashdir.Vmcore+crashdir.Suffix)
-	// So that a capture that is cut short explains itself.
+	// So that a capture that is cut short, by the loss of power for one,
+	// explains itself.
 	w.report.Outcome = crashdir.Incomplete
 	if err := w.writeReport(); err != nil {
 		w.fail("write %s: %v", crashdir.ReportFile, err)
 	}
+	w.super.progress()
 	var errs error
 	for i := range w.plan.Collectors {
 		c := &w.plan.Collectors[i]
@@ -119,7 +121,7 @@ func (w *worker) runCollector(c *plan.Collector, output string) crashdir.Attempt
 		a.Error = err.Error()
 		return a
 	}
-	p, err := start(argv, append([]string{"LD_LIBRARY_PATH=" + libraryPath, "LC_ALL=C"}, childEnv...), []*os.File{null, wr, wr})
+	p, err := start(argv, childEnv, []*os.File{null, wr, wr})
 	null.Close()
 	wr.Close()
 	if err != nil {
@@ -193,7 +195,7 @@ func (w *worker) follow(p *process, r *os.File, output string, stderr *tail) str
 		}
 		if pr.update(buf.Bytes()) && now-shown >= showEvery {
 			shown = now
-			w.log.show("kdumpinit: " + pr.text(size, now-begin))
+			w.log.show(fmt.Sprintf("[%12.6f] kdumpinit: %s", now.Seconds(), pr.text(size, now-begin)))
 		}
 		waitReadable(r, 100*time.Millisecond)
 	}

@@ -87,22 +87,25 @@ func (w *worker) writeLog() error {
 	})
 }
 
-// writeReport writes kexec-dmesg.log and report.json.
-func (w *worker) writeReport() error {
-	dir := w.state.Dir
-	w.report.Outcome, w.report.Vmcore = outcome(dir)
-	err := crashdir.WriteFile(dir, crashdir.CaptureLog, func(out io.Writer) error {
+// writeCaptureLog writes kexec-dmesg.log.
+func (w *worker) writeCaptureLog() error {
+	return crashdir.WriteFile(w.state.Dir, crashdir.CaptureLog, func(out io.Writer) error {
 		b, err := readKernelLog()
 		if err == nil {
 			_, err = out.Write(b)
 		}
 		return err
 	})
-	if err != nil {
-		w.fail("write %s: %v", crashdir.CaptureLog, err)
-	}
+}
+
+// writeReport writes report.json as it stands.
+func (w *worker) writeReport() error {
 	w.sample()
-	return crashdir.WriteFile(dir, crashdir.ReportFile, func(out io.Writer) error {
+	if n := len(w.report.Steps); n > 0 { // the step that this belongs to
+		s := &w.report.Steps[n-1]
+		s.Seconds = since(s.Start)
+	}
+	return crashdir.WriteFile(w.state.Dir, crashdir.ReportFile, func(out io.Writer) error {
 		b, err := w.report.Encode()
 		if err == nil {
 			_, err = out.Write(b)

@@ -19,11 +19,12 @@ const shellPath = "/bin/busybox"
 // finalAction ends this kernel. It returns only if neither reboot(2) nor sysrq
 // did.
 func (s *supervisor) finalAction(a plan.Action) {
-	if a == plan.Shell || s.over.shell {
-		s.shell()
-	}
+	ask := a == plan.Shell || s.over.shell
 	if a == plan.Shell {
 		a = plan.Reboot
+	}
+	if ask {
+		s.shell(a)
 	}
 	// In a child: shutting the devices down can hang, and the supervisor must
 	// stay able to act.
@@ -61,8 +62,8 @@ func runFinal(args []string) int {
 }
 
 // shell runs an interactive shell on the console until it ends: only where the
-// user asked for it and packed one.
-func (s *supervisor) shell() {
+// user asked for it and packed one. next is what happens then.
+func (s *supervisor) shell(next plan.Action) {
 	if _, err := os.Stat(shellPath); err != nil {
 		s.log.errorf("no shell: %v", err)
 		return
@@ -73,7 +74,7 @@ func (s *supervisor) shell() {
 		return
 	}
 	defer console.Close()
-	s.log.printf("a shell on the console, as configured; the end of the shell reboots")
+	s.log.printf("a shell on the console, as configured; what follows its end: %s", next)
 	p, err := start([]string{shellPath, "sh"}, childEnv, []*os.File{console, console, console})
 	if err != nil {
 		s.log.errorf("%v", err)

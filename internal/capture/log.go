@@ -3,6 +3,7 @@ package capture
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -12,17 +13,23 @@ import (
 // /dev/kmsg at about 1000 (LOG_LINE_MAX, kernel/printk/printk.c).
 const maxLine = 900
 
-// logger writes to the kernel's log, which also takes it to every console, and
-// directly to the console where there is no /dev/kmsg. Every method works on a
+// Severities of syslog(3).
+const (
+	severityError  = 3
+	severityNotice = 5
+)
+
+// logger writes to the kernel's log and to the console. Every method works on a
 // logger that could open neither.
 type logger struct {
 	kmsg    int
 	console int
+	level   int // what is less severe than this the kernel keeps off the console
 }
 
 // openLog never fails: with no device at all it discards.
 func openLog() *logger {
-	l := &logger{kmsg: -1, console: -1}
+	l := &logger{kmsg: -1, console: -1, level: consoleLevel()}
 	if fd, err := unix.Open("/dev/kmsg", unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOCTTY, 0); err == nil {
 		l.kmsg = fd
 	}
@@ -34,27 +41,44 @@ func openLog() *logger {
 	return l
 }
 
-// printf logs one message at level notice.
+// consoleLevel returns the kernel's console_loglevel, the first number of
+// /proc/sys/kernel/printk (proc_sys_kernel(5)).
+func consoleLevel() int {
+	b, _ := os.ReadFile("/proc/sys/kernel/printk")
+	f := strings.Fields(string(b))
+	if len(f) == 0 {
+		return 0
+	}
+	n, _ := strconv.Atoi(f[0])
+	return n
+}
+
+// printf logs one message.
 func (l *logger) printf(format string, a ...any) {
-	l.write("<5>kdumpinit: ", fmt.Sprintf(format, a...))
+	l.write(severityNotice, fmt.Sprintf(format, a...))
 }
 
-// errorf logs one message at level error.
+// errorf logs one message about something that went wrong.
 func (l *logger) errorf(format string, a ...any) {
-	l.write("<3>kdumpinit: ", fmt.Sprintf(format, a...))
+	l.write(severityError, fmt.Sprintf(format, a...))
 }
 
-func (l *logger) write(prefix, msg string) {
+// write writes each line of msg to the kernel's log. What the kernel would not
+// show on the console for its severity is shown there directly: the person in
+// front of it wants to know.
+func (l *logger) write(severity int, msg string) {
 	for line := range strings.SplitSeq(strings.TrimRight(msg, "\n"), "\n") {
 		if len(line) > maxLine {
 			line = line[:maxLine] + "…"
 		}
+		logged := false
 		if l.kmsg >= 0 {
-			if _, err := unix.Write(l.kmsg, []byte(prefix+line+"\n")); err == nil {
-				continue
-			}
+			_, err := unix.Write(l.kmsg, fmt.Appendf(nil, "<%d>kdumpinit: %s\n", severity, line))
+			logged = err == nil
 		}
-		l.show(prefix[len("<n>"):] + line)
+		if !logged || severity >= l.level {
+			l.show(fmt.Sprintf("[%12.6f] kdumpinit: %s", uptime().Seconds(), line))
+		}
 	}
 }
 

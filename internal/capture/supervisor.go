@@ -175,7 +175,10 @@ func (s *supervisor) start(role string) (*process, *monitor, error) {
 
 // childEnv is the environment of every child. A Go traceback of more than the
 // failing goroutine would only fill the memory.
-var childEnv = []string{"PATH=/usr/bin:/bin", "HOME=/", "TMPDIR=/tmp", "GOTRACEBACK=single"}
+var childEnv = []string{
+	"PATH=/usr/bin:/bin", "HOME=/", "TMPDIR=/tmp", "LC_ALL=C",
+	"LD_LIBRARY_PATH=" + libraryPath, "GOTRACEBACK=single",
+}
 
 // reap collects every child that ended, orphans of the worker included.
 func (s *supervisor) reap(p *process) {

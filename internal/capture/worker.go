@@ -3,6 +3,7 @@ package capture
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -72,7 +73,15 @@ func runSalvage() int {
 		if !slices.Contains(begun, "modules") {
 			w.step("modules", w.plan.Deadlines.Module, w.loadModules)
 		}
+		// A file system that was mounted when the worker ended, but has no
+		// directory for the dump yet, is mounted afresh.
+		if w.state.Dir == "" {
+			w.step("umount", w.plan.Deadlines.Finish, w.umount)
+		}
 		if w.openTargets() {
+			if !fileExists(filepath.Join(w.state.Dir, crashdir.Dmesg)) {
+				w.step("dmesg", w.plan.Deadlines.Finish, w.writeLog)
+			}
 			w.finish()
 		}
 	}
@@ -117,7 +126,12 @@ func (w *worker) openTargets() bool {
 // finish writes what belongs to every dump and leaves the file system clean.
 func (w *worker) finish() {
 	limit := w.plan.Deadlines.Finish
-	w.step("report", limit, w.writeReport)
+	w.step("capture log", limit, w.writeCaptureLog)
+	w.step("report", limit, func() error {
+		// What is there counts, not what was meant to be.
+		w.report.Outcome, w.report.Vmcore = outcome(w.state.Dir)
+		return w.writeReport()
+	})
 	w.step("umount", limit, w.umount)
 }
 
@@ -133,7 +147,7 @@ func (w *worker) step(name string, limit int, f func() error) error {
 	w.save()
 	err := f()
 	last := &w.report.Steps[len(w.report.Steps)-1]
-	last.Seconds = round(uptime() - time.Duration(s.Start*float64(time.Second)))
+	last.Seconds = since(s.Start)
 	if err != nil {
 		last.Error = err.Error()
 		w.fail("%s: %v", name, err)
@@ -212,6 +226,11 @@ func kernelRelease() string {
 func fileExists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
+}
+
+// since returns the seconds since start, which is in seconds since the boot.
+func since(start float64) float64 {
+	return round(uptime() - time.Duration(start*float64(time.Second)))
 }
 
 // round cuts a duration to milliseconds, as seconds for the report.

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// pkg is what go list -json says of a package.
+type pkg struct {
+	ImportPath string
+	Standard   bool
+	Imports    []string
+}
+
+func goList(t *testing.T, args ...string) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Standard,Imports"}, args...)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []pkg
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := dec.Decode(&p); err == io.EOF {
+			return list
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, p)
+	}
+}
+
+// PID 1 lies in memory that is reserved and never used until a crash: whoever
+// adds an import here makes every machine pay for it.
+func TestImportsOfPID1(t *testing.T) {
+	ours := []string{
+		"ukdump/cmd/kdumpinit", "ukdump/internal/capture", "ukdump/internal/crashdir",
+		"ukdump/internal/fsid", "ukdump/internal/plan", "ukdump/internal/vmcore",
+		"golang.org/x/sys/unix",
+	}
+	// Each of them alone would go over the limit, or has no place in PID 1.
+	never := []string{"net", "net/http", "os/exec", "text/template", "encoding/gob", "encoding/xml", "regexp", "debug/elf", "crypto/tls"}
+	for _, p := range goList(t, "-deps", ".") {
+		if !p.Standard && !slices.Contains(ours, p.ImportPath) {
+			t.Errorf("kdumpinit imports %s", p.ImportPath)
+		}
+		if slices.Contains(never, p.ImportPath) {
+			t.Errorf("kdumpinit imports %s", p.ImportPath)
+		}
+	}
+}
+
+func TestLayers(t *testing.T) {
+	for _, p := range goList(t, "ukdump/...") {
+		for _, imp := range p.Imports {
+			switch {
+			case imp == "ukdump/internal/capture" && p.ImportPath != "ukdump/cmd/kdumpinit":
+				t.Errorf("%s imports capture: that code is for PID 1 alone", p.ImportPath)
+			case p.ImportPath == "ukdump/internal/plan" && (strings.Contains(imp, ".") || strings.HasPrefix(imp, "ukdump/")):
+				t.Errorf("plan imports %s: the contract needs nothing but the standard library", imp)
+			}
+		}
+	}
+}
+
+func TestSizeOfPID1(t *testing.T) {
+	const limit = 26 << 20 / 10 // 2.6 MiB
+	for _, arch := range []string{"amd64", "arm64"} {
+		file := filepath.Join(t.TempDir(), "kdumpinit")
+		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", file, ".")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		fi, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fi.Size() > limit {
+			t.Errorf("%s: %d bytes, the limit is %d: make size shows what weighs", arch, fi.Size(), limit)
+		}
+		t.Logf("%s: %d of %d bytes", arch, fi.Size(), limit)
+	}
+}
