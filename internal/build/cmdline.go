@@ -44,7 +44,7 @@ var commonWords = []string{
 	"cma=0",
 	"init_on_alloc=0", "init_on_free=0", // clearing memory twice is only slow
 	"printk.devkmsg=on", // the log keeps all that PID 1 says
-	"loglevel=6",        // notices and worse; a serial line is slower than the kernel
+	"loglevel=5",        // warnings and worse: a serial line is slower than the kernel
 }
 
 // CommandLine returns the capture kernel's command line for arch (a GOARCH):

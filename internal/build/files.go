@@ -92,7 +92,7 @@ func (b *Build) addShell(o Options) error {
 // addProgram packs a program with everything that the dynamic linker needs to
 // start it.
 func (b *Build) addProgram(program, name, why string) error {
-	interp, libs, err := newLinker(b.host).closure(program)
+	interp, libs, err := newLinker(b.host).closure(program, b.Kernel.Arch)
 	if err != nil {
 		return err
 	}
@@ -187,8 +187,5 @@ func (b *Build) Unpacked() int64 {
 // WriteFile writes the image to path, mode 0600, beside it first, and renames
 // it. On any error what was at path is still there.
 func (b *Build) WriteFile(path string) error {
-	if err := b.image.WriteFile(path, b.Compression); err != nil {
-		return fmt.Errorf("write the image: %w", err)
-	}
-	return nil
+	return b.image.WriteFile(path, b.Compression)
 }

@@ -46,12 +46,18 @@ func (b *Build) openKernel(o Options) error {
 	if o.Root != "/" {
 		return nil // what runs here says nothing about that machine
 	}
-	if k.Arch != runtime.GOARCH {
-		return &KernelError{k.Path, fmt.Sprintf("it is for %s, but this machine is %s", k.Arch, runtime.GOARCH),
+	return checkMachine(k, runtime.GOARCH, os.Getpagesize())
+}
+
+// checkMachine looks whether k runs on a machine of an architecture (a GOARCH),
+// and reads what a kernel with pages of that many bytes leaves behind.
+func checkMachine(k *kimage.Image, arch string, pageSize int) error {
+	if k.Arch != arch {
+		return &KernelError{k.Path, fmt.Sprintf("it is for %s, but this machine is %s", k.Arch, arch),
 			"Choose a kernel for this machine with KERNEL=, or leave it unset for the running one."}
 	}
-	if have := os.Getpagesize(); k.PageSize != 0 && k.PageSize != have {
-		return &KernelError{k.Path, fmt.Sprintf("its pages have %d bytes, those of the running kernel %d: makedumpfile could not read the vmcore", k.PageSize, have),
+	if k.PageSize != 0 && k.PageSize != pageSize {
+		return &KernelError{k.Path, fmt.Sprintf("its pages have %d bytes, those of the running kernel %d: makedumpfile could not read the vmcore", k.PageSize, pageSize),
 			"Choose a kernel with pages of the same size with KERNEL=."}
 	}
 	return nil

@@ -92,8 +92,9 @@ func (l *linker) readConf(path string, depth int) {
 
 // closure returns the dynamic linker of program and every library that it needs
 // directly or through others, each once, sorted by name. interp is the path at
-// which the kernel looks for the dynamic linker, empty for a static program.
-func (l *linker) closure(program string) (interp string, libs []library, err error) {
+// which the kernel looks for the dynamic linker, empty for a static program. A
+// program that is not for arch is an error.
+func (l *linker) closure(program, arch string) (interp string, libs []library, err error) {
 	f, err := l.open(program)
 	if err != nil {
 		return "", nil, fmt.Errorf("%s: not a program: %w", program, err)
@@ -101,6 +102,9 @@ func (l *linker) closure(program string) (interp string, libs []library, err err
 	machine := f.Machine
 	interp = interpreter(f)
 	f.Close()
+	if want := elfMachines[arch]; machine != want {
+		return "", nil, fmt.Errorf("%s: built for %v, the kernel needs %v", program, machine, want)
+	}
 	if interp == "" {
 		return "", nil, nil
 	}

@@ -1,16 +1,13 @@
 package build
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"ukdump/internal/host"
 	"ukdump/internal/plan"
@@ -41,8 +38,8 @@ func (e *errNoMakedumpfile) Advice() string {
 	return "Install makedumpfile: Debian and Fedora have a package of that name, Arch has it in the AUR."
 }
 
-// findMakedumpfile finds makedumpfile on the machine and asks it which compression
-// it was built with: that differs between distributions and releases.
+// findMakedumpfile finds makedumpfile on the machine and which compression it was
+// built with: that differs between distributions and releases.
 func findMakedumpfile(h *host.Host) (*makedumpfile, error) {
 	m := new(makedumpfile)
 	for _, d := range makedumpfileDirs {
@@ -55,44 +52,33 @@ func findMakedumpfile(h *host.Host) (*makedumpfile, error) {
 	if m.path == "" {
 		return nil, &errNoMakedumpfile{looked: makedumpfileDirs}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	file, err := h.File(m.path)
+	program, err := h.ReadFile(m.path)
 	if err != nil {
 		return nil, err
 	}
-	out, err := exec.CommandContext(ctx, file, "-v").CombinedOutput()
-	if err != nil {
-		return nil, fmt.Errorf("ask %s -v what it supports: %w%s", file, err, firstLine(out))
-	}
-	m.parseVersion(string(out))
+	m.parseVersion(program)
 	if m.version == "" {
-		return nil, fmt.Errorf("%s -v did not print a version: is it makedumpfile?%s", file, firstLine(out))
+		return nil, fmt.Errorf("%s: it contains no version: is it makedumpfile?", m.path)
 	}
 	return m, nil
 }
 
-func firstLine(out []byte) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-	if line == "" {
-		return ""
-	}
-	return ": " + line
-}
-
+// What makedumpfile -v prints are constant strings of the program
+// (show_version in print_info.c), so that there is no need to run it: it may be
+// for another machine.
 var (
-	versionLine  = regexp.MustCompile(`(?m)^makedumpfile: version (\S+)`)
-	featureLines = regexp.MustCompile(`(?m)^(lzo|snappy|zstd)\s+enabled`)
+	versionText  = regexp.MustCompile(`makedumpfile: version (\S{1,32}) \(`)
+	featureTexts = regexp.MustCompile(`(lzo|snappy|zstd)\tenabled\n`)
 )
 
-// parseVersion reads the output of makedumpfile -v.
-func (m *makedumpfile) parseVersion(out string) {
-	if v := versionLine.FindStringSubmatch(out); v != nil {
-		m.version = v[1]
+// parseVersion finds in the program what makedumpfile -v prints.
+func (m *makedumpfile) parseVersion(program []byte) {
+	if v := versionText.FindSubmatch(program); v != nil {
+		m.version = string(v[1])
 	}
 	m.compress = []string{"none", "zlib"} // not optional
-	for _, f := range featureLines.FindAllStringSubmatch(out, -1) {
-		m.compress = append(m.compress, f[1])
+	for _, f := range featureTexts.FindAllSubmatch(program, -1) {
+		m.compress = append(m.compress, string(f[1]))
 	}
 }
 

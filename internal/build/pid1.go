@@ -47,7 +47,7 @@ func readPid1(path, arch string) ([]byte, error) {
 	}
 	f, err := elf.NewFile(bytes.NewReader(b))
 	if err != nil {
-		return nil, bad("not a program: %v", err)
+		return nil, bad("not a program")
 	}
 	defer f.Close()
 	if want := elfMachines[arch]; f.Machine != want {

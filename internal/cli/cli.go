@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode"
 
 	"ukdump/internal/advice"
 )
@@ -45,12 +46,14 @@ func Parse(fs *flag.FlagSet, args []string, min, max int) ([]string, error) {
 	if i := slices.Index(args, "--"); i >= 0 {
 		args, literal = args[:i], args[i+1:]
 	}
+	usage := fs.Usage
+	fs.Usage = func() {} // else Parse calls it for every mistake
 	for {
-		if err := fs.Parse(args); err != nil {
-			if !errors.Is(err, flag.ErrHelp) {
-				err = Usage(err)
-			}
+		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+			usage()
 			return nil, err
+		} else if err != nil {
+			return nil, misuse(fs, err)
 		}
 		if fs.NArg() == 0 {
 			break
@@ -59,12 +62,16 @@ func Parse(fs *flag.FlagSet, args []string, min, max int) ([]string, error) {
 	}
 	rest = append(rest, literal...)
 	if len(rest) < min {
-		return nil, Usage(errors.New("an argument is missing"))
+		return nil, misuse(fs, errors.New("an argument is missing"))
 	}
 	if max >= 0 && len(rest) > max {
-		return nil, Usage(fmt.Errorf("unexpected argument %q", rest[max]))
+		return nil, misuse(fs, fmt.Errorf("unexpected argument %q", rest[max]))
 	}
 	return rest, nil
+}
+
+func misuse(fs *flag.FlagSet, err error) error {
+	return Usage(fmt.Errorf("%w: see %s --help", err, fs.Name()))
 }
 
 // List is an option that may be given several times.
@@ -96,14 +103,14 @@ func (p *Program) End(err error) int {
 	return advice.Status(err)
 }
 
-// Clean returns s on one line and without the control characters that a
-// terminal would obey.
+// Clean returns s on one line and without what a terminal would obey: control
+// characters, and those that change the direction of writing.
 func Clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n' || r == '\t':
 			return ' '
-		case r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029':
+		case !unicode.IsPrint(r):
 			return '?'
 		}
 		return r
@@ -124,7 +131,7 @@ func Usage(err error) error { return &advice.UsageError{Text: err.Error()} }
 func Size(n int64) string {
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
 	f, i := float64(n), 0
-	for ; f >= 1024 && i < len(units)-1; i++ {
+	for ; f >= 1023.95 && i < len(units)-1; i++ { // would be rounded to 1024.0
 		f /= 1024
 	}
 	if i == 0 {

@@ -188,7 +188,7 @@ func describeVmcore(path string) string {
 	}
 	h, err := vmcore.ReadHeader(f)
 	if err != nil {
-		return fmt.Sprintf("%s, %s, but %v", name, cli.Size(fi.Size()), err)
+		return fmt.Sprintf("%s, %s, unreadable: %v", name, cli.Size(fi.Size()), err)
 	}
 	s := fmt.Sprintf("%s, %s, %s", name, cli.Size(fi.Size()), h.Format)
 	if h.Compression != "" {

@@ -57,7 +57,7 @@ func (c *ctl) load(verb string, args []string) error {
 	}
 	path := *image
 	if path == "" {
-		if path, err = c.ensureImage(b); err != nil {
+		if path, err = c.ensureImage(b, false); err != nil {
 			return err
 		}
 	}
@@ -79,12 +79,18 @@ func (c *ctl) prepare() (*build.Build, error) {
 }
 
 // ensureImage makes the image of b exist and returns its path. An image that
-// unpacks to the same content is left as it is.
-func (c *ctl) ensureImage(b *build.Build) (string, error) {
+// unpacks to the same content is left as it is, unless force is set.
+func (c *ctl) ensureImage(b *build.Build, force bool) (string, error) {
 	path := filepath.Join(c.root, build.ImagePath(b.Kernel.Release))
 	why, err := stale(b, path)
-	if err != nil || why == "" {
-		return path, err
+	if err != nil {
+		return "", err
+	}
+	if why == "" && !force {
+		return path, nil
+	}
+	if why == "" {
+		why = "--force"
 	}
 	begin := time.Now()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -129,11 +135,15 @@ func stale(b *build.Build, path string) (string, error) {
 // running kernel.
 func (c *ctl) loadImage(b *build.Build, path string) error {
 	// One read: what is checked is what is loaded.
-	data, err := os.ReadFile(path)
+	data, err := readImage(path)
 	if err != nil {
-		return fmt.Errorf("image: %w", err)
+		return fmt.Errorf("image %s: %w", path, err)
 	}
 	if err := checkImage(data, b.Kernel.Release); err != nil {
+		return fmt.Errorf("image %s: %w", path, err)
+	}
+	fingerprint, err := build.Fingerprint(initramfs.Open(bytes.NewReader(data)))
+	if err != nil {
 		return fmt.Errorf("image %s: %w", path, err)
 	}
 	kernel, err := kernelFile(b)
@@ -151,7 +161,7 @@ func (c *ctl) loadImage(b *build.Build, path string) error {
 		return err
 	}
 	l := &loaded{
-		Kernel: b.Kernel.Path, Release: b.Kernel.Release, Image: path, Cmdline: b.Cmdline,
+		Kernel: b.Kernel.Path, Release: b.Kernel.Release, Image: path, Fingerprint: fingerprint, Cmdline: b.Cmdline,
 		Target: b.Plan.Targets[0], KernelBytes: int64(b.Kernel.InitSize), ImageBytes: int64(len(data)),
 		Time: time.Now().UTC().Round(time.Second), BootID: c.bootID(),
 	}
@@ -161,6 +171,28 @@ func (c *ctl) loadImage(b *build.Build, path string) error {
 	fmt.Fprintf(c.Stdout, "loaded %s with %s in %.1f s; dumps go to %s\n", b.Kernel.Release, filepath.Base(path),
 		time.Since(begin).Seconds(), b.Plan.Targets[0].Dir)
 	return nil
+}
+
+// maxImage bounds what is read as an image, in bytes.
+const maxImage = 1 << 30
+
+// readImage reads a regular file of at most maxImage bytes.
+func readImage(path string) ([]byte, error) {
+	fi, err := os.Stat(path) // before opening: a FIFO would wait for its writer
+	if err == nil && !fi.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
+	if err == nil && fi.Size() > maxImage {
+		return nil, fmt.Errorf("it has %s, more than any image", cli.Size(fi.Size()))
+	}
+	var data []byte
+	if err == nil {
+		data, err = os.ReadFile(path)
+	}
+	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
+		err = pe.Err // the caller names the path
+	}
+	return data, err
 }
 
 // checkImage reads a packed image to its end: it must be one of ours, whole, and
@@ -278,19 +310,14 @@ func (c *ctl) build(args []string) error {
 		return err
 	}
 	path := filepath.Join(c.root, build.ImagePath(b.Kernel.Release))
-	if *force {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
 	why, err := stale(b, path)
 	if err != nil {
 		return err
 	}
-	if why == "" {
+	if why == "" && !*force {
 		fmt.Fprintf(c.Stdout, "%s is up to date\n", path)
 		return nil
 	}
-	_, err = c.ensureImage(b)
+	_, err = c.ensureImage(b, *force)
 	return err
 }

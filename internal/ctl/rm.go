@@ -27,6 +27,7 @@ func (c *ctl) rm(args []string) error {
 	}
 	// All of them before the first is gone: a typing error removes nothing.
 	var dumps []crashdir.Dump
+	taken := map[string]bool{}
 	for _, n := range names {
 		if n == "" {
 			return cli.Usage(fmt.Errorf("the name of a dump is empty"))
@@ -35,7 +36,13 @@ func (c *ctl) rm(args []string) error {
 		if err != nil {
 			return err
 		}
-		dumps = append(dumps, d)
+		if fi, err := os.Lstat(d.Path); err == nil && !fi.IsDir() {
+			return fmt.Errorf("%s is not the directory of a dump but a symbolic link", d.Path)
+		}
+		if !taken[d.Path] {
+			taken[d.Path] = true
+			dumps = append(dumps, d)
+		}
 	}
 	for _, d := range dumps {
 		if err := os.RemoveAll(d.Path); err != nil {

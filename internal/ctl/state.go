@@ -17,9 +17,10 @@ import (
 
 // loaded is what we loaded; the kernel itself only says that something is.
 type loaded struct {
-	Kernel      string      `json:"kernel"`  // path of its image
-	Release     string      `json:"release"` // as uname -r prints it
-	Image       string      `json:"image"`   // path of the initramfs
+	Kernel      string      `json:"kernel"`      // path of its image
+	Release     string      `json:"release"`     // as uname -r prints it
+	Image       string      `json:"image"`       // path of the initramfs
+	Fingerprint string      `json:"fingerprint"` // of the image, see build.Fingerprint
 	Cmdline     string      `json:"cmdline"`
 	Target      plan.Target `json:"target"`
 	KernelBytes int64       `json:"kernel_bytes"` // memory the kernel takes to start
@@ -38,6 +39,9 @@ func (c *ctl) bootID() string {
 
 func (c *ctl) saveLoaded(l *loaded) error {
 	dir, name := filepath.Split(c.loadedFile())
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
 	return crashdir.WriteFile(dir, name, func(w io.Writer) error { return printJSON(w, l) })
 }
 

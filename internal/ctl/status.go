@@ -1,7 +1,9 @@
 package ctl
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"text/tabwriter"
@@ -46,8 +48,11 @@ type status struct {
 	} `json:"target"`
 	Dumps   int     `json:"dumps"`
 	Last    *listed `json:"last_dump,omitempty"`
+	Partial bool    `json:"partial,omitempty"` // not run by root, who alone sees images and dumps
 	Missing string  `json:"missing,omitempty"` // the first thing that is
 	Advice  string  `json:"advice,omitempty"`
+
+	dumpsHidden bool // the directory of the dumps cannot be read
 }
 
 func (c *ctl) status(args []string) error {
@@ -72,7 +77,7 @@ func (c *ctl) status(args []string) error {
 // gatherStatus asks everything it can. The first thing that stands in the way of
 // a dump becomes Missing.
 func (c *ctl) gatherStatus() *status {
-	s := new(status)
+	s := &status{Partial: c.uid != 0}
 	missing := func(err error) {
 		if err != nil && s.Missing == "" {
 			s.Missing, s.Advice = err.Error(), advice.For(err)
@@ -94,10 +99,7 @@ func (c *ctl) gatherStatus() *status {
 	if err == nil {
 		c.gatherTarget(s, filepath.Join(c.root, conf.Target), missing)
 	}
-	if c.uid != 0 {
-		return s // the device and the image cannot be read
-	}
-	if conf != nil {
+	if conf != nil && !s.Partial {
 		b, err := build.New(build.Options{Root: c.root, Config: conf, Pid1: c.pid1})
 		missing(err)
 		if err == nil {
@@ -131,8 +133,12 @@ func (c *ctl) gatherImage(s *status, b *build.Build, missing func(error)) {
 	why, err := stale(b, path)
 	missing(err)
 	s.Image.Stale = why
-	if s.Loaded && why != "" && s.Ours != nil {
-		missing(&statusError{"the loaded image is out of date: " + why, "Run kdumpctl reload."})
+	if s.Ours != nil && s.Ours.Image == path { // not one given with --image
+		want, err := b.Fingerprint()
+		missing(err)
+		if s.Ours.Fingerprint != want {
+			missing(&statusError{"the loaded image is out of date: what goes into it has changed", "Run kdumpctl reload."})
+		}
 	}
 	if s.Ours != nil && (s.Ours.Release != b.Kernel.Release || s.Ours.Cmdline != b.Cmdline) {
 		missing(&statusError{"what is loaded is not what is configured: the kernel or its command line has changed", "Run kdumpctl reload."})
@@ -151,16 +157,20 @@ func (c *ctl) gatherTarget(s *status, dir string, missing func(error)) {
 			break
 		}
 		if err != unix.ENOENT || at == "/" {
-			missing(fmt.Errorf("target %s: %w", dir, err))
+			if err != unix.EACCES || !s.Partial {
+				missing(fmt.Errorf("target %s: %w", dir, err))
+			}
 			break
 		}
 		at = filepath.Dir(at)
 	}
 	dumps, err := crashdir.List(dir)
 	if err != nil {
-		if c.uid == 0 {
-			missing(err)
+		if s.Partial && errors.Is(err, fs.ErrPermission) {
+			s.dumpsHidden = true
+			return
 		}
+		missing(err)
 		return
 	}
 	s.Dumps = len(dumps)
@@ -178,6 +188,8 @@ func (c *ctl) printStatus(s *status) error {
 	switch {
 	case !s.Loaded:
 		row("capture kernel", "not loaded")
+	case s.Ours == nil && s.Partial:
+		row("capture kernel", "loaded")
 	case s.Ours == nil:
 		row("capture kernel", "loaded, but not by kdumpctl since this boot")
 	default:
@@ -198,28 +210,34 @@ func (c *ctl) printStatus(s *status) error {
 		}
 		row("image", "%s, %s, %s", s.Image.Path, cli.Size(s.Image.Bytes), state)
 	} else if s.Image.Path != "" {
-		row("image", "not built yet")
+		row("image", "none yet, load builds it")
 	}
 	if s.Target.Device != "" {
 		row("target", "%s on %s (%s), %s free", s.Target.Dir, s.Target.Device, s.Target.FSType, cli.Size(s.Target.Free))
 	} else if s.Target.Dir != "" {
 		row("target", "%s, %s free", s.Target.Dir, cli.Size(s.Target.Free))
 	}
-	if s.Last != nil {
+	switch {
+	case s.dumpsHidden:
+		row("dumps", "only root can see them")
+	case s.Last == nil:
+		row("dumps", "none")
+	default:
 		last := s.Last.Name + ", " + string(s.Last.Outcome)
 		if s.Last.Report != nil {
 			last += ": " + orDash(panicLine(s.Last.Report))
 		}
 		row("dumps", "%d, the last %s", s.Dumps, last)
-	} else {
-		row("dumps", "none")
 	}
-	if s.Missing != "" {
+	switch {
+	case s.Missing != "":
 		row("missing", "%s", s.Missing)
 		if s.Advice != "" {
 			row("", "%s", s.Advice)
 		}
-	} else {
+	case s.Partial:
+		row("missing", "nothing that can be seen without root")
+	default:
 		row("missing", "nothing")
 	}
 	return w.Flush()

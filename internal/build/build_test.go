@@ -1,0 +1,360 @@
+package build
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	ucpio "github.com/u-root/u-root/pkg/cpio"
+
+	"ukdump/initramfs"
+	"ukdump/internal/build/buildtest"
+	"ukdump/internal/config"
+	"ukdump/internal/plan"
+)
+
+// options are those for machine m with its own configuration.
+func options(t *testing.T, m *buildtest.Machine) Options {
+	t.Helper()
+	c, err := config.Load(m.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Options{Root: m.Root, Config: c, Pid1: m.Pid1}
+}
+
+// newBuild builds for m or fails the test.
+func newBuild(t *testing.T, m *buildtest.Machine) *Build {
+	t.Helper()
+	b, err := New(options(t, m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// describe lists everything that a Build says.
+func describe(t *testing.T, m *buildtest.Machine, b *Build) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	for _, f := range b.Files {
+		if f.Path == plan.Path { // its size is that of the plan's golden file
+			f.Size = 0
+		}
+		fmt.Fprintf(&out, "%6d %s: %s\n", f.Size, f.Path, f.Why)
+	}
+	for _, l := range []struct {
+		name  string
+		lines []string
+	}{{"built in", b.Builtin}, {"warning", b.Warnings}} {
+		for _, s := range l.lines {
+			fmt.Fprintf(&out, "%s: %s\n", l.name, s)
+		}
+	}
+	own := CommandLine(b.Kernel.Arch, "", nil, "") // has a golden file of its own
+	fmt.Fprintf(&out, "compression: %s\ncommand line: ...%s\n", b.Compression, strings.TrimPrefix(b.Cmdline, own))
+	return bytes.ReplaceAll(out.Bytes(), []byte(m.Root), []byte("ROOT"))
+}
+
+func TestNew(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(m *buildtest.Machine)
+	}{
+		{"default", func(m *buildtest.Machine) {}},
+		// Everything that the configuration can ask for, and a kernel of which
+		// nothing more is known.
+		{"configured", func(m *buildtest.Machine) {
+			m.Remove("boot/config-" + buildtest.Release)
+			m.Remove("etc/machine-id")
+			m.Write("usr/bin/busybox", string(buildtest.ELF{}.Bytes()))
+			m.Write("etc/ukdump.conf", "TARGET=/srv/dumps\nDUMP_LEVEL=1\nCOMPRESS=zlib\nFINAL_ACTION=poweroff\nFAILURE_ACTION=shell\n"+
+				"TIMEOUT=10min\nMODULES=unused\nBOOT_OPTIONS=\"unused.a=1 nr_cpus=2\"\n")
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := buildtest.New(t)
+			tt.change(m)
+			b := newBuild(t, m)
+			buildtest.Golden(t, tt.name+".txt", describe(t, m, b))
+			data, err := b.Plan.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			buildtest.Golden(t, tt.name+".json", data)
+		})
+	}
+}
+
+// The kernel is the only reader that counts; u-root's is as far from ours.
+func TestReadBack(t *testing.T) {
+	m := buildtest.New(t)
+	b := newBuild(t, m)
+	var raw bytes.Buffer
+	if _, err := b.image.WriteTo(&raw); err != nil {
+		t.Fatal(err)
+	}
+	recs, err := ucpio.ReadAllRecords(ucpio.Newc.Reader(bytes.NewReader(raw.Bytes())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	contents := map[string][]byte{}
+	var listing bytes.Buffer
+	for _, r := range recs {
+		data, err := io.ReadAll(io.NewSectionReader(r.ReaderAt, 0, int64(r.FileSize)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		contents[r.Name] = data
+		fmt.Fprintf(&listing, "%06o %s\n", r.Mode, r.Name)
+	}
+	buildtest.Golden(t, "listing.txt", listing.Bytes())
+
+	if len(contents["dev/null"]) != 0 {
+		t.Error("dev/null is not empty")
+	}
+	p, err := plan.Parse(contents[plan.Path])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mod := range p.Modules {
+		file := contents[mod.Path]
+		if !bytes.HasSuffix(file, []byte("~Module signature appended~\n")) {
+			t.Errorf("%s: %d bytes without the signature", mod.Path, len(file))
+		}
+		delete(contents, mod.Path)
+	}
+	for name, path := range map[string]string{
+		"init": m.Pid1, "bin/makedumpfile": m.Root + "/usr/bin/makedumpfile", "lib/firmware/virtio/blk.bin": m.Root + "/lib/firmware/virtio/blk.bin",
+	} {
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(contents[name], want) {
+			t.Errorf("%s is not %s", name, path)
+		}
+	}
+	for name := range contents {
+		if strings.HasSuffix(name, ".ko") {
+			t.Errorf("%s is not in the plan", name)
+		}
+	}
+}
+
+func TestReproducible(t *testing.T) {
+	m := buildtest.New(t)
+	dir := t.TempDir()
+	var images [][]byte
+	var prints []string
+	for i := range 2 {
+		b := newBuild(t, m)
+		path := filepath.Join(dir, fmt.Sprint(i))
+		if err := b.WriteFile(path); err != nil {
+			t.Fatal(err)
+		}
+		fi, err := os.Stat(path)
+		if err != nil || fi.Mode() != 0o600 {
+			t.Errorf("mode %v, %v", fi.Mode(), err)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		images = append(images, data)
+		own, err := b.Fingerprint()
+		if err != nil {
+			t.Fatal(err)
+		}
+		packed, err := Fingerprint(initramfs.Open(bytes.NewReader(data)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		prints = append(prints, own, packed)
+		// The next one finds other times and another order of making.
+		m.Write("usr/bin/makedumpfile", m.Read("usr/bin/makedumpfile"))
+	}
+	if !bytes.Equal(images[0], images[1]) {
+		t.Error("two builds differ")
+	}
+	if len(slices.Compact(prints)) != 1 {
+		t.Errorf("fingerprints %q", prints)
+	}
+}
+
+// What goes into the image changes the fingerprint, nothing else does.
+func TestFingerprint(t *testing.T) {
+	hash := func(change func(m *buildtest.Machine)) string {
+		m := buildtest.New(t)
+		change(m)
+		f, err := newBuild(t, m).Fingerprint()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	base := hash(func(m *buildtest.Machine) {})
+	for _, tt := range []struct {
+		name   string
+		change func(m *buildtest.Machine)
+		same   bool
+	}{
+		{"comment in the configuration", func(m *buildtest.Machine) { m.Write("etc/ukdump.conf", "# nothing\n") }, true},
+		{"module that is not needed", func(m *buildtest.Machine) { m.Write("lib/modules/"+buildtest.Release+"/kernel/net/unused.ko", "") }, true},
+		{"command line", func(m *buildtest.Machine) { m.Write("etc/ukdump.conf", "BOOT_OPTIONS=debug\n") }, true},
+		{"target", func(m *buildtest.Machine) { m.Write("etc/ukdump.conf", "TARGET=/srv\n") }, false},
+		{"dump level", func(m *buildtest.Machine) { m.Write("etc/ukdump.conf", "DUMP_LEVEL=17\n") }, false},
+		{"module option", func(m *buildtest.Machine) { m.Write("etc/modprobe.d/blk.conf", "options virtio_blk queue_depth=1\n") }, false},
+		{"module", func(m *buildtest.Machine) {
+			m.Write("lib/modules/"+buildtest.Release+"/kernel/fs/ext4.ko", string(buildtest.Module("name=ext4", "vermagic="+buildtest.Release+" new")))
+		}, false},
+		{"makedumpfile", func(m *buildtest.Machine) {
+			m.Write("usr/bin/makedumpfile", strings.Replace(m.Read("usr/bin/makedumpfile"), "20 Oct", "21 Oct", 1))
+		}, false},
+		{"library", func(m *buildtest.Machine) {
+			m.Write("usr/lib/x86_64-linux-gnu/libz.so.1", string(buildtest.ELF{Text: "new"}.Bytes()))
+		}, false},
+		{"firmware", func(m *buildtest.Machine) { m.Write("lib/firmware/virtio/blk.bin", "new") }, false},
+		{"host name", func(m *buildtest.Machine) { m.Write("proc/sys/kernel/hostname", "other\n") }, false},
+	} {
+		if got := hash(tt.change); (got == base) != tt.same {
+			t.Errorf("%s: same is %v", tt.name, got == base)
+		}
+	}
+}
+
+// The matrix of what can be wrong with the machine. Each is found
+// before anything is written, named, and explained.
+func TestNewErrors(t *testing.T) {
+	const (
+		vmlinuz = "boot/vmlinuz-" + buildtest.Release
+		tree    = "lib/modules/" + buildtest.Release
+		conf    = "etc/ukdump.conf"
+	)
+	for _, tt := range []struct {
+		name   string
+		change func(m *buildtest.Machine)
+		want   string // with ROOT for the machine's directory
+		advice bool
+	}{
+		{"kernel path missing", func(m *buildtest.Machine) { m.Write(conf, "KERNEL=/boot/none\n") },
+			"ROOT/etc/ukdump.conf:1: read kernel: ROOT/boot/none: no such file or directory", false},
+		{"kernel a directory", func(m *buildtest.Machine) { m.Write(conf, "KERNEL=/boot\n") },
+			"ROOT/etc/ukdump.conf:1: read kernel: ROOT/boot: not a kernel image: a directory", false},
+		{"kernel truncated", func(m *buildtest.Machine) {
+			m.Write(vmlinuz, m.Read(vmlinuz)[:40000])
+			m.Write(conf, "\nKERNEL=/"+vmlinuz)
+		},
+			"ROOT/etc/ukdump.conf:2: read kernel: ROOT/" + vmlinuz + ": file is truncated: it has 40000 of 65536 bytes", false},
+		{"not a kernel", func(m *buildtest.Machine) { m.Write(conf, "KERNEL=/usr/bin/makedumpfile\n") },
+			"ROOT/etc/ukdump.conf:1: read kernel: ROOT/usr/bin/makedumpfile: not a kernel image: an ELF file (vmlinux?)", false},
+		{"kernel of 32 bit", func(m *buildtest.Machine) {
+			b := []byte(m.Read(vmlinuz))
+			b[0x206], b[0x207] = 0x0b, 0x02 // protocol 2.11
+			m.Write(vmlinuz, string(b))
+		}, "kernel ROOT/" + vmlinuz + ": it is for 386, which is not supported", true},
+		{"no such release", func(m *buildtest.Machine) { m.Write(conf, "KERNEL=5.10.0-9\n") },
+			"ROOT/etc/ukdump.conf:1: find kernel: 5.10.0-9: no image of this release below ROOT in ", false},
+		{"running kernel not installed", func(m *buildtest.Machine) { m.Remove(vmlinuz) },
+			"find kernel: " + buildtest.Release + ": no image of this release below ROOT in ", false},
+		{"kernel without /proc/vmcore", func(m *buildtest.Machine) { m.Write("boot/config-"+buildtest.Release, "CONFIG_BLK_DEV_INITRD=y\n") },
+			"kernel ROOT/" + vmlinuz + ": " + buildtest.Release + " was built without CONFIG_PROC_VMCORE (ROOT/boot/config-" + buildtest.Release + ")", true},
+		{"no module tree", func(m *buildtest.Machine) { m.Remove(tree) },
+			"modules of kernel ROOT/" + vmlinuz + " (" + buildtest.Release + "): there is no directory /usr/lib/modules/" + buildtest.Release + " or /lib/modules/" + buildtest.Release, true},
+		{"modules.dep truncated", func(m *buildtest.Machine) { m.Write(tree+"/modules.dep", m.Read(tree + "/modules.dep")[:60]) },
+			"modules in ROOT/" + tree + ": module tree of kernel " + buildtest.Release + ": modules.dep:2: the last line is cut off", true},
+		{"modules.dep missing", func(m *buildtest.Machine) { m.Remove(tree + "/modules.dep") },
+			"modules in ROOT/" + tree + ": module tree of kernel " + buildtest.Release + ": modules.dep does not exist although there are modules", true},
+		{"module missing", func(m *buildtest.Machine) { m.Remove(tree + "/kernel/fs/ext4.ko") }, "ext4.ko", true},
+		{"module not in the kernel", func(m *buildtest.Machine) { m.Write(conf, "MODULES=none\n") },
+			"kernel " + buildtest.Release + " has no module for MODULES of ROOT/etc/ukdump.conf:1: looked for none", true},
+		{"module truncated", func(m *buildtest.Machine) { m.Write(tree+"/kernel/fs/ext4.ko", "\x7fELF") },
+			"read module ext4: kernel/fs/ext4.ko: it is not an ELF file", false},
+		{"module of another kernel", func(m *buildtest.Machine) {
+			m.Write(tree+"/kernel/fs/ext4.ko", string(buildtest.Module("name=ext4", "vermagic=5.10.0 SMP")))
+		}, `module kernel/fs/ext4.ko: it was built for kernel "5.10.0", not for ` + buildtest.Release, false},
+		{"firmware damaged", func(m *buildtest.Machine) {
+			m.Remove("lib/firmware/virtio/blk.bin")
+			m.Write("lib/firmware/virtio/blk.bin.xz", "not xz")
+		}, "firmware /lib/firmware/virtio/blk.bin.xz: ", false},
+		{"makedumpfile missing", func(m *buildtest.Machine) { m.Remove("usr/bin/makedumpfile") }, "makedumpfile: not found in /usr/sbin /usr/bin ", true},
+		{"makedumpfile a script", func(m *buildtest.Machine) {
+			m.Write("usr/bin/makedumpfile", "#!/bin/sh\n# "+buildtest.MakedumpfileText)
+		},
+			"/usr/bin/makedumpfile: not a program: ", false},
+		{"makedumpfile without that compression", func(m *buildtest.Machine) { m.Write(conf, "COMPRESS=zstd\n") },
+			"ROOT/etc/ukdump.conf:1: COMPRESS=zstd: /usr/bin/makedumpfile 1.7.2 was built without it; it has none, zlib, lzo", false},
+		{"library missing", func(m *buildtest.Machine) { m.Remove("usr/lib/x86_64-linux-gnu/libz.so.1") },
+			"library libz.so.1: needed by /usr/bin/makedumpfile: not found in /lib64 ", true},
+		{"dynamic linker missing", func(m *buildtest.Machine) { m.Remove("usr/lib64/ld-linux-x86-64.so.2") }, "ld-linux-x86-64.so.2", true},
+		{"kdumpinit missing", func(m *buildtest.Machine) { m.Pid1 += "-none" }, "kdumpinit: PID1: no such file or directory", true},
+		{"no busybox", func(m *buildtest.Machine) { m.Write(conf, "FAILURE_ACTION=shell\n") },
+			"ROOT/etc/ukdump.conf:1: FAILURE_ACTION=shell: busybox is not installed: install it, or choose reboot, poweroff or halt", false},
+		{"target on tmpfs", func(m *buildtest.Machine) {
+			m.Write("proc/self/mountinfo", "1 0 0:1 / / rw - tmpfs tmpfs rw\n")
+		}, "tmpfs", true},
+		{"no such root", func(m *buildtest.Machine) { m.Root += "-none" }, "stat ROOT: no such file or directory", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			m := buildtest.New(t)
+			tt.change(m)
+			o := Options{Root: m.Root, Pid1: m.Pid1}
+			var err error
+			if o.Config, err = config.Load(m.Root); err != nil {
+				t.Fatal(err)
+			}
+			before := buildtest.Snapshot(t, filepath.Dir(m.Root))
+			b, err := New(o)
+			if err == nil {
+				t.Fatalf("no error, but %d files", len(b.Files))
+			}
+			got := strings.NewReplacer(m.Root, "ROOT", m.Pid1, "PID1").Replace(err.Error())
+			if !strings.Contains(got, tt.want) || strings.Contains(got, "\n") {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+			var a interface{ Advice() string }
+			if advised := errors.As(err, &a) && a.Advice() != ""; advised != tt.advice {
+				t.Errorf("advice: %v, want %v: %v", advised, tt.advice, err)
+			}
+			if !slices.Equal(buildtest.Snapshot(t, filepath.Dir(m.Root)), before) {
+				t.Error("files were changed")
+			}
+		})
+	}
+}
+
+func TestWriteFileErrors(t *testing.T) {
+	m := buildtest.New(t)
+	m.Grow()
+	b := newBuild(t, m)
+	dir := t.TempDir()
+	old := filepath.Join(dir, "old.img")
+	if err := os.WriteFile(old, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := buildtest.Snapshot(t, dir)
+	for _, tt := range []struct{ path, want string }{
+		{filepath.Join(dir, "none", "x.img"), "no such file or directory"},
+		{filepath.Join(old, "x.img"), "not a directory"},
+		{dir, "it exists and is not a regular file"},
+	} {
+		if err := b.WriteFile(tt.path); err == nil || !strings.HasPrefix(err.Error(), "write image "+tt.path+": ") || !strings.HasSuffix(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %q", tt.path, err, tt.want)
+		}
+	}
+	var err error
+	buildtest.FullDisk(t, func() { err = b.WriteFile(old) })
+	if err == nil || !strings.Contains(err.Error(), "file too large") {
+		t.Errorf("full disk: %v", err)
+	}
+	if after := buildtest.Snapshot(t, dir); !slices.Equal(after, before) {
+		t.Errorf("left behind: %q", after)
+	}
+}

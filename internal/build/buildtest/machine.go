@@ -1,0 +1,254 @@
+// Package buildtest makes machines to build images for, in a temporary
+// directory: one of the recorded ones of internal/host, with a kernel, modules,
+// makedumpfile and libraries that are nothing but headers.
+package buildtest
+
+import (
+	"crypto/sha256"
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"ukdump/internal/plan"
+)
+
+// Release is the kernel of every machine.
+const Release = "6.1.0-50-amd64"
+
+// MakedumpfileText is what the program makedumpfile of Debian 12 contains.
+const MakedumpfileText = "makedumpfile: version 1.7.2 (released on 20 Oct 2022)\n\x00" +
+	"lzo\tenabled\n\x00snappy\tdisabled\n\x00zstd\tdisabled\n\x00"
+
+// Machine is the file tree of a machine.
+type Machine struct {
+	Root string
+	Pid1 string // a kdumpinit that fits, outside of Root
+	t    testing.TB
+}
+
+// New makes a machine with its /var/crash on ext4 on virtio-blk, 128 MiB reserved
+// for a capture kernel and none loaded.
+func New(t testing.TB) *Machine {
+	t.Helper()
+	dir := t.TempDir()
+	m := &Machine{Root: filepath.Join(dir, "root"), Pid1: filepath.Join(dir, "kdumpinit"), t: t}
+	if err := os.CopyFS(m.Root, os.DirFS("../host/testdata/hosts/virtio-blk-ext4")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(m.Pid1, Pid1(plan.Stamp).Bytes(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	m.Write("proc/cmdline", "BOOT_IMAGE=/boot/vmlinuz root=/dev/vda1 console=ttyS0 crashkernel=128M quiet\n")
+	m.Write("proc/self/status", "Name:\tx\nCapEff:\t000001ffffffffff\n")
+	m.Write("proc/sys/kernel/random/boot_id", "11111111-2222-4333-8444-555555555555\n")
+	m.Write("sys/kernel/kexec_crash_size", "134217728\n")
+	m.Write("sys/kernel/kexec_crash_loaded", "0\n")
+
+	m.Write("boot/vmlinuz-"+Release, string(Kernel(Release)))
+	m.Write("boot/config-"+Release, "CONFIG_PROC_VMCORE=y\nCONFIG_BLK_DEV_INITRD=y\nCONFIG_DEVTMPFS=y\n"+
+		"CONFIG_RD_GZIP=y\nCONFIG_RD_XZ=y\nCONFIG_RD_ZSTD=y\n"+
+		"CONFIG_MODULE_SIG=y\nCONFIG_SECURITY_LOCKDOWN_LSM=y\nCONFIG_LSM=\"landlock,lockdown,yama\"\n")
+	m.modules()
+
+	m.Write("usr/bin/makedumpfile", string(ELF{Interp: "/lib64/ld-linux-x86-64.so.2", Needed: []string{"libz.so.1", "libc.so.6"}, Text: MakedumpfileText}.Bytes()))
+	m.Link("lib64", "usr/lib64")
+	m.Write("usr/lib64/ld-linux-x86-64.so.2", string(ELF{}.Bytes()))
+	for name, lib := range map[string]ELF{
+		"libz.so.1":     {Needed: []string{"libc.so.6"}},
+		"libc.so.6":     {Needed: []string{"ld-linux-x86-64.so.2"}},
+		"libgcc_s.so.1": {Needed: []string{"libc.so.6"}},
+	} {
+		m.Write("usr/lib/x86_64-linux-gnu/"+name, string(lib.Bytes()))
+	}
+	return m
+}
+
+// modules writes the module tree, its options and a firmware file.
+func (m *Machine) modules() {
+	dir := "lib/modules/" + Release + "/"
+	var dep strings.Builder
+	for _, x := range []struct{ path, deps, info string }{
+		{"crypto/crc32c_generic", "", ""},
+		{"drivers/block/virtio_blk", "drivers/virtio/virtio", "firmware=virtio/blk.bin firmware=virtio/none.bin"},
+		{"drivers/virtio/virtio", "", ""},
+		{"drivers/watchdog/i6300esb", "", ""},
+		{"fs/ext4", "lib/crc16", ""},
+		{"lib/crc16", "", ""},
+		{"net/unused", "", ""},
+	} {
+		name := filepath.Base(x.path)
+		info := append([]string{"name=" + name, "vermagic=" + Release + " SMP mod_unload "}, strings.Fields(x.info)...)
+		m.Write(dir+"kernel/"+x.path+".ko", string(Module(info...)))
+		dep.WriteString("kernel/" + x.path + ".ko:")
+		if x.deps != "" {
+			dep.WriteString(" kernel/" + x.deps + ".ko")
+		}
+		dep.WriteString("\n")
+	}
+	m.Write(dir+"modules.dep", dep.String())
+	m.Write(dir+"modules.builtin", "kernel/drivers/virtio/virtio_pci.ko\n")
+	m.Write(dir+"modules.softdep", "softdep ext4 pre: crc32c\n")
+	m.Write(dir+"modules.alias", "alias virtio:d00000002v* virtio_blk\n"+
+		"alias pci:v00008086d000025ABsv*sd*bc*sc*i* i6300esb\n"+
+		"alias fs-ext4 ext4\nalias crc32c crc32c_generic\n")
+	m.Write("lib/firmware/virtio/blk.bin", "firmware")
+	m.Write("etc/modprobe.d/blk.conf", "options virtio_blk queue_depth=64\n")
+}
+
+// Module returns a signed kernel module with that .modinfo.
+func Module(info ...string) []byte {
+	return append(ELF{Type: elf.ET_REL, Modinfo: info}.Bytes(), "signature~Module signature appended~\n"...)
+}
+
+// Pid1 returns a static program that contains text.
+func Pid1(text string) ELF { return ELF{Type: elf.ET_EXEC, Text: text} }
+
+// Kernel returns a bzImage of 64 KiB that takes 48 MiB to start, see
+// Documentation/arch/x86/boot.rst.
+func Kernel(release string) []byte {
+	const setup = 3 * 512
+	le := binary.LittleEndian
+	b := make([]byte, 64<<10)
+	b[0x1f1] = 2                                     // setup_sects
+	le.PutUint32(b[0x1f4:], uint32(len(b)-setup)/16) // syssize
+	le.PutUint16(b[0x1fe:], 0xaa55)
+	copy(b[0x202:], "HdrS")
+	le.PutUint16(b[0x206:], 0x20f) // protocol 2.15
+	le.PutUint16(b[0x20e:], 0x200) // kernel_version
+	b[0x211] = 1                   // LOADED_HIGH
+	le.PutUint16(b[0x236:], 0x23)  // 64-bit, above 4 GiB, five-level paging
+	le.PutUint32(b[0x238:], 2047)  // cmdline_size
+	le.PutUint32(b[0x260:], 48<<20)
+	copy(b[1024:], release+" (maker@example.org) #1 SMP\x00")
+	return b
+}
+
+// Write writes a file of the machine.
+func (m *Machine) Write(name, content string) {
+	m.t.Helper()
+	path := filepath.Join(m.Root, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// Link makes a symbolic link.
+func (m *Machine) Link(name, target string) {
+	m.t.Helper()
+	path := filepath.Join(m.Root, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := os.Symlink(target, path); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// Remove removes a file or a whole directory, which must exist.
+func (m *Machine) Remove(name string) {
+	m.t.Helper()
+	path := filepath.Join(m.Root, name)
+	if _, err := os.Lstat(path); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := os.RemoveAll(path); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// Read returns the content of a file.
+func (m *Machine) Read(name string) string {
+	m.t.Helper()
+	b, err := os.ReadFile(filepath.Join(m.Root, name))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return string(b)
+}
+
+// Grow makes the machine need an image of more than 32 MiB, and a kernel that
+// unpacks nothing.
+func (m *Machine) Grow() {
+	m.t.Helper()
+	m.Write("lib/firmware/virtio/blk.bin", strings.Repeat("x", 33<<20))
+	m.Write("boot/config-"+Release, "CONFIG_PROC_VMCORE=y\nCONFIG_BLK_DEV_INITRD=y\nCONFIG_DEVTMPFS=y\n")
+}
+
+// Snapshot lists every file below dir with a hash of its content, to compare
+// what a failure has left with what was there.
+func Snapshot(t testing.TB, dir string) []string {
+	t.Helper()
+	var list []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		fi, err := d.Info()
+		if err != nil {
+			return err
+		}
+		var data []byte
+		if fi.Mode().IsRegular() {
+			if data, err = os.ReadFile(path); err != nil {
+				return err
+			}
+		}
+		list = append(list, fmt.Sprintf("%s %v %x", path, fi.Mode(), sha256.Sum256(data)))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// FullDisk calls f while no file can grow beyond 32 MiB: writing an image after
+// Grow fails in the middle, as on a full disk. The limit is for all files of the
+// process, and package testing logs every file that is opened into one.
+func FullDisk(t testing.TB, f func()) {
+	t.Helper()
+	const size = 32 << 20
+	var was syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: size, Max: was.Max}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {
+			t.Fatal(err)
+		}
+	}()
+	f()
+}
+
+// UKI returns a unified kernel image (a PE file) with that kernel.
+func UKI(kernel []byte) []byte {
+	const header, sect, start = 0x80, 0x80 + 24 + 240, 512
+	le := binary.LittleEndian
+	b := make([]byte, start+len(kernel))
+	copy(b, "MZ")
+	b[0x3c] = header
+	copy(b[header:], "PE\x00\x00\x64\x86\x01")
+	le.PutUint16(b[header+20:], 240)   // size of the optional header
+	le.PutUint16(b[header+24:], 0x20b) // PE32+
+	le.PutUint32(b[header+24+108:], 16)
+	copy(b[sect:], ".linux")
+	le.PutUint32(b[sect+8:], uint32(len(kernel)))
+	le.PutUint32(b[sect+16:], uint32(len(kernel)))
+	le.PutUint32(b[sect+20:], start)
+	copy(b[start:], kernel)
+	return b
+}

@@ -1,0 +1,199 @@
+package build
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+
+	"ukdump/initramfs"
+	"ukdump/internal/build/buildtest"
+	"ukdump/internal/kimage"
+)
+
+// One word a line, so that a difference is a line.
+func TestCommandLine(t *testing.T) {
+	const running = `BOOT_IMAGE=/vmlinuz-6.1 root=UUID=1 ro console=tty0 console=ttyS0,115200n8 crashkernel=256M quiet ` +
+		`intel_iommu=on nvme-core.io_timeout=60 nvme_core.multipath=N module_blacklist=nouveau libata.force="1:1.5G, 2:noncq" ` +
+		`init=/bin/sh panic=0 acpi=strict -- console=never`
+	for _, arch := range []string{"amd64", "arm64"} {
+		got := CommandLine(arch, running, []string{lockdownWord}, `nr_cpus=2  ukdump.debug dyndbg="file x +p"`)
+		words := splitWords(got)
+		if strings.Join(words, " ") != got {
+			t.Errorf("%s: not the same once more: %q", arch, got)
+		}
+		var b bytes.Buffer
+		for _, w := range words {
+			b.WriteString(w + "\n")
+		}
+		buildtest.Golden(t, "cmdline-"+arch+".txt", b.Bytes())
+	}
+}
+
+func TestHardware(t *testing.T) {
+	for _, tt := range []struct{ line, want string }{
+		{"", ""},
+		{"root=/dev/sda1 quiet splash crashkernel=1G mem=4G maxcpus=4 init=/x", ""},
+		{"console", "console"},
+		{"consoleblank=0 consolex=1 acpi_fake=1 pcix=1", ""},
+		{"pci=noaer iommu=pt iommu.passthrough=1", "pci=noaer iommu=pt iommu.passthrough=1"},
+		{"nvme-core.a=1 nvme_core.b=2 usb-storage.quirks=1:2:u", "nvme-core.a=1 nvme_core.b=2 usb-storage.quirks=1:2:u"},
+		{"x2apic-phys no-timer-check", "x2apic-phys no-timer-check"}, // '-' and '_' are the same
+		{`foo="a console=tty0 b" console=tty1`, "console=tty1"},
+		{`libata.force="1:1.5G 2:noncq"`, `libata.force="1:1.5G 2:noncq"`},
+		{"console=tty0 -- console=tty1", "console=tty0"},
+		{"efi=noruntime --", "efi=noruntime"},
+	} {
+		if got := strings.Join(hardware(tt.line), " "); got != tt.want {
+			t.Errorf("hardware(%q) = %q, want %q", tt.line, got, tt.want)
+		}
+	}
+}
+
+func TestSplitWords(t *testing.T) {
+	for _, tt := range []struct {
+		line string
+		want []string
+	}{
+		{"", nil},
+		{" \t\n", nil},
+		{"a", []string{"a"}},
+		{"  a  b\tc\nd ", []string{"a", "b", "c", "d"}},
+		{`a="b c" d`, []string{`a="b c"`, "d"}},
+		{`"a=b c" d`, []string{`"a=b c"`, "d"}},
+		{`a="b c`, []string{`a="b c`}}, // never closed
+		{`a"b"c"d e"`, []string{`a"b"c"d e"`}},
+		{"ä=ö ü", []string{"ä=ö", "ü"}},
+	} {
+		if got := splitWords(tt.line); !slices.Equal(got, tt.want) {
+			t.Errorf("splitWords(%q) = %q, want %q", tt.line, got, tt.want)
+		}
+	}
+}
+
+func TestReleaseBefore(t *testing.T) {
+	for release, want := range map[string]bool{
+		"6.5.13-amd64": true, "5.10.0": true, "4.19": true, "6.1": true,
+		"6.6.0": false, "6.12.1": false, "7.0.0-rc1": false, "10.0": false,
+		"6.": false, "6": false, "": false, "next": false, "6.x": false, "99999999999999999999.1": false,
+		"6.6-rc1": false, "6.5-rc7+": true,
+	} {
+		if got := releaseBefore(release, tracefsBefore); got != want {
+			t.Errorf("releaseBefore(%q) = %v, want %v", release, got, want)
+		}
+	}
+}
+
+// kernelConfig returns the configuration that sets those options, nil for none.
+func kernelConfig(t *testing.T, options ...string) *kimage.Config {
+	t.Helper()
+	if len(options) == 0 {
+		return nil
+	}
+	m := buildtest.New(t)
+	m.Write("config", strings.Join(options, "\n")+"\n")
+	c, err := kimage.ReadConfig(m.Root + "/config")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestTracefsWords(t *testing.T) {
+	full := []string{"CONFIG_MODULE_SIG=y", "CONFIG_SECURITY_LOCKDOWN_LSM=y", `CONFIG_LSM="landlock,lockdown,yama"`}
+	without := func(i int, instead ...string) []string {
+		return append(slices.Delete(slices.Clone(full), i, i+1), instead...)
+	}
+	for _, tt := range []struct {
+		name     string
+		release  string
+		config   []string
+		unsigned bool
+		want     bool
+	}{
+		{"all conditions", "6.1.0", full, false, true},
+		{"lockdown first", "6.1.0", without(2, `CONFIG_LSM="lockdown"`), false, true},
+		{"new kernel", "6.6.0", full, false, false},
+		{"unknown release", "next", full, false, false},
+		{"module without a signature", "6.1.0", full, true, false},
+		{"no module signatures", "6.1.0", without(0), false, false},
+		{"no lockdown", "6.1.0", without(1), false, false},
+		{"lockdown not active", "6.1.0", without(2, `CONFIG_LSM="landlock,yama"`), false, false},
+		{"other name", "6.1.0", without(2, `CONFIG_LSM="nolockdown,lockdown2"`), false, false},
+		{"unknown configuration", "6.1.0", nil, false, false},
+	} {
+		b := &Build{Kernel: &kimage.Image{Release: tt.release}, allSigned: !tt.unsigned}
+		got := b.tracefsWords(kernelConfig(t, tt.config...))
+		if (len(got) > 0) != tt.want {
+			t.Errorf("%s: got %q", tt.name, got)
+		}
+	}
+}
+
+func TestChooseCompression(t *testing.T) {
+	for _, tt := range []struct {
+		want   string
+		config []string
+		got    initramfs.Compression
+		err    string
+	}{
+		{"auto", []string{"CONFIG_RD_ZSTD=y", "CONFIG_RD_GZIP=y", "CONFIG_RD_XZ=y"}, initramfs.Zstd, ""},
+		{"auto", []string{"CONFIG_RD_GZIP=y", "CONFIG_RD_XZ=y"}, initramfs.Gzip, ""},
+		{"", []string{"CONFIG_RD_XZ=y"}, initramfs.XZ, ""},
+		{"auto", []string{"CONFIG_RD_LZ4=y"}, initramfs.None, ""},
+		{"auto", nil, initramfs.Gzip, ""},
+		{"xz", []string{"CONFIG_RD_XZ=y", "CONFIG_RD_ZSTD=y"}, initramfs.XZ, ""},
+		{"none", []string{"CONFIG_RD_XZ=y"}, initramfs.None, ""},
+		{"zstd", nil, initramfs.Zstd, ""}, // on the user's word
+		{"zstd", []string{"CONFIG_RD_GZIP=y"}, "", "compression zstd: the kernel cannot unpack it: CONFIG_RD_ZSTD is not set in "},
+		{"lzma", nil, "", "lzma"},
+	} {
+		got, err := chooseCompression(tt.want, kernelConfig(t, tt.config...))
+		if tt.err != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("%s with %q: got error %v, want %q", tt.want, tt.config, err, tt.err)
+			}
+		} else if err != nil || got != tt.got {
+			t.Errorf("%s with %q: got %s, %v, want %s", tt.want, tt.config, got, err, tt.got)
+		}
+	}
+}
+
+func TestCheckKernel(t *testing.T) {
+	im := &kimage.Image{Path: "/k", Release: "6.1", Arch: "amd64", PageSize: 4096}
+	all := []string{"CONFIG_PROC_VMCORE=y", "CONFIG_BLK_DEV_INITRD=y", "CONFIG_DEVTMPFS=y"}
+	if err := checkKernel(im, kernelConfig(t, all...)); err != nil {
+		t.Error(err)
+	}
+	if err := checkKernel(im, nil); err != nil {
+		t.Errorf("unknown configuration: %v", err)
+	}
+	for i, option := range all {
+		name, _, _ := strings.Cut(option, "=")
+		err := checkKernel(im, kernelConfig(t, slices.Delete(slices.Clone(all), i, i+1)...))
+		if err == nil || !strings.HasPrefix(err.Error(), "kernel /k: 6.1 was built without "+name+" (") {
+			t.Errorf("without %s: %v", name, err)
+		}
+	}
+
+	for _, tt := range []struct {
+		arch string
+		page int
+		want string
+	}{
+		{"amd64", 4096, ""},
+		{"arm64", 4096, "kernel /k: it is for amd64, but this machine is arm64"},
+		{"amd64", 65536, "kernel /k: its pages have 4096 bytes, those of the running kernel 65536: makedumpfile could not read the vmcore"},
+	} {
+		text := ""
+		if err := checkMachine(im, tt.arch, tt.page); err != nil {
+			text = err.Error()
+		}
+		if text != tt.want {
+			t.Errorf("%s, %d: got %q, want %q", tt.arch, tt.page, text, tt.want)
+		}
+	}
+	if err := checkMachine(&kimage.Image{Arch: "arm64"}, "arm64", 16384); err != nil {
+		t.Errorf("page size not known: %v", err)
+	}
+}

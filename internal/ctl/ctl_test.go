@@ -1,0 +1,191 @@
+package ctl
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ukdump/internal/build"
+	"ukdump/internal/build/buildtest"
+	"ukdump/internal/cli"
+	"ukdump/internal/kexec"
+	"ukdump/internal/plan"
+)
+
+func TestMain(m *testing.M) {
+	time.Local = time.UTC
+	os.Exit(m.Run())
+}
+
+// machine is a machine whose kernel takes what it is given.
+type machine struct {
+	*buildtest.Machine
+	t     *testing.T
+	uid   int
+	err   error    // what the kernel answers
+	calls []string // of kexec_file_load: the command line, or "unload"
+
+	kernel, initrd []byte // loaded last
+}
+
+func newMachine(t *testing.T) *machine {
+	return &machine{Machine: buildtest.New(t), t: t}
+}
+
+// fileLoad stands for kexec_file_load(2).
+func (m *machine) fileLoad(kernel, initrd int, cmdline string, flags int) error {
+	loaded := "1\n"
+	if flags&unix.KEXEC_FILE_UNLOAD != 0 {
+		cmdline, loaded = "unload", "0\n"
+	}
+	m.calls = append(m.calls, cmdline)
+	if m.err != nil {
+		return m.err
+	}
+	if cmdline != "unload" {
+		m.kernel, m.initrd = m.readFd(kernel), m.readFd(initrd)
+	}
+	m.Write("sys/kernel/kexec_crash_loaded", loaded)
+	return nil
+}
+
+func (m *machine) readFd(fd int) []byte {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/self/fd/%d", fd))
+	if err != nil {
+		m.t.Error(err)
+	}
+	return b
+}
+
+type result struct {
+	status         int
+	stdout, stderr string
+}
+
+// What differs from run to run.
+var (
+	seconds = regexp.MustCompile(`in \d+\.\d s`)
+	free    = regexp.MustCompile(`[0-9.]+ ([KMGT]i)?B free`)
+	stamps  = regexp.MustCompile(`"(time|free_bytes|fingerprint|cmdline)": ("[^"]*"|\d+)`)
+)
+
+// kdumpctl runs the program in process. ROOT stands for the machine's directory
+// in arguments and output.
+func (m *machine) kdumpctl(line string) result {
+	m.t.Helper()
+	args := strings.Fields(strings.ReplaceAll(line, "ROOT", m.Root))
+	var stdout, stderr bytes.Buffer
+	c := &ctl{
+		Program: &cli.Program{Name: "kdumpctl", Args: args, Stdout: &stdout, Stderr: &stderr},
+		root:    m.Root, pid1: m.Pid1, kexec: kexec.New(m.Root), uid: m.uid,
+	}
+	c.kexec.FileLoad = m.fileLoad
+	c.kexec.LookPath = func(string) (string, error) { return "", os.ErrNotExist }
+	c.kexec.Run = func([]string, []*os.File) (string, error) { m.t.Error("a program was run"); return "", nil }
+	c.kexec.Sleep = func(time.Duration) {}
+	status := c.End(c.run())
+	clean := func(b bytes.Buffer) string {
+		return seconds.ReplaceAllString(free.ReplaceAllString(strings.ReplaceAll(b.String(), m.Root, "ROOT"), "N free"), "in N s")
+	}
+	return result{status, clean(stdout), clean(stderr)}
+}
+
+// expect runs kdumpctl and compares all of its result. It takes the beginning of
+// a line for the line if it ends in "...".
+func (m *machine) expect(line string, want result) {
+	m.t.Helper()
+	got := m.kdumpctl(line)
+	if got.status != want.status || !matches(got.stdout, want.stdout) || !matches(got.stderr, want.stderr) {
+		m.t.Errorf("kdumpctl %s: status %d\nstdout %sstderr %s\nwant status %d\nstdout %sstderr %s", line, got.status, got.stdout, got.stderr, want.status, want.stdout, want.stderr)
+	}
+}
+
+func matches(got, want string) bool {
+	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
+	if len(g) != len(w) {
+		return false
+	}
+	for i := range g {
+		begin, open := strings.CutSuffix(w[i], "...")
+		if g[i] != w[i] && !(open && strings.HasPrefix(g[i], begin)) {
+			return false
+		}
+	}
+	return true
+}
+
+// asNobody calls f, which looks at the machine without any privilege.
+func (m *machine) asNobody(f func()) {
+	t := m.t
+	t.Helper()
+	m.uid = 65534
+	for _, dir := range []string{filepath.Dir(m.Root), filepath.Dir(filepath.Dir(m.Root))} { // testing's own, 0700
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	// fsuid is the thread's own; it takes CAP_DAC_OVERRIDE with it (capabilities(7)).
+	// Without privileges it does nothing, and is not needed.
+	if err := unix.Setfsuid(65534); err != nil {
+		t.Fatal(err)
+	}
+	f()
+	if err := unix.Setfsuid(os.Geteuid()); err != nil {
+		t.Error(err)
+	}
+}
+
+const image = "var/lib/ukdump/initramfs-" + buildtest.Release + ".img"
+
+func TestVerbs(t *testing.T) {
+	m := newMachine(t)
+	for _, tt := range []struct {
+		line string
+		want result
+	}{
+		{"version", result{0, "kdumpctl " + plan.Software + "\n", ""}},
+		{"--version", result{0, "kdumpctl " + plan.Software + "\n", ""}},
+		{"help", result{0, usage, ""}},
+		{"--help", result{0, usage, ""}},
+		{"load --help", result{0, loadUsage, ""}},
+		{"reload -h", result{0, loadUsage, ""}},
+		{"unload -h", result{0, unloadUsage, ""}},
+		{"build -h", result{0, buildUsage, ""}},
+		{"status -h", result{0, statusUsage, ""}},
+		{"list -h", result{0, listUsage, ""}},
+		{"info -h", result{0, infoUsage, ""}},
+		{"rm -h", result{0, rmUsage, ""}},
+		{"", result{2, "", "kdumpctl: a verb is missing: load, reload, unload, status, build, list, info, rm or version\n"}},
+		{"laod", result{2, "", "kdumpctl: unknown verb \"laod\": kdumpctl help lists them\n"}},
+		{"load x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl load --help\n"}},
+		{"load --imgae x", result{2, "", "kdumpctl: flag provided but not defined: -imgae: see kdumpctl load --help\n"}},
+		{"unload x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl unload --help\n"}},
+		{"status -x", result{2, "", "kdumpctl: flag provided but not defined: -x: see kdumpctl status --help\n"}},
+		{"build x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl build --help\n"}},
+		{"list x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl list --help\n"}},
+		{"info a b", result{2, "", "kdumpctl: unexpected argument \"b\": see kdumpctl info --help\n"}},
+		{"rm", result{2, "", "kdumpctl: an argument is missing: see kdumpctl rm --help\n"}},
+	} {
+		m.expect(tt.line, tt.want)
+	}
+	m.uid = 1000
+	for _, verb := range []string{"load", "reload", "unload", "build"} {
+		m.expect(verb, result{1, "", "kdumpctl: " + verb + ": only root can do that\nkdumpctl: Run sudo kdumpctl " + verb + ".\n"})
+	}
+	if len(m.calls) > 0 {
+		t.Errorf("the kernel was asked: %q", m.calls)
+	}
+	if _, err := os.Stat(filepath.Join(m.Root, build.StateDir)); err == nil {
+		t.Error("files were made")
+	}
+}

@@ -1,0 +1,263 @@
+package ctl
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"ukdump/internal/build/buildtest"
+	"ukdump/internal/crashdir"
+)
+
+// kdump returns the beginning of what makedumpfile -l -d 31 writes; incomplete
+// sets the flag for that (diskdump_mod.h).
+func kdump(incomplete bool) string {
+	const block = 4096
+	le := binary.LittleEndian
+	b := make([]byte, 6*block)
+	copy(b, "KDUMP   ")
+	le.PutUint32(b[8:], 6)
+	copy(b[77:], "recorded")
+	copy(b[142:], buildtest.Release)
+	copy(b[272:], "x86_64")
+	status := uint32(2) // lzo
+	if incomplete {
+		status |= 8
+	}
+	le.PutUint32(b[424:], status)
+	le.PutUint32(b[428:], block)
+	le.PutUint32(b[432:], 1)
+	le.PutUint32(b[436:], 4)
+	le.PutUint32(b[block+8:], 31)
+	le.PutUint64(b[block+96:], 100)
+	return string(b)
+}
+
+// report returns the report of a capture that went well, changed.
+func report(change func(r *crashdir.Report)) string {
+	at := time.Date(2026, 11, 22, 23, 4, 5, 0, time.UTC)
+	r := &crashdir.Report{
+		Version: crashdir.ReportVersion, Software: "0.1.0", Outcome: crashdir.Complete, Host: "recorded",
+		Kernel: buildtest.Release, CrashTime: at, Memory: 4 << 30,
+		Panic: crashdir.Panic{
+			Line: "Kernel panic - not syncing: Fatal exception", Cause: "BUG: kernel NULL pointer dereference, address: 0000000000000000",
+			IP: "RIP: 0010:bad_function+0x10/0x20 [bad]", Trace: []string{"? __die+0x1f/0x70", "do_init_module+0x4b/0x200"},
+		},
+		Capture: buildtest.Release, Started: at.Add(3 * time.Second),
+		Target: crashdir.Target{Dir: "/var/crash", Device: "vda1", FSType: "ext4", UUID: "00000000-0000-4000-8000-000000000002"},
+		Vmcore: 24576, Collector: "makedumpfile -l -d 31",
+		Attempts:  []crashdir.Attempt{{Name: "makedumpfile -l -d 31", Seconds: 4.25}},
+		Steps:     []crashdir.Step{{Name: "modules", Start: 1.5, Seconds: 0.25}, {Name: "collect", Start: 2, Seconds: 4.25}},
+		LowestMem: 23 << 20,
+	}
+	change(r)
+	b, err := r.Encode()
+	if err != nil {
+		panic(err) // a report that tests made
+	}
+	return string(b)
+}
+
+const evil = "\x1b[2J\x1b]0;owned\x07\u009b31mpanic\r\n\u202edne"
+
+// dumps fills the machine's /var/crash: what a good capture leaves, what bad ones
+// leave, and what someone hostile could have put there.
+func dumps(m *machine) {
+	put := func(name string, files map[string]string) {
+		for f, content := range files {
+			m.Write("var/crash/"+name+"/"+f, content)
+		}
+	}
+	put("2026-11-20T01-00-00Z", map[string]string{"vmcore": kdump(false), "vmcore-dmesg.txt": "log", "report.json": report(func(*crashdir.Report) {})})
+	put("2026-11-21T01-00-00Z", map[string]string{"vmcore-incomplete": kdump(true), "report.json": report(func(r *crashdir.Report) {
+		r.Outcome, r.Errors, r.Warnings = crashdir.Incomplete, []string{"collect: no space left on device"}, []string{"makedumpfile does not know this kernel"}
+		r.Panic = crashdir.Panic{Line: "Kernel panic - not syncing: sysrq triggered crash"}
+	})})
+	put("2026-11-21T01-00-00Z-2", map[string]string{"vmcore-dmesg.txt": "log"})
+	put("2026-11-22T01-00-00Z", map[string]string{"vmcore": "no header", "report.json": `{"version":9}`})
+	put("2026-11-22T02-00-00Z", map[string]string{"report.json": "not JSON " + evil})
+	put("2026-11-23T01-00-00Z", map[string]string{"vmcore-dmesg.txt": "log", "report.json": report(func(r *crashdir.Report) {
+		r.Outcome, r.Vmcore, r.Memory = crashdir.DmesgOnly, -1, -1
+		r.Host, r.Kernel, r.Capture, r.Collector, r.Software = evil, evil, evil, evil, evil
+		r.Target = crashdir.Target{Dir: evil, Device: evil, FSType: evil, UUID: evil}
+		r.Panic = crashdir.Panic{Line: evil, Cause: evil, IP: evil, Trace: []string{evil}}
+		r.Errors, r.Warnings, r.Steps = []string{evil}, []string{evil}, []crashdir.Step{{Name: evil}}
+	})})
+	// Symbolic links are not followed, and what is no dump is not listed.
+	put("2026-11-24T01-00-00Z", map[string]string{"vmcore-dmesg.txt": "log"})
+	m.Write("secret", "secret")
+	m.Link("var/crash/2026-11-24T01-00-00Z/vmcore", m.Root+"/secret")
+	m.Link("var/crash/2026-11-24T01-00-00Z/report.json", m.Root+"/secret")
+	m.Link("var/crash/2026-11-25T01-00-00Z", m.Root+"/boot")
+	put("other", map[string]string{"vmcore": "x"})
+	m.Write("var/crash/2026-11-26T01-00-00Z", "a file")
+	m.Write("var/crash/"+evil, "a file")
+}
+
+// newest is the dump that kdumpctl takes for the last one.
+const newest = "2026-11-24T01-00-00Z"
+
+func TestDumpsGolden(t *testing.T) {
+	m := newMachine(t)
+	dumps(m)
+	var all bytes.Buffer
+	for _, line := range []string{
+		"list", "info", "info 2026-11-20", "info 2026-11-21T01-00-00Z", "info 2026-11-21T01-00-00Z-2",
+		"info 2026-11-22T01", "info 2026-11-22T02", "info 2026-11-23", "info --dir ROOT/var/crash " + newest,
+		"info ROOT/var/crash/2026-11-20T01-00-00Z/",
+	} {
+		r := m.kdumpctl(line)
+		if r.status != 0 || r.stderr != "" {
+			t.Errorf("%s: %+v", line, r)
+		}
+		harmless(t, line, r.stdout)
+		all.WriteString("# kdumpctl " + line + "\n" + r.stdout + "\n")
+	}
+	buildtest.Golden(t, "dumps.txt", all.Bytes())
+}
+
+// harmless fails if a terminal would obey anything in s.
+func harmless(t *testing.T, what, s string) {
+	t.Helper()
+	for _, r := range s {
+		if r != '\n' && !unicode.IsPrint(r) {
+			t.Errorf("%s prints %q", what, r)
+		}
+	}
+}
+
+func TestDumpsJSON(t *testing.T) {
+	m := newMachine(t)
+	m.expect("list --json", result{0, "[]\n", ""})
+	dumps(m)
+	r := m.kdumpctl("list --json")
+	harmless(t, "list --json", r.stdout)
+	var list []listed
+	if err := json.Unmarshal([]byte(r.stdout), &list); err != nil || r.status != 0 || len(list) != 7 {
+		t.Fatalf("%d dumps, %v, %+v", len(list), err, r)
+	}
+	if list[0].Outcome != crashdir.Complete || list[0].Report.Vmcore != 24576 || list[0].Problem != "" || list[0].Vmcore != "ROOT/var/crash/2026-11-20T01-00-00Z/vmcore" {
+		t.Errorf("first %+v", list[0])
+	}
+	if list[3].Report != nil || list[3].Problem == "" {
+		t.Errorf("report of another version: %+v", list[3])
+	}
+	// Escaped, but not lost.
+	if got := list[5].Report.Panic.Line; got != evil {
+		t.Errorf("panic line %q", got)
+	}
+	r = m.kdumpctl("info --json 2026-11-23")
+	harmless(t, "info --json", r.stdout)
+	var one listed
+	if err := json.Unmarshal([]byte(r.stdout), &one); err != nil || one.Name != "2026-11-23T01-00-00Z" {
+		t.Errorf("%v, %+v", err, r)
+	}
+}
+
+func TestFindDump(t *testing.T) {
+	m := newMachine(t)
+	m.expect("list", result{0, "No dumps in ROOT/var/crash.\n", ""})
+	m.expect("info", result{1, "", "kdumpctl: no dumps in ROOT/var/crash\n"})
+	m.expect("info 2026", result{1, "", "kdumpctl: dump 2026: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows what there is.\n"})
+	dumps(m)
+	m.Write("etc/ukdump.conf", "TARGET=/else\n")
+	m.expect("list", result{0, "No dumps in ROOT/else.\n", ""})
+	m.Write("etc/ukdump.conf", "TARGET=\n")
+	for line, want := range map[string]string{
+		"info 2026-11-2":                           "dump 2026-11-2: the name fits 7 dumps, from 2026-11-20T01-00-00Z to " + newest + ": give more of it",
+		"info 2027":                                "dump 2027: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows what there is.",
+		"info other":                               "dump other: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows what there is.",
+		"info ..":                                  "dump ..: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows what there is.",
+		"info ROOT/var/crash/other":                "ROOT/var/crash/other is not the directory of a dump",
+		"info ROOT/var/crash/../../etc":            "ROOT/etc is not the directory of a dump",
+		"info ROOT/x/2026-11-20T01-00-00Z":         "open ROOT/x/2026-11-20T01-00-00Z: no such file or directory",
+		"info --dir ROOT/var 2026":                 "dump 2026: not found in ROOT/var\nkdumpctl: kdumpctl list shows what there is.",
+		"list --dir ROOT/secret":                   "open ROOT/secret: not a directory",
+		"info ROOT/var/crash/2026-11-26T01-00-00Z": "open ROOT/var/crash/2026-11-26T01-00-00Z: not a directory",
+	} {
+		got := m.kdumpctl(line)
+		if got != (result{1, "", "kdumpctl: " + want + "\n"}) {
+			t.Errorf("%s: got %+v\nwant %s", line, got, want)
+		}
+	}
+}
+
+func TestRm(t *testing.T) {
+	m := newMachine(t)
+	dumps(m)
+	before := strings.Join(buildtest.Snapshot(t, m.Root), "\n")
+	// Nothing is removed if any of the names is wrong.
+	for line, want := range map[string]string{
+		"rm 2026-11-20 2027":                     "dump 2027: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows what there is.",
+		"rm 2026-11-20 2026-11-2":                "dump 2026-11-2: the name fits ...",
+		"rm 2026-11-20 ROOT/boot":                "ROOT/boot is not the directory of a dump",
+		"rm 2026-11-20 ROOT/var/crash":           "ROOT/var/crash is not the directory of a dump",
+		"rm 2026-11-20 ROOT/var/crash/other":     "ROOT/var/crash/other is not the directory of a dump",
+		"rm 2026-11-20 ../../etc":                "../../etc is not the directory of a dump",
+		"rm 2026-11-20 .":                        "dump .: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows what there is.",
+		"rm 2026-11-20 /":                        "/ is not the directory of a dump",
+		"rm ROOT/var/crash/2026-11-25T01-00-00Z": "ROOT/var/crash/2026-11-25T01-00-00Z is not the directory of a dump but a symbolic link",
+		"rm 2026-11-25":                          "dump 2026-11-25: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows what there is.",
+		"rm 2026-11-20 --dir ROOT/boot":          "dump 2026-11-20: not found in ROOT/boot\nkdumpctl: kdumpctl list shows what there is.",
+	} {
+		m.expect(line, result{1, "", "kdumpctl: " + want + "\n"})
+	}
+	if after := strings.Join(buildtest.Snapshot(t, m.Root), "\n"); after != before {
+		t.Fatalf("files were changed: %s", after)
+	}
+
+	m.expect("rm 2026-11-20 2026-11-20T01-00-00Z ROOT/var/crash/"+newest+"/", result{0,
+		"removed 2026-11-20T01-00-00Z, 25.0 KiB\nremoved " + newest + ", 3 B\n", ""})
+	if got := m.Read("secret"); got != "secret" {
+		t.Errorf("what a link pointed to became %q", got)
+	}
+	left, err := os.ReadDir(filepath.Join(m.Root, "var/crash"))
+	if err != nil || len(left) != 5+1+1+1+1 {
+		t.Errorf("left %v, %v", left, err)
+	}
+}
+
+// Dumps are root's own.
+func TestDumpsUnprivileged(t *testing.T) {
+	m := newMachine(t)
+	dumps(m)
+	if err := os.Chmod(m.Root+"/var/crash", 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Chmod(m.Root+"/var/crash", 0o700) })
+	want := "kdumpctl: open ROOT/var/crash: permission denied\n"
+	if os.Geteuid() != 0 { // the advice goes by the process, not by our thread
+		want += "kdumpctl: Run the command as root, for example with sudo.\n"
+	}
+	m.asNobody(func() {
+		for _, line := range []string{"list", "list --json", "info", "info 2026", "rm 2026"} {
+			m.expect(line, result{1, "", want})
+		}
+	})
+}
+
+func TestPrintJSON(t *testing.T) {
+	in := map[string]string{"a": "\x1b\x7f\u009b\u2028\u202e\U000e0001<&>é"}
+	var b bytes.Buffer
+	if err := printJSON(&b, in); err != nil {
+		t.Fatal(err)
+	}
+	const want = "{\n  \"a\": \"\\u001b\\u007f\\u009b\\u2028\\u202e\\udb40\\udc01<&>é\"\n}\n"
+	if b.String() != want {
+		t.Errorf("got %q\nwant %q", b.String(), want)
+	}
+	var out map[string]string
+	if err := json.Unmarshal(b.Bytes(), &out); err != nil || out["a"] != in["a"] {
+		t.Errorf("read back %q, %v", out, err)
+	}
+	if err := printJSON(io.Discard, func() {}); err == nil {
+		t.Error("a function has JSON")
+	}
+}
