@@ -2,13 +2,14 @@ package vmtest
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 )
 
-// maxConsole bounds what a console keeps: a guest that prints without end
-// must not fill the host's memory. The beginning goes first.
-const maxConsole = 100_000
+// A console keeps at least so many lines, and at most twice as many: a guest
+// that prints without end must not fill the host's memory.
+const minConsole = 50_000
 
 // console collects the lines of a serial console and lets others wait for
 // them. It is an io.Writer.
@@ -41,8 +42,9 @@ func (c *console) Write(p []byte) (int, error) {
 			c.onLine(line)
 		}
 	}
-	if n := len(c.lines) - maxConsole; n > 0 {
-		c.lines = append([]string(nil), c.lines[n:]...)
+	if len(c.lines) > 2*minConsole {
+		n := len(c.lines) - minConsole
+		c.lines = slices.Clone(c.lines[n:])
 		c.dropped += n
 	}
 	close(c.changed)
@@ -84,7 +86,7 @@ func (c *console) find(marker string, from int) (int, <-chan struct{}) {
 func (c *console) all() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	lines := append([]string(nil), c.lines...)
+	lines := slices.Clone(c.lines)
 	if len(c.partial) > 0 {
 		lines = append(lines, plainText(c.partial))
 	}

@@ -1,0 +1,122 @@
+# Targets:
+#
+#   make             the three programs in bin/
+#   make install     programs, unit and man pages below $(DESTDIR)
+#   make demo        the main job in a virtual machine: load, crash, capture,
+#                    reboot, look at the dump
+#   make test        everything CI runs: lint, test-unit, test-vm
+#   make test-unit   unit tests and the seeds of the fuzz targets
+#   make test-vm     crashes the kernels of the representative set
+#   make test-matrix crashes all of them and prints a table
+#   make fuzz        each fuzz target for FUZZTIME
+#   make lint        gofmt, go vet, staticcheck, go mod tidy
+#   make size        bytes of kdumpinit and what its packages weigh
+#   make deps        what demo and VM tests need, by apt-get
+#   make clean       removes bin/
+#   make clean-cache removes the machines' disks
+#
+# Variables:
+#
+#   DESTDIR          root of the installed tree (empty: this machine)
+#   PREFIX           where the programs go below DESTDIR (/usr). Paths inside
+#                    the programs are those of /usr.
+#   GO               the go command
+#   FUZZTIME         for each fuzz target (30s)
+#   CELL             regular expression: only these cells of test-vm and
+#                    test-matrix, as in CELL=trixie or CELL=xfs-nvme
+#   JOBS             virtual machines at a time (2)
+#   UKDUMP_CACHE     root disks of the machines, and those of machines that
+#                    failed (${XDG_CACHE_HOME:-~/.cache}/ukdump)
+#   UKDUMP_MIRROR    Debian mirror instead of deb.debian.org with its security
+#                    updates
+#   UKDUMP_ACCEL     kvm: use KVM if it proves to work (tcg)
+
+PREFIX   = /usr
+GO       = go
+FUZZTIME = 30s
+JOBS     = 2
+CELL     =
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# Static, without paths and build IDs: the same source gives the same bytes.
+GOBUILD     = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags='-s -w -buildid='
+
+PROGRAMS = $(patsubst cmd/%/main.go,%,$(wildcard cmd/*/main.go))
+SOURCES  = $(wildcard go.mod go.sum) \
+	$(shell find cmd internal initramfs -type f ! -name '*_test.go' ! -path '*/testdata/*')
+
+.PHONY: build install deps demo test test-unit test-vm test-matrix fuzz lint size clean clean-cache
+
+build: $(PROGRAMS:%=bin/%)
+
+bin/%: $(SOURCES)
+	$(GOBUILD) -o $@ ./cmd/$*
+
+# After "make", "sudo make install" finds everything built and needs no Go.
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/ukdump
+	install -m 755 $(patsubst %,bin/%,$(filter-out kdumpinit,$(PROGRAMS))) $(DESTDIR)$(PREFIX)/bin
+	install -m 755 bin/kdumpinit $(DESTDIR)$(PREFIX)/lib/ukdump
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 644 $(wildcard packaging/*.service) $(DESTDIR)$(PREFIX)/lib/systemd/system
+	for page in $(wildcard docs/*.[58]); do \
+		install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; \
+	done
+	for example in $(wildcard packaging/*.conf); do \
+		install -D -m 644 $$example $(DESTDIR)$(PREFIX)/share/doc/ukdump/$${example##*/} || exit 1; \
+	done
+
+deps:
+	scripts/deps.sh
+
+demo:
+	@$(GO) run ./test/demo
+
+test: deps lint test-unit test-vm
+
+test-unit:
+	$(GO) test ./...
+
+# $(1) is the set of machines.
+vm_test = UKDUMP_VM=$(1) $(GO) test -count=1 -v -timeout 3h -parallel $(JOBS) \
+	$(if $(CELL),-run 'TestCrash/cell/$(CELL)') ./test
+
+test-vm: build
+	$(call vm_test,ci)
+
+test-matrix: build
+	$(call vm_test,matrix)
+
+fuzz:
+	for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+		done; \
+	done
+
+lint:
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt'ed:" $$unformatted; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) mod tidy -diff
+
+# Weights are those of an unstripped build: symbols by package, amd64.
+size:
+	@mkdir -p bin
+	@for arch in amd64 arm64; do \
+		GOARCH=$$arch $(GOBUILD) -o bin/kdumpinit.$$arch ./cmd/kdumpinit && \
+		printf '%9d bytes  kdumpinit %s\n' $$(stat -c %s bin/kdumpinit.$$arch) $$arch || exit 1; \
+	done
+	@CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o bin/kdumpinit.symbols ./cmd/kdumpinit
+	@$(GO) tool nm -size bin/kdumpinit.symbols | awk '$$3 ~ /^[tTrRdD]$$/ { \
+		name = $$4; tail = ""; \
+		if (match(name, /.*\//)) { tail = substr(name, 1, RLENGTH); name = substr(name, RLENGTH + 1) } \
+		sub(/[.:].*/, "", name); weight[tail name] += $$2 } \
+		END { for (p in weight) printf "%9d  %s\n", weight[p], p }' | sort -rn | head -n 30
+
+clean:
+	rm -rf bin
+
+clean-cache:
+	cache=$${UKDUMP_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/ukdump}; rm -rf "$$cache/roots" "$$cache/run"

@@ -1,0 +1,61 @@
+#!/bin/bash
+# Installs what the demo and the VM tests need beyond Go, gcc and make.
+#
+# On Debian and its relatives the missing packages are installed by name with
+# apt-get: directly as root, through sudo as anyone else. On other
+# distributions the list is printed and the exit status is 1.
+set -eu
+
+packages=(
+	cpio                    # initramfs of the test machines
+	debian-archive-keyring  # signatures of the suites
+	e2fsprogs               # mke2fs -d
+	fakechroot              # mmdebstrap, where user namespaces are forbidden
+	fakeroot                # file owners in the root disks
+	fdisk                   # sfdisk
+	kmod                    # depmod, modprobe -D
+	makedumpfile            # the demo opens its dump on the host
+	mmdebstrap              # root disks
+	qemu-system-x86
+	qemu-utils              # qemu-img
+	uidmap                  # mmdebstrap as an ordinary user
+	xz-utils                # compressed modules
+)
+
+# What ID and ID_LIKE of os-release(5) say.
+like=$(. /etc/os-release 2>/dev/null && echo " ${ID-} ${ID_LIKE-} ") || like=
+if [[ $like != *" debian "* ]]; then
+	echo "deps.sh: not a Debian-like system; install what these packages of Debian contain, then try again:" >&2
+	printf '  %s\n' "${packages[@]}" >&2
+	exit 1
+fi
+
+missing=()
+for p in "${packages[@]}"; do
+	[[ $(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null) == installed ]] || missing+=("$p")
+done
+if [[ ${#missing[@]} == 0 ]]; then
+	exit 0
+fi
+
+sudo=()
+if [[ $(id -u) != 0 ]]; then
+	if ! command -v sudo >/dev/null; then
+		echo "deps.sh: as root, run: apt-get install --no-install-recommends ${missing[*]}" >&2
+		exit 1
+	fi
+	sudo=(sudo)
+fi
+install=(apt-get install -y -q --no-install-recommends "${missing[@]}")
+if [[ ${#sudo[@]} == 0 ]]; then
+	export DEBIAN_FRONTEND=noninteractive
+fi
+
+echo "deps.sh: installing ${missing[*]}" >&2
+# Missing or outdated package lists show only as a failure to install.
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! "${sudo[@]}" "${install[@]}" >"$log" 2>&1; then
+	"${sudo[@]}" apt-get update -q >&2
+	"${sudo[@]}" "${install[@]}" >&2
+fi

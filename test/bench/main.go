@@ -1,0 +1,285 @@
+// Bench measures ukdump in a virtual machine and prints what its peers need next
+// to it.
+//
+// Synopsis:
+//
+//	go run ./test/bench
+//
+// For Debian's generic and cloud kernel, with ext4 on virtio-blk: the size of the
+// image, the time to build and load it, the smallest crashkernel= with which a
+// crash is captured, the time from the panic to the reset of the machine, and
+// the lowest MemAvailable of the capture. Seconds under software emulation are
+// several times those of hardware and depend on what else the computer does:
+// only the rows of one column compare.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"ukdump/internal/crashdir"
+	"ukdump/internal/vmtest"
+	"ukdump/test/debian"
+)
+
+const (
+	suite   = "bookworm"
+	roomy   = 512 // MiB of crashkernel= for everything but the smallest
+	runs    = 3   // crashes for the median of the time
+	biggest = 128 // MiB where the search for the smallest begins
+	step    = 8   // MiB
+	memory  = 2048
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	repo, err := debian.Repository()
+	if err != nil {
+		return err
+	}
+	root, err := debian.MakeRoot(ctx, repo, suite, os.Stderr)
+	if err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp("", "ukdump-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	staging, err := debian.Install(ctx, repo, tmp)
+	if err != nil {
+		return err
+	}
+	pid1, err := os.Stat(filepath.Join(staging, "usr/lib/ukdump/kdumpinit"))
+	if err != nil {
+		return err
+	}
+	fmt.Printf("kdumpinit: %d bytes\n", pid1.Size())
+	for _, flavour := range []debian.Flavour{debian.Generic, debian.Cloud} {
+		b := &bench{ctx: ctx, root: root, flavour: flavour, payload: debian.Payload{
+			Trees: []string{staging},
+			Files: map[string]string{"etc/ukdump.conf.d/vm.conf": "BOOT_OPTIONS=\"no_timer_check\"\n"},
+		}}
+		r, err := b.measure()
+		if err != nil {
+			return fmt.Errorf("%s kernel: %w", flavour, err)
+		}
+		print(flavour, r)
+	}
+	return nil
+}
+
+// result is one row of the table. Sizes are in bytes, times in seconds.
+type result struct {
+	name             string
+	packed, unpacked int64
+	build            float64
+	load             float64 // 0: not measured
+	smallest         int     // MiB
+	reboot           float64 // panic to reset
+	lowest           int64   // MemAvailable
+}
+
+// bench measures one kernel.
+type bench struct {
+	ctx     context.Context
+	root    *debian.Root
+	flavour debian.Flavour
+	payload debian.Payload
+}
+
+// Everything before the crash. The first build is the one that counts: nothing
+// is in the page cache, as in the peers' figures.
+const measureScript = `. /ukdump-test/lib.sh
+now() { read up rest </proc/uptime; echo "$up"; }
+rm -rf /var/crash/2*
+echo 3 >/proc/sys/vm/drop_caches
+begin=$(now)
+mkkdumpinitrd --explain --output /tmp/bench.img >/tmp/explain
+built=$(now)
+kdumpctl build
+ready=$(now)
+kdumpctl load
+loaded=$(now)
+cpio=$(mkkdumpinitrd ls --long /tmp/bench.img | awk '{ n += $2 } END { print n }')
+say "bench $begin $built $ready $loaded $(stat -c %s /tmp/bench.img) $cpio"
+sync
+echo c >/proc/sysrq-trigger
+`
+
+const crashScript = `. /ukdump-test/lib.sh
+kdumpctl load
+sync
+echo c >/proc/sysrq-trigger
+`
+
+const afterScript = `. /ukdump-test/lib.sh
+for core in /var/crash/*/vmcore; do
+	makedumpfile --dump-dmesg "$core" /tmp/dmesg.txt >/dev/null
+	grep -q 'sysrq triggered crash' /tmp/dmesg.txt
+done
+results var/crash
+say "results written"
+`
+
+func (b *bench) measure() (r result, err error) {
+	r.name = "ukdump"
+	m, err := debian.New("bench", debian.Hardware{Root: b.root, Flavour: b.flavour})
+	if err != nil {
+		return r, err
+	}
+	defer m.Remove()
+	var seconds []float64
+	for i := range runs {
+		script := measureScript
+		if i > 0 {
+			script = crashScript
+		}
+		run, err := b.crash(m, roomy, script)
+		if err != nil {
+			return r, err
+		}
+		if !run.complete {
+			return r, run.vm.Fail("the crash was not captured")
+		}
+		seconds = append(seconds, run.seconds)
+		if i == 0 {
+			if err := r.parse(run.bench); err != nil {
+				return r, run.vm.Fail("%v", err)
+			}
+		}
+	}
+	slices.Sort(seconds)
+	r.reboot = seconds[len(seconds)/2]
+
+	for mib := biggest; mib >= step; mib -= step {
+		run, err := b.crash(m, mib, "rm -rf /var/crash/2*\n"+crashScript)
+		if err != nil || !run.complete {
+			break // whatever happened, it was not captured
+		}
+		lowest, err := b.verify(m)
+		if err != nil {
+			break
+		}
+		r.smallest, r.lowest = mib, lowest
+	}
+	if r.smallest == 0 {
+		return r, fmt.Errorf("not captured with crashkernel=%dM", biggest)
+	}
+	return r, nil
+}
+
+// parse reads the line that measureScript says.
+func (r *result) parse(line string) error {
+	f := strings.Fields(line)
+	if len(f) != 6 {
+		return fmt.Errorf("the guest measured %q", line)
+	}
+	var v [6]float64
+	for i := range f {
+		var err error
+		if v[i], err = strconv.ParseFloat(f[i], 64); err != nil {
+			return err
+		}
+	}
+	r.build, r.load = v[1]-v[0], v[3]-v[2]
+	r.packed, r.unpacked = int64(v[4]), int64(v[5])
+	return nil
+}
+
+// crashRun is one crash.
+type crashRun struct {
+	vm       *vmtest.VM
+	bench    string  // what measureScript said
+	seconds  float64 // from the panic to the machine's reset
+	complete bool    // by kdumpinit's word
+}
+
+// crash boots the machine with a reservation and crashes it.
+func (b *bench) crash(m *debian.Machine, mib int, script string) (*crashRun, error) {
+	var mu sync.Mutex
+	var panicked time.Time
+	run := new(crashRun)
+	p := b.payload
+	p.Run = script
+	vm, err := m.Boot(b.ctx, debian.Boot{
+		Name: "crash", Init: debian.Quick, Payload: p, Memory: memory,
+		Cmdline: fmt.Sprintf("crashkernel=%dM panic=5 printk.devkmsg=on", mib),
+		Line: func(line string) {
+			mu.Lock()
+			defer mu.Unlock()
+			if _, said, ok := strings.Cut(line, "ukdump-test: bench "); ok {
+				run.bench = said
+			}
+			if panicked.IsZero() && strings.Contains(line, "sysrq: Trigger a crash") {
+				panicked = time.Now()
+			}
+			if strings.Contains(line, "kdumpinit: outcome: complete") {
+				run.complete = true
+			}
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = vm.Wait()
+	end := time.Now()
+	mu.Lock()
+	defer mu.Unlock()
+	run.vm = vm
+	switch {
+	case err != nil:
+		return nil, err
+	case panicked.IsZero():
+		return nil, vm.Fail("the machine did not crash")
+	}
+	run.seconds = end.Sub(panicked).Seconds()
+	return run, nil
+}
+
+// verify boots the machine again, lets makedumpfile read the log of the dump and
+// returns the lowest MemAvailable of its capture.
+func (b *bench) verify(m *debian.Machine) (int64, error) {
+	p := b.payload
+	p.Run = afterScript
+	vm, err := m.Boot(b.ctx, debian.Boot{Name: "after", Init: debian.Quick, Payload: p, Memory: memory, Cmdline: "panic=5 printk.devkmsg=on"})
+	if err != nil {
+		return 0, err
+	}
+	if err := vm.Wait(); err != nil {
+		return 0, err
+	}
+	if err := vm.Expect("ukdump-test: results written", 0); err != nil {
+		return 0, err
+	}
+	dir, err := m.Results()
+	if err != nil {
+		return 0, err
+	}
+	dumps, err := crashdir.List(filepath.Join(dir, "var/crash"))
+	if err != nil {
+		return 0, err
+	}
+	if len(dumps) != 1 || dumps[0].Outcome != crashdir.Complete || dumps[0].Report == nil {
+		return 0, errors.New("no complete dump")
+	}
+	return dumps[0].Report.LowestMem, nil
+}

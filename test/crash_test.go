@@ -1,0 +1,206 @@
+// Package test crashes the kernels of virtual machines and looks at what is on
+// their disks after the reboot.
+//
+// The tests are skipped unless UKDUMP_VM is ci (the representative set) or
+// matrix (every cell). UKDUMP_ACCEL=kvm makes them faster where KVM works.
+package test
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"ukdump/test/debian"
+)
+
+// reservation of the machines: what the README promises plus room for the
+// newer kernels.
+const reservation = "crashkernel=192M"
+
+// vmSet returns the value of UKDUMP_VM or skips the test.
+func vmSet(t *testing.T) string {
+	set := os.Getenv("UKDUMP_VM")
+	switch set {
+	case "ci", "matrix":
+	case "":
+		t.Skip("needs virtual machines: run make test-vm, or set UKDUMP_VM=ci")
+	default:
+		t.Fatalf("UKDUMP_VM is %q, not ci or matrix", set)
+	}
+	return set
+}
+
+// installed is what "make install" puts on a machine, made once for all tests.
+var installed struct {
+	sync.Once
+	dir string
+	err error
+}
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if installed.dir != "" {
+		os.RemoveAll(installed.dir)
+	}
+	os.Exit(status)
+}
+
+// lab returns the root disk of suite and the payload that every machine gets:
+// ukdump itself, configured for software emulation.
+func lab(t *testing.T, suite string) (*debian.Root, debian.Payload) {
+	t.Helper()
+	repo, err := debian.Repository()
+	if err != nil {
+		t.Fatal(err)
+	}
+	installed.Do(func() {
+		if installed.dir, installed.err = os.MkdirTemp("", "ukdump-install-"); installed.err == nil {
+			_, installed.err = debian.Install(t.Context(), repo, installed.dir)
+		}
+	})
+	if installed.err != nil {
+		t.Fatal(installed.err)
+	}
+	root, err := debian.MakeRoot(t.Context(), repo, suite, os.Stdout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root, debian.Payload{
+		Trees: []string{installed.dir + "/install"},
+		Files: map[string]string{"etc/ukdump.conf.d/vm.conf": "BOOT_OPTIONS=\"no_timer_check\"\n"},
+	}
+}
+
+// TestCrash crashes one machine per cell: load, sysrq-c, capture, reboot, look.
+func TestCrash(t *testing.T) {
+	set := vmSet(t)
+	makeRoots(t, set)
+	table := &results{}
+	t.Run("cell", func(t *testing.T) {
+		for _, c := range cells {
+			if set == "ci" && !c.ci {
+				continue
+			}
+			t.Run(c.String(), func(t *testing.T) {
+				t.Parallel()
+				root, payload := lab(t, c.suite)
+				start := time.Now()
+				err := c.crash(t.Context(), root, payload)
+				table.add(c, time.Since(start), err)
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	})
+	fmt.Print(table)
+}
+
+// makeRoots makes the root disks of all suites that set needs, together.
+func makeRoots(t *testing.T, set string) {
+	suites := make(map[string]bool)
+	for _, c := range cells {
+		if set == "matrix" || c.ci {
+			suites[c.suite] = true
+		}
+	}
+	repo, err := debian.Repository()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for suite := range suites {
+		wg.Go(func() {
+			if _, err := debian.MakeRoot(t.Context(), repo, suite, os.Stdout); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+}
+
+// crash runs the whole story of one cell. The machine's disks and logs are kept
+// if anything is wrong.
+func (c cell) crash(ctx context.Context, root *debian.Root, payload debian.Payload) error {
+	h := debian.Hardware{Root: root, Flavour: c.flavour}
+	if c.ownDisk() {
+		h.TargetBus = c.bus
+	} else {
+		h.RootBus = c.bus
+	}
+	m, err := debian.New(c.String(), h)
+	if err != nil {
+		return err
+	}
+	if err := c.crashOn(ctx, m, payload); err != nil {
+		return fmt.Errorf("%w\n--- its disks and logs are kept in %s", err, m.Dir)
+	}
+	return m.Remove()
+}
+
+func (c cell) crashOn(ctx context.Context, m *debian.Machine, payload debian.Payload) error {
+	mark := "mark-" + rand.Text()
+	payload = payload.With("ukdump-test/cell", layouts[c.layout].script(mark))
+
+	init, load := debian.Quick, "kdumpctl load"
+	if c.service {
+		init, load = "/ukdump-test/enable", "systemctl is-active ukdump.service"
+		payload = payload.With("ukdump-test/enable", "#!/bin/sh\nsystemctl --root=/ enable ukdump.service\nexec /sbin/init\n")
+	}
+	payload.Run = "load='" + load + "'\n. /ukdump-test/crash\n"
+	vm, err := m.Boot(ctx, debian.Boot{
+		Name:    "crash",
+		Init:    init,
+		Cmdline: reservation + " panic=5 printk.devkmsg=on",
+		Payload: payload,
+	})
+	if err != nil {
+		return err
+	}
+	// The crash kernel's reset ends the run, whatever it has done before.
+	if err := vm.Wait(); err != nil {
+		return err
+	}
+	console := strings.Join(vm.Console(), "\n")
+	switch {
+	case strings.Contains(console, "ukdump-test: FAILED"):
+		return vm.Fail("the machine was not crashed")
+	case !strings.Contains(console, "ukdump-test: "+mark):
+		return vm.Fail("the machine ended before it was to be crashed")
+	case strings.Count(console, "Kernel panic - not syncing") > 1:
+		return vm.Fail("the capture kernel panicked")
+	}
+
+	payload.Run = ". /ukdump-test/after\n"
+	after, err := m.Boot(ctx, debian.Boot{
+		Name:    "after",
+		Init:    debian.Quick,
+		Cmdline: "panic=5 printk.devkmsg=on",
+		Payload: payload,
+	})
+	if err != nil {
+		return err
+	}
+	if err := after.Wait(); err != nil {
+		return err
+	}
+	if err := after.Expect("ukdump-test: results written", 0); err != nil {
+		return err
+	}
+	dir, err := m.Results()
+	if err != nil {
+		return err
+	}
+	if err := checkDump(dir, mark, c); err != nil {
+		return vm.Fail("%v", err)
+	}
+	return nil
+}

@@ -1,0 +1,44 @@
+# For the scripts that run in the guest.
+
+# say prints a line on the console in one piece, even with quiet: the host looks
+# for it.
+say() {
+	echo "<2>ukdump-test: $*" >/dev/kmsg
+}
+
+# fail says why and switches the machine off.
+fail() {
+	say "FAILED $*"
+	switch_off
+}
+
+switch_off() {
+	sync
+	busybox reboot -f
+}
+
+# disk prints the virtio disk with the given serial number.
+disk() {
+	for sys in /sys/block/vd*; do
+		if [ "$(cat "$sys/serial")" = "$1" ]; then
+			echo "/dev/${sys##*/}"
+		fi
+	done
+}
+
+# new_target prints the second disk, on whatever bus it is, as long as nobody
+# has written to it.
+new_target() {
+	for sys in /sys/block/*; do
+		dev=/dev/${sys##*/}
+		if [ "$(head -c 13 "$dev" 2>/dev/null)" = ukdump-target ]; then
+			echo "$dev"
+		fi
+	done
+}
+
+# results copies what is to be looked at to the host.
+results() {
+	sync
+	tar -C / -cf "$(disk result)" "$@"
+}

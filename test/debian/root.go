@@ -1,0 +1,84 @@
+// Package debian makes machines that run a plain Debian: a cached root disk
+// per suite, with two kernels, and for each test an overlay on it, a payload
+// that is unpacked over the root before it starts, and a disk on which the
+// guest leaves its results. Nothing of it needs root on the host.
+package debian
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Flavour is one of the two kernels that every root disk has.
+type Flavour string
+
+// The flavours of Debian's kernel for amd64: linux-image-amd64 has ext4 and
+// virtio as modules, linux-image-cloud-amd64 has them built in.
+const (
+	Generic Flavour = "generic"
+	Cloud   Flavour = "cloud"
+)
+
+// Root is the root disk of a suite. It is shared between tests and never
+// written to.
+type Root struct {
+	Suite string // bookworm, trixie, sid
+	Dir   string // scripts/rootdisk tells what is in it
+}
+
+// MakeRoot returns the root disk of suite, which it makes if the cache has
+// none. It takes about a minute and downloads about 200 MB. repo is the top of
+// the source tree; progress gets what scripts/rootdisk says.
+func MakeRoot(ctx context.Context, repo, suite string, progress io.Writer) (*Root, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(repo, "scripts/rootdisk"), suite)
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, io.MultiWriter(&stderr, progress)
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("root disk of %s: %w\n%s", suite, err, stderr.Bytes())
+	}
+	return &Root{Suite: suite, Dir: strings.TrimSpace(out.String())}, nil
+}
+
+func (r *Root) disk() string             { return filepath.Join(r.Dir, "disk.img") }
+func (r *Root) vmlinuz(f Flavour) string { return filepath.Join(r.Dir, string(f)+".vmlinuz") }
+func (r *Root) initrd(f Flavour) string  { return filepath.Join(r.Dir, string(f)+".initrd") }
+
+// Release returns the release of a kernel, as uname -r prints it.
+func (r *Root) Release(f Flavour) (string, error) {
+	b, err := os.ReadFile(filepath.Join(r.Dir, string(f)+".release"))
+	return strings.TrimSpace(string(b)), err
+}
+
+// Repository returns the top of the source tree that the working directory is
+// in.
+func Repository() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for ; dir != "/"; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+	}
+	return "", errors.New("not inside the source tree")
+}
+
+// Install runs "make install" into a new directory below dir and returns it.
+func Install(ctx context.Context, repo, dir string) (string, error) {
+	staging := filepath.Join(dir, "install")
+	cmd := exec.CommandContext(ctx, "make", "-s", "-C", repo, "install", "DESTDIR="+staging, "PREFIX=/usr")
+	// The flags of a make that runs this test are not for this one.
+	cmd.Env = append(os.Environ(), "MAKEFLAGS=", "MFLAGS=", "MAKELEVEL=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("make install: %w\n%s", err, out)
+	}
+	return staging, nil
+}

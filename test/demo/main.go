@@ -1,0 +1,209 @@
+// Demo shows ukdump's main job in a virtual machine with a real Debian and
+// systemd: load the capture kernel, crash, capture, reboot, look at the dump.
+//
+// Synopsis:
+//
+//	go run ./test/demo
+//
+// It installs what is missing on a Debian-like host, keeps the machine's root
+// disk in the cache (see UKDUMP_CACHE in the Makefile) and leaves the dump
+// there. It needs root, through sudo, for nothing but apt-get.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"ukdump/internal/crashdir"
+	"ukdump/internal/vmcore"
+	"ukdump/internal/vmtest"
+	"ukdump/test/debian"
+)
+
+// The machine. Debian's generic kernel needs its disk driver and ext4 as
+// modules, so this is the longer way.
+const (
+	suite       = "bookworm"
+	flavour     = debian.Generic
+	reservation = "crashkernel=192M"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	d := &demo{ctx: ctx}
+	if err := d.run(); err != nil {
+		fmt.Fprintln(os.Stderr, "\ndemo:", err)
+		os.Exit(1)
+	}
+}
+
+type demo struct {
+	story
+	ctx  context.Context
+	repo string
+	m    *debian.Machine
+}
+
+func (d *demo) run() (err error) {
+	start := time.Now()
+	if d.repo, err = debian.Repository(); err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp("", "ukdump-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+
+	d.begin("Install what is missing on this computer")
+	if err := d.command("scripts/deps.sh"); err != nil {
+		return err
+	}
+	d.begin("Build mkkdumpinitrd, kdumpctl and kdumpinit")
+	if err := d.command("make", "-s", "build"); err != nil {
+		return err
+	}
+	d.begin("Make a Debian root disk, or find it in the cache")
+	root, err := debian.MakeRoot(d.ctx, d.repo, suite, d)
+	if err != nil {
+		return err
+	}
+	d.begin("Install ukdump into it with make install")
+	staging, err := debian.Install(d.ctx, d.repo, tmp)
+	if err != nil {
+		return err
+	}
+	if d.m, err = debian.New("demo", debian.Hardware{Root: root, Flavour: flavour}); err != nil {
+		return err
+	}
+	dump, err := d.crash(debian.Payload{
+		Trees: []string{staging},
+		Files: map[string]string{"etc/ukdump.conf.d/vm.conf": "BOOT_OPTIONS=\"no_timer_check loglevel=5\"\n"},
+	})
+	if err != nil {
+		return fmt.Errorf("%w\n--- its disks and logs are kept in %s", err, d.m.Dir)
+	}
+	kept := filepath.Join(filepath.Dir(filepath.Dir(d.m.Dir)), "demo", dump.Name)
+	if err := d.open(dump, kept); err != nil {
+		return err
+	}
+	d.end()
+	fmt.Printf("\nDone in %.0f s. The dump is in %s\n", time.Since(start).Seconds(), kept)
+	return d.m.Remove()
+}
+
+// command runs a command in the source tree.
+func (d *demo) command(name string, args ...string) error {
+	cmd := exec.CommandContext(d.ctx, name, args...)
+	cmd.Dir = d.repo
+	cmd.Stdin = os.Stdin // for sudo
+	cmd.Stdout, cmd.Stderr = d, d
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// boot runs the machine until it resets or switches itself off.
+func (d *demo) boot(name, cmdline string, payload debian.Payload) (*vmtest.VM, error) {
+	d.live = false
+	vm, err := d.m.Boot(d.ctx, debian.Boot{
+		Name:    name,
+		Cmdline: cmdline + " panic=5 loglevel=5 systemd.show_status=no",
+		Payload: payload,
+		Line:    d.console,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := vm.Wait(); err != nil {
+		return nil, err
+	}
+	if strings.Contains(strings.Join(vm.Console(), "\n"), "ukdump-test: FAILED") {
+		return nil, vm.Fail("what was to be shown did not work")
+	}
+	return vm, nil
+}
+
+// crash crashes the machine, boots it again and returns the dump, copied to
+// this computer.
+func (d *demo) crash(payload debian.Payload) (dump crashdir.Dump, err error) {
+	d.begin("Boot the machine with systemd and " + reservation)
+	payload.Run = crashScript
+	if _, err := d.boot("crash", reservation, payload); err != nil {
+		return dump, err
+	}
+	d.begin("Boot the same disk again")
+	payload.Run = afterScript
+	vm, err := d.boot("after", "", payload)
+	if err != nil {
+		return dump, err
+	}
+	dir, err := d.m.Results()
+	if err != nil {
+		return dump, err
+	}
+	dumps, err := crashdir.List(filepath.Join(dir, "var/crash"))
+	switch {
+	case err != nil:
+		return dump, err
+	case len(dumps) != 1:
+		return dump, vm.Fail("%d dumps in /var/crash, not 1", len(dumps))
+	case dumps[0].Outcome != crashdir.Complete:
+		return dump, vm.Fail("the dump is not complete but %s", dumps[0].Outcome)
+	}
+	return dumps[0], nil
+}
+
+// open moves the dump to kept and proves that it opens.
+func (d *demo) open(dump crashdir.Dump, kept string) error {
+	d.begin("Open the vmcore on this computer")
+	if err := os.MkdirAll(filepath.Dir(kept), 0o755); err != nil {
+		return err
+	}
+	if err := os.Rename(dump.Path, kept); err != nil {
+		return err
+	}
+	core := filepath.Join(kept, crashdir.Vmcore)
+	f, err := os.Open(core)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	h, err := vmcore.ReadHeader(f)
+	if err != nil {
+		return fmt.Errorf("%s: %w", core, err)
+	}
+	if err := h.Verify(f, info.Size()); err != nil {
+		return fmt.Errorf("%s: %w", core, err)
+	}
+	d.show("header: %s, %s, kernel %s, %.1f MB", h.Format, h.Compression, h.Release, float64(info.Size())/1e6)
+
+	log := filepath.Join(kept, "makedumpfile-dmesg.txt")
+	cmd := exec.CommandContext(d.ctx, "makedumpfile", "--dump-dmesg", "-f", core, log)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("makedumpfile --dump-dmesg %s: %w\n%s", core, err, out)
+	}
+	b, err := os.ReadFile(log)
+	if err != nil {
+		return err
+	}
+	p := vmcore.FindPanic(b)
+	if !strings.Contains(p.Line, "sysrq triggered crash") {
+		return fmt.Errorf("%s: no panic by sysrq in it, but %q", log, p.Line)
+	}
+	d.show("makedumpfile --dump-dmesg: %d bytes, in them: %s", len(b), p.Line)
+	return nil
+}

@@ -1,0 +1,127 @@
+package test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"ukdump/internal/crashdir"
+	"ukdump/internal/vmcore"
+)
+
+// checkDump looks at what a machine left after its crash: dir holds the guest's
+// /var/crash and /ukdump-test/out. It returns everything that is wrong.
+func checkDump(dir, mark string, c cell) error {
+	dumps, err := crashdir.List(filepath.Join(dir, "var/crash"))
+	if err != nil {
+		return err
+	}
+	if len(dumps) != 1 {
+		return fmt.Errorf("%d dumps in /var/crash, not 1", len(dumps))
+	}
+	d := dumps[0]
+	var wrong []error
+	bad := func(format string, a ...any) { wrong = append(wrong, fmt.Errorf(format, a...)) }
+
+	if d.Outcome != crashdir.Complete {
+		bad("the dump's files say %s, not complete", d.Outcome)
+	}
+	switch {
+	case d.Report == nil:
+		bad("no report: %w", d.ReportErr)
+	case d.Report.Outcome != crashdir.Complete:
+		bad("report.json says %s: %s", d.Report.Outcome, strings.Join(d.Report.Errors, "; "))
+	case len(d.Report.Errors) > 0:
+		bad("report.json has errors: %s", strings.Join(d.Report.Errors, "; "))
+	case !strings.Contains(d.Report.Panic.Line, "sysrq triggered crash"):
+		bad("report.json gives %q as the panic", d.Report.Panic.Line)
+	}
+	if _, err := os.Stat(filepath.Join(d.Path, crashdir.Vmcore+crashdir.Suffix)); !errors.Is(err, fs.ErrNotExist) {
+		bad("%s is there", crashdir.Vmcore+crashdir.Suffix)
+	}
+	if err := checkCore(filepath.Join(d.Path, crashdir.Vmcore)); err != nil {
+		bad("%w", err)
+	}
+	// Our own decoder and makedumpfile must both end in this crash.
+	for _, log := range []string{filepath.Join(d.Path, crashdir.Dmesg), filepath.Join(dir, "ukdump-test/out/makedumpfile-dmesg.txt")} {
+		if err := checkLog(log, mark); err != nil {
+			bad("%w", err)
+		}
+	}
+	// vfat has no modes.
+	if c.layout != "vfat" {
+		if err := checkModes(d.Path); err != nil {
+			bad("%w", err)
+		}
+	}
+	list, err := os.ReadFile(filepath.Join(dir, "ukdump-test/out/list.txt"))
+	if err != nil || !strings.Contains(string(list), d.Name) {
+		bad("kdumpctl list does not name %s: %s", d.Name, list)
+	}
+	return errors.Join(wrong...)
+}
+
+// checkCore opens the header of a vmcore and verifies its structure.
+func checkCore(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	h, err := vmcore.ReadHeader(f)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if !h.Complete {
+		return fmt.Errorf("%s is marked as incomplete", name)
+	}
+	if err := h.Verify(f, info.Size()); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// checkLog proves that a kernel log is the one of the crash that mark was
+// printed before, up to its end.
+func checkLog(name, mark string) error {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	_, crash, ok := strings.Cut(string(b), mark)
+	switch {
+	case !ok:
+		return fmt.Errorf("%s does not have the line that was printed before the crash", name)
+	case !strings.Contains(crash, "Kernel panic - not syncing: sysrq triggered crash"):
+		return fmt.Errorf("%s does not have the panic", name)
+	}
+	return nil
+}
+
+// checkModes proves that nobody but root can read a dump: 0700 and 0600.
+func checkModes(dir string) error {
+	return filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		want := fs.FileMode(0o600)
+		if d.IsDir() {
+			want = 0o700
+		}
+		if got := info.Mode().Perm(); got != want {
+			return fmt.Errorf("%s has mode %04o, not %04o", p, got, want)
+		}
+		return nil
+	})
+}
