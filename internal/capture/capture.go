@@ -14,6 +14,8 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+
+	"ukdump/internal/plan"
 )
 
 // Roles of the child processes, their first argument. PID 1 is recognised by its
@@ -30,6 +32,7 @@ const (
 const (
 	self       = "/init"
 	stateFile  = "/run/ukdump/state.json"
+	stderrFile = "/run/ukdump/stderr"
 	mountDir   = "/mnt"
 	vmcorePath = "/proc/vmcore"
 
@@ -44,17 +47,16 @@ func Main() int {
 	// from doubling before the first collection.
 	debug.SetGCPercent(25)
 	debug.SetMemoryLimit(24 << 20)
-	if os.Getpid() == 1 {
+	// Not as PID 1 of a container: sysrq would reset the machine.
+	if os.Getpid() == 1 && (fileExists(self) || fileExists("/"+plan.Path)) {
 		supervise()
 		return 1 // ends in the kernel's panic, and panic= reboots
 	}
 	signal.Ignore(syscall.SIGPIPE)
 	if len(os.Args) >= 2 && os.Getppid() == 1 {
 		switch os.Args[1] {
-		case roleWorker:
-			return runWorker()
-		case roleSalvage:
-			return runSalvage()
+		case roleWorker, roleSalvage:
+			return runWorker(os.Args[1])
 		case roleFinal:
 			return runFinal(os.Args[2:])
 		}

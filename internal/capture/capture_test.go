@@ -3,6 +3,7 @@ package capture
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -127,9 +128,16 @@ func TestProgressLine(t *testing.T) {
 	}
 }
 
-func TestCleanOutput(t *testing.T) {
-	in := "Checking : [  1 %]\rChecking : [100 %]\r\nred \x1b[31m\n"
-	if got, want := cleanOutput([]byte(in)), "Checking : [100 %]\nred ?[31m"; got != want {
+func TestOutputTail(t *testing.T) {
+	o := &outputTail{tail: tail{max: 200}}
+	fmt.Fprint(o, "The kernel version is not supp")
+	fmt.Fprint(o, "orted.\r\nred \x1b[31m\n")
+	for i := range 1000 {
+		fmt.Fprintf(o, "\rCopying data : [%5.1f %%] eta: 1s ", float64(i)/10)
+	}
+	fmt.Fprint(o, "\rCopying data : [100.0 %]   ")
+	want := "The kernel version is not supported.\nred ?[31m\nCopying data : [100.0 %]"
+	if got := o.String(); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -162,25 +170,49 @@ func TestFindDevice(t *testing.T) {
 	add("loop0", nil)
 	add("vda", make([]byte, 8192))
 	add("vda1", ext4Image([16]byte{9}))
-	seen := map[string]string{}
-	if got := findDevice(sys, dev, target, seen); got != "" {
+	find := func() string {
+		s := &scan{sys: sys, dev: dev, seen: map[string]seenDevice{}}
+		return s.find(target)
+	}
+	s := &scan{sys: sys, dev: dev, seen: map[string]seenDevice{}}
+	if got := s.find(target); got != "" {
 		t.Fatalf("found %q", got)
 	}
-	if s := describe(seen); !strings.Contains(s, "vda (no known content)") || !strings.Contains(s, "vda1 (ext4 09000000-") || strings.Contains(s, "loop0") {
+	if s := s.String(); !strings.Contains(s, "vda (no known") || !strings.Contains(s, "vda1 (ext4 09000000-") || strings.Contains(s, "loop0") {
 		t.Errorf("described as %s", s)
 	}
-
 	add("sda1", ext4Image(want)) // it has another name now
-	if got := findDevice(sys, dev, target, seen); got != "sda1" {
+	if got := s.find(target); got != "sda1" {
 		t.Errorf("found %q, want sda1", got)
 	}
 	add("vdb1", ext4Image(want)) // of two, the one with the old name
-	if got := findDevice(sys, dev, target, seen); got != "vdb1" {
+	if got := find(); got != "vdb1" {
 		t.Errorf("found %q, want vdb1", got)
 	}
 	target.Filesystem.Type = "xfs" // same UUID, other type
-	if got := findDevice(sys, dev, target, seen); got != "" {
+	if got := find(); got != "" {
 		t.Errorf("found %q", got)
+	}
+}
+
+// What was read once is not read again, for a disk that is not the target may
+// hang the next time; what could not be read is.
+func TestScanRemembers(t *testing.T) {
+	sys, dev := t.TempDir(), t.TempDir()
+	os.MkdirAll(filepath.Join(sys, "sda"), 0o755)
+	os.WriteFile(filepath.Join(sys, "sda", "size"), []byte("16\n"), 0o644)
+	target := &plan.Target{Filesystem: plan.Filesystem{Type: "ext4", UUID: "09000000-0000-0000-0000-000000000000"}}
+	s := &scan{sys: sys, dev: dev, seen: map[string]seenDevice{}}
+	if got := s.find(target); got != "" { // no device node yet
+		t.Fatalf("found %q", got)
+	}
+	os.WriteFile(filepath.Join(dev, "sda"), make([]byte, 8192), 0o644)
+	if got := s.find(target); got != "" {
+		t.Fatalf("found %q", got)
+	}
+	os.WriteFile(filepath.Join(dev, "sda"), ext4Image([16]byte{9}), 0o644)
+	if got := s.find(target); got != "" {
+		t.Errorf("read again: found %q", got)
 	}
 }
 
@@ -193,7 +225,7 @@ func testWorker(t *testing.T, collectors ...plan.Collector) *worker {
 	t.Cleanup(func() { null.Close() })
 	st := &state{Dir: t.TempDir()}
 	return &worker{
-		log: &logger{kmsg: -1, console: -1}, super: reporter{null}, state: st, report: &st.Report,
+		log: &logger{kmsg: -1, console: -1}, super: reporter{int(null.Fd())}, state: st, report: &st.Report,
 		end:  uptime() + time.Minute,
 		plan: &plan.Plan{Collectors: collectors, Deadlines: plan.Deadlines{Stall: 1, Finish: 1}},
 	}
@@ -286,5 +318,66 @@ func TestProcessKill(t *testing.T) {
 	}
 	if p.ok() || p.how() != "signal 9 (killed)" {
 		t.Errorf("ended with %s", p.how())
+	}
+}
+
+// elfCore is the smallest thing that is taken for an ELF core.
+func elfCore() []byte {
+	b := make([]byte, 64+56)
+	copy(b, "\x7fELF\x02\x01\x01")
+	binary.LittleEndian.PutUint16(b[16:], 4)   // ET_CORE
+	binary.LittleEndian.PutUint16(b[18:], 62)  // EM_X86_64
+	binary.LittleEndian.PutUint32(b[20:], 1)   // version
+	binary.LittleEndian.PutUint64(b[32:], 64)  // program headers
+	binary.LittleEndian.PutUint16(b[52:], 64)  // size of this header
+	binary.LittleEndian.PutUint16(b[54:], 56)  // size of a program header
+	binary.LittleEndian.PutUint16(b[56:], 1)   // their number
+	binary.LittleEndian.PutUint32(b[64:], 1)   // PT_LOAD
+	binary.LittleEndian.PutUint64(b[72:], 120) // its offset
+	return b
+}
+
+// The ladder keeps the best of what failed under the name that is looked for.
+func TestLadderKeepsTheBest(t *testing.T) {
+	header := filepath.Join(t.TempDir(), "header")
+	if err := os.WriteFile(header, elfCore(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	large := fmt.Sprintf("cat %s >\"$1\"; printf %%4096s x >>\"$1\"; exit 1", header)
+	small := fmt.Sprintf("cat %s >\"$1\"; exit 1", header)
+	w := testWorker(t, sh("large", large), sh("small", small), sh("garbage", `echo x >"$1"; exit 1`), sh("nothing", "exit 1"))
+	if err := w.collect(); err == nil {
+		t.Fatal("accepted")
+	}
+	w.settle()
+	out := filepath.Join(w.state.Dir, crashdir.Vmcore+crashdir.Suffix)
+	if got, want := fileSize(out), int64(len(elfCore())+4096); got != want {
+		t.Errorf("%s has %d bytes, want %d", out, got, want)
+	}
+	if w.report.Outcome != crashdir.Incomplete || len(w.report.Attempts) != 4 {
+		t.Errorf("outcome %s after %d attempts", w.report.Outcome, len(w.report.Attempts))
+	}
+}
+
+// A worker that follows one that died in a collector goes on with the next.
+func TestResume(t *testing.T) {
+	w := testWorker(t, sh("fatal", "exit 0"), sh("next", `echo ran >"$1"; exit 3`))
+	w.state.Collector = 1
+	w.report.Attempts = []crashdir.Attempt{{Name: "fatal", Exit: -1, Error: "the worker ended while it ran"}}
+	w.collect()
+	if n := len(w.report.Attempts); n != 2 || w.report.Attempts[1].Name != "next" || w.report.Attempts[1].Exit != 3 {
+		t.Errorf("attempts: %+v", w.report.Attempts)
+	}
+}
+
+// A panic in one step is an error of that step.
+func TestStepRecovers(t *testing.T) {
+	w := testWorker(t)
+	err := w.step("log", 1, func() error { return errors.New(w.plan.Collectors[len(w.plan.Collectors)].Name) })
+	if err == nil || !strings.Contains(err.Error(), "internal error: runtime error: index out of range") {
+		t.Errorf("got %v", err)
+	}
+	if s := w.report.Steps; len(s) != 1 || s[0].Error == "" || w.state.Step != "" {
+		t.Errorf("steps %+v, running %q", s, w.state.Step)
 	}
 }

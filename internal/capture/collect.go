@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,7 +34,8 @@ const (
 const unsupported = "The kernel version is not supported"
 
 // collect runs the collectors of the plan in order until one leaves a vmcore
-// that is proven to be whole.
+// that is proven to be whole. What the others left is kept until then, if it can
+// be opened at all.
 func (w *worker) collect() error {
 	output := filepath.Join(w.state.Dir, crashdir.Vmcore+crashdir.Suffix)
 	// So that a capture that is cut short, by the loss of power for one,
@@ -42,44 +45,120 @@ func (w *worker) collect() error {
 		w.fail("write %s: %v", crashdir.ReportFile, err)
 	}
 	w.super.progress()
-	var errs error
-	for i := range w.plan.Collectors {
-		c := &w.plan.Collectors[i]
-		a := w.runCollector(c, output)
-		if a.Error == "" {
-			if err := w.prove(output); err != nil {
-				a.Error = err.Error()
-			}
-		}
-		w.report.Attempts = append(w.report.Attempts, a)
-		w.report.Collector = c.Name
+	if fileExists(filepath.Join(w.state.Dir, crashdir.Vmcore)) {
+		return nil // the worker before this one had come to the end
+	}
+	// Or to the proof. It is given one more chance.
+	if n := len(w.report.Attempts); n > 0 && w.report.Attempts[n-1].Error == unproven {
+		a := &w.report.Attempts[n-1]
+		a.Error = unproven + " twice"
 		w.save()
-		if a.Error == "" {
+		if w.accept(a, output) {
 			return nil
 		}
+	}
+	var errs error
+	for n := &w.state.Collector; *n < len(w.plan.Collectors); {
+		c := &w.plan.Collectors[*n]
+		w.stepAside(output)
+		// Recorded before it runs, in case that is the end of this worker.
+		*n++
+		w.report.Attempts = append(w.report.Attempts, crashdir.Attempt{Name: c.Name, Exit: -1, Error: unfinished})
+		w.save()
+		a := &w.report.Attempts[len(w.report.Attempts)-1]
+		*a = w.runCollector(c, output)
+		if a.Error == "" {
+			a.Error = unproven
+			w.save()
+			if w.accept(a, output) {
+				return nil
+			}
+		}
+		w.save()
 		err := fmt.Errorf("%s: %s", c.Name, a.Error)
 		errs = errors.Join(errs, err)
-		if i+1 == len(w.plan.Collectors) || w.timeLeft() <= 0 || w.spaceLeft() < spaceLow {
+		// A weaker filter needs at least the space that this one had, and
+		// nobody may write beside one that cannot be killed.
+		if a.Stuck || w.timeLeft() <= 0 || w.spaceLeft() < max(spaceLow, a.Bytes) {
 			break
 		}
-		w.fail("%v: trying %s", err, w.plan.Collectors[i+1].Name)
-		w.removeUseless(output)
+		if *n < len(w.plan.Collectors) {
+			w.fail("%v: trying %s", err, w.plan.Collectors[*n].Name)
+		}
 	}
 	return errs
 }
 
-// removeUseless makes room for the next collector. A dump whose header can be
-// read may be all there will ever be: it only steps aside.
-func (w *worker) removeUseless(output string) {
+// The errors of an attempt that is still running, and of one that has ended but
+// is not proven yet: what the report says if the worker ends then.
+const (
+	unfinished = "the worker ended while it ran"
+	unproven   = "the worker ended while it proved the vmcore"
+)
+
+// accept proves the output of a collector that ended well. The vmcore has its
+// final name then.
+func (w *worker) accept(a *crashdir.Attempt, output string) bool {
+	if err := w.prove(output); err != nil {
+		a.Error = err.Error()
+		return false
+	}
+	a.Error = ""
+	w.report.Collector = a.Name
+	w.removeAsides(output)
+	return true
+}
+
+// stepAside makes way for a collector. What another one left is removed only if
+// no tool could open it.
+func (w *worker) stepAside(output string) {
+	if !fileExists(output) {
+		return
+	}
 	var err error
 	if readable(output) {
-		err = os.Rename(output, output+".1")
-	} else if err = os.Remove(output); os.IsNotExist(err) {
-		err = nil
+		err = os.Rename(output, fmt.Sprintf("%s.%d", output, len(w.report.Attempts)))
+	} else {
+		err = os.Remove(output)
 	}
 	if err != nil {
-		w.fail("make room for the next collector: %v", err)
+		w.fail("make way for the next collector: %v", err)
 	}
+}
+
+// bringBack gives the largest of the incomplete dumps the name under which it is
+// looked for.
+func (w *worker) bringBack(output string) {
+	best := ""
+	for _, f := range asides(output) {
+		if best == "" || fileSize(f) > fileSize(best) {
+			best = f
+		}
+	}
+	if best == "" || fileSize(best) <= fileSize(output) && readable(output) {
+		return
+	}
+	if fileExists(output) {
+		w.stepAside(output)
+	}
+	if err := os.Rename(best, output); err != nil {
+		w.fail("keep the best of the incomplete dumps: %v", err)
+	}
+}
+
+// removeAsides removes incomplete dumps after a complete one was proven.
+func (w *worker) removeAsides(output string) {
+	for _, f := range asides(output) {
+		if err := os.Remove(f); err != nil {
+			w.warn("remove an incomplete dump: %v", err)
+		}
+	}
+}
+
+// asides returns the files that stepAside made.
+func asides(output string) []string {
+	list, _ := filepath.Glob(output + ".*") // our own pattern cannot be bad
+	return list
 }
 
 // readable reports whether crash(8) has a chance to open the dump at path.
@@ -115,12 +194,7 @@ func (w *worker) runCollector(c *plan.Collector, output string) crashdir.Attempt
 		return a
 	}
 	defer r.Close()
-	null, err := os.Open("/dev/null")
-	if err != nil {
-		wr.Close()
-		a.Error = err.Error()
-		return a
-	}
+	null := openNull()
 	p, err := start(argv, childEnv, []*os.File{null, wr, wr})
 	null.Close()
 	wr.Close()
@@ -130,22 +204,23 @@ func (w *worker) runCollector(c *plan.Collector, output string) crashdir.Attempt
 	}
 	setOOMScore(p.pid, 1000) // rather the collector than the worker
 
-	stderr := &tail{max: stderrTail}
+	stderr := &outputTail{tail: tail{max: stderrTail}}
 	a.Error = w.follow(p, r, output, stderr)
 	a.Seconds = round(uptime() - begin)
-	a.Stderr = cleanOutput(stderr.bytes())
+	a.Stderr = stderr.String()
+	a.Stuck = !p.ended
 	a.Bytes = fileSize(output)
-	if p.ended {
-		if p.status.Signaled() {
-			a.Signal = p.status.Signal().String()
-		} else {
-			a.Exit = p.status.ExitStatus()
-		}
-		if a.Error == "" && !p.ok() {
-			a.Error = p.how()
-			if l := lastLines([]byte(a.Stderr), 1)[0]; len(l) > 0 {
-				a.Error += ": " + string(l)
-			}
+	switch {
+	case !p.ended:
+	case p.status.Signaled():
+		a.Signal = p.status.Signal().String()
+	case !p.lost:
+		a.Exit = p.status.ExitStatus()
+	}
+	if a.Error == "" && !p.ok() {
+		a.Error = p.how()
+		if l := lastLines([]byte(a.Stderr), 1)[0]; len(l) > 0 {
+			a.Error += ": " + string(l)
 		}
 	}
 	if strings.Contains(a.Stderr, unsupported) {
@@ -157,7 +232,7 @@ func (w *worker) runCollector(c *plan.Collector, output string) crashdir.Attempt
 // follow watches a collector to its end. It returns "", or why it had to kill
 // it: no progress, or no time left. Progress is output of the process or growth
 // of the file.
-func (w *worker) follow(p *process, r *os.File, output string, stderr *tail) string {
+func (w *worker) follow(p *process, r *os.File, output string, stderr *outputTail) string {
 	stall := seconds(w.plan.Deadlines.Stall)
 	begin := uptime()
 	last, shown, size := begin, begin, int64(0)
@@ -169,7 +244,7 @@ func (w *worker) follow(p *process, r *os.File, output string, stderr *tail) str
 		n := readSome(r, &buf)
 		stderr.Write(buf.Bytes())
 		if w.over.debug && n > 0 {
-			w.log.show(cleanOutput(buf.Bytes()))
+			w.log.show(printable(bytes.ReplaceAll(bytes.TrimSpace(buf.Bytes()), []byte("\n"), []byte(" | "))))
 		}
 		w.sample()
 		if s := fileSize(output); n > 0 || s != size {
@@ -201,13 +276,10 @@ func (w *worker) follow(p *process, r *os.File, output string, stderr *tail) str
 	}
 }
 
-// timeLeft returns the time until the dump has to be over.
-func (w *worker) timeLeft() time.Duration { return w.end - uptime() }
-
 // spaceLeft returns the free space of the target in bytes.
 func (w *worker) spaceLeft() int64 {
 	var st unix.Statfs_t
-	if err := unix.Statfs(mountDir, &st); err != nil {
+	if err := unix.Statfs(w.state.Dir, &st); err != nil {
 		return 0
 	}
 	return int64(st.Bavail) * st.Bsize
@@ -240,7 +312,8 @@ func (w *worker) prove(path string) error {
 	if err != nil {
 		return fmt.Errorf("the header of the vmcore: %w", err)
 	}
-	if err := h.Verify(f, fi.Size()); err != nil {
+	// All page descriptors of a large machine take a while.
+	if err := h.Verify(&progressReader{r: f, super: w.super}, fi.Size()); err != nil {
 		return err
 	}
 	if !h.Complete {
@@ -304,17 +377,61 @@ func (p *progressLine) text(size int64, elapsed time.Duration) string {
 	return s
 }
 
-// cleanOutput makes a collector's output readable in a report: of a line that
-// was overwritten with carriage returns only the last state is kept, and
-// control characters are replaced.
-func cleanOutput(b []byte) string {
-	var out []string
-	for line := range bytes.SplitSeq(bytes.TrimRight(b, "\r\n"), []byte("\n")) {
-		line = bytes.TrimRight(line, "\r")
-		if i := bytes.LastIndexByte(line, '\r'); i >= 0 {
-			line = line[i+1:]
+// outputTail is the tail of what a collector printed, as a terminal would show
+// it: of a line that was overwritten after a carriage return only the last state
+// counts. Progress would otherwise push out the messages.
+type outputTail struct {
+	tail
+	line []byte
+	cr   bool
+}
+
+// Write implements io.Writer and never fails.
+func (o *outputTail) Write(p []byte) (int, error) {
+	for _, c := range p {
+		switch {
+		case c == '\r':
+			o.cr = true
+			continue
+		case c == '\n':
+			o.tail.Write(append(o.line, '\n'))
+			o.line = o.line[:0]
+		default:
+			if o.cr {
+				o.line = o.line[:0]
+			}
+			if len(o.line) < 1024 {
+				o.line = append(o.line, c)
+			}
 		}
+		o.cr = false
+	}
+	return len(p), nil
+}
+
+// String returns the tail without control characters.
+func (o *outputTail) String() string {
+	var out []string
+	text := append(slices.Clone(o.tail.bytes()), o.line...)
+	for line := range bytes.SplitSeq(bytes.TrimRight(text, "\n"), []byte("\n")) {
 		out = append(out, strings.TrimRight(printable(line), " "))
 	}
 	return strings.Join(out, "\n")
+}
+
+// progressReader tells the supervisor that reading goes on, at most once a
+// second.
+type progressReader struct {
+	r     io.ReaderAt
+	super reporter
+	last  time.Duration
+}
+
+// ReadAt implements io.ReaderAt.
+func (p *progressReader) ReadAt(b []byte, off int64) (int, error) {
+	if now := uptime(); now-p.last > time.Second {
+		p.last = now
+		p.super.progress()
+	}
+	return p.r.ReadAt(b, off)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"ukdump/internal/crashdir"
@@ -114,19 +115,17 @@ func (w *worker) writeReport() error {
 	})
 }
 
-// outcome looks at what there is in a dump's directory and returns the size of
-// the vmcore with it.
-func outcome(dir string) (crashdir.Outcome, int64) {
-	d, err := crashdir.Read(dir)
+// settle takes the outcome from what there is in the dump's directory, not from
+// what was meant to be there. A directory that cannot be read changes nothing.
+func (w *worker) settle() {
+	w.bringBack(filepath.Join(w.state.Dir, crashdir.Vmcore+crashdir.Suffix))
+	d, err := crashdir.Read(w.state.Dir)
 	if err != nil {
-		return crashdir.Failed, 0
+		w.fail("look at what was saved: %v", err)
+		return
 	}
-	if d.Vmcore == "" {
-		return d.Outcome, 0
+	w.report.Outcome, w.report.Vmcore = d.Outcome, 0
+	if d.Vmcore != "" {
+		w.report.Vmcore = fileSize(d.Vmcore)
 	}
-	fi, err := os.Lstat(d.Vmcore)
-	if err != nil {
-		return crashdir.Failed, 0
-	}
-	return d.Outcome, fi.Size()
 }

@@ -18,12 +18,14 @@ import (
 func (w *worker) loadModules() error {
 	limit := seconds(w.plan.Deadlines.Module)
 	failed := 0
-	for next := 0; next < len(w.plan.Modules); {
+	// In the state, so that a worker that follows this one goes on behind it.
+	next := &w.state.Module
+	for *next < len(w.plan.Modules) {
 		r, wr, err := pipe()
 		if err != nil {
 			return err
 		}
-		p, err := start([]string{self, roleModules, strconv.Itoa(next), strconv.Itoa(len(w.plan.Modules))}, childEnv, []*os.File{wr, wr, wr})
+		p, err := start([]string{self, roleModules, strconv.Itoa(*next), strconv.Itoa(len(w.plan.Modules))}, childEnv, []*os.File{wr, wr, wr})
 		wr.Close()
 		if err != nil {
 			r.Close()
@@ -42,7 +44,8 @@ func (w *worker) loadModules() error {
 					failed++
 					w.fail("load module %s", line)
 				}
-				next++
+				*next++
+				w.save()
 			}
 			if n > 0 {
 				last = uptime()
@@ -59,10 +62,12 @@ func (w *worker) loadModules() error {
 			waitReadable(r, 100*time.Millisecond)
 		}
 		r.Close()
-		if next < len(w.plan.Modules) {
+		if *next < len(w.plan.Modules) {
 			failed++
-			w.fail("load module %s: it did not come back: %s", w.plan.Modules[next].Name, p.how())
-			next++
+			w.fail("load module %s: it did not come back: %s", w.plan.Modules[*next].Name, p.how())
+			*next++
+			w.save()
+			w.super.progress()
 		}
 	}
 	if failed > 0 {
@@ -100,6 +105,10 @@ func loadModule(m *plan.Module) error {
 	path := "/" + m.Path
 	f, err := os.Open(path)
 	if err != nil {
+		// A worker that has died may have come further than it could say.
+		if fileExists("/sys/module/" + m.Name) {
+			return nil
+		}
 		return err
 	}
 	defer os.Remove(path)

@@ -15,6 +15,7 @@ import (
 type process struct {
 	pid    int
 	ended  bool
+	lost   bool // ended, but somebody else has its status
 	status unix.WaitStatus
 }
 
@@ -35,6 +36,17 @@ func start(argv, env []string, files []*os.File) (*process, error) {
 	return &process{pid: pid}, nil
 }
 
+// openNull opens /dev/null, or whatever else can stand for it: a missing device
+// node is no reason not to start a process.
+func openNull() *os.File {
+	for _, name := range []string{"/dev/null", "/proc/self/exe"} {
+		if f, err := os.OpenFile(name, os.O_RDONLY, 0); err == nil {
+			return f
+		}
+	}
+	return os.NewFile(0, "stdin")
+}
+
 // poll reports whether the process has ended.
 func (p *process) poll() bool {
 	if p.ended {
@@ -45,7 +57,7 @@ func (p *process) poll() bool {
 	if pid == p.pid {
 		p.ended, p.status = true, st
 	} else if err == unix.ECHILD {
-		p.ended = true
+		p.ended, p.lost = true, true
 	}
 	return p.ended
 }
@@ -71,6 +83,8 @@ func (p *process) how() string {
 	switch {
 	case !p.ended:
 		return "still running"
+	case p.lost:
+		return "unknown status"
 	case p.status.Signaled():
 		return fmt.Sprintf("signal %d (%s)", p.status.Signal(), p.status.Signal())
 	}
@@ -79,7 +93,7 @@ func (p *process) how() string {
 
 // ok reports whether the process ended with status 0.
 func (p *process) ok() bool {
-	return p.ended && p.status.Exited() && p.status.ExitStatus() == 0
+	return p.ended && !p.lost && p.status.Exited() && p.status.ExitStatus() == 0
 }
 
 // setOOMScore makes the kernel's OOM killer prefer (1000) or spare (-1000) a

@@ -2,7 +2,6 @@ package capture
 
 import (
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -16,15 +15,19 @@ const progressFD = 3
 // reporter tells the supervisor what the worker is doing. A message is one
 // line: "step NAME SECONDS" begins a step that must make progress at least
 // every SECONDS, "progress" is progress, "done OUTCOME" is the end.
-type reporter struct{ pipe *os.File }
+type reporter struct{ fd int }
+
+// send does not wait for a supervisor that does not read: the dump is more
+// important than what is said about it.
+func (r reporter) send(line string) { unix.Write(r.fd, []byte(line+"\n")) }
 
 func (r reporter) step(name string, limit time.Duration) {
-	fmt.Fprintf(r.pipe, "step %s %d\n", name, int(limit/time.Second))
+	r.send(fmt.Sprintf("step %s %d", name, int(limit/time.Second)))
 }
 
-func (r reporter) progress() { fmt.Fprintln(r.pipe, "progress") }
+func (r reporter) progress() { r.send("progress") }
 
-func (r reporter) done(outcome string) { fmt.Fprintf(r.pipe, "done %s\n", outcome) }
+func (r reporter) done(outcome string) { r.send("done " + outcome) }
 
 // monitor is the supervisor's view of the worker.
 type monitor struct {
@@ -40,8 +43,8 @@ type monitor struct {
 // wait returns when there is a message, when the worker has closed its end, or
 // after d.
 func (m *monitor) wait(d time.Duration) {
-	if m.fd < 0 {
-		time.Sleep(d)
+	if m.fd < 0 { // it is about to end
+		time.Sleep(min(d, 10*time.Millisecond))
 		return
 	}
 	fds := []unix.PollFd{{Fd: int32(m.fd), Events: unix.POLLIN}}
@@ -49,16 +52,31 @@ func (m *monitor) wait(d time.Duration) {
 	if err != nil || n == 0 {
 		return
 	}
-	var buf [512]byte
-	n, err = unix.Read(m.fd, buf[:])
-	if err == unix.EAGAIN || err == unix.EINTR {
-		return
+	m.drain()
+}
+
+// drain reads all messages that are there.
+func (m *monitor) drain() {
+	var buf [4096]byte
+	for m.fd >= 0 {
+		n, err := unix.Read(m.fd, buf[:])
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EAGAIN:
+			return
+		case n <= 0: // the worker is gone; from now on wait only sleeps
+			m.close()
+		default:
+			m.feed(string(buf[:n]), uptime())
+		}
 	}
-	if n <= 0 {
-		m.fd = -1 // the worker is gone; from now on only sleep
-		return
+}
+
+func (m *monitor) close() {
+	if m.fd >= 0 {
+		unix.Close(m.fd)
+		m.fd = -1
 	}
-	m.feed(string(buf[:n]), uptime())
 }
 
 // feed takes the bytes of messages that arrived at time now.

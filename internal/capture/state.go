@@ -7,11 +7,18 @@ import (
 	"ukdump/internal/crashdir"
 )
 
-// state is what the worker leaves for the salvage, in a file in memory.
+// state is what a worker leaves for the one that follows it if it dies, in a file
+// in memory. What the kernel knows better, such as what is mounted, is not in it.
 type state struct {
-	Report  crashdir.Report
-	Dir     string // the dump's directory below mountDir, "" if there is none yet
-	Mounted bool
+	Report    crashdir.Report
+	Step      string           // the step that is running, "" between two
+	Fatal     string           // where the last worker that died ended
+	Begun     []string         // every step that was begun
+	Module    int              // index of the next module to load
+	Target    int              // index of the target in use
+	Dir       string           // the dump's directory below mountDir, "" if there is none
+	Collector int              // index of the next collector for this target
+	Best      crashdir.Outcome // on any target
 }
 
 // save writes the state. The rename keeps a worker that dies in here from
@@ -27,7 +34,7 @@ func (st *state) save() error {
 	return os.Rename(stateFile+".new", stateFile)
 }
 
-// loadState reads what the worker left; a missing or broken file is an empty
+// loadState reads what a worker left; a missing or broken file is an empty
 // state.
 func loadState() *state {
 	st := new(state)

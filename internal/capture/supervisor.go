@@ -23,7 +23,8 @@ const (
 // supervise is PID 1. It returns only if nothing was left that could reboot the
 // machine.
 func supervise() {
-	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGPIPE)
+	// Caught and never read. Ignored signals would be so in every child too.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGPIPE)
 	setupErrs := setup()
 	s := &supervisor{log: openLog(), final: plan.Reboot, failure: plan.Reboot}
 	defer func() {
@@ -66,6 +67,7 @@ type supervisor struct {
 	plan           *plan.Plan // nil if it cannot be read
 	over           overrides
 	final, failure plan.Action
+	finish         time.Duration // Deadlines.Finish
 	watchdogs      *watchdogs
 }
 
@@ -90,16 +92,10 @@ func (s *supervisor) run() {
 	}
 	s.log.printf(plan.Stamp+" %d MiB of memory available", memAvailable()>>20)
 
-	outcome := s.watch(roleWorker, total-finish)
-	if outcome == "" {
-		s.log.errorf("the worker did not come to its end: saving what it has left")
-		outcome = s.watch(roleSalvage, finish)
-	}
-	if outcome == "" {
-		outcome = string(crashdir.Failed)
-	}
+	s.finish = finish
+	outcome := s.capture(total)
 	action := s.failure
-	if crashdir.Outcome(outcome) == crashdir.Complete {
+	if outcome == crashdir.Complete {
 		action = s.final
 		s.log.printf("outcome: %s: %s", outcome, action)
 	} else {
@@ -108,69 +104,117 @@ func (s *supervisor) run() {
 	s.finalAction(action)
 }
 
-// watch runs one role until it ends, is silent for too long or reaches the end
-// of its time, and returns the outcome it reported, or "".
-func (s *supervisor) watch(role string, limit time.Duration) string {
-	end := uptime() + limit
+// maxWorkers bounds how many workers follow each other. Each one skips the step
+// in which the one before it ended.
+const maxWorkers = 5
+
+// capture runs workers, and if none came to its end a salvage, and returns the
+// outcome. total is the uptime of the end; the time to finish belongs to the
+// salvage.
+func (s *supervisor) capture(total time.Duration) crashdir.Outcome {
+	for n := 0; n < maxWorkers && uptime() < total-s.finish; n++ {
+		if outcome := s.watch(roleWorker, total-s.finish); outcome != "" {
+			return outcome
+		}
+	}
+	s.log.errorf("no worker came to its end: saving what there is")
+	end := max(total, uptime()+s.finish)
+	outcome := s.watch(roleSalvage, end)
+	if outcome == "" {
+		outcome = crashdir.Failed
+	}
+	// Whatever is still stuck in the kernel may be writing what was saved.
+	if !s.killAll(end) {
+		s.log.errorf("a process is stuck in the kernel")
+	}
+	return outcome
+}
+
+// watch runs one role until it ends, is silent for too long or uptime is end,
+// and returns the outcome it reported, or "". Nothing that it started is left,
+// unless it is stuck in the kernel.
+func (s *supervisor) watch(role string, end time.Duration) crashdir.Outcome {
 	p, m, err := s.start(role)
 	if err != nil {
 		s.log.errorf("%v", err)
+		time.Sleep(time.Second) // whatever it is may pass
 		return ""
 	}
+	defer m.close()
 	for {
 		m.wait(100 * time.Millisecond)
 		s.reap(p)
 		now := uptime()
+		last := end
+		if m.done != "" { // only the file system is still to be taken off
+			last += s.finish
+		}
 		switch {
 		case p.ended:
-			m.wait(0) // what it said last
 			if !p.ok() {
 				s.log.errorf("%s ended with %s in step %q", role, p.how(), m.step)
 				s.logStderr()
 			}
-			return m.done
 		case m.overdue(now):
 			s.log.errorf("%s made no progress for %v in step %q: killing it", role, m.limit, m.step)
-		case now > end:
-			s.log.errorf("%s has used up its %v in step %q: killing it", role, limit, m.step)
+		case now > last:
+			s.log.errorf("%s has no time left in step %q: killing it", role, m.step)
 		default:
 			s.watchdogs.feed(now)
 			continue
 		}
-		// Its collector too: everything but PID 1.
-		unix.Kill(-1, unix.SIGKILL)
-		if !p.kill(5 * time.Second) {
+		// The collector too: an orphan would go on writing.
+		if !s.killAll(uptime() + 5*time.Second) {
 			s.log.errorf("%s is stuck in the kernel", role)
 		}
-		return m.done
+		m.drain()
+		return crashdir.Outcome(m.done)
+	}
+}
+
+// killAll kills every process but this one, waits for their end, at most until
+// uptime is end, and reports whether none is left.
+func (s *supervisor) killAll(end time.Duration) bool {
+	for {
+		unix.Kill(-1, unix.SIGKILL)
+		for {
+			pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
+			if err == unix.ECHILD {
+				return true
+			}
+			if pid <= 0 && err != unix.EINTR {
+				break
+			}
+		}
+		if uptime() > end {
+			return false
+		}
+		s.watchdogs.feed(uptime())
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 
 // start starts a role with a pipe to hear its progress.
 func (s *supervisor) start(role string) (*process, *monitor, error) {
-	null, err := os.Open("/dev/null")
-	if err != nil {
-		return nil, nil, err
-	}
+	null := openNull()
 	defer null.Close()
-	stderr, err := os.OpenFile("/run/ukdump/stderr", os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	stderr, err := os.OpenFile(stderrFile, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, nil, err
+		stderr = null
+	} else {
+		defer stderr.Close()
 	}
-	defer stderr.Close()
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return nil, nil, os.NewSyscallError("pipe2", err)
 	}
-	w := os.NewFile(uintptr(fds[1]), "progress")
-	defer w.Close()
-	p, err := start([]string{self, role}, childEnv, []*os.File{null, stderr, stderr, w})
+	defer unix.Close(fds[1])
+	p, err := start([]string{self, role}, childEnv, []*os.File{null, stderr, stderr, os.NewFile(uintptr(fds[1]), "progress")})
 	if err != nil {
 		unix.Close(fds[0])
 		return nil, nil, err
 	}
-	now := uptime()
-	return p, &monitor{fd: fds[0], step: "start", limit: time.Minute, last: now}, nil
+	return p, &monitor{fd: fds[0], step: "start", limit: time.Minute, last: uptime()}, nil
 }
 
 // childEnv is the environment of every child. A Go traceback of more than the
@@ -196,11 +240,11 @@ func (s *supervisor) reap(p *process) {
 
 // logStderr logs the tail of what the last role printed: a Go traceback.
 func (s *supervisor) logStderr() {
-	b, err := os.ReadFile("/run/ukdump/stderr")
+	b, err := os.ReadFile(stderrFile)
 	if err != nil || len(b) == 0 {
 		return
 	}
-	const max = 4096
+	const max = 1500 // a serial console is slow, and may hold up PID 1
 	if len(b) > max {
 		b = b[:max] // the reason stands at the top of a traceback
 	}

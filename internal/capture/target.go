@@ -27,51 +27,91 @@ const mountFlags = unix.MS_NOATIME | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NO
 func (w *worker) waitDevice(t *plan.Target) (string, error) {
 	limit := seconds(w.plan.Deadlines.Device)
 	w.log.printf("waiting up to %d s for %s %s (%s when the image was built)", w.plan.Deadlines.Device, t.Filesystem.Type, t.Filesystem.UUID, t.Device.Name)
-	seen := map[string]string{}
+	s := &scan{sys: "/sys/class/block", dev: "/dev", seen: map[string]seenDevice{}}
 	for end := uptime() + limit; ; time.Sleep(50 * time.Millisecond) {
-		name := findDevice("/sys/class/block", "/dev", t, seen)
-		if name != "" {
+		if name := s.find(t); name != "" {
 			w.log.printf("found on %s", name)
 			return name, nil
 		}
 		if uptime() > end {
 			return "", fmt.Errorf("%s file system %s did not appear within %d s; block devices: %s",
-				t.Filesystem.Type, t.Filesystem.UUID, w.plan.Deadlines.Device, describe(seen))
+				t.Filesystem.Type, t.Filesystem.UUID, w.plan.Deadlines.Device, s)
 		}
 	}
 }
 
-// findDevice looks once at every block device and returns the name of the one
-// that holds the target's file system, or "". Where several do, as the paths of
-// one disk or the halves of a mirror may, it prefers the one from build time.
-// seen gets what was found on each.
-func findDevice(sysDir, devDir string, t *plan.Target, seen map[string]string) string {
-	ents, _ := os.ReadDir(sysDir)
-	found := ""
+// scan looks for a file system on the block devices and remembers what is on
+// each, because reading them all again and again would be slow and could hang on
+// one that has nothing to do with the dump.
+type scan struct {
+	sys, dev string // /sys/class/block and /dev
+	seen     map[string]seenDevice
+}
+
+type seenDevice struct {
+	size int64
+	id   fsid.ID
+	err  error
+}
+
+// find looks at every block device that is new or could not be read before, and
+// returns the name of one that holds the target's file system, or "". The one
+// from build time comes first, so where several hold it, as the paths of one
+// disk do, that one is taken.
+func (s *scan) find(t *plan.Target) string {
+	ents, _ := os.ReadDir(s.sys)
+	var names []string
 	for _, e := range ents {
-		name := e.Name()
-		size := blockSize(filepath.Join(sysDir, name))
+		names = append(names, e.Name())
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return s.rank(a, t) - s.rank(b, t) })
+	for _, name := range names {
+		size := blockSize(filepath.Join(s.sys, name))
 		if size == 0 { // a loop device or a drive without medium
 			continue
 		}
-		id, err := probe(filepath.Join(devDir, name), size)
-		switch {
-		case err == nil:
-			seen[name] = id.Type + " " + id.UUID
-		case errors.Is(err, fsid.ErrUnknown):
-			seen[name] = "no known content"
-			continue
-		default:
-			seen[name] = err.Error()
-			continue
+		d, ok := s.seen[name]
+		if !ok || d.size != size || d.err != nil && !errors.Is(d.err, fsid.ErrUnknown) {
+			d = seenDevice{size: size}
+			d.id, d.err = probe(filepath.Join(s.dev, name), size)
+			s.seen[name] = d
 		}
-		if strings.EqualFold(id.UUID, t.Filesystem.UUID) && sameType(id.Type, t.Filesystem.Type) {
-			if found == "" || name == t.Device.Name {
-				found = name
-			}
+		if d.err == nil && strings.EqualFold(d.id.UUID, t.Filesystem.UUID) && sameType(d.id.Type, t.Filesystem.Type) {
+			return name
 		}
 	}
-	return found
+	return ""
+}
+
+// rank orders block devices: the one at the same place as at build time, one
+// with the same name, the others.
+func (s *scan) rank(name string, t *plan.Target) int {
+	link, _ := os.Readlink(filepath.Join(s.sys, name))
+	switch {
+	case t.Device.Path != "" && strings.HasSuffix(link, "/devices/"+t.Device.Path):
+		return 0
+	case name == t.Device.Name:
+		return 1
+	}
+	return 2
+}
+
+// String lists the devices that were seen, for a person who wonders what is
+// missing.
+func (s *scan) String() string {
+	if len(s.seen) == 0 {
+		return "none"
+	}
+	var list []string
+	for name, d := range s.seen {
+		what := d.id.Type + " " + d.id.UUID
+		if d.err != nil {
+			what = d.err.Error()
+		}
+		list = append(list, name+" ("+what+")")
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
 }
 
 // blockSize returns the size of a block device in bytes from its sysfs
@@ -102,41 +142,18 @@ func sameType(onDisk, mounted string) bool {
 	return onDisk == mounted || strings.HasPrefix(onDisk, "ext") && strings.HasPrefix(mounted, "ext") && len(onDisk) == len(mounted)
 }
 
-// describe lists the devices that were seen, for a person who wonders what is
-// missing.
-func describe(seen map[string]string) string {
-	if len(seen) == 0 {
-		return "none"
-	}
-	var names []string
-	for n := range seen {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	var b strings.Builder
-	for i, n := range names {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		b.WriteString(n + " (" + seen[n] + ")")
-	}
-	return b.String()
-}
-
 // mount mounts the target's file system read-write. Journals are replayed by
-// the kernel.
+// the kernel. After an error it may be mounted all the same.
 func (w *worker) mount(t *plan.Target, dev string) error {
 	fs := t.Filesystem
 	if err := unix.Mount("/dev/"+dev, mountDir, fs.Type, mountFlags, fs.Options); err != nil {
 		return fmt.Errorf("%s as %s: %w", dev, fs.Type, err)
 	}
-	w.state.Mounted = true
 	var st unix.Statfs_t
 	if err := unix.Statfs(mountDir, &st); err != nil {
 		return fmt.Errorf("statfs: %w", err)
 	}
 	if st.Flags&unix.ST_RDONLY != 0 {
-		w.umount()
 		return fmt.Errorf("%s: the kernel mounted it read-only: it is damaged or write-protected", dev)
 	}
 	w.report.Target = crashdir.Target{
@@ -160,20 +177,42 @@ func (w *worker) makeDir(t *plan.Target) error {
 	if err != nil {
 		return err
 	}
-	w.state.Dir = dir
+	w.state.Dir, w.state.Collector = dir, 0
 	w.log.printf("writing to %s", filepath.Join(t.Dir, filepath.Base(dir)))
 	return nil
 }
 
-// umount takes the file system off, which also writes back what is left.
+// mounted reports whether there is a file system on mountDir.
+func mounted() bool {
+	var root, dir unix.Stat_t
+	return unix.Stat("/", &root) == nil && unix.Stat(mountDir, &dir) == nil && root.Dev != dir.Dev
+}
+
+// umount writes back what is left and takes the file system off. While something
+// still uses it, such as a collector that was killed in the middle of a write,
+// it waits.
 func (w *worker) umount() error {
-	if !w.state.Mounted {
+	w.state.Dir = ""
+	if !mounted() {
 		return nil
 	}
-	if err := unix.Unmount(mountDir, 0); err != nil {
+	if err := syncFilesystem(mountDir); err != nil {
+		w.fail("write back %s: %v", mountDir, err)
+	}
+	for end := uptime() + seconds(w.finishLimit()); ; time.Sleep(100 * time.Millisecond) {
+		err := unix.Unmount(mountDir, 0)
+		if err != unix.EBUSY || uptime() > end {
+			return os.NewSyscallError("umount", err)
+		}
+	}
+}
+
+// syncFilesystem writes back the file system that dir is on, see syncfs(2).
+func syncFilesystem(dir string) error {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
 		return err
 	}
-	w.state.Mounted = false
-	w.state.Dir = ""
-	return nil
+	defer unix.Close(fd)
+	return os.NewSyscallError("syncfs", unix.Syncfs(fd))
 }

@@ -3,7 +3,6 @@ package capture
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -14,7 +13,8 @@ import (
 	"ukdump/internal/plan"
 )
 
-// worker follows the plan. Its steps stand in run, one after the other.
+// worker follows the plan. Its steps stand in run, one after the other. A worker
+// that follows one that died goes on where that one was: state says where.
 type worker struct {
 	log    *logger
 	super  reporter
@@ -22,19 +22,29 @@ type worker struct {
 	plan   *plan.Plan
 	state  *state
 	report *crashdir.Report // &state.Report
-	end    time.Duration    // uptime at which the dump has to be over
+	end    time.Duration    // uptime after which no collector may run
+}
+
+// runWorker is the main of the worker and of the salvage, which is a worker
+// that has no time left for a collector.
+func runWorker(role string) int {
+	unix.CloseOnExec(progressFD)
+	setOOMScore(0, 0) // not the supervisor's -1000
+	w := newWorker(loadState())
+	if role == roleSalvage {
+		w.end = 0
+	}
+	w.run()
+	w.super.done(string(w.report.Outcome))
+	w.step("umount", w.finishLimit(), w.umount)
+	return 0
 }
 
 func newWorker(st *state) *worker {
-	w := &worker{
-		log:   openLog(),
-		super: reporter{os.NewFile(progressFD, "progress")},
-		state: st,
-	}
-	w.report = &st.Report
+	w := &worker{log: openLog(), super: reporter{progressFD}, state: st, report: &st.Report}
 	if r := w.report; r.Version == 0 { // there was no worker before this one
 		r.Version, r.Software = crashdir.ReportVersion, plan.Software
-		r.Outcome = crashdir.Failed
+		r.Outcome, st.Best = crashdir.Failed, crashdir.Failed
 		r.Started = time.Now().Add(-uptime()).UTC().Round(time.Second)
 		r.Capture = kernelRelease()
 	}
@@ -43,116 +53,169 @@ func newWorker(st *state) *worker {
 	p, err := readPlan()
 	if err != nil {
 		w.fail("%v", err)
-	} else {
-		w.plan = p
-		w.end = seconds(p.Deadlines.Total - p.Deadlines.Finish)
-		w.report.Host, w.report.Machine = p.Host.Name, p.Host.MachineID
+		return w
 	}
+	w.plan = p
+	// What follows the collectors has its own time, and so has the salvage.
+	w.end = seconds(p.Deadlines.Total - 2*p.Deadlines.Finish)
+	w.report.Host, w.report.Machine = p.Host.Name, p.Host.MachineID
 	return w
-}
-
-// runWorker is the worker's main.
-func runWorker() int {
-	unix.CloseOnExec(progressFD)
-	setOOMScore(0, 0) // not the supervisor's -1000
-	w := newWorker(new(state))
-	w.run()
-	w.super.done(string(w.report.Outcome))
-	return 0
-}
-
-// runSalvage is the main of the salvage: the worker's steps that save evidence,
-// beginning where the worker had come to.
-func runSalvage() int {
-	unix.CloseOnExec(progressFD)
-	setOOMScore(0, 0)
-	w := newWorker(loadState())
-	begun := w.begun()
-	w.fail("the capture did not come to its end; steps begun: %s", strings.Join(begun, " "))
-	if w.plan != nil && fileExists(vmcorePath) {
-		if !slices.Contains(begun, "modules") {
-			w.step("modules", w.plan.Deadlines.Module, w.loadModules)
-		}
-		// A file system that was mounted when the worker ended, but has no
-		// directory for the dump yet, is mounted afresh.
-		if w.state.Dir == "" {
-			w.step("umount", w.plan.Deadlines.Finish, w.umount)
-		}
-		if w.openTargets() {
-			if !fileExists(filepath.Join(w.state.Dir, crashdir.Dmesg)) {
-				w.step("dmesg", w.plan.Deadlines.Finish, w.writeLog)
-			}
-			w.finish()
-		}
-	}
-	w.super.done(string(w.report.Outcome))
-	return 0
 }
 
 // run is the whole capture.
 func (w *worker) run() {
-	limit := 60 // seconds; there is no plan to say better
-	if w.plan != nil {
-		limit = w.plan.Deadlines.Mount
-	}
+	again := w.resume()
 	// First of all: it needs no module, no disk and no other program.
-	w.step("log", limit, w.readLog)
+	if !w.begun("log") || again == "log" {
+		w.step("log", w.finishLimit(), w.readLog)
+	}
 	if w.plan == nil || !fileExists(vmcorePath) {
 		return
 	}
-	w.step("modules", w.plan.Deadlines.Module, w.loadModules)
-	if !w.openTargets() {
-		return
+	if w.state.Module < len(w.plan.Modules) {
+		w.step("modules", w.plan.Deadlines.Module, w.loadModules)
 	}
-	w.step("vmcore", w.plan.Deadlines.Stall, w.collect)
-	w.finish()
-}
-
-// openTargets opens the first target that lets itself be opened, unless there
-// is an open one already, and reports whether there is.
-func (w *worker) openTargets() bool {
-	for i := range w.plan.Targets {
-		if w.state.Dir != "" {
-			break
+	for ; w.state.Target < len(w.plan.Targets); w.state.Target++ {
+		t := &w.plan.Targets[w.state.Target]
+		if w.state.Dir == "" && !w.open(t) {
+			continue
 		}
-		w.openTarget(&w.plan.Targets[i]) // it has logged its error
+		w.saveDump(again)
+		if better(w.report.Outcome, w.state.Best) {
+			w.state.Best = w.report.Outcome
+		}
+		if w.state.Best == crashdir.Complete || w.timeLeft() <= 0 || w.state.Target+1 == len(w.plan.Targets) {
+			break // the last one stays mounted for whoever calls
+		}
+		w.fail("%s: the dump is not complete: trying the next target", t.Dir)
+		w.step("umount", w.finishLimit(), w.umount)
 	}
-	if w.state.Dir == "" {
+	if w.report.Target.Dir == "" {
 		w.fail("no target could be opened: nothing is saved")
 	}
-	return w.state.Dir != ""
+	w.report.Outcome = w.state.Best
 }
 
-// finish writes what belongs to every dump and leaves the file system clean.
-func (w *worker) finish() {
-	limit := w.plan.Deadlines.Finish
-	w.step("capture log", limit, w.writeCaptureLog)
-	w.step("report", limit, func() error {
-		// What is there counts, not what was meant to be.
-		w.report.Outcome, w.report.Vmcore = outcome(w.state.Dir)
+// resume looks at where the worker before this one ended, if there was one, and
+// returns the step that is to be done again. The first end in a step may have
+// been an accident; what ended two workers is skipped.
+func (w *worker) resume() (again string) {
+	st := w.state
+	fatal := st.Step
+	if fatal == "" {
+		return ""
+	}
+	where := fmt.Sprintf("%s of module %d, target %d, collector %d", fatal, st.Module, st.Target, st.Collector)
+	second := where == st.Fatal
+	st.Fatal = where
+	w.fail("the worker ended in step %s", fatal)
+	switch fatal {
+	case "modules":
+		if second {
+			st.Module++
+		}
+	case "device", "mount", "directory":
+		if second {
+			st.Target++
+		}
+	case "vmcore":
+		if n := len(w.report.Attempts); n > 0 && w.report.Attempts[n-1].Error == unfinished && !second {
+			st.Collector-- // it had been counted before it ran
+		}
+	}
+	if st.Dir != "" && (fatal == "umount" || !mounted()) {
+		st.Target++
+		st.Dir = ""
+	}
+	if st.Dir == "" {
+		w.step("umount", w.finishLimit(), w.umount)
+	}
+	if second {
+		return ""
+	}
+	return fatal
+}
+
+// better reports whether a is a better outcome than b.
+func better(a, b crashdir.Outcome) bool {
+	order := []crashdir.Outcome{crashdir.Failed, crashdir.DmesgOnly, crashdir.Incomplete, crashdir.Complete}
+	return slices.Index(order, a) > slices.Index(order, b)
+}
+
+// open brings a target to the point where a dump can be written to it: state.Dir
+// is set.
+func (w *worker) open(t *plan.Target) bool {
+	d := w.plan.Deadlines
+	var dev string
+	err := w.step("device", d.Device, func() (err error) {
+		dev, err = w.waitDevice(t)
+		return err
+	})
+	if err == nil {
+		err = w.step("mount", d.Mount, func() error { return w.mount(t, dev) })
+	}
+	if err == nil {
+		err = w.step("directory", d.Mount, func() error { return w.makeDir(t) })
+	}
+	if err != nil {
+		w.step("umount", d.Finish, w.umount)
+	}
+	return err == nil
+}
+
+// saveDump writes everything that belongs to a dump into state.Dir, the most
+// certain things first. again is a step that a worker before this one did not
+// come to the end of.
+func (w *worker) saveDump(again string) {
+	if !w.begun("dmesg "+w.state.Dir) || again == "dmesg" {
+		w.step("dmesg "+w.state.Dir, w.plan.Deadlines.Finish, w.writeLog)
+	}
+	if w.timeLeft() > 0 {
+		w.step("vmcore", w.plan.Deadlines.Stall, w.collect)
+	}
+	w.step("capture-log", w.plan.Deadlines.Finish, w.writeCaptureLog)
+	w.step("report", w.plan.Deadlines.Finish, func() error {
+		w.settle()
 		return w.writeReport()
 	})
-	w.step("umount", limit, w.umount)
+}
+
+// finishLimit is the limit of small steps, in seconds, also without a plan.
+func (w *worker) finishLimit() int {
+	if w.plan == nil {
+		return int(defaultFinish / time.Second)
+	}
+	return w.plan.Deadlines.Finish
 }
 
 // step runs one phase. limit is in seconds: if the phase reports no progress
-// for longer, the supervisor kills the worker. An error is logged and recorded
-// in the report.
-func (w *worker) step(name string, limit int, f func() error) error {
-	// The phase's own limit comes first; the supervisor's is for the case
-	// that it cannot act.
-	w.super.step(name, seconds(limit)+15*time.Second)
-	s := crashdir.Step{Name: name, Start: round(uptime())}
-	w.report.Steps = append(w.report.Steps, s)
+// for longer, the supervisor kills the worker, with a little more patience than
+// the phase itself where that can act. An error is logged and recorded in the
+// report, and so is a panic: a bug in one step must not cost the others.
+func (w *worker) step(name string, limit int, f func() error) (err error) {
+	short, _, _ := strings.Cut(name, " ")
+	w.super.step(short, seconds(limit)+15*time.Second)
+	start := round(uptime())
+	w.report.Steps = append(w.report.Steps, crashdir.Step{Name: short, Start: start})
+	w.state.Step = short
+	w.state.Begun = append(w.state.Begun, name)
 	w.save()
-	err := f()
+	func() {
+		defer func() {
+			if r := recover(); r != nil {
+				err = fmt.Errorf("internal error: %v", r)
+			}
+		}()
+		err = f()
+	}()
 	last := &w.report.Steps[len(w.report.Steps)-1]
-	last.Seconds = since(s.Start)
+	last.Seconds = since(start)
 	if err != nil {
 		last.Error = err.Error()
-		w.fail("%s: %v", name, err)
+		w.fail("%s: %v", short, err)
 	}
 	w.sample()
+	w.state.Step = ""
 	w.save()
 	return err
 }
@@ -162,6 +225,9 @@ func (w *worker) save() {
 		w.log.errorf("keep the state: %v", err)
 	}
 }
+
+// begun reports whether this worker or one before it began a step.
+func (w *worker) begun(name string) bool { return slices.Contains(w.state.Begun, name) }
 
 // fail logs an error and records it in the report.
 func (w *worker) fail(format string, a ...any) {
@@ -184,37 +250,8 @@ func (w *worker) sample() {
 	}
 }
 
-// begun returns the names of the steps that were begun.
-func (w *worker) begun() []string {
-	var names []string
-	for _, s := range w.report.Steps {
-		names = append(names, s.Name)
-	}
-	return names
-}
-
-// openTarget brings one target to the point where a dump can be written to it:
-// state.Dir is set and holds the kernel log.
-func (w *worker) openTarget(t *plan.Target) {
-	d := w.plan.Deadlines
-	var dev string
-	err := w.step("device", d.Device, func() (err error) {
-		dev, err = w.waitDevice(t)
-		return err
-	})
-	if err != nil {
-		return
-	}
-	if w.step("mount", d.Mount, func() error { return w.mount(t, dev) }) != nil {
-		return
-	}
-	if w.step("directory", d.Mount, func() error { return w.makeDir(t) }) != nil {
-		w.step("umount", d.Finish, w.umount)
-		return
-	}
-	// From here on there is something to show, even if it is the log alone.
-	w.step("dmesg", d.Finish, w.writeLog)
-}
+// timeLeft returns the time until the last collector has to be over.
+func (w *worker) timeLeft() time.Duration { return w.end - uptime() }
 
 // kernelRelease returns this kernel's release, as uname -r.
 func kernelRelease() string {

@@ -135,15 +135,23 @@ func List(parent string) ([]Dump, error) {
 			continue
 		}
 		d, err := Read(filepath.Join(parent, e.Name()))
-		if err != nil {
-			return nil, err
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // removed in the meantime
+			continue
+		case err != nil: // one bad directory must not hide the others
+			d.Outcome, d.ReportErr = Failed, err
 		}
 		dumps = append(dumps, d)
 	}
-	slices.SortFunc(dumps, func(a, b Dump) int {
+	Sort(dumps)
+	return dumps, nil
+}
+
+// Sort sorts dumps, oldest first.
+func Sort(dumps []Dump) {
+	slices.SortStableFunc(dumps, func(a, b Dump) int {
 		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.nth, b.nth))
 	})
-	return dumps, nil
 }
 
 // ParseName takes the name of a dump's directory apart: the time of the crash

@@ -142,6 +142,30 @@ func TestList(t *testing.T) {
 	}
 }
 
+// Lists of several directories are put together; of one name the first comes first.
+func TestSort(t *testing.T) {
+	a, b := t.TempDir(), t.TempDir()
+	for _, name := range []string{a + "/2026-11-22T01-00-00Z", b + "/2026-11-22T01-00-00Z-10", b + "/2026-11-21T01-00-00Z", b + "/2026-11-22T01-00-00Z", a + "/2026-11-22T01-00-00Z-2"} {
+		put(t, "", name, nil)
+	}
+	var dumps []Dump
+	for _, dir := range []string{a, b} {
+		list, err := List(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dumps = append(dumps, list...)
+	}
+	Sort(dumps)
+	got := ""
+	for _, d := range dumps {
+		got += strings.NewReplacer(a, "a", b, "b").Replace(d.Path) + " "
+	}
+	if want := "b/2026-11-21T01-00-00Z a/2026-11-22T01-00-00Z b/2026-11-22T01-00-00Z a/2026-11-22T01-00-00Z-2 b/2026-11-22T01-00-00Z-10 "; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
 func FuzzParseReport(f *testing.F) {
 	b, err := (&Report{Version: 1, Outcome: Complete, Started: crash}).Encode()
 	if err != nil {

@@ -75,6 +75,7 @@ type Attempt struct {
 	Error   string  `json:"error,omitempty"`  // why its output was not accepted
 	Bytes   int64   `json:"bytes"`            // size of its output
 	Seconds float64 `json:"seconds"`
+	Stuck   bool    `json:"stuck,omitempty"`  // it could not be killed
 	Stderr  string  `json:"stderr,omitempty"` // the tail of what it printed
 }
 

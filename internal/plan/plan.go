@@ -108,7 +108,7 @@ type Deadlines struct {
 	Device int `json:"device"` // until the target's device appears
 	Mount  int `json:"mount"`  // mounting of one target, journal replay included
 	Stall  int `json:"stall"`  // collector without progress
-	Finish int `json:"finish"` // fsync, umount and everything else after the dump
+	Finish int `json:"finish"` // report, umount and everything else after the dump; once more if that has to be done again
 }
 
 // Action is what PID 1 does when it has nothing more to do.
@@ -227,6 +227,9 @@ func (p *Plan) Validate() error {
 		if x.sec <= 0 || x.sec > 7*24*3600 {
 			return bad("deadlines.%s is %d seconds, not 1 to 604800", x.name, x.sec)
 		}
+	}
+	if 2*d.Finish >= d.Total {
+		return bad("deadlines.finish is %d seconds, twice of which leave no time of a total of %d", d.Finish, d.Total)
 	}
 	switch p.FinalAction {
 	case Reboot, Poweroff, Halt:
