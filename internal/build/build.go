@@ -17,10 +17,10 @@ import (
 type Options struct {
 	Root     string // of the machine that the image is for, "/" normally
 	Config   *config.Config
-	Kernel   string // path or release instead of the configuration's, "" for that
-	Target   string // directory instead of the configuration's, "" for that
-	Compress string // initramfs compression; "" or "auto" is the best that the kernel unpacks
-	Pid1     string // path of kdumpinit on this machine, not below Root
+	Kernel   string   // path or release instead of the configuration's, "" for that
+	Targets  []string // directories instead of the configuration's, none for those
+	Compress string   // initramfs compression; "" or "auto" is the best that the kernel unpacks
+	Pid1     string   // path of kdumpinit on this machine, not below Root
 }
 
 // File is one file of an image and why it is there.
@@ -33,13 +33,16 @@ type File struct {
 // Build is an image that is ready to be written, with everything that was found
 // out about it.
 type Build struct {
-	Kernel      *kimage.Image
-	Plan        *plan.Plan
-	Cmdline     string // of the capture kernel
-	Compression initramfs.Compression
-	Files       []File   // in the order in which they were added
-	Builtin     []string // what needs no module because the kernel has it built in
-	Warnings    []string // things a person should know, but that do not stop
+	Kernel  *kimage.Image
+	Plan    *plan.Plan
+	Cmdline string // of the capture kernel
+	// CmdlineForeign is the command line for an image with other modules than
+	// those of this build.
+	CmdlineForeign string
+	Compression    initramfs.Compression
+	Files          []File   // in the order in which they were added
+	Builtin        []string // what needs no module because the kernel has it built in
+	Warnings       []string // things a person should know, but that do not stop
 
 	host      *host.Host
 	image     initramfs.Image
@@ -91,7 +94,8 @@ func New(o Options) (*Build, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.Cmdline = CommandLine(b.Kernel.Arch, running, b.tracefsWords(conf), o.Config.BootOptions)
+	b.Cmdline = CommandLine(b.Kernel.Arch, conf, running, b.tracefsWords(conf), o.Config.BootOptions)
+	b.CmdlineForeign = CommandLine(b.Kernel.Arch, conf, running, nil, o.Config.BootOptions)
 	return b, nil
 }
 

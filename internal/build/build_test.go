@@ -57,7 +57,11 @@ func describe(t *testing.T, m *buildtest.Machine, b *Build) []byte {
 			fmt.Fprintf(&out, "%s: %s\n", l.name, s)
 		}
 	}
-	own := CommandLine(b.Kernel.Arch, "", nil, "") // has a golden file of its own
+	conf, err := b.Kernel.Config(m.Root)
+	if err != nil && !strings.Contains(strings.Join(b.Warnings, "\n"), err.Error()) {
+		t.Error(err)
+	}
+	own := CommandLine(b.Kernel.Arch, conf, "", nil, "") // has golden files of its own
 	fmt.Fprintf(&out, "compression: %s\ncommand line: ...%s\n", b.Compression, strings.TrimPrefix(b.Cmdline, own))
 	return bytes.ReplaceAll(out.Bytes(), []byte(m.Root), []byte("ROOT"))
 }
@@ -77,6 +81,11 @@ func TestNew(t *testing.T) {
 			m.Write("etc/ukdump.conf", "TARGET=/srv/dumps\nDUMP_LEVEL=1\nCOMPRESS=zlib\nFINAL_ACTION=poweroff\nFAILURE_ACTION=shell\n"+
 				"TIMEOUT=10min\nMODULES=unused\nBOOT_OPTIONS=\"unused.a=1 nr_cpus=2\"\n")
 		}},
+		// What both disks need is there once.
+		{"two-targets", func(m *buildtest.Machine) {
+			m.AddDisk()
+			m.Write("etc/ukdump.conf", "TARGET=\"/srv/dumps /var/crash\"\n")
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := buildtest.New(t)
@@ -89,6 +98,36 @@ func TestNew(t *testing.T) {
 			}
 			buildtest.Golden(t, tt.name+".json", data)
 		})
+	}
+}
+
+// Options win over the configuration, target by target.
+func TestTargets(t *testing.T) {
+	m := buildtest.New(t)
+	m.AddDisk()
+	m.Write("etc/ukdump.conf", "TARGET=/var/crash\n")
+	o := options(t, m)
+	o.Targets = []string{"/srv", "/"}
+	b, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := ""
+	for _, p := range b.Plan.Targets {
+		got += fmt.Sprintf("%s: %s on %s, %s; ", p.Dir, p.Filesystem.Type, p.Device.Name, p.Path)
+	}
+	if want := "/srv: xfs on sda, /; /: ext4 on vde1, /; "; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// What is known of the modules of a build says nothing about another image's.
+func TestCmdlineForeign(t *testing.T) {
+	b := newBuild(t, buildtest.New(t))
+	own, foreign := splitWords(b.Cmdline), splitWords(b.CmdlineForeign)
+	i := slices.Index(own, lockdownWord)
+	if i < 0 || !slices.Equal(slices.Delete(own, i, i+1), foreign) {
+		t.Errorf("got %q, its own image has %q", b.CmdlineForeign, b.Cmdline)
 	}
 }
 
@@ -190,16 +229,16 @@ func TestReproducible(t *testing.T) {
 
 // What goes into the image changes the fingerprint, nothing else does.
 func TestFingerprint(t *testing.T) {
-	hash := func(change func(m *buildtest.Machine)) string {
-		m := buildtest.New(t)
-		change(m)
+	m := buildtest.New(t)
+	hash := func(t *testing.T) string {
+		t.Helper()
 		f, err := newBuild(t, m).Fingerprint()
 		if err != nil {
 			t.Fatal(err)
 		}
 		return f
 	}
-	base := hash(func(m *buildtest.Machine) {})
+	base := hash(t)
 	for _, tt := range []struct {
 		name   string
 		change func(m *buildtest.Machine)
@@ -209,6 +248,7 @@ func TestFingerprint(t *testing.T) {
 		{"module that is not needed", func(m *buildtest.Machine) { m.Write("lib/modules/"+buildtest.Release+"/kernel/net/unused.ko", "") }, true},
 		{"command line", func(m *buildtest.Machine) { m.Write("etc/ukdump.conf", "BOOT_OPTIONS=debug\n") }, true},
 		{"target", func(m *buildtest.Machine) { m.Write("etc/ukdump.conf", "TARGET=/srv\n") }, false},
+		{"second target", func(m *buildtest.Machine) { m.Write("etc/ukdump.conf", "TARGET=/var/crash /srv\n") }, false},
 		{"dump level", func(m *buildtest.Machine) { m.Write("etc/ukdump.conf", "DUMP_LEVEL=17\n") }, false},
 		{"module option", func(m *buildtest.Machine) { m.Write("etc/modprobe.d/blk.conf", "options virtio_blk queue_depth=1\n") }, false},
 		{"module", func(m *buildtest.Machine) {
@@ -223,9 +263,15 @@ func TestFingerprint(t *testing.T) {
 		{"firmware", func(m *buildtest.Machine) { m.Write("lib/firmware/virtio/blk.bin", "new") }, false},
 		{"host name", func(m *buildtest.Machine) { m.Write("proc/sys/kernel/hostname", "other\n") }, false},
 	} {
-		if got := hash(tt.change); (got == base) != tt.same {
-			t.Errorf("%s: same is %v", tt.name, got == base)
-		}
+		m.Run(t, tt.name, func(t *testing.T) {
+			tt.change(m)
+			if got := hash(t); (got == base) != tt.same {
+				t.Errorf("same is %v", got == base)
+			}
+		})
+	}
+	if got := hash(t); got != base {
+		t.Error("not the same once more")
 	}
 }
 
@@ -237,6 +283,8 @@ func TestNewErrors(t *testing.T) {
 		tree    = "lib/modules/" + buildtest.Release
 		conf    = "etc/ukdump.conf"
 	)
+	m := buildtest.New(t)
+	fresh := buildtest.Snapshot(t, filepath.Dir(m.Root))
 	for _, tt := range []struct {
 		name   string
 		change func(m *buildtest.Machine)
@@ -259,6 +307,11 @@ func TestNewErrors(t *testing.T) {
 			b[0x206], b[0x207] = 0x0b, 0x02 // protocol 2.11
 			m.Write(vmlinuz, string(b))
 		}, "kernel ROOT/" + vmlinuz + ": it is for 386, which is not supported", true},
+		{"kernel without a 64-bit entry point above 4 GiB", func(m *buildtest.Machine) {
+			b := []byte(m.Read(vmlinuz))
+			b[0x236] &^= 2 // XLF_CAN_BE_LOADED_ABOVE_4G
+			m.Write(vmlinuz, string(b))
+		}, "kernel ROOT/" + vmlinuz + ": it is too old or too special for kexec_file_load: ", true},
 		{"no such release", func(m *buildtest.Machine) { m.Write(conf, "KERNEL=5.10.0-9\n") },
 			"ROOT/etc/ukdump.conf:1: find kernel: 5.10.0-9: no image of this release below ROOT in ", false},
 		{"running kernel not installed", func(m *buildtest.Machine) { m.Remove(vmlinuz) },
@@ -298,12 +351,14 @@ func TestNewErrors(t *testing.T) {
 			"ROOT/etc/ukdump.conf:1: FAILURE_ACTION=shell: busybox is not installed: install it, or choose reboot, poweroff or halt", false},
 		{"target on tmpfs", func(m *buildtest.Machine) {
 			m.Write("proc/self/mountinfo", "1 0 0:1 / / rw - tmpfs tmpfs rw\n")
-		}, "tmpfs", true},
+		}, "storage of /var/crash: tmpfs file system mounted on / is not supported", true},
+		{"second target on tmpfs", func(m *buildtest.Machine) {
+			m.Mount("0:30 / /mnt rw - tmpfs tmpfs rw")
+			m.Write(conf, "TARGET=/var/crash /mnt/crash\n")
+		}, "storage of /mnt/crash: tmpfs file system mounted on /mnt is not supported", true},
 		{"no such root", func(m *buildtest.Machine) { m.Root += "-none" }, "stat ROOT: no such file or directory", false},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			m := buildtest.New(t)
+		m.Run(t, tt.name, func(t *testing.T) {
 			tt.change(m)
 			o := Options{Root: m.Root, Pid1: m.Pid1}
 			var err error
@@ -327,6 +382,9 @@ func TestNewErrors(t *testing.T) {
 				t.Error("files were changed")
 			}
 		})
+	}
+	if !slices.Equal(buildtest.Snapshot(t, filepath.Dir(m.Root)), fresh) {
+		t.Error("a case was not undone")
 	}
 }
 

@@ -2,6 +2,8 @@ package build
 
 import (
 	"strings"
+
+	"ukdump/internal/kimage"
 )
 
 // hardwareWords are the words of the running kernel's command line that the
@@ -47,11 +49,27 @@ var commonWords = []string{
 	"loglevel=5",        // warnings and worse: a serial line is slower than the kernel
 }
 
+// wordOptions are the words that a kernel knows only if it was built with an
+// option. It would complain about them and hand them to PID 1.
+var wordOptions = map[string]string{
+	"novmcoredd":            "CONFIG_PROC_VMCORE_DEVICE_DUMP",
+	"cma=0":                 "CONFIG_CMA",
+	"hest_disable":          "CONFIG_ACPI_APEI",
+	"acpi_no_memhotplug":    "CONFIG_ACPI_HOTPLUG_MEMORY",
+	"cgroup_disable=memory": "CONFIG_CGROUPS",
+}
+
 // CommandLine returns the capture kernel's command line for arch (a GOARCH):
 // our own words, those of running that hardware needs, extra, and last the
-// user's, which therefore win. running is the content of /proc/cmdline.
-func CommandLine(arch, running string, extra []string, user string) string {
-	words := append([]string(nil), archWords[arch]...)
+// user's, which therefore win. conf is that of the capture kernel, running the
+// content of /proc/cmdline.
+func CommandLine(arch string, conf *kimage.Config, running string, extra []string, user string) string {
+	var words []string
+	for _, w := range archWords[arch] {
+		if opt := wordOptions[w]; opt == "" || conf.Get(opt) != "n" {
+			words = append(words, w)
+		}
+	}
 	words = append(words, hardware(running)...)
 	words = append(words, extra...)
 	words = append(words, splitWords(user)...)

@@ -2,6 +2,8 @@ package build
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,7 +19,7 @@ func TestCommandLine(t *testing.T) {
 		`intel_iommu=on nvme-core.io_timeout=60 nvme_core.multipath=N module_blacklist=nouveau libata.force="1:1.5G, 2:noncq" ` +
 		`init=/bin/sh panic=0 acpi=strict -- console=never`
 	for _, arch := range []string{"amd64", "arm64"} {
-		got := CommandLine(arch, running, []string{lockdownWord}, `nr_cpus=2  ukdump.debug dyndbg="file x +p"`)
+		got := CommandLine(arch, nil, running, []string{lockdownWord}, `nr_cpus=2  ukdump.debug dyndbg="file x +p"`)
 		words := splitWords(got)
 		if strings.Join(words, " ") != got {
 			t.Errorf("%s: not the same once more: %q", arch, got)
@@ -27,6 +29,48 @@ func TestCommandLine(t *testing.T) {
 			b.WriteString(w + "\n")
 		}
 		buildtest.Golden(t, "cmdline-"+arch+".txt", b.Bytes())
+	}
+}
+
+// A word goes if the kernel is known not to know it.
+func TestCommandLineOptions(t *testing.T) {
+	for _, arch := range []string{"amd64", "arm64"} {
+		all := splitWords(CommandLine(arch, nil, "", nil, ""))
+		for word, option := range wordOptions {
+			if !slices.Contains(all, word) {
+				if slices.Contains(archWords[arch], word) {
+					t.Errorf("%s: without a configuration: no %s", arch, word)
+				}
+				continue
+			}
+			var others []string
+			for _, o := range wordOptions {
+				if o != option {
+					others = append(others, o+"=y")
+				}
+			}
+			for _, tt := range []struct {
+				set  string
+				want bool
+			}{
+				{option + "=y", true},
+				{"# " + option + " is not set", false},
+				{"", false}, // depends on what is not set
+			} {
+				got := splitWords(CommandLine(arch, kernelConfig(t, append(others, tt.set)...), "", nil, ""))
+				want := slices.Clone(all)
+				if !tt.want {
+					want = slices.DeleteFunc(want, func(w string) bool { return w == word })
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("%s: %q: got %q\nwant %q", arch, tt.set, got, want)
+				}
+			}
+			// The user knows better.
+			if got := CommandLine(arch, kernelConfig(t, others...), "", nil, word); !strings.HasSuffix(got, " "+word) {
+				t.Errorf("%s: BOOT_OPTIONS=%s was dropped", arch, word)
+			}
+		}
 	}
 }
 
@@ -90,9 +134,11 @@ func kernelConfig(t *testing.T, options ...string) *kimage.Config {
 	if len(options) == 0 {
 		return nil
 	}
-	m := buildtest.New(t)
-	m.Write("config", strings.Join(options, "\n")+"\n")
-	c, err := kimage.ReadConfig(m.Root + "/config")
+	file := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(file, []byte(strings.Join(options, "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := kimage.ReadConfig(file)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -134,7 +134,7 @@ func (b *Build) addPlan() error {
 // for machines that hang, not for slow ones: each is several times what a slow
 // disk needs.
 func deadlines(c *config.Config, mem int64) plan.Deadlines {
-	d := plan.Deadlines{Module: 30, Device: 60, Mount: 180, Stall: 180, Finish: 180}
+	d := plan.Deadlines{Module: 120, Device: 60, Mount: 180, Stall: 180, Finish: 180}
 	// Filtering reads a bitmap of all memory, and more memory holds more that
 	// is worth saving: 16 GiB a minute is slow even for one processor.
 	d.Total = 15*60 + int(mem>>34)*60
@@ -142,7 +142,7 @@ func deadlines(c *config.Config, mem int64) plan.Deadlines {
 		d.Total = int(c.Timeout.Seconds())
 	}
 	// The end must leave time for what comes before it.
-	d.Finish = min(d.Finish, max(1, d.Total/4))
+	d.Finish = min(d.Finish, max(1, d.Total/5))
 	return d
 }
 

@@ -43,6 +43,10 @@ func (b *Build) openKernel(o Options) error {
 	if k.Arch != "amd64" && k.Arch != "arm64" {
 		return &KernelError{k.Path, "it is for " + k.Arch + ", which is not supported", "Choose a kernel for x86_64 or aarch64 with KERNEL=."}
 	}
+	if !k.KexecFile {
+		return &KernelError{k.Path, "it is too old or too special for kexec_file_load: no 64-bit entry point above 4 GiB",
+			"Choose a kernel of version 3.8 or later for x86_64 with KERNEL=."}
+	}
 	if o.Root != "/" {
 		return nil // what runs here says nothing about that machine
 	}

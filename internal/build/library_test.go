@@ -90,7 +90,10 @@ func TestClosure(t *testing.T) {
 		{"missing for a library", func(m *buildtest.Machine) { m.Write(lib+"libz.so.1", needs("libx.so.2")) }, nil,
 			"library libx.so.2: needed by /" + lib + "libz.so.1: not found in "},
 		{"only another machine's", func(m *buildtest.Machine) { m.Write(lib+"libz.so.1", string(arm.Bytes())) }, nil, "library libz.so.1: "},
-		{"a path", func(m *buildtest.Machine) { m.Write(program, needs("/usr/lib/libz.so")) }, nil, "library /usr/lib/libz.so: "},
+		{"a path", func(m *buildtest.Machine) { // of which PID 1 could make no name below lib/
+			m.Write(program, needs("x/libz.so"))
+			m.Write(lib+"x/libz.so", needs())
+		}, nil, "library x/libz.so: "},
 		{"a script", func(m *buildtest.Machine) { m.Write(program, "#!/bin/sh\n") }, nil, "/usr/bin/makedumpfile: not a program: "},
 		{"of another architecture", func(m *buildtest.Machine) { m.Write(program, string(arm.Bytes())) }, nil,
 			"/usr/bin/makedumpfile: built for EM_AARCH64, the kernel needs EM_X86_64"},

@@ -1,38 +1,38 @@
 package build
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
 
-	"ukdump/internal/host"
 	"ukdump/internal/kmod"
 	"ukdump/internal/plan"
 )
 
-// addStorage plans the target and packs the modules and the firmware that reach
-// it in the chosen kernel.
+// addStorage plans the targets and packs the modules and the firmware that reach
+// them in the chosen kernel.
 func (b *Build) addStorage(o Options) error {
-	dir := o.Target
-	if dir == "" {
-		dir = o.Config.Target
+	dirs := o.Targets
+	if len(dirs) == 0 {
+		dirs = o.Config.Targets
 	}
-	s, err := b.host.Storage(dir)
-	if err != nil {
-		return err
+	var requests []kmod.Request
+	for _, dir := range dirs {
+		s, err := b.host.Storage(dir)
+		if err != nil {
+			return err
+		}
+		disk := s.Stack[0]
+		b.Plan.Targets = append(b.Plan.Targets, plan.Target{
+			Dir:        s.Dir,
+			Filesystem: plan.Filesystem{Type: s.FSType, UUID: s.UUID, Options: s.Options},
+			Path:       s.PathInFS,
+			Device:     plan.Device{Name: disk.Name, Path: strings.TrimPrefix(disk.Path, "/sys/devices/")},
+		})
+		requests = append(requests, s.Requests()...)
 	}
-	disk := s.Stack[0]
-	b.Plan.Targets = []plan.Target{{
-		Dir:        s.Dir,
-		Filesystem: plan.Filesystem{Type: s.FSType, UUID: s.UUID, Options: s.Options},
-		Path:       s.PathInFS,
-		Device:     plan.Device{Name: disk.Name, Path: strings.TrimPrefix(disk.Path, "/sys/devices/")},
-	}}
-	requests := s.Requests()
-
 	dogs, err := b.host.Watchdogs()
 	if err != nil {
 		return err
@@ -167,11 +167,4 @@ func (b *Build) addFirmware(name, module string) error {
 		}
 	}
 	return nil
-}
-
-// IsUnsupported reports whether err says that the target lies on storage that
-// the capture environment cannot open.
-func IsUnsupported(err error) bool {
-	var u *host.UnsupportedError
-	return errors.As(err, &u)
 }

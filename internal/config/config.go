@@ -29,12 +29,12 @@ const maxFileSize = 1 << 20
 type Config struct {
 	Kernel        string        // KERNEL: absolute path or release of the capture kernel; "" is the running kernel
 	BootOptions   string        // BOOT_OPTIONS: appended to the capture kernel's command line
-	Target        string        // TARGET: clean absolute directory that gets the dumps
+	Targets       []string      // TARGET: clean absolute directories for dumps, the first that works gets one
 	DumpLevel     int           // DUMP_LEVEL: 0 to 31, as makedumpfile(8) -d
 	Compress      string        // COMPRESS: of the vmcore: auto, zstd, lzo, snappy, zlib or none
 	FinalAction   plan.Action   // FINAL_ACTION: reboot, poweroff or halt
 	FailureAction plan.Action   // FAILURE_ACTION: the same or shell
-	Timeout       time.Duration // TIMEOUT: from the start of PID 1 to the final action; 0 is derived from the size of the RAM
+	Timeout       time.Duration // TIMEOUT: from the boot of the capture kernel to the final action; 0 is derived from the size of the RAM
 	Modules       []string      // MODULES: names of modules to load besides those that are needed
 
 	where map[string]string

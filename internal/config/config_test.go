@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,7 +19,7 @@ import (
 func TestDefault(t *testing.T) {
 	c := Default()
 	want := &Config{
-		Target: "/var/crash", DumpLevel: 31, Compress: "auto",
+		Targets: []string{"/var/crash"}, DumpLevel: 31, Compress: "auto",
 		FinalAction: plan.Reboot, FailureAction: plan.Reboot,
 		where: map[string]string{},
 	}
@@ -41,11 +42,13 @@ func TestApply(t *testing.T) {
 			func(c *Config) { c.Kernel = "/boot/vmlinuz-linux-lts"; c.BootOptions = "root=UUID=1 ro" }},
 		{"everything", "KERNEL=6.12.1+deb13-amd64\nTARGET=/srv//dumps/\nDUMP_LEVEL=0\nCOMPRESS=none\nFINAL_ACTION=halt\nFAILURE_ACTION=shell\nTIMEOUT=1h 30min\nMODULES=\"nvme  xhci-pci\"\nMODE=dedicated",
 			func(c *Config) {
-				c.Kernel, c.Target, c.DumpLevel, c.Compress = "6.12.1+deb13-amd64", "/srv/dumps", 0, "none"
+				c.Kernel, c.Targets, c.DumpLevel, c.Compress = "6.12.1+deb13-amd64", []string{"/srv/dumps"}, 0, "none"
 				c.FinalAction, c.FailureAction, c.Timeout = plan.Halt, plan.Shell, 90*time.Minute
 				c.Modules = []string{"nvme", "xhci-pci"}
 			}},
 		{"empty value is the default", "TARGET=/a\nTARGET=\nDUMP_LEVEL=1\nDUMP_LEVEL=\"\"\nMODULES=a\nMODULES=", func(c *Config) { c.Modules = []string{} }},
+		{"several targets", "TARGET=/srv/dumps\nTARGET=\"/mnt/a/ \t /var//crash\"\n", func(c *Config) { c.Targets = []string{"/mnt/a", "/var/crash"} }},
+		{"targets without quotes", "TARGET=/b /a\n", func(c *Config) { c.Targets = []string{"/b", "/a"} }},
 		{"later wins", "DUMP_LEVEL=1\nDUMP_LEVEL=2\n", func(c *Config) { c.DumpLevel = 2 }},
 		{"blanks", " \tDUMP_LEVEL \t= \t17 \t\n", func(c *Config) { c.DumpLevel = 17 }},
 		{"CRLF", "DUMP_LEVEL=17\r\nBOOT_OPTIONS=\"a \\\r\nb\"\r\n", func(c *Config) { c.DumpLevel = 17; c.BootOptions = "a b" }},
@@ -89,9 +92,12 @@ func TestMistakes(t *testing.T) {
 		{"KERNEL=boot/vmlinuz", "f:1: KERNEL=boot/vmlinuz: neither an absolute path nor a kernel release as uname -r prints it"},
 		{"KERNEL=..", "f:1: KERNEL=..: neither an absolute path nor a kernel release as uname -r prints it"},
 		{"INITRAMFS=/boot/initrd.img", "f:1: INITRAMFS=/boot/initrd.img: ukdump builds its own image and cannot use another one yet; remove this line"},
-		{"TARGET=raw:/dev/sda3", "f:1: TARGET=raw:/dev/sda3: raw devices are not supported yet by this version; name a directory"},
-		{"TARGET=\"/var/crash raw:/dev/sda3\"", "f:1: TARGET=/var/crash raw:/dev/sda3: several targets are not supported yet by this version; name one directory without spaces"},
-		{"TARGET=crash", "f:1: TARGET=crash: not an absolute path of a directory"},
+		{"TARGET=raw:/dev/sda3", "f:1: TARGET=raw:/dev/sda3: raw devices are not supported yet by this version; name directories"},
+		{"TARGET=\"/var/crash raw:/dev/sda3\"", "f:1: TARGET=/var/crash raw:/dev/sda3: raw devices are not supported yet by this version; name directories"},
+		{"TARGET=\"/a /b/../a\"", "f:1: TARGET=/a /b/../a: /a is there twice"},
+		{"TARGET=crash", `f:1: TARGET=crash: "crash" is not an absolute path of a directory; directories are separated by spaces`},
+		{"TARGET=/srv, /var/crash,/x y", `f:1: TARGET=/srv, /var/crash,/x y: "y" is not an absolute path of a directory; directories are separated by spaces`},
+		{"TARGET=\" \"", "f:1: TARGET= : no directory"},
 		{"TARGET=/var/crash # here", "f:1: TARGET: a comment needs a line of its own; put the value in quotes if the # belongs to it"},
 		{"DUMP_LEVEL=32", "f:1: DUMP_LEVEL=32: not a number from 0 to 31"},
 		{"DUMP_LEVEL=-1", "f:1: DUMP_LEVEL=-1: not a number from 0 to 31"},
@@ -99,7 +105,8 @@ func TestMistakes(t *testing.T) {
 		{"COMPRESS=gzip", "f:1: COMPRESS=gzip: not auto, zstd, lzo, snappy, zlib or none"},
 		{"FINAL_ACTION=shell", "f:1: FINAL_ACTION=shell: not reboot, poweroff or halt"},
 		{"FAILURE_ACTION=Reboot", "f:1: FAILURE_ACTION=Reboot: not reboot, poweroff, halt or shell"},
-		{"TIMEOUT=soon", "f:1: TIMEOUT=soon: not a time of at most 168h, such as 600 (seconds), 10min or 1h 30min"},
+		{"TIMEOUT=59", "f:1: TIMEOUT=59: not a time from 60s to 168h, such as 600 (seconds), 10min or 1h 30min; 0 is derived from the size of the memory"},
+		{"TIMEOUT=soon", "f:1: TIMEOUT=soon: not a time from 60s to 168h, such as 600 (seconds), 10min or 1h 30min; 0 is derived from the size of the memory"},
 		{"MODULES=a,b", `f:1: MODULES=a,b: "a,b" is not the name of a module; names are separated by spaces`},
 		{"MODE=emergency", "f:1: MODE=emergency: emergency mode is not supported yet by this version; use dedicated"},
 		{"MODE=x", "f:1: MODE=x: not dedicated"},
@@ -160,7 +167,7 @@ func TestLoad(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(c, Default()) {
 		t.Fatalf("nothing there: got %+v, %v", c, err)
 	}
-	write(t, root+"/etc/ukdump.conf", "KERNEL=/main\nDUMP_LEVEL=1\nTIMEOUT=5\n")
+	write(t, root+"/etc/ukdump.conf", "KERNEL=/main\nDUMP_LEVEL=1\nTIMEOUT=65\n")
 	write(t, root+"/etc/ukdump.conf.d/20-b.conf", "\nDUMP_LEVEL=3\n")
 	write(t, root+"/etc/ukdump.conf.d/10-a.conf", "DUMP_LEVEL=2\nKERNEL=\n")
 	for _, other := range []string{"README", "30.conf~", ".30-c.conf", "30.conf.bak"} {
@@ -169,7 +176,7 @@ func TestLoad(t *testing.T) {
 	if c, err = Load(root); err != nil {
 		t.Fatal(err)
 	}
-	if c.Kernel != "" || c.DumpLevel != 3 || c.Timeout != 5*time.Second {
+	if c.Kernel != "" || c.DumpLevel != 3 || c.Timeout != 65*time.Second {
 		t.Errorf("got %+v", c)
 	}
 	for key, want := range map[string]string{
@@ -255,7 +262,8 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if !filepath.IsAbs(c.Target) || c.DumpLevel < 0 || c.DumpLevel > 31 || c.Timeout < 0 || c.Timeout > maxTimeout {
+		relative := func(d string) bool { return !filepath.IsAbs(d) }
+		if len(c.Targets) == 0 || slices.ContainsFunc(c.Targets, relative) || c.DumpLevel < 0 || c.DumpLevel > 31 || c.Timeout < 0 || c.Timeout > maxTimeout {
 			t.Errorf("accepted %+v", c)
 		}
 	})

@@ -40,7 +40,7 @@ var keys = []key{
 		c.BootOptions = v
 		return nil
 	}},
-	{"TARGET", "/var/crash", setTarget},
+	{"TARGET", "/var/crash", setTargets},
 	{"DUMP_LEVEL", "31", func(c *Config, v string) error {
 		n, err := strconv.ParseUint(v, 10, 8)
 		if err != nil || n > 31 {
@@ -81,16 +81,24 @@ var keys = []key{
 	}},
 }
 
-func setTarget(c *Config, v string) error {
-	switch {
-	case len(strings.Fields(v)) > 1:
-		return errors.New("several targets are not supported yet by this version; name one directory without spaces")
-	case strings.HasPrefix(v, "raw:"):
-		return errors.New("raw devices are not supported yet by this version; name a directory")
-	case !path.IsAbs(v):
-		return errors.New("not an absolute path of a directory")
+func setTargets(c *Config, v string) error {
+	var dirs []string
+	for _, t := range strings.Fields(v) {
+		switch {
+		case strings.HasPrefix(t, "raw:"):
+			return errors.New("raw devices are not supported yet by this version; name directories")
+		case !path.IsAbs(t):
+			return fmt.Errorf("%q is not an absolute path of a directory; directories are separated by spaces", brief(t))
+		}
+		if t = path.Clean(t); slices.Contains(dirs, t) {
+			return fmt.Errorf("%s is there twice", brief(t))
+		}
+		dirs = append(dirs, t)
 	}
-	c.Target = path.Clean(v)
+	if len(dirs) == 0 {
+		return errors.New("no directory")
+	}
+	c.Targets = dirs
 	return nil
 }
 
@@ -127,7 +135,7 @@ const maxTimeout = 7 * 24 * time.Hour
 
 // parseTimeout reads "600", "10min" or "1h 30min".
 func parseTimeout(v string) (time.Duration, error) {
-	bad := errors.New("not a time of at most 168h, such as 600 (seconds), 10min or 1h 30min")
+	bad := errors.New("not a time from 60s to 168h, such as 600 (seconds), 10min or 1h 30min; 0 is derived from the size of the memory")
 	var sum time.Duration
 	rest := strings.TrimSpace(v)
 	if rest == "" {
@@ -150,8 +158,15 @@ func parseTimeout(v string) (time.Duration, error) {
 		}
 		rest = strings.TrimLeft(rest[len(name):], " ")
 	}
+	if sum > 0 && sum < minTimeout {
+		return 0, bad
+	}
 	return sum, nil
 }
+
+// minTimeout is the shortest total: starting the kernel and finishing the dump
+// take most of it.
+const minTimeout = time.Minute
 
 // isRelease accepts what a kernel release is made of, which is also safe as the
 // name of a directory.

@@ -19,7 +19,7 @@ Loads the capture kernel, says what is wrong with it, and manages the dumps.
 
   load     load the capture kernel; build its image first if it is missing or
            anything that goes into it has changed
-  reload   the same, for a capture kernel that is loaded already
+  reload   the same; the name says that one is loaded already
   unload   unload the capture kernel
   status   what is loaded, what is missing, where the next dump goes
   build    build the image, but do not load it

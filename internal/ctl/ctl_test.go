@@ -40,6 +40,17 @@ func newMachine(t *testing.T) *machine {
 	return &machine{Machine: buildtest.New(t), t: t}
 }
 
+// run runs a subtest after which the machine is as it was.
+func (m *machine) run(t *testing.T, name string, f func(t *testing.T)) {
+	t.Helper()
+	saved := *m
+	m.Run(t, name, func(t *testing.T) {
+		m.t = t
+		f(t)
+	})
+	*m = saved
+}
+
 // fileLoad stands for kexec_file_load(2).
 func (m *machine) fileLoad(kernel, initrd int, cmdline string, flags int) error {
 	loaded := "1\n"
@@ -148,6 +159,7 @@ func (m *machine) asNobody(f func()) {
 const image = "var/lib/ukdump/initramfs-" + buildtest.Release + ".img"
 
 func TestVerbs(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	for _, tt := range []struct {
 		line string

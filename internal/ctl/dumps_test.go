@@ -105,6 +105,7 @@ func dumps(m *machine) {
 const newest = "2026-11-24T01-00-00Z"
 
 func TestDumpsGolden(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	dumps(m)
 	var all bytes.Buffer
@@ -134,6 +135,7 @@ func harmless(t *testing.T, what, s string) {
 }
 
 func TestDumpsJSON(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.expect("list --json", result{0, "[]\n", ""})
 	dumps(m)
@@ -162,6 +164,7 @@ func TestDumpsJSON(t *testing.T) {
 }
 
 func TestFindDump(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.expect("list", result{0, "No dumps in ROOT/var/crash.\n", ""})
 	m.expect("info", result{1, "", "kdumpctl: no dumps in ROOT/var/crash\n"})
@@ -189,7 +192,51 @@ func TestFindDump(t *testing.T) {
 	}
 }
 
+// Dumps of all targets are one list. A name that two have is that of the first.
+func TestSeveralTargets(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.Write("etc/ukdump.conf", "TARGET=/srv/dumps /var/crash\n")
+	m.expect("list", result{0, "No dumps in ROOT/srv/dumps or ROOT/var/crash.\n", ""})
+	m.expect("info 2026", result{1, "", "kdumpctl: dump 2026: not found in ROOT/srv/dumps or ROOT/var/crash\nkdumpctl: kdumpctl list shows what there is.\n"})
+	const both = "2026-11-22T01-00-00Z"
+	for _, name := range []string{"var/crash/2026-11-23T01-00-00Z", "srv/dumps/" + both, "var/crash/2026-11-21T01-00-00Z", "var/crash/" + both} {
+		m.Write(name+"/vmcore-dmesg.txt", "log")
+	}
+	paths := func() (paths string) {
+		t.Helper()
+		r := m.kdumpctl("list --json")
+		var list []listed
+		if err := json.Unmarshal([]byte(r.stdout), &list); err != nil {
+			t.Fatalf("%v: %+v", err, r)
+		}
+		for _, l := range list {
+			paths += strings.TrimPrefix(l.Path, "ROOT/") + "\n"
+		}
+		return paths
+	}
+	if got, want := paths(), "var/crash/2026-11-21T01-00-00Z\nsrv/dumps/"+both+"\nvar/crash/"+both+"\nvar/crash/2026-11-23T01-00-00Z\n"; got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	for line, want := range map[string]string{
+		"info":                                   "ROOT/var/crash/2026-11-23T01-00-00Z",
+		"info 2026-11-21":                        "ROOT/var/crash/2026-11-21T01-00-00Z",
+		"info " + both:                           "ROOT/srv/dumps/" + both,
+		"info " + both + " --dir ROOT/var/crash": "ROOT/var/crash/" + both,
+	} {
+		if got := m.kdumpctl(line); got.status != 0 || !strings.HasPrefix(got.stdout, "dump     "+want+"\n") {
+			t.Errorf("%s: %+v, want %s", line, got, want)
+		}
+	}
+	m.expect("rm 2026-11-21 "+both, result{0, "removed 2026-11-21T01-00-00Z, 3 B\nremoved " + both + ", 3 B\n", ""})
+	if got, want := paths(), "var/crash/"+both+"\nvar/crash/2026-11-23T01-00-00Z\n"; got != want {
+		t.Errorf("left\n%swant\n%s", got, want)
+	}
+	m.expect("list --dir ROOT/srv/dumps", result{0, "No dumps in ROOT/srv/dumps.\n", ""})
+}
+
 func TestRm(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	dumps(m)
 	before := strings.Join(buildtest.Snapshot(t, m.Root), "\n")
@@ -240,6 +287,27 @@ func TestDumpsUnprivileged(t *testing.T) {
 		for _, line := range []string{"list", "list --json", "info", "info 2026", "rm 2026"} {
 			m.expect(line, result{1, "", want})
 		}
+	})
+}
+
+// One directory that cannot be read does not hide the others.
+func TestDumpsUnreadable(t *testing.T) {
+	m := newMachine(t)
+	for _, day := range []string{"21", "22", "23"} {
+		m.Write("var/crash/2026-11-"+day+"T01-00-00Z/vmcore-dmesg.txt", "log")
+	}
+	bad := m.Root + "/var/crash/2026-11-22T01-00-00Z"
+	if err := os.Chmod(bad, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Chmod(bad, 0o700) })
+	m.asNobody(func() {
+		m.expect("list", result{0, "DUMP                  SIZE  OUTCOME     KERNEL  PANIC\n" +
+			"2026-11-21T01-00-00Z  3 B   dmesg-only  -       -\n" +
+			"2026-11-22T01-00-00Z  0 B   failed      -       -\n" +
+			"2026-11-23T01-00-00Z  3 B   dmesg-only  -       -\n", ""})
+		m.expect("info 2026-11-22", result{0, "dump     ROOT/var/crash/2026-11-22T01-00-00Z\n" +
+			"outcome  failed\nreport   open ROOT/var/crash/2026-11-22T01-00-00Z: permission denied\nfiles    0 B\n", ""})
 	})
 }
 

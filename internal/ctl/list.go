@@ -13,6 +13,7 @@ import (
 	"unicode/utf16"
 
 	"ukdump/internal/cli"
+	"ukdump/internal/config"
 	"ukdump/internal/crashdir"
 )
 
@@ -78,17 +79,35 @@ func (c *ctl) list(args []string) error {
 	return w.Flush()
 }
 
-// dumps lists the dumps in dir, or in the configured target if dir is empty.
-func (c *ctl) dumps(dir string) ([]crashdir.Dump, string, error) {
+// dumps lists the dumps in dir, or in the configured targets if dir is empty,
+// and says where it looked.
+func (c *ctl) dumps(dir string) (dumps []crashdir.Dump, where string, err error) {
+	dirs := []string{dir}
 	if dir == "" {
 		conf, err := c.config()
 		if err != nil {
 			return nil, "", err
 		}
-		dir = filepath.Join(c.root, conf.Target)
+		dirs = c.targetDirs(conf)
 	}
-	d, err := crashdir.List(dir)
-	return d, dir, err
+	for _, d := range dirs {
+		list, err := crashdir.List(d)
+		if err != nil {
+			return nil, "", err
+		}
+		dumps = append(dumps, list...)
+	}
+	crashdir.Sort(dumps)
+	return dumps, strings.Join(dirs, " or "), nil
+}
+
+// targetDirs returns the configured targets as this process reaches them.
+func (c *ctl) targetDirs(conf *config.Config) []string {
+	var dirs []string
+	for _, t := range conf.Targets {
+		dirs = append(dirs, filepath.Join(c.root, t))
+	}
+	return dirs
 }
 
 // panicLine is the one line that tells why the kernel crashed: the oops if

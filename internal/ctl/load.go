@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,10 +16,11 @@ import (
 	"ukdump/initramfs"
 	"ukdump/internal/build"
 	"ukdump/internal/cli"
+	"ukdump/internal/kexec"
 	"ukdump/internal/plan"
 )
 
-const loadUsage = `Usage: kdumpctl load [--image FILE] [--if-reserved]
+const loadUsage = `Usage: kdumpctl load|reload [--image FILE] [--if-reserved]
 
 Loads the capture kernel and its image with kexec_file_load(2). The image is built
 first if it is missing, damaged, or if anything that goes into it has changed.
@@ -39,16 +41,17 @@ func (c *ctl) load(verb string, args []string) error {
 	if err := c.needRoot(verb); err != nil {
 		return err
 	}
+	// A kernel without a crash slot has nothing reserved either.
 	reserved, err := c.kexec.Reserved()
-	if err != nil {
-		return err
+	if err == nil && reserved == 0 {
+		err = c.kexec.NotReserved()
 	}
-	if reserved == 0 {
-		err := c.kexec.NotReserved()
-		if *ifReserved {
-			fmt.Fprintf(c.Stdout, "kdumpctl: nothing loaded: %v\n", err)
-			return nil
-		}
+	var slot *kexec.Error
+	if *ifReserved && errors.As(err, &slot) {
+		fmt.Fprintf(c.Stdout, "nothing loaded: %v\n", err)
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	b, err := c.prepare()
@@ -139,7 +142,8 @@ func (c *ctl) loadImage(b *build.Build, path string) error {
 	if err != nil {
 		return fmt.Errorf("image %s: %w", path, err)
 	}
-	if err := checkImage(data, b.Kernel.Release); err != nil {
+	p, err := checkImage(data, b.Kernel.Release)
+	if err != nil {
 		return fmt.Errorf("image %s: %w", path, err)
 	}
 	fingerprint, err := build.Fingerprint(initramfs.Open(bytes.NewReader(data)))
@@ -157,20 +161,43 @@ func (c *ctl) loadImage(b *build.Build, path string) error {
 	}
 	defer initrd.Close()
 	begin := time.Now()
-	if err := c.kexec.Load(kernel, initrd, b.Cmdline); err != nil {
+	cmdline, err := cmdlineFor(b, fingerprint)
+	if err != nil {
+		return err
+	}
+	if err := c.kexec.Load(kernel, initrd, cmdline); err != nil {
 		return err
 	}
 	l := &loaded{
-		Kernel: b.Kernel.Path, Release: b.Kernel.Release, Image: path, Fingerprint: fingerprint, Cmdline: b.Cmdline,
-		Target: b.Plan.Targets[0], KernelBytes: int64(b.Kernel.InitSize), ImageBytes: int64(len(data)),
+		Kernel: b.Kernel.Path, Release: b.Kernel.Release, Image: path, Fingerprint: fingerprint, Cmdline: cmdline,
+		KernelBytes: int64(b.Kernel.InitSize), ImageBytes: int64(len(data)),
 		Time: time.Now().UTC().Round(time.Second), BootID: c.bootID(),
 	}
 	if err := c.saveLoaded(l); err != nil {
 		c.Warn(fmt.Sprintf("loaded, but status will not know what: %v", err))
 	}
 	fmt.Fprintf(c.Stdout, "loaded %s with %s in %.1f s; dumps go to %s\n", b.Kernel.Release, filepath.Base(path),
-		time.Since(begin).Seconds(), b.Plan.Targets[0].Dir)
+		time.Since(begin).Seconds(), targetNames(p))
 	return nil
+}
+
+// cmdlineFor returns the command line for the image with that fingerprint. What
+// the builder found out about its own modules does not hold for another image.
+func cmdlineFor(b *build.Build, fingerprint string) (string, error) {
+	own, err := b.Fingerprint()
+	if err != nil || own == fingerprint {
+		return b.Cmdline, err
+	}
+	return b.CmdlineForeign, nil
+}
+
+// targetNames lists the directories of a plan's targets.
+func targetNames(p *plan.Plan) string {
+	var dirs []string
+	for _, t := range p.Targets {
+		dirs = append(dirs, t.Dir)
+	}
+	return strings.Join(dirs, ", or else ")
 }
 
 // maxImage bounds what is read as an image, in bytes.
@@ -195,9 +222,9 @@ func readImage(path string) ([]byte, error) {
 	return data, err
 }
 
-// checkImage reads a packed image to its end: it must be one of ours, whole, and
-// for the kernel release.
-func checkImage(data []byte, release string) error {
+// checkImage reads a packed image to its end and returns its plan: it must be one
+// of ours, whole, and for the kernel release.
+func checkImage(data []byte, release string) (*plan.Plan, error) {
 	r := initramfs.Open(bytes.NewReader(data))
 	var raw []byte
 	for {
@@ -206,26 +233,26 @@ func checkImage(data []byte, release string) error {
 			break
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if e.Path != plan.Path {
 			continue
 		}
 		if raw, err = io.ReadAll(io.LimitReader(r, 1<<20)); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if raw == nil {
-		return errors.New("it is an initramfs, but not one of ukdump: there is no " + plan.Path)
+		return nil, errors.New("it is an initramfs, but not one of ukdump: there is no " + plan.Path)
 	}
 	p, err := plan.Parse(raw)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if p.Kernel.Release != release {
-		return fmt.Errorf("it was built for kernel %s, but the capture kernel is %s", p.Kernel.Release, release)
+		return nil, fmt.Errorf("it was built for kernel %s, but the capture kernel is %s", p.Kernel.Release, release)
 	}
-	return nil
+	return p, nil
 }
 
 // kernelFile returns what kexec_file_load takes: the file itself where possible,

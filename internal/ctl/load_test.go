@@ -23,6 +23,7 @@ const (
 
 // Each step finds what the one before it has left.
 func TestLoad(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	// built is the end of the line that says why the image was built, "" if it
 	// must not be.
@@ -83,6 +84,7 @@ func flip(s string) string {
 
 // An unpacked kernel is no file: what is loaded then comes from memory.
 func TestLoadUnpacked(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	kernel := buildtest.Kernel(buildtest.Release)
 	m.Write("boot/vmlinuz-"+buildtest.Release, string(buildtest.UKI(kernel)))
@@ -93,6 +95,7 @@ func TestLoadUnpacked(t *testing.T) {
 }
 
 func TestLoadImage(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.expect("build", result{0, builtLine + "\n", ""})
 	m.Write("srv/my.img", m.Read(image))
@@ -101,21 +104,52 @@ func TestLoadImage(t *testing.T) {
 	if string(m.initrd) != m.Read("srv/my.img") {
 		t.Error("another image was loaded")
 	}
+	if !strings.Contains(m.calls[0], " lockdown=") {
+		t.Errorf("command line %q", m.calls[0])
+	}
 	// That the image in the usual place is missing is no fault then.
 	if got := m.kdumpctl("status"); got.status != 0 || !strings.Contains(got.stdout, "\nmissing         nothing\n") {
 		t.Errorf("got %+v", got)
 	}
 }
 
+// What the builder knows of its own modules does not hold for another image.
+func TestLoadForeignImage(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.expect("build", result{0, builtLine + "\n", ""})
+	m.Write("srv/my.img", m.Read(image))
+	m.Write("etc/ukdump.conf", "DUMP_LEVEL=17\n")
+	m.expect("load --image ROOT/srv/my.img", result{0, "loaded " + buildtest.Release + " with my.img in N s; dumps go to /var/crash\n", ""})
+	m.expect("load", result{0, builtLine + "\n" + loadedLine, ""})
+	if len(m.calls) != 2 || strings.Contains(m.calls[0], "lockdown=") || !strings.Contains(m.calls[1], " lockdown=") {
+		t.Errorf("command lines %q", m.calls)
+	}
+}
+
+func TestLoadTargets(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.AddDisk()
+	m.Write("etc/ukdump.conf", "TARGET=/srv/dumps /var/crash\n")
+	m.expect("load", result{0, builtLine + "\nloaded " + buildtest.Release + " with initramfs-" + buildtest.Release +
+		".img in N s; dumps go to /srv/dumps, or else /var/crash\n", ""})
+}
+
 // The matrix of what stops a load. A capture kernel is loaded before; after each
 // failure it still is, which means that the kernel was not called.
 func TestLoadErrors(t *testing.T) {
+	t.Parallel()
 	const (
 		vmlinuz = "boot/vmlinuz-" + buildtest.Release
 		conf    = "etc/ukdump.conf"
 		tree    = "lib/modules/" + buildtest.Release
 		mine    = "load --image ROOT/my.img"
 	)
+	m := newMachine(t)
+	if got := m.kdumpctl("load"); got.status != 0 {
+		t.Fatalf("got %+v", got)
+	}
 	planned := func(change func(p map[string]any)) func(m *machine) {
 		return func(m *machine) { m.Write("my.img", withPlan(t, m.Read(image), change)) }
 	}
@@ -175,10 +209,11 @@ func TestLoadErrors(t *testing.T) {
 		{"--image missing", nil, mine, "image ROOT/my.img: no such file or directory", false},
 		{"--image a directory", func(m *machine) { m.Write("my.img/x", "") }, mine, "image ROOT/my.img: not a regular file", false},
 		{"--image a FIFO", func(m *machine) {
-			if err := unix.Mkfifo(m.Root+"/my.img", 0o600); err != nil {
+			m.Write("fifo/x", "")
+			if err := unix.Mkfifo(m.Root+"/fifo/my.img", 0o600); err != nil {
 				m.t.Fatal(err)
 			}
-		}, mine, "image ROOT/my.img: not a regular file", false},
+		}, "load --image ROOT/fifo/my.img", "image ROOT/fifo/my.img: not a regular file", false},
 		{"--image huge", func(m *machine) {
 			m.Write("my.img", "")
 			if err := os.Truncate(m.Root+"/my.img", maxImage+1); err != nil {
@@ -198,12 +233,7 @@ func TestLoadErrors(t *testing.T) {
 		{"--image for another kernel", planned(func(p map[string]any) { p["kernel"] = map[string]any{"release": "6.2.0", "arch": "amd64"} }), mine,
 			"image ROOT/my.img: it was built for kernel 6.2.0, but the capture kernel is " + buildtest.Release, false},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			m := newMachine(t)
-			if got := m.kdumpctl("load"); got.status != 0 {
-				t.Fatalf("got %+v", got)
-			}
+		m.run(t, tt.name, func(t *testing.T) {
 			if tt.change != nil {
 				tt.change(m)
 			}
@@ -271,6 +301,7 @@ func TestLoadFullDisk(t *testing.T) {
 
 // What only the kernel can find.
 func TestLoadRefused(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.err = unix.ENOEXEC
 	m.expect("load", result{1, builtLine + "\n", "kdumpctl: load capture kernel: ROOT/boot/vmlinuz-" + buildtest.Release +
@@ -284,10 +315,16 @@ func TestLoadRefused(t *testing.T) {
 }
 
 func TestIfReserved(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.Write("sys/kernel/kexec_crash_size", "0\n")
 	m.Write("etc/ukdump.conf", "not even looked at\n")
-	m.expect("load --if-reserved", result{0, "kdumpctl: nothing loaded: load capture kernel: no memory is reserved, although the running kernel's command line has crashkernel=128M\n", ""})
+	m.expect("load --if-reserved", result{0, "nothing loaded: load capture kernel: no memory is reserved, although the running kernel's command line has crashkernel=128M\n", ""})
+	if len(m.calls) > 0 {
+		t.Errorf("the kernel was called: %q", m.calls)
+	}
+	m.Remove("sys/kernel/kexec_crash_size") // a kernel without a crash slot
+	m.expect("load --if-reserved", result{0, "nothing loaded: read the size of the reservation: look at the crash slot: the running kernel cannot start a capture kernel ...\n", ""})
 	if len(m.calls) > 0 {
 		t.Errorf("the kernel was called: %q", m.calls)
 	}
@@ -296,12 +333,14 @@ func TestIfReserved(t *testing.T) {
 }
 
 func TestWarnings(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.Remove("etc/machine-id")
 	m.expect("load", result{0, builtLine + "\n" + loadedLine, "kdumpctl: warning: reports will have no machine ID: open ROOT/etc/machine-id: no such file or directory\n"})
 }
 
 func TestUnload(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.expect("unload", result{0, "nothing was loaded\n", ""})
 	m.kdumpctl("load")
@@ -321,6 +360,7 @@ func TestUnload(t *testing.T) {
 }
 
 func TestBuild(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.Write("sys/kernel/kexec_crash_size", "0\n") // can be reserved at the next boot
 	m.expect("build", result{0, builtLine + "\n", ""})

@@ -12,21 +12,19 @@ import (
 
 	"ukdump/internal/build"
 	"ukdump/internal/crashdir"
-	"ukdump/internal/plan"
 )
 
 // loaded is what we loaded; the kernel itself only says that something is.
 type loaded struct {
-	Kernel      string      `json:"kernel"`      // path of its image
-	Release     string      `json:"release"`     // as uname -r prints it
-	Image       string      `json:"image"`       // path of the initramfs
-	Fingerprint string      `json:"fingerprint"` // of the image, see build.Fingerprint
-	Cmdline     string      `json:"cmdline"`
-	Target      plan.Target `json:"target"`
-	KernelBytes int64       `json:"kernel_bytes"` // memory the kernel takes to start
-	ImageBytes  int64       `json:"image_bytes"`  // packed
-	Time        time.Time   `json:"time"`
-	BootID      string      `json:"boot_id"` // of the kernel that it was loaded into
+	Kernel      string    `json:"kernel"`      // path of its image
+	Release     string    `json:"release"`     // as uname -r prints it
+	Image       string    `json:"image"`       // path of the initramfs
+	Fingerprint string    `json:"fingerprint"` // of the image, see build.Fingerprint
+	Cmdline     string    `json:"cmdline"`
+	KernelBytes int64     `json:"kernel_bytes"` // memory the kernel takes to start
+	ImageBytes  int64     `json:"image_bytes"`  // packed
+	Time        time.Time `json:"time"`
+	BootID      string    `json:"boot_id"` // of the kernel that it was loaded into
 }
 
 func (c *ctl) loadedFile() string { return filepath.Join(c.root, build.StateDir, "loaded.json") }

@@ -14,7 +14,6 @@ import (
 	"ukdump/internal/advice"
 	"ukdump/internal/build"
 	"ukdump/internal/cli"
-	"ukdump/internal/crashdir"
 )
 
 const statusUsage = `Usage: kdumpctl status [--json]
@@ -39,20 +38,23 @@ type status struct {
 		Time  time.Time `json:"time,omitzero"`
 		Stale string    `json:"stale,omitempty"` // why it has to be built again
 	} `json:"image"`
-	Target struct {
-		Dir    string `json:"dir,omitempty"`
-		Device string `json:"device,omitempty"`
-		FSType string `json:"fstype,omitempty"`
-		UUID   string `json:"uuid,omitempty"`
-		Free   int64  `json:"free_bytes"`
-	} `json:"target"`
-	Dumps   int     `json:"dumps"`
-	Last    *listed `json:"last_dump,omitempty"`
-	Partial bool    `json:"partial,omitempty"` // not run by root, who alone sees images and dumps
-	Missing string  `json:"missing,omitempty"` // the first thing that is
-	Advice  string  `json:"advice,omitempty"`
+	Targets []targetStatus `json:"targets"` // in the order in which they are tried
+	Dumps   int            `json:"dumps"`
+	Last    *listed        `json:"last_dump,omitempty"`
+	Partial bool           `json:"partial,omitempty"` // not run by root, who alone sees images and dumps
+	Missing string         `json:"missing,omitempty"` // the first thing that is
+	Advice  string         `json:"advice,omitempty"`
 
 	dumpsHidden bool // the directory of the dumps cannot be read
+}
+
+// targetStatus is one target of a status.
+type targetStatus struct {
+	Dir    string `json:"dir"`
+	Device string `json:"device,omitempty"`
+	FSType string `json:"fstype,omitempty"`
+	UUID   string `json:"uuid,omitempty"`
+	Free   int64  `json:"free_bytes"`
 }
 
 func (c *ctl) status(args []string) error {
@@ -77,7 +79,7 @@ func (c *ctl) status(args []string) error {
 // gatherStatus asks everything it can. The first thing that stands in the way of
 // a dump becomes Missing.
 func (c *ctl) gatherStatus() *status {
-	s := &status{Partial: c.uid != 0}
+	s := &status{Partial: c.uid != 0, Targets: []targetStatus{}}
 	missing := func(err error) {
 		if err != nil && s.Missing == "" {
 			s.Missing, s.Advice = err.Error(), advice.For(err)
@@ -97,7 +99,10 @@ func (c *ctl) gatherStatus() *status {
 	conf, err := c.config()
 	missing(err)
 	if err == nil {
-		c.gatherTarget(s, filepath.Join(c.root, conf.Target), missing)
+		for _, dir := range c.targetDirs(conf) {
+			c.gatherTarget(s, dir, missing)
+		}
+		c.gatherDumps(s, missing)
 	}
 	if conf != nil && !s.Partial {
 		b, err := build.New(build.Options{Root: c.root, Config: conf, Pid1: c.pid1})
@@ -123,8 +128,10 @@ func (e *statusError) Error() string { return e.text }
 func (e *statusError) Advice() string { return e.advice }
 
 func (c *ctl) gatherImage(s *status, b *build.Build, missing func(error)) {
-	t := b.Plan.Targets[0]
-	s.Target.Device, s.Target.FSType, s.Target.UUID = t.Device.Name, t.Filesystem.Type, t.Filesystem.UUID
+	for i, t := range b.Plan.Targets {
+		x := &s.Targets[i]
+		x.Device, x.FSType, x.UUID = t.Device.Name, t.Filesystem.Type, t.Filesystem.UUID
+	}
 	path := filepath.Join(c.root, build.ImagePath(b.Kernel.Release))
 	s.Image.Path = path
 	if fi, err := os.Stat(path); err == nil {
@@ -140,20 +147,25 @@ func (c *ctl) gatherImage(s *status, b *build.Build, missing func(error)) {
 			missing(&statusError{"the loaded image is out of date: what goes into it has changed", "Run kdumpctl reload."})
 		}
 	}
-	if s.Ours != nil && (s.Ours.Release != b.Kernel.Release || s.Ours.Cmdline != b.Cmdline) {
+	if s.Ours == nil {
+		return
+	}
+	cmdline, err := cmdlineFor(b, s.Ours.Fingerprint)
+	missing(err)
+	if s.Ours.Release != b.Kernel.Release || s.Ours.Cmdline != cmdline {
 		missing(&statusError{"what is loaded is not what is configured: the kernel or its command line has changed", "Run kdumpctl reload."})
 	}
 }
 
 func (c *ctl) gatherTarget(s *status, dir string, missing func(error)) {
-	s.Target.Dir = dir
+	t := targetStatus{Dir: dir}
 	// The directory may not exist yet; what holds it does.
 	at := dir
 	for {
 		var st unix.Statfs_t
 		err := unix.Statfs(at, &st)
 		if err == nil {
-			s.Target.Free = int64(st.Bavail) * st.Bsize
+			t.Free = int64(st.Bavail) * st.Bsize
 			break
 		}
 		if err != unix.ENOENT || at == "/" {
@@ -164,7 +176,11 @@ func (c *ctl) gatherTarget(s *status, dir string, missing func(error)) {
 		}
 		at = filepath.Dir(at)
 	}
-	dumps, err := crashdir.List(dir)
+	s.Targets = append(s.Targets, t)
+}
+
+func (c *ctl) gatherDumps(s *status, missing func(error)) {
+	dumps, _, err := c.dumps("")
 	if err != nil {
 		if s.Partial && errors.Is(err, fs.ErrPermission) {
 			s.dumpsHidden = true
@@ -212,10 +228,12 @@ func (c *ctl) printStatus(s *status) error {
 	} else if s.Image.Path != "" {
 		row("image", "none yet, load builds it")
 	}
-	if s.Target.Device != "" {
-		row("target", "%s on %s (%s), %s free", s.Target.Dir, s.Target.Device, s.Target.FSType, cli.Size(s.Target.Free))
-	} else if s.Target.Dir != "" {
-		row("target", "%s, %s free", s.Target.Dir, cli.Size(s.Target.Free))
+	for _, t := range s.Targets {
+		on := ""
+		if t.Device != "" {
+			on = fmt.Sprintf(" on %s (%s)", t.Device, t.FSType)
+		}
+		row("target", "%s%s, %s free", t.Dir, on, cli.Size(t.Free))
 	}
 	switch {
 	case s.dumpsHidden:

@@ -10,42 +10,55 @@ import (
 
 // Text and JSON of status in all states of a machine.
 func TestStatusGolden(t *testing.T) {
+	t.Parallel()
+	bare, loaded := newMachine(t), newMachine(t)
+	if got := loaded.kdumpctl("load"); got.status != 0 {
+		t.Fatalf("got %+v", got)
+	}
 	for _, tt := range []struct {
 		name   string
+		m      *machine
 		change func(m *machine)
 		status int
 	}{
-		{"nothing-reserved", func(m *machine) {
+		{"nothing-reserved", bare, func(m *machine) {
 			m.Write("sys/kernel/kexec_crash_size", "0\n")
 			m.Write("proc/cmdline", "quiet\n")
 		}, 3},
-		{"not-loaded", func(m *machine) {}, 3},
-		{"loaded", func(m *machine) { m.kdumpctl("load"); dumps(m); m.Remove("var/crash/" + newest) }, 0},
-		{"loaded-by-another", func(m *machine) { m.Write("sys/kernel/kexec_crash_loaded", "1\n") }, 0},
-		{"loaded-in-an-earlier-boot", func(m *machine) {
-			m.kdumpctl("load")
+		{"not-loaded", bare, func(m *machine) {}, 3},
+		{"loaded", loaded, func(m *machine) { dumps(m); m.Remove("var/crash/" + newest) }, 0},
+		{"loaded-by-another", bare, func(m *machine) { m.Write("sys/kernel/kexec_crash_loaded", "1\n") }, 0},
+		{"loaded-in-an-earlier-boot", loaded, func(m *machine) {
 			m.Write("proc/sys/kernel/random/boot_id", "99999999-2222-4333-8444-555555555555\n")
 		}, 0},
-		{"image-out-of-date", func(m *machine) { m.kdumpctl("load"); m.Write("etc/ukdump.conf", "DUMP_LEVEL=1\n") }, 0},
-		{"built-but-not-reloaded", func(m *machine) {
-			m.kdumpctl("load")
+		{"image-out-of-date", loaded, func(m *machine) { m.Write("etc/ukdump.conf", "DUMP_LEVEL=1\n") }, 0},
+		{"built-but-not-reloaded", loaded, func(m *machine) {
 			m.Write("etc/ukdump.conf", "DUMP_LEVEL=1\n")
+			m.rewrite(image)
 			m.kdumpctl("build")
 		}, 0},
-		{"command-line-changed", func(m *machine) { m.kdumpctl("load"); m.Write("etc/ukdump.conf", "BOOT_OPTIONS=debug\n") }, 0},
-		{"image-removed", func(m *machine) { m.kdumpctl("load"); m.Remove(image) }, 0},
-		{"image-damaged", func(m *machine) { m.kdumpctl("load"); m.Write(image, "x") }, 0},
-		{"bad-configuration", func(m *machine) { m.kdumpctl("load"); m.Write("etc/ukdump.conf", "DUMP_LEVEL=99\n") }, 0},
-		{"makedumpfile-missing", func(m *machine) { m.Remove("usr/bin/makedumpfile") }, 3},
-		{"kernel-without-slot", func(m *machine) {
+		{"command-line-changed", loaded, func(m *machine) { m.Write("etc/ukdump.conf", "BOOT_OPTIONS=debug\n") }, 0},
+		{"image-removed", loaded, func(m *machine) { m.Remove(image) }, 0},
+		{"image-damaged", loaded, func(m *machine) { m.Write(image, "x") }, 0},
+		{"bad-configuration", loaded, func(m *machine) { m.Write("etc/ukdump.conf", "DUMP_LEVEL=99\n") }, 0},
+		{"makedumpfile-missing", bare, func(m *machine) { m.Remove("usr/bin/makedumpfile") }, 3},
+		{"kernel-without-slot", bare, func(m *machine) {
 			m.Remove("sys/kernel/kexec_crash_size")
 			m.Remove("sys/kernel/kexec_crash_loaded")
 		}, 3},
-		{"target-a-file", func(m *machine) { m.Write("var/crash", "") }, 3},
+		{"two-targets", loaded, func(m *machine) {
+			m.AddDisk()
+			m.Write("etc/ukdump.conf", "TARGET=/srv/dumps /var/crash\n")
+			m.rewrite(image)
+			m.rewrite("var/lib/ukdump/loaded.json")
+			m.kdumpctl("load")
+			m.Write("srv/dumps/2026-11-19T01-00-00Z/vmcore-dmesg.txt", "log")
+			m.Write("var/crash/2026-11-20T01-00-00Z/vmcore-dmesg.txt", "log")
+		}, 0},
+		{"target-a-file", bare, func(m *machine) { m.Write("var/crash", "") }, 3},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			m := newMachine(t)
+		m := tt.m
+		m.run(t, tt.name, func(t *testing.T) {
 			tt.change(m)
 			calls := len(m.calls)
 			got := m.status(tt.status)
@@ -55,6 +68,12 @@ func TestStatusGolden(t *testing.T) {
 			}
 		})
 	}
+}
+
+// rewrite makes the end of the run bring back a file that kdumpctl will replace.
+func (m *machine) rewrite(name string) {
+	m.t.Helper()
+	m.Write(name, m.Read(name))
 }
 
 // status returns what status says, with that exit status, as text and as JSON.

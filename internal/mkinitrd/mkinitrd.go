@@ -34,16 +34,16 @@ Options:
   --output FILE          image (default: /var/lib/ukdump/initramfs-RELEASE.img)
   --config FILE          read only this file instead of /etc/ukdump.conf and
                          /etc/ukdump.conf.d/*.conf
-  --target DIRECTORY     where dumps go (default: TARGET of the configuration,
+  --target DIRECTORY     where dumps go; given several times, the first that works
+                         gets the dump (default: TARGET of the configuration,
                          else /var/crash)
-  --compress METHOD      zstd, gzip, xz, none or auto: the smallest that the
+  --compress METHOD      zstd, gzip, xz, none or auto: the first of these that the
                          kernel can unpack (default: auto)
   --explain              print every file of the image with its size and why it
                          is there, largest first
   --root DIRECTORY       build for the machine whose file system tree begins here,
                          with its proc and sys
-  --kdumpinit FILE       PID 1 (default: beside this program's own directory, in
-                         ../lib/ukdump/kdumpinit)
+  --kdumpinit FILE       PID 1 (default: the one installed with this program)
   --version              print the version
 `
 
@@ -68,7 +68,7 @@ func run(p *cli.Program) error {
 		version  = f.Bool("version", false, "")
 	)
 	f.StringVar(&o.Kernel, "kernel", "", "")
-	f.StringVar(&o.Target, "target", "", "")
+	f.Var((*cli.List)(&o.Targets), "target", "")
 	f.StringVar(&o.Compress, "compress", "auto", "")
 	f.StringVar(&o.Root, "root", "/", "")
 	f.StringVar(&o.Pid1, "kdumpinit", build.DefaultPid1(), "")
@@ -79,8 +79,10 @@ func run(p *cli.Program) error {
 		fmt.Fprintln(p.Stdout, "mkkdumpinitrd", plan.Software)
 		return nil
 	}
-	if o.Target != "" && !filepath.IsAbs(o.Target) {
-		return cli.Usage(fmt.Errorf("--target %s: not an absolute path", o.Target))
+	for _, t := range o.Targets {
+		if !filepath.IsAbs(t) {
+			return cli.Usage(fmt.Errorf("--target %s: not an absolute path", t))
+		}
 	}
 	if o.Compress != "auto" {
 		if _, err := initramfs.ParseCompression(o.Compress); err != nil {
@@ -141,9 +143,10 @@ func printFiles(out io.Writer, b *build.Build) error {
 	for _, s := range b.Builtin {
 		fmt.Fprintf(out, "%9s  %s\n", "built in", cli.Clean(s))
 	}
-	t := b.Plan.Targets[0]
-	_, err := fmt.Fprintf(out, "target: %s: %s %s on %s, directory %s\ncommand line: %s\n",
-		t.Dir, t.Filesystem.Type, t.Filesystem.UUID, t.Device.Name, t.Path, b.Cmdline)
+	for _, t := range b.Plan.Targets {
+		fmt.Fprintf(out, "target: %s: %s %s on %s, directory %s\n", t.Dir, t.Filesystem.Type, t.Filesystem.UUID, t.Device.Name, t.Path)
+	}
+	_, err := fmt.Fprintln(out, "command line:", b.Cmdline)
 	return err
 }
 

@@ -24,6 +24,7 @@ type result struct {
 
 var (
 	seconds = regexp.MustCompile(`\d+\.\d s`)
+	targets = regexp.MustCompile(`\ntarget: /srv/dumps: xfs \S+ on sda, directory /dumps\ntarget: /var/crash: ext4 \S+ on vde1, directory /var/crash\n`)
 	cmdline = regexp.MustCompile(`command line: rootfstype=ramfs .*\n`)
 )
 
@@ -82,12 +83,13 @@ func TestBuild(t *testing.T) {
 // Options win over the configuration.
 func TestOptions(t *testing.T) {
 	m := buildtest.New(t)
+	m.AddDisk()
 	m.Write("etc/ukdump.conf", "KERNEL=/nowhere/vmlinuz\nTARGET=relative is an error\n")
 	m.Write("other.conf", "KERNEL=/nowhere/vmlinuz\n")
 	m.Write("srv/kernel", m.Read("boot/vmlinuz-"+buildtest.Release))
-	r := mkkdumpinitrd(m, append(builds, "--config=ROOT/other.conf", "--kernel", "/srv/kernel", "--target", "/srv/dumps",
+	r := mkkdumpinitrd(m, append(builds, "--config=ROOT/other.conf", "--kernel", "/srv/kernel", "--target", "/srv/dumps", "--target=/var/crash",
 		"--compress=none", "--output", "DIR/out.img", "--explain")...)
-	if r.status != 0 || !strings.Contains(r.stdout, "target: /srv/dumps: ext4 ") || !strings.Contains(r.stdout, "packed with none") {
+	if r.status != 0 || !targets.MatchString(r.stdout) || !strings.Contains(r.stdout, "packed with none") {
 		t.Errorf("got %+v", r)
 	}
 	b, err := os.ReadFile(filepath.Join(filepath.Dir(m.Root), "out.img"))
@@ -127,6 +129,7 @@ func TestBadInput(t *testing.T) {
 		}
 		return b.String()
 	}
+	m := buildtest.New(t)
 	foreign := plain(func(im *initramfs.Image) { im.AddFile("init", []byte("#!/bin/sh\n"), 0o755) })
 	for _, tt := range []struct {
 		name   string
@@ -138,6 +141,9 @@ func TestBadInput(t *testing.T) {
 		{"unknown option", nil, []string{"--kernal", "x"}, 2, "flag provided but not defined: -kernal: see mkkdumpinitrd --help\n"},
 		{"argument", nil, []string{"build"}, 2, `unexpected argument "build": see mkkdumpinitrd --help` + "\n"},
 		{"relative target", nil, append(builds, "--target=crash"), 2, "--target crash: not an absolute path\n"},
+		{"relative second target", nil, append(builds, "--target=/var/crash", "--target", "crash"), 2, "--target crash: not an absolute path\n"},
+		{"unsupported second target", func(m *buildtest.Machine) { m.Mount("0:30 / /mnt rw - nfs4 server:/x rw") },
+			append(builds, "--target=/var/crash", "--target=/mnt/crash"), 1, "storage of /mnt/crash: nfs4 file system mounted on /mnt is not supported"},
 		{"unknown compression", nil, append(builds, "--compress=lzma"), 2, "--compress lzma: "},
 		{"ls without an image", nil, []string{"ls"}, 2, "an argument is missing: see mkkdumpinitrd ls --help\n"},
 		{"cat without a file", nil, []string{"cat", "x"}, 2, "an argument is missing: see mkkdumpinitrd cat --help\n"},
@@ -190,9 +196,7 @@ func TestBadInput(t *testing.T) {
 		{"cat: no such file", func(m *buildtest.Machine) { m.Write(image, foreign) }, []string{"cat", "ROOT/" + image, plan.Path}, 1,
 			"ROOT/" + image + ": it has no file " + plan.Path + ": see mkkdumpinitrd ls ROOT/" + image + "\n"},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			m := buildtest.New(t)
+		m.Run(t, tt.name, func(t *testing.T) {
 			if tt.change != nil {
 				tt.change(m)
 			}

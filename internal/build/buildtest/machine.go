@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,6 +32,67 @@ type Machine struct {
 	Root string
 	Pid1 string // a kdumpinit that fits, outside of Root
 	t    testing.TB
+
+	attic string   // of a Run: where replaced and removed files are kept
+	undo  []change // of a Run, the last one last
+}
+
+// change is one path where a file was made, and what was there before.
+type change struct {
+	path string
+	kept string // in the attic, "" for nothing
+}
+
+// Run runs a subtest and then undoes all that it has done to m with the methods
+// of m. Making a machine for each case of a table takes much longer.
+func (m *Machine) Run(t *testing.T, name string, f func(t *testing.T)) {
+	t.Helper()
+	saved := *m
+	defer func() { *m = saved }()
+	t.Run(name, func(t *testing.T) {
+		m.t, m.attic, m.undo = t, t.TempDir(), nil
+		defer func() {
+			for _, c := range slices.Backward(m.undo) {
+				if err := os.RemoveAll(c.path); err != nil {
+					t.Error(err)
+				}
+				if c.kept == "" {
+					continue
+				}
+				if err := os.Rename(c.kept, c.path); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+		f(t)
+	})
+}
+
+// makeWay makes the directory for a new file at path, or for nothing in place of
+// an old one. In a Run it notes how to undo that.
+func (m *Machine) makeWay(path string) {
+	m.t.Helper()
+	top := path // what is new
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		if _, err := os.Lstat(dir); err == nil {
+			break
+		}
+		top = dir
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	if m.attic == "" {
+		return
+	}
+	c := change{path: top}
+	if _, err := os.Lstat(path); err == nil {
+		c.kept = filepath.Join(m.attic, strconv.Itoa(len(m.undo)))
+		if err := os.Rename(path, c.kept); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	m.undo = append(m.undo, c)
 }
 
 // New makes a machine with its /var/crash on ext4 on virtio-blk, 128 MiB reserved
@@ -77,9 +139,12 @@ func (m *Machine) modules() {
 	for _, x := range []struct{ path, deps, info string }{
 		{"crypto/crc32c_generic", "", ""},
 		{"drivers/block/virtio_blk", "drivers/virtio/virtio", "firmware=virtio/blk.bin firmware=virtio/none.bin"},
+		{"drivers/scsi/sd_mod", "", ""},
+		{"drivers/scsi/virtio_scsi", "drivers/virtio/virtio", ""},
 		{"drivers/virtio/virtio", "", ""},
 		{"drivers/watchdog/i6300esb", "", ""},
 		{"fs/ext4", "lib/crc16", ""},
+		{"fs/xfs", "", ""},
 		{"lib/crc16", "", ""},
 		{"net/unused", "", ""},
 	} {
@@ -96,10 +161,53 @@ func (m *Machine) modules() {
 	m.Write(dir+"modules.builtin", "kernel/drivers/virtio/virtio_pci.ko\n")
 	m.Write(dir+"modules.softdep", "softdep ext4 pre: crc32c\n")
 	m.Write(dir+"modules.alias", "alias virtio:d00000002v* virtio_blk\n"+
+		"alias virtio:d00000008v* virtio_scsi\nalias scsi:t-0x00* sd_mod\nalias fs-xfs xfs\n"+
 		"alias pci:v00008086d000025ABsv*sd*bc*sc*i* i6300esb\n"+
 		"alias fs-ext4 ext4\nalias crc32c crc32c_generic\n")
 	m.Write("lib/firmware/virtio/blk.bin", "firmware")
 	m.Write("etc/modprobe.d/blk.conf", "options virtio_blk queue_depth=64\n")
+}
+
+// AddDisk gives the machine a second disk: with xfs, on virtio-scsi, mounted on
+// /srv.
+func (m *Machine) AddDisk() {
+	m.t.Helper()
+	const host = "../host/testdata/hosts/virtio-scsi-xfs"
+	for _, tree := range []string{"run/udev/data", "sys"} {
+		err := filepath.WalkDir(filepath.Join(host, tree), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			name, err := filepath.Rel(host, path)
+			if err != nil {
+				return err
+			}
+			if _, err := os.Lstat(filepath.Join(m.Root, name)); err == nil {
+				return nil // both machines have it
+			}
+			if d.Type() == fs.ModeSymlink {
+				target, err := os.Readlink(path)
+				m.Link(name, target)
+				return err
+			}
+			data, err := os.ReadFile(path)
+			m.Write(name, string(data))
+			return err
+		})
+		if err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	m.Mount("8:0 / /srv rw,relatime - xfs /dev/sda rw,attr2,inode64")
+}
+
+// Mount adds a mount, the line of mountinfo (proc_pid_mountinfo(5)) from its
+// device number on.
+func (m *Machine) Mount(line string) {
+	m.t.Helper()
+	const file = "proc/self/mountinfo"
+	old := m.Read(file)
+	m.Write(file, fmt.Sprintf("%s%d 24 %s\n", old, 24+strings.Count(old, "\n"), line))
 }
 
 // Module returns a signed kernel module with that .modinfo.
@@ -134,9 +242,7 @@ func Kernel(release string) []byte {
 func (m *Machine) Write(name, content string) {
 	m.t.Helper()
 	path := filepath.Join(m.Root, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		m.t.Fatal(err)
-	}
+	m.makeWay(path)
 	if err := os.WriteFile(path, []byte(content), 0o755); err != nil {
 		m.t.Fatal(err)
 	}
@@ -146,9 +252,7 @@ func (m *Machine) Write(name, content string) {
 func (m *Machine) Link(name, target string) {
 	m.t.Helper()
 	path := filepath.Join(m.Root, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		m.t.Fatal(err)
-	}
+	m.makeWay(path)
 	if err := os.Symlink(target, path); err != nil {
 		m.t.Fatal(err)
 	}
@@ -161,6 +265,7 @@ func (m *Machine) Remove(name string) {
 	if _, err := os.Lstat(path); err != nil {
 		m.t.Fatal(err)
 	}
+	m.makeWay(path)
 	if err := os.RemoveAll(path); err != nil {
 		m.t.Fatal(err)
 	}
@@ -198,12 +303,14 @@ func Snapshot(t testing.TB, dir string) []string {
 			return err
 		}
 		var data []byte
-		if fi.Mode().IsRegular() {
+		// One large hole has no content but its size.
+		hole := fi.Size() > 1<<20 && fi.Sys().(*syscall.Stat_t).Blocks == 0
+		if fi.Mode().IsRegular() && !hole {
 			if data, err = os.ReadFile(path); err != nil {
 				return err
 			}
 		}
-		list = append(list, fmt.Sprintf("%s %v %x", path, fi.Mode(), sha256.Sum256(data)))
+		list = append(list, fmt.Sprintf("%s %v %d %x", path, fi.Mode(), fi.Size(), sha256.Sum256(data)))
 		return nil
 	})
 	if err != nil {
