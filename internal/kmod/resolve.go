@@ -110,17 +110,19 @@ func (t *Tree) find(q Request) (loadable, builtin []string) {
 	return nil, nil
 }
 
-// findName returns what a name stands for: a module, or whatever has it as an
-// alias.
+// findName returns what a name stands for, in the order of modprobe(8): a module,
+// or whatever has it as an alias, built in or not. The name crc32 is both: a
+// part of the kernel and an alias of the modules that offer it to the crypto API.
 func (t *Tree) findName(name string) (loadable, builtin []string) {
 	n := normalise(name)
-	switch {
-	case t.modules[n] != nil:
+	if t.modules[n] != nil {
 		return []string{n}, nil
-	case t.builtin[n]:
-		return nil, []string{n}
 	}
-	return t.lookupAlias(name)
+	loadable, builtin = t.lookupAlias(name)
+	if t.builtin[n] && !slices.Contains(builtin, n) {
+		builtin = append(builtin, n)
+	}
+	return loadable, builtin
 }
 
 type resolver struct {

@@ -252,3 +252,28 @@ func TestOpenDamaged(t *testing.T) {
 		t.Errorf("no directory: got %v, want fs.ErrNotExist", err)
 	}
 }
+
+// The crypto API asks for crc32 at run time, when nobody can answer: the name is
+// that of a built-in part, and an alias of what is needed.
+func TestSoftdepOnBuiltinNameThatIsAnAlias(t *testing.T) {
+	tree, err := Open(mapTree(map[string]string{
+		"modules.dep":     "kernel/fs/f2fs.ko:\nkernel/crypto/crc32_generic.ko:\n",
+		"modules.softdep": "softdep f2fs pre: crc32\n",
+		"modules.alias":   "alias crc32 crc32_generic\n",
+		"modules.builtin": "kernel/lib/crc32.ko\n",
+	}), "6.1.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := tree.Resolve(Request{Names: []string{"f2fs"}, Why: "file system f2fs"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, m := range res.Modules {
+		names = append(names, m.Name)
+	}
+	if got := strings.Join(names, " "); got != "crc32_generic f2fs" {
+		t.Errorf("load order %q", got)
+	}
+}
