@@ -10,6 +10,8 @@
 #   make test-matrix crashes all of them and prints a table
 #   make fuzz        each fuzz target for FUZZTIME
 #   make lint        gofmt, go vet, staticcheck, go mod tidy
+#   make bench       sizes, times and the smallest crashkernel=, beside those
+#                    of other tools
 #   make size        bytes of kdumpinit and what its packages weigh
 #   make deps        what demo and VM tests need, by apt-get
 #   make clean       removes bin/
@@ -18,8 +20,7 @@
 # Variables:
 #
 #   DESTDIR          root of the installed tree (empty: this machine)
-#   PREFIX           where the programs go below DESTDIR (/usr). Paths inside
-#                    the programs are those of /usr.
+#   PREFIX           where the programs go below DESTDIR (/usr)
 #   GO               the go command
 #   FUZZTIME         for each fuzz target (30s)
 #   CELL             regular expression: only these cells of test-vm and
@@ -45,7 +46,7 @@ PROGRAMS = $(patsubst cmd/%/main.go,%,$(wildcard cmd/*/main.go))
 SOURCES  = $(wildcard go.mod go.sum) \
 	$(shell find cmd internal initramfs -type f ! -name '*_test.go' ! -path '*/testdata/*')
 
-.PHONY: build install deps demo test test-unit test-vm test-matrix fuzz lint size clean clean-cache
+.PHONY: build install deps demo test test-unit test-vm test-matrix bench fuzz lint size clean clean-cache
 
 build: $(PROGRAMS:%=bin/%)
 
@@ -58,7 +59,10 @@ install: build
 	install -m 755 $(patsubst %,bin/%,$(filter-out kdumpinit,$(PROGRAMS))) $(DESTDIR)$(PREFIX)/bin
 	install -m 755 bin/kdumpinit $(DESTDIR)$(PREFIX)/lib/ukdump
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	install -m 644 $(wildcard packaging/*.service) $(DESTDIR)$(PREFIX)/lib/systemd/system
+	for unit in $(wildcard packaging/*.service); do \
+		sed 's|/usr/bin/|$(PREFIX)/bin/|' $$unit >bin/$${unit##*/} && \
+		install -m 644 bin/$${unit##*/} $(DESTDIR)$(PREFIX)/lib/systemd/system || exit 1; \
+	done
 	for page in $(wildcard docs/*.[58]); do \
 		install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; \
 	done
@@ -86,6 +90,9 @@ test-vm: build
 
 test-matrix: build
 	$(call vm_test,matrix)
+
+bench: deps
+	$(GO) run ./test/bench
 
 fuzz:
 	for package in $$($(GO) list ./...); do \
@@ -119,4 +126,4 @@ clean:
 	rm -rf bin
 
 clean-cache:
-	cache=$${UKDUMP_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/ukdump}; rm -rf "$$cache/roots" "$$cache/run"
+	cache=$${UKDUMP_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/ukdump}; rm -rf "$$cache/roots" "$$cache/run" "$$cache/demo"
