@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"testing"
 
 	"ukdump/internal/vmtest"
 	"ukdump/test/debian"
@@ -125,3 +126,16 @@ func (l layout) script(mark string) string {
 
 // ownDisk tells whether the layout is on the second disk.
 func (c cell) ownDisk() bool { return c.layout != "root" && c.layout != "bind" }
+
+func TestCells(t *testing.T) {
+	seen := make(map[string]bool)
+	for _, c := range cells {
+		if _, ok := layouts[c.layout]; !ok {
+			t.Errorf("%s: no layout %q", c, c.layout)
+		}
+		if seen[c.String()] {
+			t.Errorf("%s is there twice", c)
+		}
+		seen[c.String()] = true
+	}
+}

@@ -381,3 +381,52 @@ func TestStepRecovers(t *testing.T) {
 		t.Errorf("steps %+v, running %q", s, w.state.Step)
 	}
 }
+
+// What ended one worker is done once more, what ended two is skipped.
+func TestResumeAfterDeath(t *testing.T) {
+	tests := []struct {
+		step           string
+		first, second  state // what changes, on a state of zeros
+		again1, again2 string
+	}{
+		{step: "log", again1: "log"},
+		{step: "modules", again1: "modules", second: state{Module: 1}},
+		{step: "mount", again1: "mount", second: state{Target: 1}},
+		{step: "dmesg", again1: "dmesg"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.step, func(t *testing.T) {
+			w := testWorker(t)
+			w.state.Dir = ""
+			for i, want := range []struct {
+				again string
+				state state
+			}{{tt.again1, tt.first}, {tt.again2, tt.second}} {
+				w.state.Step = tt.step
+				if got := w.resume(); got != want.again {
+					t.Errorf("death %d: do %q again, want %q", i+1, got, want.again)
+				}
+				if w.state.Module != want.state.Module || w.state.Target != want.state.Target {
+					t.Errorf("death %d: module %d, target %d", i+1, w.state.Module, w.state.Target)
+				}
+			}
+			if n := len(w.report.Errors); n != 2 {
+				t.Errorf("%d errors in the report, want 2: %q", n, w.report.Errors)
+			}
+		})
+	}
+}
+
+// A collector in which a worker died is run once more and then the next one.
+func TestResumeCollector(t *testing.T) {
+	w := testWorker(t, sh("a", "exit 0"), sh("b", "exit 0"))
+	w.state.Dir = ""
+	for i, want := range []int{0, 1} {
+		w.state.Step, w.state.Collector = "vmcore", 1
+		w.report.Attempts = []crashdir.Attempt{{Name: "a", Error: unfinished}}
+		w.resume()
+		if w.state.Collector != want {
+			t.Errorf("death %d: next collector %d, want %d", i+1, w.state.Collector, want)
+		}
+	}
+}

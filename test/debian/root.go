@@ -35,13 +35,14 @@ type Root struct {
 
 // MakeRoot returns the root disk of suite, which it makes if the cache has
 // none. It takes about a minute and downloads about 200 MB. repo is the top of
-// the source tree; progress gets what scripts/rootdisk says.
+// the source tree; progress gets what scripts/rootdisk says, the reasons of a failure
+// included.
 func MakeRoot(ctx context.Context, repo, suite string, progress io.Writer) (*Root, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(repo, "scripts/rootdisk"), suite)
-	var out, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, io.MultiWriter(&stderr, progress)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, progress
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("root disk of %s: %w\n%s", suite, err, stderr.Bytes())
+		return nil, fmt.Errorf("make root disk of %s: %w", suite, err)
 	}
 	return &Root{Suite: suite, Dir: strings.TrimSpace(out.String())}, nil
 }
