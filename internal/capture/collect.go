@@ -77,9 +77,9 @@ func (w *worker) collect() error {
 		w.save()
 		err := fmt.Errorf("%s: %s", c.Name, a.Error)
 		errs = errors.Join(errs, err)
-		// A weaker filter needs at least the space that this one had, and
-		// nobody may write beside one that cannot be killed.
-		if a.Stuck || w.timeLeft() <= 0 || w.spaceLeft() < max(spaceLow, a.Bytes) {
+		// Nobody may write beside one that cannot be killed, and a weaker filter
+		// needs at least the space that this one had, beside what it left.
+		if a.Stuck || w.timeLeft() <= 0 || w.spaceLeft() < spaceLow || readable(output) && w.spaceLeft() < a.Bytes {
 			break
 		}
 		if *n < len(w.plan.Collectors) {
