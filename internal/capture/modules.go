@@ -44,8 +44,7 @@ func (w *worker) loadModules() error {
 					failed++
 					w.fail("load module %s", line)
 				}
-				*next++
-				w.save()
+				*next++ // saved with the step: loading one again does no harm
 			}
 			if n > 0 {
 				last = uptime()
