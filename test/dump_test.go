@@ -42,7 +42,7 @@ func checkDump(dir, mark string, c cell) error {
 	if _, err := os.Stat(filepath.Join(d.Path, crashdir.Vmcore+crashdir.Suffix)); !errors.Is(err, fs.ErrNotExist) {
 		bad("%s is there", crashdir.Vmcore+crashdir.Suffix)
 	}
-	if err := checkCore(filepath.Join(d.Path, crashdir.Vmcore)); err != nil {
+	if _, err := vmcore.VerifyFile(filepath.Join(d.Path, crashdir.Vmcore)); err != nil {
 		bad("%w", err)
 	}
 	// Our own decoder and makedumpfile must both end in this crash.
@@ -62,30 +62,6 @@ func checkDump(dir, mark string, c cell) error {
 		bad("kdumpctl list does not name %s: %s", d.Name, list)
 	}
 	return errors.Join(wrong...)
-}
-
-// checkCore opens the header of a vmcore and verifies its structure.
-func checkCore(name string) error {
-	f, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	h, err := vmcore.ReadHeader(f)
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	if !h.Complete {
-		return fmt.Errorf("%s is marked as incomplete", name)
-	}
-	if err := h.Verify(f, info.Size()); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	return nil
 }
 
 // checkLog proves that a kernel log is the one of the crash that mark was

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"math/bits"
+	"os"
 )
 
 // verifyBuf is the size of the reads of Verify: a multiple of a page
@@ -14,6 +15,28 @@ const verifyBuf = 3 * 64 << 10
 
 // Page descriptors, struct page_desc in makedumpfile's diskdump_mod.h.
 const pageDescSize = 24
+
+// VerifyFile reads the header of the dump in a file and verifies it. The error
+// names the file.
+func VerifyFile(name string) (Header, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return Header{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return Header{}, err
+	}
+	h, err := ReadHeader(f)
+	if err == nil {
+		err = h.Verify(f, info.Size())
+	}
+	if err != nil {
+		return h, fmt.Errorf("%s: %w", name, err)
+	}
+	return h, nil
+}
 
 // Verify proves that the dump in r, of size bytes, whose header is h, is
 // structurally whole, and otherwise returns why it is not. Of a kdump-compressed

@@ -173,21 +173,13 @@ func (d *demo) open(dump crashdir.Dump, kept string) error {
 		return err
 	}
 	core := filepath.Join(kept, crashdir.Vmcore)
-	f, err := os.Open(core)
+	h, err := vmcore.VerifyFile(core)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	info, err := f.Stat()
+	info, err := os.Stat(core)
 	if err != nil {
 		return err
-	}
-	h, err := vmcore.ReadHeader(f)
-	if err != nil {
-		return fmt.Errorf("%s: %w", core, err)
-	}
-	if err := h.Verify(f, info.Size()); err != nil {
-		return fmt.Errorf("%s: %w", core, err)
 	}
 	d.show("header: %s, %s, kernel %s, %.1f MB", h.Format, h.Compression, h.Release, float64(info.Size())/1e6)
 
