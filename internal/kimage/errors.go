@@ -81,3 +81,8 @@ func describe(data []byte) string {
 	}
 	return "unknown format"
 }
+
+// Advice returns what to do about it.
+func (e *NotFoundError) Advice() string {
+	return "Install that kernel, or set KERNEL= to the path of its image."
+}
