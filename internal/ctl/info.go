@@ -141,7 +141,7 @@ func printDump(out io.Writer, d crashdir.Dump) {
 	}
 	fmt.Fprintln(out, "\nsteps of the capture")
 	for _, s := range d.Report.Steps {
-		fmt.Fprintf(out, "  %7.1f s  %-9s %.1f s\n", s.Start, cli.Clean(s.Name), s.Seconds)
+		fmt.Fprintf(out, "  %7.1f s  %-11s %.1f s\n", s.Start, cli.Clean(s.Name), s.Seconds)
 	}
 }
 
