@@ -313,9 +313,9 @@ func TestNewErrors(t *testing.T) {
 			m.Write(vmlinuz, string(b))
 		}, "kernel ROOT/" + vmlinuz + ": it is too old or too special for kexec_file_load: ", true},
 		{"no such release", func(m *buildtest.Machine) { m.Write(conf, "KERNEL=5.10.0-9\n") },
-			"ROOT/etc/ukdump.conf:1: find kernel: 5.10.0-9: no image of this release below ROOT in ", false},
+			"ROOT/etc/ukdump.conf:1: find kernel: 5.10.0-9: no image of this release below ROOT in ", true},
 		{"running kernel not installed", func(m *buildtest.Machine) { m.Remove(vmlinuz) },
-			"find kernel: " + buildtest.Release + ": no image of this release below ROOT in ", false},
+			"find kernel: " + buildtest.Release + ": no image of this release below ROOT in ", true},
 		{"kernel without /proc/vmcore", func(m *buildtest.Machine) { m.Write("boot/config-"+buildtest.Release, "CONFIG_BLK_DEV_INITRD=y\n") },
 			"kernel ROOT/" + vmlinuz + ": " + buildtest.Release + " was built without CONFIG_PROC_VMCORE (ROOT/boot/config-" + buildtest.Release + ")", true},
 		{"no module tree", func(m *buildtest.Machine) { m.Remove(tree) },

@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // byName are the places of the kernel of one release, %s, below the root: by
@@ -82,7 +83,7 @@ func Find(root, spec string) (*Image, error) {
 				return im, nil
 			case err == nil:
 				err = fmt.Errorf("%s is of release %s", file, im.Release)
-			case errors.Is(err, fs.ErrNotExist):
+			case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 				continue
 			}
 			fail.Errs = append(fail.Errs, err)
