@@ -44,9 +44,10 @@ type Build struct {
 	Builtin        []string // what needs no module because the kernel has it built in
 	Warnings       []string // things a person should know, but that do not stop
 
-	host      *host.Host
-	image     initramfs.Image
-	allSigned bool // every module is the kernel's own and carries a signature
+	host        *host.Host
+	image       initramfs.Image
+	fingerprint string
+	allSigned   bool // every module is the kernel's own and carries a signature
 }
 
 // New resolves everything and reads every file, but writes nothing. Errors name

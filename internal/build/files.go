@@ -14,9 +14,6 @@ import (
 	"ukdump/internal/plan"
 )
 
-// libraryDir is where PID 1 tells the collectors to look for libraries.
-const libraryDir = "lib"
-
 // add puts one file into the image and remembers why.
 func (b *Build) add(name string, data []byte, perm fs.FileMode, why string) error {
 	for _, f := range b.Files {
@@ -73,9 +70,6 @@ func (b *Build) addMakedumpfile(o Options) error {
 	return b.addProgram(m.path, makedumpfilePath, "version "+m.version+", saves the vmcore")
 }
 
-// shellPath is where PID 1 looks for a shell.
-const shellPath = "bin/busybox"
-
 // addShell packs busybox if the configuration asks for a shell.
 func (b *Build) addShell(o Options) error {
 	if b.Plan.FailureAction != plan.Shell {
@@ -83,7 +77,7 @@ func (b *Build) addShell(o Options) error {
 	}
 	for _, p := range []string{"/bin/busybox", "/usr/bin/busybox", "/usr/lib/initcpio/busybox", "/sbin/busybox", "/usr/sbin/busybox"} {
 		if isFile(b.host, p) {
-			return b.addProgram(p, shellPath, "FAILURE_ACTION=shell")
+			return b.addProgram(p, plan.ShellPath, "FAILURE_ACTION=shell")
 		}
 	}
 	return fmt.Errorf("%s: FAILURE_ACTION=shell: busybox is not installed: install it, or choose reboot, poweroff or halt", o.Config.Where("FAILURE_ACTION"))
@@ -105,7 +99,7 @@ func (b *Build) addProgram(program, name, why string) error {
 		}
 	}
 	for _, l := range libs {
-		if err := b.addHostFile(l.path, libraryDir+"/"+l.name, 0o644, l.why); err != nil {
+		if err := b.addHostFile(l.path, plan.LibraryDir+"/"+l.name, 0o644, l.why); err != nil {
 			return err
 		}
 	}
@@ -147,13 +141,18 @@ func deadlines(c *config.Config, mem int64) plan.Deadlines {
 }
 
 // Fingerprint returns the fingerprint of the image, see the function of that
-// name.
+// name. It is computed once: New was the last to change the image.
 func (b *Build) Fingerprint() (string, error) {
+	if b.fingerprint != "" {
+		return b.fingerprint, nil
+	}
 	var buf bytes.Buffer
 	if _, err := b.image.WriteTo(&buf); err != nil {
 		return "", err
 	}
-	return Fingerprint(initramfs.Open(&buf))
+	var err error
+	b.fingerprint, err = Fingerprint(initramfs.Open(&buf))
+	return b.fingerprint, err
 }
 
 // Fingerprint identifies an image by what it unpacks to: names, modes and

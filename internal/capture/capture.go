@@ -35,9 +35,6 @@ const (
 	stderrFile = "/run/ukdump/stderr"
 	mountDir   = "/mnt"
 	vmcorePath = "/proc/vmcore"
-
-	// libraryPath is where the builder puts the libraries of the collectors.
-	libraryPath = "/lib"
 )
 
 // Main runs the role that this process has. As PID 1 it does not return; in the
@@ -61,8 +58,8 @@ func Main() int {
 			return runFinal(os.Args[2:])
 		}
 	}
-	if len(os.Args) == 4 && os.Args[1] == roleModules {
-		return runModules(os.Args[2], os.Args[3])
+	if len(os.Args) == 3 && os.Args[1] == roleModules {
+		return runModules(os.Args[2])
 	}
 	fmt.Fprintln(os.Stderr, "kdumpinit: not started: this is PID 1 of the capture kernel, packed into its initramfs by mkkdumpinitrd(8)")
 	return 2

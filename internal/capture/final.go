@@ -13,9 +13,6 @@ import (
 // resorts to sysrq.
 const rebootLimit = 30 * time.Second
 
-// shellPath is there only if the image was built with FAILURE_ACTION=shell.
-const shellPath = "/bin/busybox"
-
 // finalAction ends this kernel. It returns only if neither reboot(2) nor sysrq
 // did.
 func (s *supervisor) finalAction(a plan.Action) {
@@ -64,7 +61,8 @@ func runFinal(args []string) int {
 // shell runs an interactive shell on the console until it ends: only where the
 // user asked for it and packed one. next is what happens then.
 func (s *supervisor) shell(next plan.Action) {
-	if _, err := os.Stat(shellPath); err != nil {
+	const path = "/" + plan.ShellPath
+	if _, err := os.Stat(path); err != nil {
 		s.log.errorf("no shell: %v", err)
 		return
 	}
@@ -75,7 +73,7 @@ func (s *supervisor) shell(next plan.Action) {
 	}
 	defer console.Close()
 	s.log.printf("a shell on the console, as configured; what follows its end: %s", next)
-	p, err := start([]string{shellPath, "sh"}, childEnv, []*os.File{console, console, console})
+	p, err := start([]string{path, "sh"}, childEnv, []*os.File{console, console, console})
 	if err != nil {
 		s.log.errorf("%v", err)
 		return

@@ -25,7 +25,7 @@ func (w *worker) loadModules() error {
 		if err != nil {
 			return err
 		}
-		p, err := start([]string{self, roleModules, strconv.Itoa(*next), strconv.Itoa(len(w.plan.Modules))}, childEnv, []*os.File{wr, wr, wr})
+		p, err := start([]string{self, roleModules, strconv.Itoa(*next)}, childEnv, []*os.File{wr, wr, wr})
 		wr.Close()
 		if err != nil {
 			r.Close()
@@ -75,20 +75,19 @@ func (w *worker) loadModules() error {
 	return nil
 }
 
-// runModules is the child: it loads the modules from index first up to last and
-// writes one line for each, empty or an error.
-func runModules(first, last string) int {
+// runModules is the child: it loads the modules from index first on and writes
+// one line for each, empty or an error.
+func runModules(first string) int {
 	p, err := readPlan()
 	if err != nil {
 		fmt.Println(err)
 		return 1
 	}
-	i, err1 := strconv.Atoi(first)
-	j, err2 := strconv.Atoi(last)
-	if err1 != nil || err2 != nil || i < 0 || j > len(p.Modules) {
+	i, err := strconv.Atoi(first)
+	if err != nil || i < 0 {
 		return 2
 	}
-	for ; i < j; i++ {
+	for ; i < len(p.Modules); i++ {
 		if err := loadModule(&p.Modules[i]); err != nil {
 			fmt.Printf("%s: %v\n", p.Modules[i].Name, err)
 		} else {

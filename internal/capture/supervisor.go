@@ -221,7 +221,7 @@ func (s *supervisor) start(role string) (*process, *monitor, error) {
 // failing goroutine would only fill the memory.
 var childEnv = []string{
 	"PATH=/usr/bin:/bin", "HOME=/", "TMPDIR=/tmp", "LC_ALL=C",
-	"LD_LIBRARY_PATH=" + libraryPath, "GOTRACEBACK=single",
+	"LD_LIBRARY_PATH=/" + plan.LibraryDir, "GOTRACEBACK=single",
 }
 
 // reap collects every child that ended, orphans of the worker included.

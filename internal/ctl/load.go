@@ -60,7 +60,7 @@ func (c *ctl) load(verb string, args []string) error {
 	}
 	path := *image
 	if path == "" {
-		if path, err = c.ensureImage(b, false); err != nil {
+		if path, _, err = c.ensureImage(b, false); err != nil {
 			return err
 		}
 	}
@@ -81,33 +81,34 @@ func (c *ctl) prepare() (*build.Build, error) {
 	return b, nil
 }
 
-// ensureImage makes the image of b exist and returns its path. An image that
-// unpacks to the same content is left as it is, unless force is set.
-func (c *ctl) ensureImage(b *build.Build, force bool) (string, error) {
-	path := filepath.Join(c.root, build.ImagePath(b.Kernel.Release))
+// ensureImage makes the image of b exist, and returns its path and whether it was
+// built. An image that unpacks to the same content is left as it is, unless force
+// is set.
+func (c *ctl) ensureImage(b *build.Build, force bool) (path string, built bool, err error) {
+	path = filepath.Join(c.root, build.ImagePath(b.Kernel.Release))
 	why, err := stale(b, path)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	if why == "" && !force {
-		return path, nil
+		return path, false, nil
 	}
 	if why == "" {
 		why = "--force"
 	}
 	begin := time.Now()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return "", err
+		return "", false, err
 	}
 	if err := b.WriteFile(path); err != nil {
-		return "", err
+		return "", false, err
 	}
 	fi, err := os.Stat(path)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	fmt.Fprintf(c.Stdout, "built %s, %s, in %.1f s: %s\n", path, cli.Size(fi.Size()), time.Since(begin).Seconds(), why)
-	return path, nil
+	return path, true, nil
 }
 
 // stale returns why the image at path is not the one of b, or "".
@@ -336,15 +337,9 @@ func (c *ctl) build(args []string) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(c.root, build.ImagePath(b.Kernel.Release))
-	why, err := stale(b, path)
-	if err != nil {
-		return err
-	}
-	if why == "" && !*force {
+	path, built, err := c.ensureImage(b, *force)
+	if err == nil && !built {
 		fmt.Fprintf(c.Stdout, "%s is up to date\n", path)
-		return nil
 	}
-	_, err = c.ensureImage(b, *force)
 	return err
 }

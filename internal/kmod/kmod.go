@@ -113,9 +113,6 @@ func (e *TreeError) Advice() string {
 	return "Run depmod " + e.Release + " as root; if that does not help, install the kernel's package again."
 }
 
-// Release returns the kernel release that the tree was opened for.
-func (t *Tree) Release() string { return t.release }
-
 // Path returns where the file of a loadable module is in the tree, such as
 // kernel/fs/ext4/ext4.ko.xz, or "" if there is none. What the kernel's own
 // source was built into lies below kernel/.

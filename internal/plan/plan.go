@@ -19,6 +19,12 @@ const Version = 1
 // Path is where the plan lies inside the image.
 const Path = "etc/ukdump/plan.json"
 
+// Where else in the image PID 1 looks, without leading slash.
+const (
+	LibraryDir = "lib"         // libraries of the collectors
+	ShellPath  = "bin/busybox" // only if the user asked for a shell
+)
+
 // Plan is everything PID 1 needs to know. The zero value is not valid.
 type Plan struct {
 	Version  int    `json:"version"`
