@@ -26,6 +26,7 @@ func (b *Build) addStorage(o Options) error {
 		}
 		disk := s.Stack[0]
 		b.Plan.Targets = append(b.Plan.Targets, plan.Target{
+			Kind:       plan.Directory,
 			Dir:        s.Dir,
 			Filesystem: plan.Filesystem{Type: s.FSType, UUID: s.UUID, Options: s.Options},
 			Path:       s.PathInFS,

@@ -30,6 +30,7 @@ type Report struct {
 	Version  int     `json:"version"`
 	Software string  `json:"software"` // version of ukdump that wrote it
 	Outcome  Outcome `json:"outcome"`
+	ID       string  `json:"id,omitempty"` // random, the same in every report about one crash
 	Host     string  `json:"host,omitempty"`
 	Machine  string  `json:"machine_id,omitempty"` // machine-id(5)
 
@@ -47,6 +48,7 @@ type Report struct {
 	Steps     []Step    `json:"steps"`
 	Errors    []string  `json:"errors,omitempty"`     // everything that went wrong, in order
 	Warnings  []string  `json:"warnings,omitempty"`   // what a reader of the vmcore should know
+	Removed   []string  `json:"removed,omitempty"`    // names of older dumps that had to make room
 	LowestMem int64     `json:"lowest_mem_available"` // least MemAvailable seen, in bytes
 }
 

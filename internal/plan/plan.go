@@ -8,13 +8,14 @@ package plan
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path"
 	"strings"
 )
 
 // Version is the version of the plan's format. Parse accepts no other.
-const Version = 1
+const Version = 2
 
 // Path is where the plan lies inside the image.
 const Path = "etc/ukdump/plan.json"
@@ -33,9 +34,12 @@ type Plan struct {
 	Kernel Kernel `json:"kernel"`
 	Host   Host   `json:"host"`
 
-	Modules    []Module    `json:"modules,omitempty"` // in load order
-	Targets    []Target    `json:"targets"`           // tried in order
-	Collectors []Collector `json:"collectors"`        // tried in order
+	Modules    []Module    `json:"modules,omitempty"`    // in load order
+	Targets    []Target    `json:"targets"`              // tried in order
+	Evidence   []Target    `json:"evidence,omitempty"`   // for log and report only, where no target could take them
+	Pstore     bool        `json:"pstore,omitempty"`     // as the last resort leave the log to pstore, by a panic
+	MakeSpace  bool        `json:"make_space,omitempty"` // remove expendable old dumps where there is no room for the new one
+	Collectors []Collector `json:"collectors"`           // tried in order
 	Watchdogs  []Watchdog  `json:"watchdogs,omitempty"`
 	Deadlines  Deadlines   `json:"deadlines"`
 
@@ -64,38 +68,69 @@ type Module struct {
 
 // Target is one place for a dump.
 type Target struct {
-	Dir        string     `json:"dir"`        // as the user names it on the healthy system: /var/crash
-	Filesystem Filesystem `json:"filesystem"` // what has to be mounted
-	Path       string     `json:"path"`       // the directory inside the mounted file system, absolute
-	Device     Device     `json:"device"`     // where the file system was seen at build time
+	Kind       Kind       `json:"kind"`
+	Dir        string     `json:"dir"`            // as the user names it on the healthy system: /var/crash, raw:PARTUUID=…
+	Filesystem Filesystem `json:"filesystem"`     // what has to be mounted; of a raw device, what it held at build time
+	Path       string     `json:"path,omitempty"` // the directory inside the mounted file system, absolute; not for raw devices
+	Device     Device     `json:"device"`         // where that was seen at build time
 }
 
-// Filesystem says which file system to mount and how.
+// Kind is how a dump is written to a target.
+type Kind string
+
+// The kinds of targets.
+const (
+	Directory Kind = "directory" // files in a directory of a file system
+	Raw       Kind = "raw"       // a block device without a mounted file system, see package rawdump
+)
+
+// Filesystem says which file system to mount and how, or how to recognise a raw
+// device. A raw device that held nothing known has neither Type nor UUID.
 type Filesystem struct {
-	Type    string `json:"type"`              // as in /proc/filesystems
-	UUID    string `json:"uuid"`              // as blkid(8) prints it, lower case except vfat
+	Type    string `json:"type,omitempty"`    // as in /proc/filesystems, or swap
+	UUID    string `json:"uuid,omitempty"`    // as blkid(8) prints it, lower case except vfat
 	Options string `json:"options,omitempty"` // data argument of mount(2): subvolid=256
 }
 
 // Device describes the block device at build time. Names change between boots,
 // so it is a hint for the search order and for messages, never the identity.
 type Device struct {
-	Name string `json:"name"`           // kernel name: vda1
-	Path string `json:"path,omitempty"` // its sysfs path below /sys/devices
+	Name     string `json:"name"`               // kernel name: vda1
+	Path     string `json:"path,omitempty"`     // its sysfs path below /sys/devices
+	PartUUID string `json:"partuuid,omitempty"` // of a partition, as blkid(8) prints it; the identity of a raw device that holds nothing
 }
 
 // Collector is one way to save /proc/vmcore.
 type Collector struct {
 	Name string `json:"name"` // for reports: "makedumpfile -d 31"
 	// Argv is the argument vector. The word OutputArg stands for the output
-	// file, VmcoreArg for the input.
+	// file, VmcoreArg for the input, LimitArg for the most bytes that the output
+	// may have.
 	Argv []string `json:"argv"`
+	// Stream is the argument vector for a raw device: it writes the flattened
+	// format (makedumpfile(8), -F) to its standard output. Without it the
+	// collector is of no use there.
+	Stream []string `json:"stream,omitempty"`
+	// Filters says that it leaves out pages by what the kernel used them for,
+	// so its output is only as good as its knowledge of that kernel.
+	Filters bool `json:"filters,omitempty"`
+	// Resumes says that it goes on where an output that it finds ends.
+	Resumes bool `json:"resumes,omitempty"`
 }
 
-// Placeholders in Collector.Argv.
+// Placeholders in the argument vectors of a Collector.
 const (
 	VmcoreArg = "%vmcore"
 	OutputArg = "%output"
+	LimitArg  = "%limit"
+)
+
+// CopyArgv and CopyStream are the argument vectors of PID 1's own collector,
+// which copies every page that is not zero: as ELF to a file, in the flattened
+// format to a raw device.
+var (
+	CopyArgv   = []string{"/init", "copy", LimitArg, OutputArg}
+	CopyStream = []string{"/init", "copy", LimitArg}
 )
 
 // Watchdog is a watchdog device that was active on the healthy system and so
@@ -198,13 +233,16 @@ func (p *Plan) Validate() error {
 		return bad("it has no targets")
 	}
 	for i, t := range p.Targets {
-		switch {
-		case !path.IsAbs(t.Path) || path.Clean(t.Path) != t.Path:
-			return bad("targets[%d].path %q is not a clean absolute path", i, t.Path)
-		case t.Filesystem.Type == "":
-			return bad("targets[%d].filesystem.type is empty", i)
-		case t.Filesystem.UUID == "":
-			return bad("targets[%d].filesystem.uuid is empty", i)
+		if err := t.validate(); err != nil {
+			return bad("targets[%d].%w", i, err)
+		}
+	}
+	for i, t := range p.Evidence {
+		if err := t.validate(); err != nil {
+			return bad("evidence[%d].%w", i, err)
+		}
+		if t.Kind != Directory {
+			return bad("evidence[%d].kind is %q, not %s", i, t.Kind, Directory)
 		}
 	}
 	if len(p.Collectors) == 0 {
@@ -214,14 +252,14 @@ func (p *Plan) Validate() error {
 		if len(c.Argv) == 0 || !path.IsAbs(c.Argv[0]) {
 			return bad("collectors[%d].argv does not begin with an absolute path", i)
 		}
-		n := 0
-		for _, w := range c.Argv {
-			if w == OutputArg {
-				n++
-			}
-		}
-		if n != 1 {
+		if n := count(c.Argv, OutputArg); n != 1 {
 			return bad("collectors[%d].argv names %s %d times, not once", i, OutputArg, n)
+		}
+		if len(c.Stream) > 0 && !path.IsAbs(c.Stream[0]) {
+			return bad("collectors[%d].stream does not begin with an absolute path", i)
+		}
+		if count(c.Stream, OutputArg) > 0 {
+			return bad("collectors[%d].stream names %s, but it writes to its standard output", i, OutputArg)
 		}
 	}
 	d := p.Deadlines
@@ -248,6 +286,38 @@ func (p *Plan) Validate() error {
 		return bad("failure_action is %q, not reboot, poweroff, halt or shell", p.FailureAction)
 	}
 	return nil
+}
+
+func (t *Target) validate() error {
+	switch t.Kind {
+	case Directory:
+		switch {
+		case !path.IsAbs(t.Path) || path.Clean(t.Path) != t.Path:
+			return fmt.Errorf("path %q is not a clean absolute path", t.Path)
+		case t.Filesystem.Type == "":
+			return errors.New("filesystem.type is empty")
+		case t.Filesystem.UUID == "":
+			return errors.New("filesystem.uuid is empty")
+		}
+	case Raw:
+		// Names change between boots: writing to a wrong device is worse than
+		// not to write.
+		if t.Device.PartUUID == "" && t.Filesystem.UUID == "" {
+			return errors.New("device.partuuid and filesystem.uuid are empty: there is nothing to know the raw device by")
+		}
+	default:
+		return fmt.Errorf("kind is %q, not %s or %s", t.Kind, Directory, Raw)
+	}
+	return nil
+}
+
+func count(words []string, word string) (n int) {
+	for _, w := range words {
+		if w == word {
+			n++
+		}
+	}
+	return n
 }
 
 // inside reports whether p is a relative path that cannot leave the image.

@@ -15,12 +15,34 @@ func valid() *Plan {
 		Host:    Host{Name: "db1", MachineID: "0123456789abcdef0123456789abcdef"},
 		Modules: []Module{{Name: "virtio_blk", Path: "lib/modules/00-virtio_blk.ko", Params: "queue_depth=8"}},
 		Targets: []Target{{
+			Kind:       Directory,
 			Dir:        "/var/crash",
 			Filesystem: Filesystem{Type: "btrfs", UUID: "6f1d7c1e-2b7a-4f0e-9a53-0d9d1a2b3c4d", Options: "subvolid=256"},
 			Path:       "/var/crash",
 			Device:     Device{Name: "vda1", Path: "pci0000:00/0000:00:04.0/virtio1/block/vda/vda1"},
+		}, {
+			Kind:       Raw,
+			Dir:        "raw:swap",
+			Filesystem: Filesystem{Type: "swap", UUID: "0aa5c26b-5a2e-4b0d-8d7e-3f1c2b4a5d6e"},
+			Device:     Device{Name: "vda2", Path: "pci0000:00/0000:00:04.0/virtio1/block/vda/vda2", PartUUID: "b921b045-1df0-41c3-af44-4c6f280d3fae"},
 		}},
-		Collectors:    []Collector{{Name: "makedumpfile -l -d 31", Argv: []string{"/bin/makedumpfile", "-l", "-d", "31", VmcoreArg, OutputArg}}},
+		Evidence: []Target{{
+			Kind:       Directory,
+			Dir:        "/boot/efi",
+			Filesystem: Filesystem{Type: "vfat", UUID: "ABCD-1234"},
+			Path:       "/",
+			Device:     Device{Name: "vda3"},
+		}},
+		Pstore:    true,
+		MakeSpace: true,
+		Collectors: []Collector{
+			{
+				Name: "makedumpfile -l -d 31", Filters: true,
+				Argv:   []string{"/bin/makedumpfile", "-L", LimitArg, "-l", "-d", "31", VmcoreArg, OutputArg},
+				Stream: []string{"/bin/makedumpfile", "-F", "-l", "-d", "31", VmcoreArg},
+			},
+			{Name: "copy", Argv: CopyArgv, Stream: CopyStream, Resumes: true},
+		},
 		Watchdogs:     []Watchdog{{Name: "watchdog0", Identity: "i6300ESB timer", Timeout: 30}},
 		Deadlines:     Deadlines{Total: 900, Module: 20, Device: 30, Mount: 120, Stall: 120, Finish: 120},
 		FinalAction:   Reboot,
@@ -65,7 +87,7 @@ func TestParseErrors(t *testing.T) {
 	tests := []struct{ name, old, new, want string }{
 		{"empty", string(good), "", "parse plan"},
 		{"cut off", string(good), string(good[:len(good)/2]), "parse plan"},
-		{"other version", `"version": 1`, `"version": 2`, "format version 2"},
+		{"other version", `"version": 2`, `"version": 1`, "format version 1"},
 		{"unknown field", `"host": {`, `"hosts": {`, `unknown field "hosts"`},
 		{"trailing data", "\n}\n", "\n}\n{}", "after top-level value"},
 		{"module outside the image", `lib/modules/00-virtio_blk.ko`, `../x.ko`, "modules[0].path"},
@@ -73,6 +95,12 @@ func TestParseErrors(t *testing.T) {
 		{"target path not clean", `"path": "/var/crash"`, `"path": "/var/../etc"`, "targets[0].path"},
 		{"target path relative", `"path": "/var/crash"`, `"path": "crash"`, "targets[0].path"},
 		{"no UUID", "6f1d7c1e-2b7a-4f0e-9a53-0d9d1a2b3c4d", "", "uuid is empty"},
+		{"unknown kind", `"kind": "raw"`, `"kind": "tape"`, `targets[1].kind is "tape"`},
+		{"raw evidence", `"kind": "directory",
+			"dir": "/boot/efi"`, `"kind": "raw",
+			"dir": "/boot/efi"`, `evidence[0].kind`},
+		{"evidence without path", `"path": "/",`, ``, "evidence[0].path"},
+		{"stream to a file", `"-F",`, `"%output",`, "collectors[0].stream names"},
 		{"no output", `"%output"`, `"x"`, "names %output 0 times"},
 		{"relative collector", `"/bin/makedumpfile"`, `"makedumpfile"`, "absolute path"},
 		{"no deadline", `"stall": 120`, `"stall": 0`, "deadlines.stall"},
@@ -91,6 +119,20 @@ func TestParseErrors(t *testing.T) {
 				t.Errorf("got error %v, want one with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// A raw device is overwritten, so one that cannot be told from another is none.
+func TestRawIdentity(t *testing.T) {
+	for _, tt := range []struct {
+		partUUID, uuid string
+		ok             bool
+	}{{"p", "u", true}, {"p", "", true}, {"", "u", true}, {"", "", false}} {
+		p := valid()
+		p.Targets[1].Device.PartUUID, p.Targets[1].Filesystem.UUID = tt.partUUID, tt.uuid
+		if err := p.Validate(); (err == nil) != tt.ok {
+			t.Errorf("%+v: got %v", tt, err)
+		}
 	}
 }
 
