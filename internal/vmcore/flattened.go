@@ -17,9 +17,9 @@ const (
 	flatHdrSize = 4096
 	flatRecSize = 16
 
-	// flatHeaderRecords bounds the search for the header of the dump inside:
-	// makedumpfile writes it first.
-	flatHeaderRecords = 1024
+	// flatHeaderRecords bounds where the header of the dump inside is looked for:
+	// makedumpfile writes it first, and again at the end.
+	flatHeaderRecords = 256
 )
 
 // readFlattened reads the header of the dump inside the stream.
@@ -32,52 +32,71 @@ func readFlattened(r io.ReaderAt) (Header, error) {
 	if typ, version := be.Uint64(b[16:]), be.Uint64(b[24:]); typ != 1 || version != 1 {
 		return Header{}, fmt.Errorf("flattened dump of type %d, version %d, not 1 and 1", typ, version)
 	}
-	// The head of the dump inside, put together: it has all of the two headers.
-	head := prefix(make([]byte, kdumpMaxBlock+kdumpSubSize))
-	var h Header
-	err := errors.New("no dump inside the flattened file")
-	for n, off := 0, int64(flatHdrSize); n < flatHeaderRecords; n++ {
-		rec, rerr := readFlatRecord(r, off)
-		if rerr != nil {
-			return Header{}, rerr
+	head := &flatHead{r: r}
+	for off := int64(flatHdrSize); len(head.records) < flatHeaderRecords; {
+		rec, err := readFlatRecord(r, off)
+		if err != nil && len(head.records) == 0 {
+			return Header{}, err
 		}
-		if rec.end {
-			break
+		if err != nil || rec.end {
+			break // the rest is for Verify to judge
 		}
-		if rec.off < int64(len(head)) {
-			part := head[rec.off:]
-			if rec.size < int64(len(part)) {
-				part = part[:rec.size]
-			}
-			if rerr := readFull(r, part, off+flatRecSize); rerr != nil {
-				return Header{}, rerr
-			}
-			h, err = readKdump(head)
-		} else if err == nil {
-			break // headers are over
-		}
-		off += flatRecSize + rec.size
+		rec.at = off + flatRecSize
+		head.records = append(head.records, rec)
+		off = rec.at + rec.size
 	}
+	if len(head.records) == 0 {
+		return Header{}, errors.New("no dump inside the flattened file")
+	}
+	var magic [4]byte
+	if err := readFull(head, magic[:], 0); err != nil {
+		return Header{}, err
+	}
+	read := readKdump
+	if string(magic[:]) == elfMagic {
+		read = readELF
+	}
+	h, err := read(head)
 	h.Format = Flattened
 	return h, err
 }
 
-// prefix is the beginning of a file in memory.
-type prefix []byte
+// flatHead reads what the first records write.
+type flatHead struct {
+	r       io.ReaderAt
+	records []flatRecord
+}
 
-func (h prefix) ReadAt(p []byte, off int64) (int, error) {
-	if off >= int64(len(h)) {
-		return 0, io.EOF
-	}
-	n := copy(p, h[off:])
-	if n < len(p) {
-		return n, io.EOF
+// ReadAt implements io.ReaderAt. Of several records the last counts, and what
+// none of them writes is the end.
+func (h *flatHead) ReadAt(p []byte, off int64) (int, error) {
+	n := 0
+	for n < len(p) {
+		at := off + int64(n)
+		size, from := int64(len(p)-n), int64(-1)
+		for _, rec := range h.records {
+			switch {
+			case rec.off <= at && at-rec.off < rec.size: // it begins here
+				size, from = min(int64(len(p)-n), rec.size-(at-rec.off)), rec.at+at-rec.off
+			case rec.off > at && rec.off-at < size: // it replaces what follows
+				size = rec.off - at
+			}
+		}
+		if from < 0 {
+			return n, io.EOF
+		}
+		m, err := h.r.ReadAt(p[n:n+int(size)], from)
+		n += m
+		if err != nil && m < int(size) {
+			return n, err
+		}
 	}
 	return n, nil
 }
 
 type flatRecord struct {
-	off, size int64
+	off, size int64 // in the dump
+	at        int64 // of the data in the flattened file
 	end       bool
 }
 
@@ -94,6 +113,42 @@ func readFlatRecord(r io.ReaderAt, at int64) (flatRecord, error) {
 		return flatRecord{}, fmt.Errorf("flattened dump, record at offset %d: %d bytes for offset %d cannot be", at, size, off)
 	}
 	return flatRecord{off: off, size: size}, nil
+}
+
+// FlatWriter writes a flattened dump, see makedumpfile(8), option -F.
+type FlatWriter struct{ w io.Writer }
+
+// NewFlatWriter writes the header and returns a FlatWriter for what follows.
+func NewFlatWriter(w io.Writer) (*FlatWriter, error) {
+	var b [flatHdrSize]byte
+	copy(b[:], flatMagic)
+	binary.BigEndian.PutUint64(b[16:], 1) // TYPE_FLAT_HEADER
+	binary.BigEndian.PutUint64(b[24:], 1) // VERSION_FLAT_HEADER
+	_, err := w.Write(b[:])
+	return &FlatWriter{w}, err
+}
+
+// WriteAt implements io.WriterAt for the dump inside: offsets may come in any
+// order.
+func (f *FlatWriter) WriteAt(p []byte, off int64) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if err := f.record(off, int64(len(p))); err != nil {
+		return 0, err
+	}
+	return f.w.Write(p)
+}
+
+// Close writes the end mark.
+func (f *FlatWriter) Close() error { return f.record(-1, -1) }
+
+func (f *FlatWriter) record(off, size int64) error {
+	var b [flatRecSize]byte
+	binary.BigEndian.PutUint64(b[:], uint64(off))
+	binary.BigEndian.PutUint64(b[8:], uint64(size))
+	_, err := f.w.Write(b[:])
+	return err
 }
 
 // verifyFlattened walks all records up to the end mark.

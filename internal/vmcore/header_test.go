@@ -2,7 +2,6 @@ package vmcore
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"io"
 	"slices"
@@ -48,21 +47,38 @@ func kdump(status uint32) []byte {
 	return append(b, make([]byte, pages*50)...)
 }
 
-// flatten writes a dump as makedumpfile -F does.
+// flatten writes a dump as makedumpfile -F does. Part of its head is written wrong
+// first: what is written later counts.
 func flatten(dump []byte) []byte {
-	be := binary.BigEndian
-	b := make([]byte, flatHdrSize)
-	copy(b, flatMagic)
-	be.PutUint64(b[16:], 1)
-	be.PutUint64(b[24:], 1)
+	var b bytes.Buffer
+	f, err := NewFlatWriter(&b)
+	if err != nil {
+		panic(err)
+	}
+	if len(dump) > 0 {
+		f.WriteAt(bytes.Repeat([]byte{0x55}, 100), 272)
+	}
 	off := 0
 	for part := range slices.Chunk(dump, 1000) {
-		b = be.AppendUint64(b, uint64(off))
-		b = be.AppendUint64(b, uint64(len(part)))
-		b = append(b, part...)
+		f.WriteAt(part, int64(off))
 		off += len(part)
 	}
-	return append(b, bytes.Repeat([]byte{0xff}, flatRecSize)...)
+	f.Close()
+	return b.Bytes()
+}
+
+// The header and record layout, byte for byte.
+func TestFlatWriter(t *testing.T) {
+	var b bytes.Buffer
+	f, _ := NewFlatWriter(&b)
+	f.WriteAt([]byte("xyz"), 0x102)
+	f.WriteAt(nil, 7)
+	f.Close()
+	want := "makedumpfile" + strings.Repeat("\x00", 4+7) + "\x01" + strings.Repeat("\x00", 7) + "\x01" + strings.Repeat("\x00", flatHdrSize-32) +
+		"\x00\x00\x00\x00\x00\x00\x01\x02" + "\x00\x00\x00\x00\x00\x00\x00\x03" + "xyz" + strings.Repeat("\xff", 16)
+	if b.String() != want {
+		t.Errorf("got %q", b.String())
+	}
 }
 
 func elfDump(flags uint32) []byte {
@@ -88,6 +104,7 @@ func TestReadHeader(t *testing.T) {
 		{"zstd", kdump(dhZstd), with(func(h *Header) { h.Compression = "zstd" })},
 		{"incomplete", kdump(dhZlib | dhIncomplete), with(func(h *Header) { h.Compression, h.Complete = "zlib", false })},
 		{"flattened", flatten(kdump(dhZlib)), with(func(h *Header) { h.Compression, h.Format = "zlib", Flattened })},
+		{"flattened elf", flatten(elfDump(0)), Header{Format: Flattened, Complete: true, Machine: "amd64", Release: "6.1.0-test", BlockSize: 4096}},
 		{"elf", elfDump(0), Header{Format: ELF, Complete: true, Machine: "amd64", Release: "6.1.0-test", BlockSize: 4096}},
 		{"incomplete elf", elfDump(elfIncomplete), Header{Format: ELF, Machine: "amd64", Release: "6.1.0-test", BlockSize: 4096}},
 	} {
