@@ -24,6 +24,13 @@ func TestParseCmdline(t *testing.T) {
 		"ukdump.final=shell":          {},
 		"ukdump.shell ukdump.debug\n": {shell: true, debug: true},
 		"xukdump.shell":               {},
+
+		"ukdump.known=6.1.0-42-amd64 ukdump.expect=123456789012": {known: "6.1.0-42-amd64", expect: 123456789012},
+		"ukdump.known ukdump.known= ukdump.expect":               {},
+		"ukdump.expect=1G":                                       {},
+		"ukdump.expect=-1":                                       {},
+		"ukdump.expect=99999999999999999999":                     {},
+		"ukdump.expect=5 ukdump.expect=x":                        {expect: 5},
 	} {
 		if got := parseCmdline(line); got != want {
 			t.Errorf("%q: got %+v, want %+v", line, got, want)

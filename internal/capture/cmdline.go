@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"strconv"
 	"strings"
 
 	"ukdump/internal/plan"
@@ -9,9 +10,11 @@ import (
 // overrides are the words of the capture kernel's command line that change what
 // PID 1 does. Everything else is in the plan.
 type overrides struct {
-	debug bool        // ukdump.debug: show what the collector prints
-	shell bool        // ukdump.shell: a shell on the console before the final action
-	final plan.Action // ukdump.final=reboot|poweroff|halt: instead of both actions of the plan
+	debug  bool        // ukdump.debug: show what the collector prints
+	shell  bool        // ukdump.shell: a shell on the console is allowed, see supervisor.finalAction
+	final  plan.Action // ukdump.final=reboot|poweroff|halt: instead of both actions of the plan
+	known  string      // ukdump.known=RELEASE: the collectors are known to work on that kernel, "" if none is
+	expect int64       // ukdump.expect=BYTES: how large the dump was forecast to be, 0 if unknown
 }
 
 // parseCmdline finds our words on a kernel command line and ignores values it
@@ -29,6 +32,12 @@ func parseCmdline(line string) overrides {
 			switch a := plan.Action(val); a {
 			case plan.Reboot, plan.Poweroff, plan.Halt:
 				o.final = a
+			}
+		case "ukdump.known":
+			o.known = val
+		case "ukdump.expect":
+			if n, err := strconv.ParseInt(val, 10, 64); err == nil && n > 0 {
+				o.expect = n
 			}
 		}
 	}
