@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -113,6 +114,7 @@ type Dump struct {
 	Outcome Outcome // what the files prove; a report cannot make it better
 	Vmcore  string  // path of the vmcore, complete or not; empty if there is none
 	Size    int64   // bytes of all files
+	Used    int64   // bytes that they take on disk: less where they have holes
 
 	Report    *Report // nil if there is none that can be read
 	ReportErr error   // why Report is nil
@@ -193,6 +195,9 @@ func Read(path string) (Dump, error) {
 		}
 		have[e.Name()] = true
 		d.Size += fi.Size()
+		if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+			d.Used += st.Blocks * 512 // whatever the block size, inode(7)
+		}
 	}
 	switch {
 	case have[Vmcore]:

@@ -3,7 +3,6 @@ package ctl
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"
@@ -45,10 +44,7 @@ func (c *ctl) rm(args []string) error {
 		}
 	}
 	for _, d := range dumps {
-		if err := os.RemoveAll(d.Path); err != nil {
-			return err
-		}
-		if err := crashdir.SyncDir(filepath.Dir(d.Path)); err != nil {
+		if err := crashdir.Remove(d); err != nil {
 			return err
 		}
 		fmt.Fprintf(c.Stdout, "removed %s, %s\n", d.Name, cli.Size(d.Size))

@@ -1,0 +1,95 @@
+package crashdir
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Policy limits what the dumps of one directory take. A limit of 0 is none.
+type Policy struct {
+	Keep     int   // dumps
+	MaxUse   int64 // bytes on disk that all dumps together take
+	KeepFree int64 // bytes that are free on their file system
+}
+
+// Expendable returns those of the dumps, oldest first as List returns them, that
+// may be removed to make room for others, in the order in which they go. It
+// leaves out the newest and the newest complete one. A dump that is still being
+// written must not be among dumps.
+func Expendable(dumps []Dump) []Dump {
+	kept := make([]bool, len(dumps))
+	// With a clock that stood at its beginning, the newest dump has the name of
+	// the oldest. So the newest of those that are plainly wrong stay as well.
+	for _, wrong := range []bool{false, true} {
+		newest, complete := -1, -1
+		for i, d := range dumps {
+			if d.Time.Before(clockWrong) != wrong {
+				continue
+			}
+			newest = i
+			if d.Outcome == Complete {
+				complete = i
+			}
+		}
+		for _, i := range []int{newest, complete} {
+			if i >= 0 {
+				kept[i] = true
+			}
+		}
+	}
+	var list []Dump
+	for i, d := range dumps {
+		if !kept[i] {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
+// clockWrong is before the first dump that was ever written.
+var clockWrong = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// Excess returns those of the Expendable dumps that have to go for p to be kept,
+// in the order in which they go; or all of them, if that is not enough. free is
+// what is free on their file system now, in bytes.
+func (p Policy) Excess(dumps []Dump, free int64) []Dump {
+	count, used := len(dumps), int64(0)
+	for _, d := range dumps {
+		used += d.Used
+	}
+	list := Expendable(dumps)
+	for i, d := range list {
+		if !(p.Keep > 0 && count > p.Keep || p.MaxUse > 0 && used > p.MaxUse || p.KeepFree > 0 && free < p.KeepFree) {
+			return list[:i]
+		}
+		count, used, free = count-1, used-d.Used, free+d.Used
+	}
+	return list
+}
+
+// Remove removes the directory of d with everything in it, and follows no
+// symbolic link. Wherever the power fails, what is left does not look complete:
+// the vmcore goes first.
+func Remove(d Dump) error {
+	fi, err := os.Lstat(d.Path)
+	if err != nil {
+		return err
+	}
+	if !fi.IsDir() {
+		return fmt.Errorf("remove dump: %s is not a directory", d.Path)
+	}
+	if err := removeAll(filepath.Join(d.Path, Vmcore)); err != nil {
+		return err
+	}
+	if err := SyncDir(d.Path); err != nil {
+		return err
+	}
+	if err := removeAll(d.Path); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(d.Path))
+}
+
+var removeAll = os.RemoveAll // replaced in tests
