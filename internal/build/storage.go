@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"ukdump/internal/config"
 	"ukdump/internal/kmod"
 	"ukdump/internal/plan"
 )
@@ -20,6 +21,9 @@ func (b *Build) addStorage(o Options) error {
 	}
 	var requests []kmod.Request
 	for _, dir := range dirs {
+		if config.IsRaw(dir) {
+			continue // to be planned soon
+		}
 		s, err := b.host.Storage(dir)
 		if err != nil {
 			return err

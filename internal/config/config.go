@@ -29,20 +29,28 @@ const maxFileSize = 1 << 20
 type Config struct {
 	Kernel        string        // KERNEL: absolute path or release of the capture kernel; "" is the running kernel
 	BootOptions   string        // BOOT_OPTIONS: appended to the capture kernel's command line
-	Targets       []string      // TARGET: clean absolute directories for dumps, the first that works gets one
+	Targets       []string      // TARGET: clean absolute directories and raw devices, see IsRaw; the first that works gets the dump
+	RawOverwrite  bool          // RAW_OVERWRITE: a raw device may be used that holds something else than swap
+	Evidence      []string      // EVIDENCE: clean absolute directories and Pstore, for log and report where no target could take them
 	DumpLevel     int           // DUMP_LEVEL: 0 to 31, as makedumpfile(8) -d
 	Compress      string        // COMPRESS: of the vmcore: auto, zstd, lzo, snappy, zlib or none
+	Keep          int           // KEEP: dumps in each directory; 0 is no limit
+	MaxUse        int64         // MAX_USE: bytes of all dumps in a directory; 0 is no limit
+	KeepFree      int64         // KEEP_FREE: bytes that dumps leave free on the file system; 0 is no limit
 	FinalAction   plan.Action   // FINAL_ACTION: reboot, poweroff or halt
 	FailureAction plan.Action   // FAILURE_ACTION: the same or shell
 	Timeout       time.Duration // TIMEOUT: from the boot of the capture kernel to the final action; 0 is derived from the size of the RAM
 	Modules       []string      // MODULES: names of modules to load besides those that are needed
 
+	Motd bool // MOTD: tell about new dumps at login
+
 	where map[string]string
+	set   map[string]bool // keys with a value that is not the default's
 }
 
 // Default returns the configuration of an empty file.
 func Default() *Config {
-	c := &Config{where: make(map[string]string)}
+	c := &Config{where: make(map[string]string), set: make(map[string]bool)}
 	for _, k := range keys {
 		if k.def != "" {
 			if err := k.set(c, k.def); err != nil {
@@ -60,6 +68,10 @@ func (c *Config) Where(key string) string {
 	}
 	return "default"
 }
+
+// IsSet reports whether a file gave key a value of its own; an empty one stands
+// for the default.
+func (c *Config) IsSet(key string) bool { return c.set[key] }
 
 // Error is a mistake in a configuration file.
 type Error struct {
@@ -158,6 +170,7 @@ func (c *Config) apply(name, text string) error {
 		if err := k.set(c, value); err != nil {
 			return &Error{name, a.line, fmt.Sprintf("%s=%s: %v", a.key, brief(a.value), err)}
 		}
+		c.set[a.key] = a.value != ""
 		c.where[a.key] = fmt.Sprintf("%s:%d", name, a.line)
 	}
 	return nil

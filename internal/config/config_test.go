@@ -19,9 +19,9 @@ import (
 func TestDefault(t *testing.T) {
 	c := Default()
 	want := &Config{
-		Targets: []string{"/var/crash"}, DumpLevel: 31, Compress: "auto",
+		Targets: []string{"/var/crash", RawSwap}, Evidence: []string{Pstore}, DumpLevel: 31, Compress: "auto", Keep: 5,
 		FinalAction: plan.Reboot, FailureAction: plan.Reboot,
-		where: map[string]string{},
+		where: map[string]string{}, set: map[string]bool{},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got %+v, want %+v", c, want)
@@ -49,6 +49,15 @@ func TestApply(t *testing.T) {
 		{"empty value is the default", "TARGET=/a\nTARGET=\nDUMP_LEVEL=1\nDUMP_LEVEL=\"\"\nMODULES=a\nMODULES=", func(c *Config) { c.Modules = []string{} }},
 		{"several targets", "TARGET=/srv/dumps\nTARGET=\"/mnt/a/ \t /var//crash\"\n", func(c *Config) { c.Targets = []string{"/mnt/a", "/var/crash"} }},
 		{"targets without quotes", "TARGET=/b /a\n", func(c *Config) { c.Targets = []string{"/b", "/a"} }},
+		{"raw devices", "TARGET=/a raw:PARTUUID=AbCd-01 raw:UUID=1-2 raw:/dev//vda2 raw:swap", func(c *Config) {
+			c.Targets = []string{"/a", "raw:PARTUUID=AbCd-01", "raw:UUID=1-2", "raw:/dev/vda2", "raw:swap"}
+		}},
+		{"only a raw device", "TARGET=raw:swap\nRAW_OVERWRITE=yes", func(c *Config) { c.Targets, c.RawOverwrite = []string{"raw:swap"}, true }},
+		{"evidence", "EVIDENCE=/boot/efi/ pstore /boot", func(c *Config) { c.Evidence = []string{"/boot/efi", "pstore", "/boot"} }},
+		{"no evidence", "EVIDENCE=none", func(c *Config) { c.Evidence = nil }},
+		{"evidence again", "EVIDENCE=none\nEVIDENCE=", func(*Config) {}},
+		{"space", "KEEP=0\nMAX_USE=10G\nKEEP_FREE=512 M", func(c *Config) { c.Keep, c.MaxUse, c.KeepFree = 0, 10<<30, 512<<20 }},
+		{"motd", "MOTD=yes", func(c *Config) { c.Motd = true }},
 		{"later wins", "DUMP_LEVEL=1\nDUMP_LEVEL=2\n", func(c *Config) { c.DumpLevel = 2 }},
 		{"blanks", " \tDUMP_LEVEL \t= \t17 \t\n", func(c *Config) { c.DumpLevel = 17 }},
 		{"CRLF", "DUMP_LEVEL=17\r\nBOOT_OPTIONS=\"a \\\r\nb\"\r\n", func(c *Config) { c.DumpLevel = 17; c.BootOptions = "a b" }},
@@ -70,7 +79,7 @@ func TestApply(t *testing.T) {
 				t.Fatal(err)
 			}
 			tt.change(want)
-			want.where = got.where
+			want.where, want.set = got.where, got.set
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("got %+v\nwant %+v", got, want)
 			}
@@ -84,20 +93,43 @@ func TestMistakes(t *testing.T) {
 		{"\n\nkernel=x", "f:3: unknown key kernel (did you mean KERNEL?)"},
 		{"DUMPLEVEL=1", "f:1: unknown key DUMPLEVEL (did you mean DUMP_LEVEL?)"},
 		{"BOOT_OPTIONS=\\\na\nTARGETS=/x", "f:3: unknown key TARGETS (did you mean TARGET?)"},
-		{"KEEP=3", "f:1: unknown key KEEP (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, DUMP_LEVEL, COMPRESS, FINAL_ACTION, FAILURE_ACTION, TIMEOUT, MODULES, MODE)"},
-		{"export KERNEL=x", "f:1: unknown key export KERNEL (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, DUMP_LEVEL, COMPRESS, FINAL_ACTION, FAILURE_ACTION, TIMEOUT, MODULES, MODE)"},
+		{"HOST=3", "f:1: unknown key HOST (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, TIMEOUT, MODULES, MOTD, MODE)"},
+		{"export KERNEL=x", "f:1: unknown key export KERNEL (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, TIMEOUT, MODULES, MOTD, MODE)"},
 		{"KERNEL", `f:1: no = in "KERNEL"; a line is KEY=VALUE or a comment`},
 		{"KER\\\nNEL=x", `f:1: no = in "KER\\"; a line is KEY=VALUE or a comment`},
 		{"=x", "f:1: no key before the ="},
 		{"KERNEL=boot/vmlinuz", "f:1: KERNEL=boot/vmlinuz: neither an absolute path nor a kernel release as uname -r prints it"},
 		{"KERNEL=..", "f:1: KERNEL=..: neither an absolute path nor a kernel release as uname -r prints it"},
 		{"INITRAMFS=/boot/initrd.img", "f:1: INITRAMFS=/boot/initrd.img: ukdump builds its own image and cannot use another one yet; remove this line"},
-		{"TARGET=raw:/dev/sda3", "f:1: TARGET=raw:/dev/sda3: raw devices are not supported yet by this version; name directories"},
-		{"TARGET=\"/var/crash raw:/dev/sda3\"", "f:1: TARGET=/var/crash raw:/dev/sda3: raw devices are not supported yet by this version; name directories"},
+		{"TARGET=raw:", `f:1: TARGET=raw:: "raw:" is not a raw device: raw:PARTUUID=..., raw:UUID=..., raw:/dev/... or raw:swap`},
+		{"TARGET=raw:sda3", `f:1: TARGET=raw:sda3: "raw:sda3" is not a raw device: raw:PARTUUID=..., raw:UUID=..., raw:/dev/... or raw:swap`},
+		{"TARGET=raw:/dev", `f:1: TARGET=raw:/dev: "raw:/dev" is not a raw device: raw:PARTUUID=..., raw:UUID=..., raw:/dev/... or raw:swap`},
+		{"TARGET=raw:/dev/../etc", `f:1: TARGET=raw:/dev/../etc: "raw:/dev/../etc" is not a raw device: raw:PARTUUID=..., raw:UUID=..., raw:/dev/... or raw:swap`},
+		{"TARGET=raw:LABEL=x", `f:1: TARGET=raw:LABEL=x: "raw:LABEL=x" is not a raw device: raw:PARTUUID=..., raw:UUID=..., raw:/dev/... or raw:swap`},
+		{"TARGET=raw:UUID=", `f:1: TARGET=raw:UUID=: "raw:UUID=" is not a raw device: raw:PARTUUID=..., raw:UUID=..., raw:/dev/... or raw:swap`},
+		{"TARGET=raw:PARTUUID=a/b", `f:1: TARGET=raw:PARTUUID=a/b: "raw:PARTUUID=a/b" is not a raw device: raw:PARTUUID=..., raw:UUID=..., raw:/dev/... or raw:swap`},
+		{"TARGET=raw:Swap", `f:1: TARGET=raw:Swap: "raw:Swap" is not a raw device: raw:PARTUUID=..., raw:UUID=..., raw:/dev/... or raw:swap`},
+		{"TARGET=raw:swap /a raw:swap", "f:1: TARGET=raw:swap /a raw:swap: raw:swap is there twice"},
 		{"TARGET=\"/a /b/../a\"", "f:1: TARGET=/a /b/../a: /a is there twice"},
-		{"TARGET=crash", `f:1: TARGET=crash: "crash" is not an absolute path of a directory; directories are separated by spaces`},
-		{"TARGET=/srv, /var/crash,/x y", `f:1: TARGET=/srv, /var/crash,/x y: "y" is not an absolute path of a directory; directories are separated by spaces`},
-		{"TARGET=\" \"", "f:1: TARGET= : no directory"},
+		{"TARGET=crash", `f:1: TARGET=crash: "crash" is neither an absolute path of a directory nor a raw device as in raw:PARTUUID=...; targets are separated by spaces`},
+		{"TARGET=/srv, /var/crash,/x y", `f:1: TARGET=/srv, /var/crash,/x y: "y" is neither an absolute path of a directory nor a raw device as in raw:PARTUUID=...; targets are separated by spaces`},
+		{"TARGET=\" \"", "f:1: TARGET= : no directory or raw device"},
+		{"MAX_USE=-1G", "f:1: MAX_USE=-1G: not a size of at least 1M, such as 512M or 10G; 0 is no limit"},
+		{"MAX_USE=10", "f:1: MAX_USE=10: not a size of at least 1M, such as 512M or 10G; 0 is no limit"},
+		{"MAX_USE=1.5G", "f:1: MAX_USE=1.5G: not a size of at least 1M, such as 512M or 10G; 0 is no limit"},
+		{"MAX_USE=10g", "f:1: MAX_USE=10g: not a size of at least 1M, such as 512M or 10G; 0 is no limit"},
+		{"MAX_USE=G", "f:1: MAX_USE=G: not a size of at least 1M, such as 512M or 10G; 0 is no limit"},
+		{"MAX_USE=9000000P", "f:1: MAX_USE=9000000P: not a size of at least 1M, such as 512M or 10G; 0 is no limit"},
+		{"MAX_USE=9223372036854775808", "f:1: MAX_USE=9223372036854775808: not a size of at least 1M, such as 512M or 10G; 0 is no limit"},
+		{"KEEP_FREE=1023K", "f:1: KEEP_FREE=1023K: not a size of at least 1M, such as 512M or 10G; 0 is no limit"},
+		{"KEEP=-1", "f:1: KEEP=-1: not a number of dumps; 0 is no limit"},
+		{"KEEP=x", "f:1: KEEP=x: not a number of dumps; 0 is no limit"},
+		{"KEEP=2147483648", "f:1: KEEP=2147483648: not a number of dumps; 0 is no limit"},
+		{"MOTD=1", "f:1: MOTD=1: not yes or no"},
+		{"RAW_OVERWRITE=YES", "f:1: RAW_OVERWRITE=YES: not yes or no"},
+		{"EVIDENCE=boot", `f:1: EVIDENCE=boot: "boot" is neither an absolute path of a directory, nor pstore, nor none; directories are separated by spaces`},
+		{"EVIDENCE=none pstore", "f:1: EVIDENCE=none pstore: none stands alone"},
+		{"EVIDENCE=/boot /boot/", "f:1: EVIDENCE=/boot /boot/: /boot is there twice"},
 		{"TARGET=/var/crash # here", "f:1: TARGET: a comment needs a line of its own; put the value in quotes if the # belongs to it"},
 		{"DUMP_LEVEL=32", "f:1: DUMP_LEVEL=32: not a number from 0 to 31"},
 		{"DUMP_LEVEL=-1", "f:1: DUMP_LEVEL=-1: not a number from 0 to 31"},
@@ -178,6 +210,9 @@ func TestLoad(t *testing.T) {
 	}
 	if c.Kernel != "" || c.DumpLevel != 3 || c.Timeout != 65*time.Second {
 		t.Errorf("got %+v", c)
+	}
+	if !c.IsSet("DUMP_LEVEL") || c.IsSet("KERNEL") || c.IsSet("TARGET") {
+		t.Errorf("set are %v", c.set)
 	}
 	for key, want := range map[string]string{
 		"DUMP_LEVEL": root + "/etc/ukdump.conf.d/20-b.conf:2",
@@ -262,8 +297,9 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		relative := func(d string) bool { return !filepath.IsAbs(d) }
-		if len(c.Targets) == 0 || slices.ContainsFunc(c.Targets, relative) || c.DumpLevel < 0 || c.DumpLevel > 31 || c.Timeout < 0 || c.Timeout > maxTimeout {
+		relative := func(d string) bool { return !filepath.IsAbs(d) && !IsRaw(d) }
+		if len(c.Targets) == 0 || slices.ContainsFunc(c.Targets, relative) || c.DumpLevel < 0 || c.DumpLevel > 31 || c.Timeout < 0 || c.Timeout > maxTimeout ||
+			c.Keep < 0 || c.MaxUse < 0 || c.KeepFree < 0 {
 			t.Errorf("accepted %+v", c)
 		}
 	})

@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -40,7 +39,9 @@ var keys = []key{
 		c.BootOptions = v
 		return nil
 	}},
-	{"TARGET", "/var/crash", setTargets},
+	{"TARGET", "/var/crash " + RawSwap, setTargets},
+	{"RAW_OVERWRITE", "no", func(c *Config, v string) error { return yesNo(&c.RawOverwrite, v) }},
+	{"EVIDENCE", Pstore, setEvidence},
 	{"DUMP_LEVEL", "31", func(c *Config, v string) error {
 		n, err := strconv.ParseUint(v, 10, 8)
 		if err != nil || n > 31 {
@@ -51,6 +52,22 @@ var keys = []key{
 	}},
 	{"COMPRESS", "auto", func(c *Config, v string) error {
 		return choose(&c.Compress, v, "auto", "zstd", "lzo", "snappy", "zlib", "none")
+	}},
+	{"KEEP", "5", func(c *Config, v string) error {
+		n, err := strconv.ParseUint(v, 10, 31)
+		if err != nil {
+			return errors.New("not a number of dumps; 0 is no limit")
+		}
+		c.Keep = int(n)
+		return nil
+	}},
+	{"MAX_USE", "0", func(c *Config, v string) (err error) {
+		c.MaxUse, err = parseSize(v)
+		return err
+	}},
+	{"KEEP_FREE", "0", func(c *Config, v string) (err error) {
+		c.KeepFree, err = parseSize(v)
+		return err
 	}},
 	{"FINAL_ACTION", "reboot", func(c *Config, v string) error {
 		return choose(&c.FinalAction, v, plan.Reboot, plan.Poweroff, plan.Halt)
@@ -72,6 +89,7 @@ var keys = []key{
 		c.Modules = names
 		return nil
 	}},
+	{"MOTD", "no", func(c *Config, v string) error { return yesNo(&c.Motd, v) }},
 	{"MODE", "dedicated", func(_ *Config, v string) error {
 		if v == "emergency" {
 			return errors.New("emergency mode is not supported yet by this version; use dedicated")
@@ -79,27 +97,6 @@ var keys = []key{
 		var mode string
 		return choose(&mode, v, "dedicated")
 	}},
-}
-
-func setTargets(c *Config, v string) error {
-	var dirs []string
-	for _, t := range strings.Fields(v) {
-		switch {
-		case strings.HasPrefix(t, "raw:"):
-			return errors.New("raw devices are not supported yet by this version; name directories")
-		case !path.IsAbs(t):
-			return fmt.Errorf("%q is not an absolute path of a directory; directories are separated by spaces", brief(t))
-		}
-		if t = path.Clean(t); slices.Contains(dirs, t) {
-			return fmt.Errorf("%s is there twice", brief(t))
-		}
-		dirs = append(dirs, t)
-	}
-	if len(dirs) == 0 {
-		return errors.New("no directory")
-	}
-	c.Targets = dirs
-	return nil
 }
 
 // choose sets dst to v if that is one of the allowed values.
@@ -113,6 +110,13 @@ func choose[T ~string](dst *T, v string, allowed ...T) error {
 	}
 	*dst = T(v)
 	return nil
+}
+
+func yesNo(dst *bool, v string) error {
+	var word string
+	err := choose(&word, v, "yes", "no")
+	*dst = word == "yes"
+	return err
 }
 
 func orList(names []string) string {

@@ -101,10 +101,10 @@ func (c *ctl) dumps(dir string) (dumps []crashdir.Dump, where string, err error)
 	return dumps, strings.Join(dirs, " or "), nil
 }
 
-// targetDirs returns the configured targets as this process reaches them.
+// targetDirs returns the configured target directories as this process reaches them.
 func (c *ctl) targetDirs(conf *config.Config) []string {
 	var dirs []string
-	for _, t := range conf.Targets {
+	for _, t := range conf.Directories() {
 		dirs = append(dirs, filepath.Join(c.root, t))
 	}
 	return dirs
