@@ -68,10 +68,11 @@ func Probe(r io.ReaderAt, size int64) (ID, error) {
 
 // probes are in the order in which they are tried. Containers come before file
 // systems, because a mirror's member shows the file system inside at its usual
-// place. ZFS comes last: nothing clears its far-flung labels when another file
+// place. A raw dump comes before everything whose superblock may be left below
+// it. ZFS comes last: nothing clears its far-flung labels when another file
 // system takes the disk, while a real ZFS disk has no other signature.
 var probes = []func(*device) (ID, bool){
-	md, fakeRAID, luks, lvm, bcache,
+	md, fakeRAID, rawDump, luks, lvm, bcache,
 	xfs, btrfs, ext, f2fs, exfat, squashfs, erofs, vfat,
 	swap, iso9660, zfs,
 }

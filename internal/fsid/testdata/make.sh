@@ -50,3 +50,25 @@ new bcache 20M; loop=$(losetup -f --show bcache.img); make-bcache -B "$loop"; lo
 new lvm 20M;    loop=$(losetup -f --show lvm.img); pvcreate -q "$loop" --devices "$loop"; losetup -d "$loop"
 
 python3 "$here/make.py"
+
+# Disks with partition tables, whose non-zero bytes are in testdata/partitions.
+new gpt512 8M; sfdisk -q gpt512.img <<TABLE
+label: gpt
+label-id: 11111111-2222-3333-4444-555555555555
+1: start=2048, size=2048, uuid=AAAAAAAA-BBBB-CCCC-DDDD-EEEEEEEEEEEE
+3: start=6144, size=2048, uuid=01234567-89AB-CDEF-0123-456789ABCDEF
+TABLE
+new mbr 16M; sfdisk -q mbr.img <<TABLE
+label: dos
+label-id: 0x0a1b2c3d
+1: start=2048, size=2048, type=83
+2: start=4096, size=16384, type=5
+5: start=6144, size=2048, type=82
+6: start=10240, size=2048, type=83
+TABLE
+new gpt4k 32M; loop=$(losetup -b 4096 -f --show gpt4k.img); sfdisk -q "$loop" <<TABLE
+label: gpt
+1: start=512, size=256, uuid=AAAAAAAA-BBBB-CCCC-DDDD-EEEEEEEEEEEE
+TABLE
+losetup -d "$loop"
+mkdir -p partitions && mv gpt512.img mbr.img gpt4k.img partitions

@@ -1,0 +1,48 @@
+package rawdump
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Restore ends the dump on a device of size bytes. A swap area gets its own head
+// back, to the byte. Anything else gets zeros, since what its head described is
+// overwritten; so does a swap area if the copy of its head is damaged. original
+// tells which.
+//
+// Without a dump the error is ErrNone and nothing is written. A dump that is
+// damaged is ended as well. Until the very last write the header stays, so an
+// interrupted Restore can be repeated.
+func Restore(dev Device, size int64) (original bool, err error) {
+	head := make([]byte, headSize)
+	h, err := readHeader(dev, size)
+	var damaged *DamagedError
+	if err != nil && !errors.As(err, &damaged) {
+		return false, err
+	}
+	original = h.Held.Type == "swap" && savedHead(dev, &h, head) == nil
+	if !original {
+		clear(head)
+	}
+	for _, part := range []struct{ from, to int64 }{{sector, headSize}, {0, sector}} {
+		if _, err = dev.WriteAt(head[part.from:part.to], part.from); err == nil {
+			err = dev.Sync()
+		}
+		if err != nil {
+			return false, fmt.Errorf("put back the head of the device: %w", err)
+		}
+	}
+	return original, nil
+}
+
+// savedHead reads the copy of the device's own head.
+func savedHead(dev io.ReaderAt, h *Header, b []byte) error {
+	if err := readFull(dev, b, savedAt); err != nil {
+		return err
+	}
+	if checksum(b) != h.savedCRC {
+		return &DamagedError{What: "the copy of the device's head"}
+	}
+	return nil
+}

@@ -1,0 +1,323 @@
+package rawdump
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Writer writes a dump to a device. It has nothing that is not on the device, so
+// another process can go on where one was killed. Any error leaves what was
+// reported as written before.
+type Writer struct {
+	dev   Device
+	head  Header
+	state state
+}
+
+// Create begins a dump on a device of size bytes. The header's Held is what the
+// device held when it was chosen; Size is set here. What it returns of the errors
+// of Check was found before anything was written.
+//
+// Until the header is written, which is last, the device has its own head.
+func Create(dev Device, size int64, h Header) (*Writer, error) {
+	if !validID(h.ID) {
+		return nil, fmt.Errorf("%q cannot be the ID of a raw dump", h.ID)
+	}
+	var err error
+	if h.Held, err = Check(dev, size, h.Held); err != nil {
+		return nil, err
+	}
+	own := make([]byte, headSize)
+	if err := readFull(dev, own, 0); err != nil {
+		return nil, fmt.Errorf("read the head of the device: %w", err)
+	}
+	h.Size, h.savedCRC = size, checksum(own)
+	sum := h.encode()
+	if h, err = decodeHeader(sum); err != nil { // as everyone else will read it
+		return nil, err
+	}
+	w := &Writer{dev: dev, head: h}
+	if _, err := dev.WriteAt(own, savedAt); err != nil {
+		return nil, fmt.Errorf("save the head of the device: %w", err)
+	}
+	if err := w.writeState(state{stream: Stream{Limit: size}}); err != nil { // and syncs
+		return nil, err
+	}
+	if _, err := dev.WriteAt(sum, 0); err != nil {
+		return nil, fmt.Errorf("write the header: %w", err)
+	}
+	if err := dev.Sync(); err != nil {
+		return nil, fmt.Errorf("write the header: %w", err)
+	}
+	if err := w.clearHead(); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// Resume goes on with the dump of this ID on a device of size bytes: ErrNone if
+// there is none, a *NotCollectedError if there is another one, ErrFinished if it
+// is finished.
+func Resume(dev Device, size int64, id string) (*Writer, error) {
+	h, err := readHeader(dev, size)
+	if err != nil {
+		return nil, err
+	}
+	if h.ID != id {
+		return nil, &NotCollectedError{h.ID}
+	}
+	w := &Writer{dev: dev, head: h}
+	if w.state, err = readState(dev, &h); err != nil {
+		return nil, err
+	}
+	if w.state.finished {
+		return nil, ErrFinished
+	}
+	if err := w.clearHead(); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// clearHead takes away what the device had behind the sector of the header, the
+// signature of a swap area for one. It is in the copy.
+func (w *Writer) clearHead() error {
+	_, err := w.dev.WriteAt(make([]byte, headSize-sector), sector)
+	if err == nil {
+		err = w.dev.Sync()
+	}
+	if err != nil {
+		return fmt.Errorf("clear the head of the device: %w", err)
+	}
+	return nil
+}
+
+// writeState makes s the state of the dump. Everything that was written to the
+// device is durable before it.
+func (w *Writer) writeState(s state) error {
+	s.seq = w.state.seq + 1
+	err := w.dev.Sync()
+	if err == nil {
+		_, err = w.dev.WriteAt(s.encode(w.head.ID), stateAt+int64(s.seq%2)*stateSize)
+	}
+	if err == nil {
+		err = w.dev.Sync()
+	}
+	if err != nil {
+		return fmt.Errorf("write the state of the raw dump: %w", err)
+	}
+	w.state = s
+	return nil
+}
+
+// Header returns the header on the device.
+func (w *Writer) Header() Header { return w.head }
+
+// Has reports whether the whole of a file is on the device.
+func (w *Writer) Has(name string) bool {
+	i, err := fileIndex(name)
+	return err == nil && w.state.files[i].at != 0 && !w.state.files[i].partial
+}
+
+// WriteFile writes one of the files of crashdir: Dmesg, ReportFile or CaptureLog.
+// It is durable when this returns, and replaces an earlier one only then. write
+// produces the content. When that fails, or there is no room for all of it, the
+// error says so and the beginning of a log is kept, as part of a log is better
+// than none; but it does not replace a whole one.
+//
+// Dmesg has no limit but the device. It is written before BeginStream, or else
+// behind the stream if that has ended and left room; while a stream is being
+// written it is an error.
+func (w *Writer) WriteFile(name string, write func(io.Writer) error) error {
+	i, err := fileIndex(name)
+	if err != nil {
+		return err
+	}
+	at, limit, err := w.place(i)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	out := &fileWriter{dev: w.dev, at: at, limit: limit}
+	err = write(out)
+	if ferr := out.flush(); err == nil || out.err != nil {
+		err = ferr
+	}
+	old := w.state.files[i]
+	if err != nil && (i == report || out.written == 0 || old.at != 0 && !old.partial) {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	s := w.state
+	s.files[i] = file{at, out.written, out.crc, err != nil}
+	if serr := w.writeState(s); err == nil {
+		err = serr
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// place returns where a file goes, without touching the one that is there.
+func (w *Writer) place(i int) (at, limit int64, err error) {
+	if s := slots[i]; s != 0 {
+		if w.state.files[i].at == s {
+			s += FileLimit
+		}
+		return s, s + FileLimit, nil
+	}
+	at = w.filesEnd()
+	if s := w.state.stream; s.Start != 0 {
+		if !s.Ended {
+			return 0, 0, errors.New("it cannot be written beside a stream")
+		}
+		at = max(at, s.Start+s.Length)
+	}
+	return alignUp(at, fileAlign), w.head.Size, nil
+}
+
+// filesEnd is the offset behind the files.
+func (w *Writer) filesEnd() int64 {
+	f := w.state.files[dmesg]
+	return max(areaAt, f.at+f.size)
+}
+
+// Stream returns what is known of the stream; its Start is 0 before BeginStream.
+func (w *Writer) Stream() Stream { return w.state.stream }
+
+// StreamReader reads the durable part of the stream.
+func (w *Writer) StreamReader() *io.SectionReader { return w.state.stream.reader(w.dev) }
+
+// BeginStream returns where the flattened dump begins. Another process may write
+// it through a descriptor that shares its offset; at Limit the device ends. An
+// earlier stream is given up: Length is 0 again.
+func (w *Writer) BeginStream() (Stream, error) {
+	s := w.state
+	s.stream = Stream{Start: alignUp(w.filesEnd(), streamAlign), Limit: w.head.Size}
+	if s.stream.Start >= s.stream.Limit {
+		return Stream{}, fmt.Errorf("no room for a dump behind its log: %w", syscall.ENOSPC)
+	}
+	if err := w.writeState(s); err != nil {
+		return Stream{}, err
+	}
+	return s.stream, nil
+}
+
+// SaveLength makes the first n bytes of the stream durable: if nothing follows
+// they are collected as an incomplete dump. n is cut at the end of the device. It
+// waits for what is in the page cache.
+func (w *Writer) SaveLength(n int64) error {
+	s := w.state
+	if s.stream.Start == 0 || s.stream.Ended {
+		return errors.New("no stream is being written")
+	}
+	s.stream.Length = s.stream.cut(n)
+	return w.writeState(s)
+}
+
+// EndStream makes the n bytes of the stream durable, reads them back from the
+// device, and records their length and checksum, and whether they are a whole
+// dump. The caller knows that from the status of the process that wrote them; a
+// stream longer than its limit is never complete. progress is called after each
+// 256 KiB. Calling it again with other arguments corrects the first call.
+func (w *Writer) EndStream(n int64, complete bool, progress func()) error {
+	s := w.state
+	if s.stream.Start == 0 {
+		return errors.New("no stream is being written")
+	}
+	s.stream.Length = s.stream.cut(n)
+	s.stream.Complete = complete && s.stream.Length == n
+	s.stream.Ended = true
+	if err := w.dev.Sync(); err != nil {
+		return fmt.Errorf("write the stream: %w", err)
+	}
+	progress()
+	// What is read from here on comes from the disk, not from the cache.
+	if f, ok := w.dev.(interface{ Fd() uintptr }); ok {
+		if err := unix.Fadvise(int(f.Fd()), s.stream.Start, s.stream.Length, unix.FADV_DONTNEED); err != nil {
+			return fmt.Errorf("fadvise: %w", err)
+		}
+	}
+	var err error
+	if s.stream.crc, err = sumOf(s.stream.reader(w.dev), progress); err != nil {
+		return fmt.Errorf("read the stream back: %w", err)
+	}
+	return w.writeState(s)
+}
+
+// Finish says that nothing will be added.
+func (w *Writer) Finish() error {
+	s := w.state
+	s.finished = true
+	return w.writeState(s)
+}
+
+func (s *Stream) cut(n int64) int64 { return max(0, min(n, s.Limit-s.Start)) }
+
+func (s *Stream) reader(dev io.ReaderAt) *io.SectionReader {
+	return io.NewSectionReader(dev, s.Start, s.Length)
+}
+
+// sumOf returns the checksum of all of r.
+func sumOf(r *io.SectionReader, progress func()) (crc uint32, err error) {
+	b := make([]byte, bufferSize)
+	for off := int64(0); off < r.Size(); {
+		part := b[:min(int64(len(b)), r.Size()-off)]
+		if err := readFull(r, part, off); err != nil {
+			return 0, err
+		}
+		crc = crc32.Update(crc, castagnoli, part)
+		off += int64(len(part))
+		progress()
+	}
+	return crc, nil
+}
+
+// fileWriter writes a file to its place in large pieces.
+type fileWriter struct {
+	dev       Device
+	at, limit int64
+	written   int64
+	crc       uint32
+	buf       []byte
+	err       error
+}
+
+// Write implements io.Writer. The error is ENOSPC where the place ends.
+func (f *fileWriter) Write(p []byte) (n int, err error) {
+	if f.buf == nil {
+		f.buf = make([]byte, 0, bufferSize)
+	}
+	for f.err == nil && n < len(p) {
+		part := p[n:min(len(p), n+cap(f.buf)-len(f.buf))]
+		f.buf = append(f.buf, part...)
+		n += len(part)
+		if len(f.buf) == cap(f.buf) {
+			f.flush()
+		}
+	}
+	return n, f.err
+}
+
+func (f *fileWriter) flush() error {
+	b := f.buf
+	f.buf = f.buf[:0]
+	full := false
+	if room := f.limit - f.at - f.written; int64(len(b)) > room {
+		b, full = b[:max(room, 0)], true
+	}
+	if f.err == nil && len(b) > 0 {
+		n, err := f.dev.WriteAt(b, f.at+f.written)
+		f.crc = crc32.Update(f.crc, castagnoli, b[:n])
+		f.written += int64(n)
+		f.err = err
+	}
+	if f.err == nil && full {
+		f.err = fmt.Errorf("it is longer than the %d bytes that there are for it: %w", f.limit-f.at, syscall.ENOSPC)
+	}
+	return f.err
+}
