@@ -26,6 +26,7 @@ const (
 	roleModules = "modules"
 	roleSalvage = "salvage"
 	roleFinal   = "final"
+	roleCopy    = "copy" // see plan.CopyArgv
 )
 
 // Paths inside the capture environment. The root file system is a ramfs.
@@ -58,8 +59,13 @@ func Main() int {
 			return runFinal(os.Args[2:])
 		}
 	}
-	if len(os.Args) == 3 && os.Args[1] == roleModules {
-		return runModules(os.Args[2])
+	if len(os.Args) >= 3 {
+		switch os.Args[1] {
+		case roleModules:
+			return runModules(os.Args[2])
+		case roleCopy:
+			return runCopy(os.Args[2:])
+		}
 	}
 	fmt.Fprintln(os.Stderr, "kdumpinit: not started: this is PID 1 of the capture kernel, packed into its initramfs by mkkdumpinitrd(8)")
 	return 2

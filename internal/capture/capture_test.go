@@ -27,10 +27,10 @@ func TestParseCmdline(t *testing.T) {
 
 		"ukdump.known=6.1.0-42-amd64 ukdump.expect=123456789012": {known: "6.1.0-42-amd64", expect: 123456789012},
 		"ukdump.known ukdump.known= ukdump.expect":               {},
-		"ukdump.expect=1G":                                       {},
-		"ukdump.expect=-1":                                       {},
-		"ukdump.expect=99999999999999999999":                     {},
-		"ukdump.expect=5 ukdump.expect=x":                        {expect: 5},
+		"ukdump.expect=1G":                   {},
+		"ukdump.expect=-1":                   {},
+		"ukdump.expect=99999999999999999999": {},
+		"ukdump.expect=5 ukdump.expect=x":    {expect: 5},
 	} {
 		if got := parseCmdline(line); got != want {
 			t.Errorf("%q: got %+v, want %+v", line, got, want)
@@ -230,12 +230,17 @@ func testWorker(t *testing.T, collectors ...plan.Collector) *worker {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { null.Close() })
-	st := &state{Dir: t.TempDir()}
-	return &worker{
+	st := &state{Dir: filepath.Join(t.TempDir(), "2026-11-22T23-04-05Z")}
+	if err := os.Mkdir(st.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	w := &worker{
 		log: &logger{kmsg: -1, console: -1}, super: reporter{int(null.Fd())}, state: st, report: &st.Report,
 		end:  uptime() + time.Minute,
 		plan: &plan.Plan{Collectors: collectors, Deadlines: plan.Deadlines{Stall: 1, Finish: 1}},
 	}
+	w.place = &directory{st.Dir, w}
+	return w
 }
 
 func sh(name, script string) plan.Collector {
@@ -261,7 +266,7 @@ func TestRunCollector(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			w := testWorker(t)
 			c := sh(tt.name, tt.script)
-			a := w.runCollector(&c, filepath.Join(w.state.Dir, "out"))
+			a := w.runCollector(&c, 1, false)
 			if a.Exit != tt.exit || a.Signal != tt.signal || a.Bytes != tt.bytes {
 				t.Errorf("got %+v", a)
 			}
@@ -278,7 +283,7 @@ func TestRunCollector(t *testing.T) {
 func TestRunCollectorMissing(t *testing.T) {
 	w := testWorker(t)
 	c := plan.Collector{Name: "x", Argv: []string{"/nonexistent/makedumpfile", plan.OutputArg}}
-	if a := w.runCollector(&c, "out"); !strings.Contains(a.Error, "no such file") || a.Exit != -1 {
+	if a := w.runCollector(&c, 1, false); !strings.Contains(a.Error, "no such file") || a.Exit != -1 {
 		t.Errorf("got %+v", a)
 	}
 }
@@ -288,7 +293,7 @@ func TestOutOfTime(t *testing.T) {
 	w.plan.Deadlines.Stall = 60
 	w.end = uptime() + 300*time.Millisecond
 	c := sh("slow", "while :; do echo x; sleep 0.05; done")
-	a := w.runCollector(&c, filepath.Join(w.state.Dir, "out"))
+	a := w.runCollector(&c, 1, false)
 	if a.Error != "out of time" || a.Signal != "killed" {
 		t.Errorf("got %+v", a)
 	}
@@ -303,7 +308,7 @@ func TestProveRefuses(t *testing.T) {
 		w := testWorker(t)
 		path := filepath.Join(w.state.Dir, crashdir.Vmcore+crashdir.Suffix)
 		os.WriteFile(path, []byte(content), 0o600)
-		if err := w.prove(path); err == nil {
+		if err := w.place.prove(func() {}); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 		if _, err := os.Stat(filepath.Join(w.state.Dir, crashdir.Vmcore)); err == nil {

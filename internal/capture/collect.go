@@ -12,11 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"ukdump/internal/crashdir"
 	"ukdump/internal/plan"
-	"ukdump/internal/vmcore"
 )
 
 const (
@@ -24,9 +21,6 @@ const (
 	stderrTail = 4 << 10
 	// showEvery is the interval of progress lines on the console.
 	showEvery = 2 * time.Second
-	// spaceLow is the free space below which a failed collector is taken to
-	// have filled the file system: a weaker filter would need even more.
-	spaceLow = 4 << 20
 )
 
 // unsupported is what makedumpfile prints on a kernel newer than it knows. It
@@ -37,7 +31,6 @@ const unsupported = "The kernel version is not supported"
 // that is proven to be whole. What the others left is kept until then, if it can
 // be opened at all.
 func (w *worker) collect() error {
-	output := filepath.Join(w.state.Dir, crashdir.Vmcore+crashdir.Suffix)
 	// So that a capture that is cut short, by the loss of power for one,
 	// explains itself.
 	w.report.Outcome = crashdir.Incomplete
@@ -45,48 +38,73 @@ func (w *worker) collect() error {
 		w.fail("write %s: %v", crashdir.ReportFile, err)
 	}
 	w.super.progress()
-	if fileExists(filepath.Join(w.state.Dir, crashdir.Vmcore)) {
+	if w.place.whole() {
 		return nil // the worker before this one had come to the end
 	}
 	// Or to the proof. It is given one more chance.
-	if n := len(w.report.Attempts); n > 0 && w.report.Attempts[n-1].Error == unproven {
-		a := &w.report.Attempts[n-1]
+	if list := w.attempts(); len(list) > 0 && list[len(list)-1].Error == unproven {
+		a := &list[len(list)-1]
 		a.Error = unproven + " twice"
 		w.save()
-		if w.accept(a, output) {
+		if w.accept(a) {
 			return nil
 		}
 	}
+	if d, ok := w.place.(*directory); ok && len(w.attempts()) == 0 {
+		w.makeRoom(filepath.Dir(d.dir), filepath.Base(d.dir), w.over.expect/2) // it is forecast uncompressed
+	}
 	var errs error
-	for n := &w.state.Collector; *n < len(w.plan.Collectors); {
-		c := &w.plan.Collectors[*n]
-		w.stepAside(output)
-		// Recorded before it runs, in case that is the end of this worker.
-		*n++
-		w.report.Attempts = append(w.report.Attempts, crashdir.Attempt{Name: c.Name, Exit: -1, Error: unfinished})
-		w.save()
-		a := &w.report.Attempts[len(w.report.Attempts)-1]
-		*a = w.runCollector(c, output)
-		if a.Error == "" {
-			a.Error = unproven
-			w.save()
-			if w.accept(a, output) {
-				return nil
-			}
+	for w.state.Collector < len(w.plan.Collectors) {
+		c := &w.plan.Collectors[w.state.Collector]
+		w.state.Collector++
+		if w.useless(c) {
+			continue
 		}
-		w.save()
-		err := fmt.Errorf("%s: %s", c.Name, a.Error)
+		a := w.attempt(c)
+		if a == nil {
+			return nil
+		}
+		err := fmt.Errorf("%s: %s", a.Name, a.Error)
 		errs = errors.Join(errs, err)
-		// Nobody may write beside one that cannot be killed, and a weaker filter
-		// needs at least the space that this one had, beside what it left.
-		if a.Stuck || w.timeLeft() <= 0 || w.spaceLeft() < spaceLow || readable(output) && w.spaceLeft() < a.Bytes {
+		next := w.next(a, c)
+		if next == "" {
 			break
 		}
-		if *n < len(w.plan.Collectors) {
-			w.fail("%v: trying %s", err, w.plan.Collectors[*n].Name)
-		}
+		w.fail("%v: trying %s", err, next)
+	}
+	if n := w.state.Doubtful; n > 0 && w.acceptDoubtful(&w.report.Attempts[n-1]) {
+		return nil
 	}
 	return errs
+}
+
+// attempt runs a collector and proves what it leaves. It returns nil after
+// success, and otherwise the attempt with its error.
+func (w *worker) attempt(c *plan.Collector) *crashdir.Attempt {
+	// Recorded before it runs, in case that is the end of this worker.
+	resume := w.resumes(c)
+	w.report.Attempts = append(w.report.Attempts, crashdir.Attempt{Name: c.Name, Exit: -1, Error: unfinished})
+	n := len(w.report.Attempts)
+	w.save()
+	a := &w.report.Attempts[n-1]
+	*a = w.runCollector(c, n, resume)
+	switch {
+	case a.Error != "":
+	case w.doubted(c, a):
+		a.Error = fmt.Sprintf("it does not know kernel %s for certain and may have left out too much", w.report.Kernel)
+		w.state.Doubtful = n
+	default:
+		a.Error = unproven
+		w.save()
+		if w.accept(a) {
+			if w.unknown(a) {
+				w.warn("%s: it does not know this kernel for certain and may have left out too much or too little: update makedumpfile", c.Name)
+			}
+			return nil
+		}
+	}
+	w.save()
+	return a
 }
 
 // The errors of an attempt that is still running, and of one that has ended but
@@ -96,96 +114,132 @@ const (
 	unproven   = "the worker ended while it proved the vmcore"
 )
 
+// useless reports whether c could only repeat what is known already: after one
+// filter was in doubt about the kernel, another one is too.
+func (w *worker) useless(c *plan.Collector) bool {
+	return w.state.Doubtful > 0 && c.Filters || w.state.Raw != "" && len(c.Stream) == 0
+}
+
+// unknown reports whether a collector said that it does not know the kernel, and
+// nobody has seen it get on with that one while the machine was healthy.
+// makedumpfile says so of every kernel that is younger than itself, mostly for
+// nothing.
+func (w *worker) unknown(a *crashdir.Attempt) bool {
+	return strings.Contains(a.Stderr, unsupported) && (w.over.known == "" || w.over.known != w.report.Kernel)
+}
+
+// doubted reports whether the vmcore of a filter that does not know the kernel
+// has to wait for what the next collector leaves.
+func (w *worker) doubted(c *plan.Collector, a *crashdir.Attempt) bool {
+	return c.Filters && w.unknown(a) && w.place.keeps()
+}
+
+// maxResumes bounds how often a collector goes on where it was stopped.
+const maxResumes = 3
+
+// attempts returns the attempts at this place.
+func (w *worker) attempts() []crashdir.Attempt { return w.report.Attempts[w.state.Attempts:] }
+
+// resumes reports whether c goes on with what it left in the attempt before.
+func (w *worker) resumes(c *plan.Collector) bool {
+	list := w.attempts()
+	return c.Resumes && len(list) > 0 && list[len(list)-1].Name == c.Name
+}
+
+// next decides what follows attempt a of collector c and returns the name of
+// the collector that is to run, or "" if there is no point in any other. It sets
+// state.Collector.
+func (w *worker) next(a *crashdir.Attempt, c *plan.Collector) string {
+	// Nobody may write beside one that cannot be killed.
+	if a.Stuck || w.timeLeft() <= 0 {
+		return ""
+	}
+	if w.full(a) {
+		// A weaker filter would need even more.
+		if w.roomFor(a) {
+			w.state.Collector--
+			return c.Name + " again"
+		}
+		return ""
+	}
+	if c.Resumes && w.progressed(a) {
+		w.state.Collector--
+		return c.Name + " from where it ended"
+	}
+	// What any other leaves is at least as large, and has to lie beside this.
+	if w.place.keeps() && w.place.room() < a.Bytes {
+		return ""
+	}
+	for i := w.state.Collector; i < len(w.plan.Collectors); i++ {
+		if c := &w.plan.Collectors[i]; !w.useless(c) {
+			return c.Name
+		}
+	}
+	return ""
+}
+
+// progressed reports whether the attempts of one collector came further each
+// time, and not too often.
+func (w *worker) progressed(a *crashdir.Attempt) bool {
+	list := w.attempts()
+	n, before := 0, int64(0)
+	for i := len(list) - 1; i >= 0 && list[i].Name == a.Name; i-- {
+		if n++; n == 2 {
+			before = list[i].Bytes
+		}
+	}
+	return n <= maxResumes && a.Bytes > before
+}
+
 // accept proves the output of a collector that ended well. The vmcore has its
 // final name then.
-func (w *worker) accept(a *crashdir.Attempt, output string) bool {
-	if err := w.prove(output); err != nil {
+func (w *worker) accept(a *crashdir.Attempt) bool {
+	if err := w.place.prove(w.super.progress); err != nil {
 		a.Error = err.Error()
 		return false
 	}
-	a.Error = ""
+	a.Error, a.Limit, a.Percent = "", 0, 0
 	w.report.Collector = a.Name
-	w.removeAsides(output)
+	w.log.printf("vmcore: %d bytes, on disk and read back", a.Bytes)
 	return true
 }
 
-// stepAside makes way for a collector. What another one left is removed only if
-// no tool could open it.
-func (w *worker) stepAside(output string) {
-	if !fileExists(output) {
-		return
-	}
-	var err error
-	if readable(output) {
-		err = os.Rename(output, fmt.Sprintf("%s.%d", output, len(w.report.Attempts)))
-	} else {
-		err = os.Remove(output)
-	}
-	if err != nil {
-		w.fail("make way for the next collector: %v", err)
-	}
-}
-
-// bringBack gives the largest of the incomplete dumps the name under which it is
-// looked for.
-func (w *worker) bringBack(output string) {
-	best := ""
-	for _, f := range asides(output) {
-		if best == "" || fileSize(f) > fileSize(best) {
-			best = f
-		}
-	}
-	if best == "" || fileSize(best) <= fileSize(output) && readable(output) {
-		return
-	}
-	if fileExists(output) {
-		w.stepAside(output)
-	}
-	if err := os.Rename(best, output); err != nil {
-		w.fail("keep the best of the incomplete dumps: %v", err)
-	}
-}
-
-// removeAsides removes incomplete dumps after a complete one was proven.
-func (w *worker) removeAsides(output string) {
-	for _, f := range asides(output) {
-		if err := os.Remove(f); err != nil {
-			w.warn("remove an incomplete dump: %v", err)
-		}
-	}
-}
-
-// asides returns the files that stepAside made.
-func asides(output string) []string {
-	list, _ := filepath.Glob(output + ".*") // our own pattern cannot be bad
-	return list
-}
-
-// readable reports whether crash(8) has a chance to open the dump at path.
-func readable(path string) bool {
-	f, err := os.Open(path)
-	if err != nil {
+// acceptDoubtful accepts a vmcore that is whole, but was in doubt, where nothing
+// better came after it.
+func (w *worker) acceptDoubtful(a *crashdir.Attempt) bool {
+	doubt := a.Error
+	d, ok := w.place.(*directory)
+	if !ok {
 		return false
 	}
-	defer f.Close()
-	_, err = vmcore.ReadHeader(f)
-	return err == nil
+	// The next attempt has put it aside, if there was one.
+	if aside := fmt.Sprintf("%s.%d", d.output(), w.state.Doubtful+1); fileExists(aside) {
+		if err := d.bringBack(aside); err != nil {
+			w.fail("keep the vmcore of %s: %v", a.Name, err)
+			return false
+		}
+	}
+	if !w.accept(a) {
+		return false
+	}
+	w.warn("%s: %s: update makedumpfile", a.Name, doubt)
+	return true
 }
 
 // runCollector runs one collector and reports how it went; the caller proves
 // the output.
-func (w *worker) runCollector(c *plan.Collector, output string) crashdir.Attempt {
+func (w *worker) runCollector(c *plan.Collector, nth int, resume bool) crashdir.Attempt {
 	a := crashdir.Attempt{Name: c.Name, Exit: -1}
 	begin := uptime()
-	argv := make([]string, len(c.Argv))
-	for i, arg := range c.Argv {
-		switch arg {
-		case plan.VmcoreArg:
-			arg = vmcorePath
-		case plan.OutputArg:
-			arg = output
+	argv, stdout, err := w.place.begin(c, nth, resume)
+	if err == nil {
+		if a.Limit = w.place.room(); a.Limit < leastRoom {
+			err = fmt.Errorf("no room: %d KiB", a.Limit>>10)
 		}
-		argv[i] = arg
+	}
+	if err != nil {
+		a.Error = err.Error()
+		return a
 	}
 	w.log.printf("%s", c.Name)
 	r, wr, err := pipe()
@@ -194,8 +248,11 @@ func (w *worker) runCollector(c *plan.Collector, output string) crashdir.Attempt
 		return a
 	}
 	defer r.Close()
+	if stdout == nil {
+		stdout = wr
+	}
 	null := openNull()
-	p, err := start(argv, childEnv, []*os.File{null, wr, wr})
+	p, err := start(w.fillIn(argv, a.Limit), childEnv, []*os.File{null, stdout, wr})
 	null.Close()
 	wr.Close()
 	if err != nil {
@@ -205,11 +262,12 @@ func (w *worker) runCollector(c *plan.Collector, output string) crashdir.Attempt
 	setOOMScore(p.pid, 1000) // rather the collector than the worker
 
 	stderr := &outputTail{tail: tail{max: stderrTail}}
-	a.Error = w.follow(p, r, output, stderr)
+	a.Error = w.follow(p, r, stderr)
 	a.Seconds = round(uptime() - begin)
 	a.Stderr = stderr.String()
 	a.Stuck = !p.ended
-	a.Bytes = fileSize(output)
+	a.Bytes = w.place.size()
+	a.Percent = w.percent
 	switch {
 	case !p.ended:
 	case p.status.Signaled():
@@ -223,16 +281,29 @@ func (w *worker) runCollector(c *plan.Collector, output string) crashdir.Attempt
 			a.Error += ": " + string(l)
 		}
 	}
-	if strings.Contains(a.Stderr, unsupported) {
-		w.warn("%s: it does not know this kernel for certain and may have left out too much or too little: update makedumpfile", c.Name)
-	}
 	return a
+}
+
+// fillIn puts in what the placeholders of an argument vector stand for.
+func (w *worker) fillIn(argv []string, limit int64) []string {
+	filled := slices.Clone(argv)
+	for i, arg := range filled {
+		switch arg {
+		case plan.VmcoreArg:
+			filled[i] = vmcorePath
+		case plan.OutputArg:
+			filled[i] = w.place.(*directory).output()
+		case plan.LimitArg:
+			filled[i] = strconv.FormatInt(limit, 10)
+		}
+	}
+	return filled
 }
 
 // follow watches a collector to its end. It returns "", or why it had to kill
 // it: no progress, or no time left. Progress is output of the process or growth
 // of the file.
-func (w *worker) follow(p *process, r *os.File, output string, stderr *outputTail) string {
+func (w *worker) follow(p *process, r *os.File, stderr *outputTail) string {
 	stall := seconds(w.plan.Deadlines.Stall)
 	begin := uptime()
 	last, shown, size := begin, begin, int64(0)
@@ -247,9 +318,12 @@ func (w *worker) follow(p *process, r *os.File, output string, stderr *outputTai
 			w.log.show(printable(bytes.ReplaceAll(bytes.TrimSpace(buf.Bytes()), []byte("\n"), []byte(" | "))))
 		}
 		w.sample()
-		if s := fileSize(output); n > 0 || s != size {
+		if s := w.place.size(); n > 0 || s != size {
 			size, last = s, uptime()
 			w.super.progress()
+		}
+		if err := w.place.checkpoint(); err != nil {
+			w.fail("note how far the vmcore has come: %v", err)
 		}
 		if ended && n == 0 {
 			return ""
@@ -268,62 +342,16 @@ func (w *worker) follow(p *process, r *os.File, output string, stderr *outputTai
 			}
 			return why
 		}
-		if pr.update(buf.Bytes()) && now-shown >= showEvery {
+		shows := pr.update(buf.Bytes())
+		if w.percent = 0; strings.HasPrefix(pr.phase, "Copying data") {
+			w.percent = pr.percent
+		}
+		if shows && now-shown >= showEvery {
 			shown = now
 			w.log.show(fmt.Sprintf("[%12.6f] kdumpinit: %s", now.Seconds(), pr.text(size, now-begin)))
 		}
 		waitReadable(r, 100*time.Millisecond)
 	}
-}
-
-// spaceLeft returns the free space of the target in bytes.
-func (w *worker) spaceLeft() int64 {
-	var st unix.Statfs_t
-	if err := unix.Statfs(w.state.Dir, &st); err != nil {
-		return 0
-	}
-	return int64(st.Bavail) * st.Bsize
-}
-
-// prove makes sure that the dump at path is on the disk and whole, and gives it
-// its final name.
-func (w *worker) prove(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	w.super.progress()
-	if err := f.Chmod(0o600); err != nil {
-		return err
-	}
-	// What is read from here on comes from the disk, not from the cache.
-	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
-		return os.NewSyscallError("fadvise", err)
-	}
-	fi, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	h, err := vmcore.ReadHeader(f)
-	if err != nil {
-		return fmt.Errorf("the header of the vmcore: %w", err)
-	}
-	// All page descriptors of a large machine take a while.
-	if err := h.Verify(&progressReader{r: f, super: w.super}, fi.Size()); err != nil {
-		return err
-	}
-	if !h.Complete {
-		return errors.New("the vmcore is marked as incomplete")
-	}
-	if err := crashdir.Commit(w.state.Dir, crashdir.Vmcore); err != nil {
-		return err
-	}
-	w.log.printf("vmcore: %d bytes, on disk and read back", fi.Size())
-	return nil
 }
 
 func fileSize(path string) int64 {
@@ -422,16 +450,16 @@ func (o *outputTail) String() string {
 // progressReader tells the supervisor that reading goes on, at most once a
 // second.
 type progressReader struct {
-	r     io.ReaderAt
-	super reporter
-	last  time.Duration
+	r        io.ReaderAt
+	progress func()
+	last     time.Duration
 }
 
 // ReadAt implements io.ReaderAt.
 func (p *progressReader) ReadAt(b []byte, off int64) (int, error) {
 	if now := uptime(); now-p.last > time.Second {
 		p.last = now
-		p.super.progress()
+		p.progress()
 	}
 	return p.r.ReadAt(b, off)
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"ukdump/internal/crashdir"
@@ -74,7 +73,7 @@ func printable(line []byte) string {
 
 // writeLog writes vmcore-dmesg.txt.
 func (w *worker) writeLog() error {
-	return crashdir.WriteFile(w.state.Dir, crashdir.Dmesg, func(out io.Writer) error {
+	return w.place.writeFile(crashdir.Dmesg, func(out io.Writer) error {
 		f, err := os.Open(vmcorePath)
 		if err != nil {
 			return err
@@ -90,7 +89,7 @@ func (w *worker) writeLog() error {
 
 // writeCaptureLog writes kexec-dmesg.log.
 func (w *worker) writeCaptureLog() error {
-	return crashdir.WriteFile(w.state.Dir, crashdir.CaptureLog, func(out io.Writer) error {
+	return w.place.writeFile(crashdir.CaptureLog, func(out io.Writer) error {
 		b, err := readKernelLog()
 		if err == nil {
 			_, err = out.Write(b)
@@ -106,7 +105,7 @@ func (w *worker) writeReport() error {
 		s := &w.report.Steps[n-1]
 		s.Seconds = since(s.Start)
 	}
-	return crashdir.WriteFile(w.state.Dir, crashdir.ReportFile, func(out io.Writer) error {
+	return w.place.writeFile(crashdir.ReportFile, func(out io.Writer) error {
 		b, err := w.report.Encode()
 		if err == nil {
 			_, err = out.Write(b)
@@ -115,17 +114,14 @@ func (w *worker) writeReport() error {
 	})
 }
 
-// settle takes the outcome from what there is in the dump's directory, not from
-// what was meant to be there. A directory that cannot be read changes nothing.
+// settle takes the outcome from what there is at the target, not from what was
+// meant to be there. A target that cannot be read changes nothing.
 func (w *worker) settle() {
-	w.bringBack(filepath.Join(w.state.Dir, crashdir.Vmcore+crashdir.Suffix))
-	d, err := crashdir.Read(w.state.Dir)
+	outcome, size, err := w.place.settle()
 	if err != nil {
 		w.fail("look at what was saved: %v", err)
-		return
 	}
-	w.report.Outcome, w.report.Vmcore = d.Outcome, 0
-	if d.Vmcore != "" {
-		w.report.Vmcore = fileSize(d.Vmcore)
+	if outcome != "" {
+		w.report.Outcome, w.report.Vmcore = outcome, size
 	}
 }

@@ -15,9 +15,12 @@ type state struct {
 	Fatal     string           // where the last worker that died ended
 	Begun     []string         // every step that was begun
 	Module    int              // index of the next module to load
-	Target    int              // index of the target in use
+	Target    int              // index of the target in use; those for evidence follow the others
 	Dir       string           // the dump's directory below mountDir, "" if there is none
+	Raw       string           // kernel name of the raw device in use, "" if there is none
 	Collector int              // index of the next collector for this target
+	Attempts  int              // how many attempts there were before this target
+	Doubtful  int              // number of the attempt whose vmcore is whole but in doubt, 0 for none
 	Best      crashdir.Outcome // on any target
 }
 

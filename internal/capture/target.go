@@ -26,7 +26,11 @@ const mountFlags = unix.MS_NOATIME | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NO
 // instead.
 func (w *worker) waitDevice(t *plan.Target) (string, error) {
 	limit := seconds(w.plan.Deadlines.Device)
-	w.log.printf("waiting up to %d s for %s %s (%s when the image was built)", w.plan.Deadlines.Device, t.Filesystem.Type, t.Filesystem.UUID, t.Device.Name)
+	what := t.Filesystem.Type + " file system " + t.Filesystem.UUID
+	if t.Kind == plan.Raw {
+		what = rawName(t)
+	}
+	w.log.printf("waiting up to %d s for %s (%s when the image was built)", w.plan.Deadlines.Device, what, t.Device.Name)
 	s := &scan{sys: "/sys/class/block", dev: "/dev", seen: map[string]seenDevice{}}
 	for end := uptime() + limit; ; time.Sleep(50 * time.Millisecond) {
 		if name := s.find(t); name != "" {
@@ -34,8 +38,7 @@ func (w *worker) waitDevice(t *plan.Target) (string, error) {
 			return name, nil
 		}
 		if uptime() > end {
-			return "", fmt.Errorf("%s file system %s did not appear within %d s; block devices: %s",
-				t.Filesystem.Type, t.Filesystem.UUID, w.plan.Deadlines.Device, s)
+			return "", fmt.Errorf("%s did not appear within %d s; block devices: %s", what, w.plan.Deadlines.Device, s)
 		}
 	}
 }
@@ -49,9 +52,10 @@ type scan struct {
 }
 
 type seenDevice struct {
-	size int64
-	id   fsid.ID
-	err  error
+	size     int64
+	id       fsid.ID
+	err      error
+	partUUID string // only looked for where a target is known by it
 }
 
 // find looks at every block device that is new or could not be read before, and
@@ -74,13 +78,46 @@ func (s *scan) find(t *plan.Target) string {
 		if !ok || d.size != size || d.err != nil && !errors.Is(d.err, fsid.ErrUnknown) {
 			d = seenDevice{size: size}
 			d.id, d.err = probe(filepath.Join(s.dev, name), size)
+			if t.Device.PartUUID != "" {
+				d.partUUID = s.partUUID(name)
+			}
 			s.seen[name] = d
 		}
-		if d.err == nil && strings.EqualFold(d.id.UUID, t.Filesystem.UUID) && sameType(d.id.Type, t.Filesystem.Type) {
+		if d.holds(t) {
 			return name
 		}
 	}
 	return ""
+}
+
+// holds reports whether this is the device of t.
+func (d *seenDevice) holds(t *plan.Target) bool {
+	if t.Kind == plan.Raw && t.Device.PartUUID != "" {
+		return strings.EqualFold(d.partUUID, t.Device.PartUUID)
+	}
+	return d.err == nil && strings.EqualFold(d.id.UUID, t.Filesystem.UUID) && sameType(d.id.Type, t.Filesystem.Type)
+}
+
+// partUUID returns the PARTUUID of a partition, or "".
+func (s *scan) partUUID(name string) string {
+	n := readInt(filepath.Join(s.sys, name, "partition"))
+	// .../block/vda/vda2 lies below its disk.
+	link, err := filepath.EvalSymlinks(filepath.Join(s.sys, name))
+	if n <= 0 || err != nil {
+		return ""
+	}
+	disk := filepath.Base(filepath.Dir(link))
+	f, err := os.Open(filepath.Join(s.dev, disk))
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	sector := max(readInt(filepath.Join(s.sys, disk, "queue/logical_block_size")), 512)
+	uuid, err := fsid.PartUUID(f, blockSize(filepath.Join(s.sys, disk)), int(sector), int(n))
+	if err != nil {
+		return ""
+	}
+	return uuid
 }
 
 // rank orders block devices: the one at the same place as at build time, one
@@ -118,12 +155,17 @@ func (s *scan) String() string {
 // directory; "size" counts sectors of 512 bytes whatever the device's own are
 // (Documentation/ABI/stable/sysfs-block).
 func blockSize(dir string) int64 {
-	b, err := os.ReadFile(dir + "/size")
+	return readInt(dir+"/size") * 512
+}
+
+// readInt reads a number from sysfs, 0 if there is none.
+func readInt(name string) int64 {
+	b, err := os.ReadFile(name)
 	if err != nil {
 		return 0
 	}
 	n, _ := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-	return n * 512
+	return n
 }
 
 // probe identifies the content of a block device.
@@ -147,7 +189,7 @@ func sameType(onDisk, mounted string) bool {
 func (w *worker) mount(t *plan.Target, dev string) error {
 	fs := t.Filesystem
 	if err := unix.Mount("/dev/"+dev, mountDir, fs.Type, mountFlags, fs.Options); err != nil {
-		return fmt.Errorf("%s as %s: %w", dev, fs.Type, err)
+		return fmt.Errorf("%s as %s: %w (%s)", dev, fs.Type, err, diagnose(fs, dev))
 	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(mountDir, &st); err != nil {
@@ -164,6 +206,31 @@ func (w *worker) mount(t *plan.Target, dev string) error {
 	return nil
 }
 
+// withoutReplay are the options that mount each file system read-only without
+// replaying its journal: ext4(5), xfs(5), btrfs(5), Documentation/filesystems/f2fs.rst.
+var withoutReplay = map[string]string{
+	"ext3": "noload", "ext4": "noload", "xfs": "norecovery", "btrfs": "rescue=nologreplay", "f2fs": "disable_roll_forward",
+}
+
+// diagnose tries to mount a file system that could not be mounted, so that the
+// report can say what is broken. Nothing is written to it.
+func diagnose(fs plan.Filesystem, dev string) string {
+	options := withoutReplay[fs.Type]
+	if options == "" {
+		return "check the file system"
+	}
+	if fs.Options != "" {
+		options += "," + fs.Options
+	}
+	if err := unix.Mount("/dev/"+dev, mountDir, fs.Type, mountFlags|unix.MS_RDONLY, options); err != nil {
+		return fmt.Sprintf("nor read-only without its journal: %v: its structures are damaged", err)
+	}
+	if err := unix.Unmount(mountDir, 0); err != nil {
+		return fmt.Sprintf("umount: %v", err)
+	}
+	return "read-only without its journal it can be mounted: the journal is damaged"
+}
+
 // makeDir makes the dump's directory. The path comes from the plan, but the
 // file system may have changed since: no component may lead out of it.
 func (w *worker) makeDir(t *plan.Target) error {
@@ -173,11 +240,15 @@ func (w *worker) makeDir(t *plan.Target) error {
 			return fmt.Errorf("%s is not a directory any more", strings.TrimPrefix(p, mountDir))
 		}
 	}
+	if fileExists(parent) { // on a full disk not even a directory can be made
+		w.makeRoom(parent, "", leastRoom)
+	}
 	dir, err := crashdir.Create(parent, time.Now())
 	if err != nil {
 		return err
 	}
-	w.state.Dir, w.state.Collector = dir, 0
+	w.state.Dir = dir
+	w.place = &directory{dir, w}
 	w.log.printf("writing to %s", filepath.Join(t.Dir, filepath.Base(dir)))
 	return nil
 }
@@ -192,7 +263,6 @@ func mounted() bool {
 // still uses it, such as a collector that was killed in the middle of a write,
 // it waits.
 func (w *worker) umount() error {
-	w.state.Dir = ""
 	if !mounted() {
 		return nil
 	}

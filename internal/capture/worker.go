@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,7 +23,10 @@ type worker struct {
 	plan   *plan.Plan
 	state  *state
 	report *crashdir.Report // &state.Report
+	place  place            // where the dump goes; nil if no target is open
 	end    time.Duration    // uptime after which no collector may run
+
+	percent float64 // how far the running collector has come
 }
 
 // runWorker is the main of the worker and of the salvage, which is a worker
@@ -36,7 +40,7 @@ func runWorker(role string) int {
 	}
 	w.run()
 	w.super.done(string(w.report.Outcome))
-	w.step("umount", w.finishLimit(), w.umount)
+	w.step("umount", w.finishLimit(), w.close)
 	return 0
 }
 
@@ -47,6 +51,7 @@ func newWorker(st *state) *worker {
 		r.Outcome, st.Best = crashdir.Failed, crashdir.Failed
 		r.Started = time.Now().Add(-uptime()).UTC().Round(time.Second)
 		r.Capture = kernelRelease()
+		r.ID = crashID()
 	}
 	line, _ := os.ReadFile("/proc/cmdline") // the supervisor reports an error
 	w.over = parseCmdline(string(line))
@@ -75,25 +80,49 @@ func (w *worker) run() {
 	if w.state.Module < len(w.plan.Modules) {
 		w.step("modules", w.plan.Deadlines.Module, w.loadModules)
 	}
-	for ; w.state.Target < len(w.plan.Targets); w.state.Target++ {
-		t := &w.plan.Targets[w.state.Target]
-		if w.state.Dir == "" && !w.open(t) {
+	for ; w.state.Target < w.targets(); w.state.Target++ {
+		t := w.target()
+		if w.place == nil && !w.open(t) {
 			continue
 		}
 		w.saveDump(again)
 		if better(w.report.Outcome, w.state.Best) {
 			w.state.Best = w.report.Outcome
 		}
-		if w.state.Best == crashdir.Complete || w.timeLeft() <= 0 || w.state.Target+1 == len(w.plan.Targets) {
-			break // the last one stays mounted for whoever calls
+		if w.enough() || w.state.Target+1 == w.targets() {
+			break // it stays open for whoever calls
 		}
 		w.fail("%s: the dump is not complete: trying the next target", t.Dir)
-		w.step("umount", w.finishLimit(), w.umount)
+		w.step("umount", w.finishLimit(), w.close)
 	}
-	if w.report.Target.Dir == "" {
-		w.fail("no target could be opened: nothing is saved")
+	if w.state.Best == crashdir.Failed {
+		w.fail("nothing could be saved anywhere")
 	}
 	w.report.Outcome = w.state.Best
+}
+
+// targets returns the number of targets, those for evidence alone included: they
+// come last, and only if nothing at all was saved.
+func (w *worker) targets() int {
+	n := len(w.plan.Targets)
+	if w.state.Best == crashdir.Failed {
+		n += len(w.plan.Evidence)
+	}
+	return n
+}
+
+// target returns the one in use.
+func (w *worker) target() *plan.Target {
+	if n := w.state.Target - len(w.plan.Targets); n >= 0 {
+		return &w.plan.Evidence[n]
+	}
+	return &w.plan.Targets[w.state.Target]
+}
+
+// enough reports whether no other target needs to be tried: the dump is complete,
+// or there is no time for another vmcore and the evidence is saved.
+func (w *worker) enough() bool {
+	return w.state.Best == crashdir.Complete || w.timeLeft() <= 0 && w.state.Best != crashdir.Failed
 }
 
 // resume looks at where the worker before this one ended, if there was one, and
@@ -114,7 +143,7 @@ func (w *worker) resume() (again string) {
 		if second {
 			st.Module++
 		}
-	case "device", "mount", "directory":
+	case "device", "mount", "directory", "header":
 		if second {
 			st.Target++
 		}
@@ -123,12 +152,15 @@ func (w *worker) resume() (again string) {
 			st.Collector-- // it had been counted before it ran
 		}
 	}
-	if st.Dir != "" && (fatal == "umount" || !mounted()) {
-		st.Target++
-		st.Dir = ""
+	had := st.Dir != "" || st.Raw != ""
+	if fatal != "umount" {
+		w.reopen()
 	}
-	if st.Dir == "" {
-		w.step("umount", w.finishLimit(), w.umount)
+	if w.place == nil {
+		if had {
+			st.Target++
+		}
+		w.step("umount", w.finishLimit(), w.close)
 	}
 	if second {
 		return ""
@@ -142,8 +174,8 @@ func better(a, b crashdir.Outcome) bool {
 	return slices.Index(order, a) > slices.Index(order, b)
 }
 
-// open brings a target to the point where a dump can be written to it: state.Dir
-// is set.
+// open brings a target to the point where a dump can be written to it: place is
+// set.
 func (w *worker) open(t *plan.Target) bool {
 	d := w.plan.Deadlines
 	var dev string
@@ -151,26 +183,59 @@ func (w *worker) open(t *plan.Target) bool {
 		dev, err = w.waitDevice(t)
 		return err
 	})
-	if err == nil {
-		err = w.step("mount", d.Mount, func() error { return w.mount(t, dev) })
-	}
-	if err == nil {
-		err = w.step("directory", d.Mount, func() error { return w.makeDir(t) })
+	switch {
+	case err != nil:
+	case t.Kind == plan.Raw:
+		err = w.step("header", d.Mount, func() error { return w.openRaw(t, dev) })
+	default:
+		if err = w.step("mount", d.Mount, func() error { return w.mount(t, dev) }); err == nil {
+			err = w.step("directory", d.Mount, func() error { return w.makeDir(t) })
+		}
 	}
 	if err != nil {
-		w.step("umount", d.Finish, w.umount)
+		w.step("umount", d.Finish, w.close)
+		return false
 	}
-	return err == nil
+	w.state.Collector, w.state.Doubtful, w.state.Attempts = 0, 0, len(w.report.Attempts)
+	w.save()
+	return true
 }
 
-// saveDump writes everything that belongs to a dump into state.Dir, the most
-// certain things first. again is a step that a worker before this one did not
-// come to the end of.
-func (w *worker) saveDump(again string) {
-	if !w.begun("dmesg "+w.state.Dir) || again == "dmesg" {
-		w.step("dmesg "+w.state.Dir, w.plan.Deadlines.Finish, w.writeLog)
+// reopen sets place to the one that the worker before this one had open, if it
+// still can be used.
+func (w *worker) reopen() {
+	switch {
+	case w.state.Dir != "" && mounted():
+		w.place = &directory{w.state.Dir, w}
+	case w.state.Raw != "":
+		r, err := resumeRaw(w.state.Raw, w.report.ID, w.super.progress)
+		if err != nil {
+			w.fail("%v", err)
+			return
+		}
+		w.place = r
 	}
-	if w.timeLeft() > 0 {
+}
+
+// close writes back what is left and lets go of the target.
+func (w *worker) close() error {
+	p := w.place
+	w.place = nil
+	w.state.Dir, w.state.Raw = "", ""
+	if p == nil {
+		return w.umount() // a step may have failed in the middle
+	}
+	return p.close()
+}
+
+// saveDump writes everything that belongs to a dump to place, the most certain
+// things first. again is a step that a worker before this one did not come to
+// the end of.
+func (w *worker) saveDump(again string) {
+	if name := "dmesg " + w.place.String(); !w.begun(name) || again == "dmesg" {
+		w.step(name, w.plan.Deadlines.Finish, w.writeLog)
+	}
+	if w.timeLeft() > 0 && w.state.Target < len(w.plan.Targets) {
 		w.step("vmcore", w.plan.Deadlines.Stall, w.collect)
 	}
 	w.step("capture-log", w.plan.Deadlines.Finish, w.writeCaptureLog)
@@ -252,6 +317,15 @@ func (w *worker) sample() {
 
 // timeLeft returns the time until the last collector has to be over.
 func (w *worker) timeLeft() time.Duration { return w.end - uptime() }
+
+// crashID returns a random name for this crash.
+func crashID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/uuid") // random(4)
+	if err != nil {
+		return strconv.FormatInt(time.Now().UnixNano(), 36)
+	}
+	return strings.TrimSpace(string(b))
+}
 
 // kernelRelease returns this kernel's release, as uname -r.
 func kernelRelease() string {

@@ -193,7 +193,7 @@ func Read(path string) (Dump, error) {
 		if err != nil || !fi.Mode().IsRegular() {
 			continue
 		}
-		have[e.Name()] = true
+		have[e.Name()] = fi.Size() > 0 // on a full disk files are made, but not written
 		d.Size += fi.Size()
 		if st, ok := fi.Sys().(*syscall.Stat_t); ok {
 			d.Used += st.Blocks * 512 // whatever the block size, inode(7)

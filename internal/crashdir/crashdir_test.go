@@ -98,6 +98,7 @@ func TestList(t *testing.T) {
 	put(t, parent, "2026-11-23T00-00-00Z", map[string]string{ReportFile: strings.Repeat(" ", maxReport+1)})
 	// A report cannot promise what the files do not hold.
 	put(t, parent, "2026-11-24T00-00-00Z", map[string]string{ReportFile: good})
+	put(t, parent, "2026-11-24T12-00-00Z", map[string]string{Dmesg + Suffix: "", Vmcore + Suffix: ""})
 	put(t, parent, "2026-11-25T00-00-00Z", nil)
 	if err := os.Symlink("/etc/passwd", filepath.Join(parent, "2026-11-25T00-00-00Z", Vmcore)); err != nil {
 		t.Fatal(err)
@@ -119,6 +120,7 @@ func TestList(t *testing.T) {
 		{"2026-11-22T23-04-05Z-10", Complete, Vmcore, true},
 		{"2026-11-23T00-00-00Z", Failed, "", false},
 		{"2026-11-24T00-00-00Z", Failed, "", true},
+		{"2026-11-24T12-00-00Z", Failed, "", false},
 		{"2026-11-25T00-00-00Z", Failed, "", false},
 	}
 	if len(dumps) != len(want) {

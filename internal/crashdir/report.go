@@ -72,10 +72,12 @@ type Target struct {
 // Attempt is one run of a collector.
 type Attempt struct {
 	Name    string  `json:"name"`
-	Exit    int     `json:"exit"`             // exit status, -1 if a signal ended it
-	Signal  string  `json:"signal,omitempty"` // the signal that ended it
-	Error   string  `json:"error,omitempty"`  // why its output was not accepted
-	Bytes   int64   `json:"bytes"`            // size of its output
+	Exit    int     `json:"exit"`              // exit status, -1 if a signal ended it
+	Signal  string  `json:"signal,omitempty"`  // the signal that ended it
+	Error   string  `json:"error,omitempty"`   // why its output was not accepted
+	Bytes   int64   `json:"bytes"`             // size of its output
+	Limit   int64   `json:"limit,omitempty"`   // the room it had, in bytes
+	Percent float64 `json:"percent,omitempty"` // how far it came by its own account
 	Seconds float64 `json:"seconds"`
 	Stuck   bool    `json:"stuck,omitempty"`  // it could not be killed
 	Stderr  string  `json:"stderr,omitempty"` // the tail of what it printed

@@ -1,0 +1,149 @@
+package capture
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ukdump/internal/crashdir"
+	"ukdump/internal/plan"
+)
+
+// writes is a collector that leaves a vmcore of that many bytes behind its
+// header and does what then says.
+func writes(t *testing.T, name string, size int, then string) plan.Collector {
+	t.Helper()
+	header := filepath.Join(t.TempDir(), "header")
+	if err := os.WriteFile(header, elfCore(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return sh(name, fmt.Sprintf("cat %s >\"$1\"; printf %%%ds x >>\"$1\"; %s", header, size, then))
+}
+
+const says = "echo 'The kernel version is not supported.' >&2"
+
+// Which collectors run, and what they leave.
+func TestLadder(t *testing.T) {
+	filter := func(c plan.Collector) plan.Collector { c.Filters = true; return c }
+	tests := []struct {
+		name       string
+		collectors []plan.Collector
+		known      string
+		ran        string // names of the collectors
+		outcome    crashdir.Outcome
+		size       int
+		warning    string
+	}{
+		{"first", []plan.Collector{writes(t, "a", 1, "true"), writes(t, "b", 2, "true")}, "", "a", crashdir.Complete, 1, ""},
+		{"exit status", []plan.Collector{writes(t, "a", 1, "exit 1"), writes(t, "b", 2, "true")}, "", "a b", crashdir.Complete, 2, ""},
+		{"garbage with exit 0", []plan.Collector{sh("a", `echo x >"$1"`), writes(t, "b", 2, "true")}, "", "a b", crashdir.Complete, 2, ""},
+		{"nothing with exit 0", []plan.Collector{sh("a", `true`), writes(t, "b", 2, "true")}, "", "a b", crashdir.Complete, 2, ""},
+		{"signal", []plan.Collector{writes(t, "a", 9, "kill -9 $$"), writes(t, "b", 2, "true")}, "", "a b", crashdir.Complete, 2, ""},
+		{"stall", []plan.Collector{writes(t, "a", 9, "sleep 60"), writes(t, "b", 2, "true")}, "", "a b", crashdir.Complete, 2, ""},
+		{"all fail", []plan.Collector{writes(t, "a", 9, "exit 1"), writes(t, "b", 2, "exit 1")}, "", "a b", crashdir.Incomplete, 9, ""},
+
+		{"kernel unknown", []plan.Collector{filter(writes(t, "a", 1, says)), filter(writes(t, "a2", 1, says)), writes(t, "b", 2, says)}, "", "a b", crashdir.Complete, 2, "b: it does not know this kernel"},
+		{"kernel unknown, but seen to work", []plan.Collector{filter(writes(t, "a", 1, says)), writes(t, "b", 2, "true")}, "6.1.0", "a", crashdir.Complete, 1, ""},
+		{"another kernel was seen to work", []plan.Collector{filter(writes(t, "a", 1, says)), writes(t, "b", 2, "true")}, "6.2.0", "a b", crashdir.Complete, 2, ""},
+		{"kernel unknown, the rest fails", []plan.Collector{filter(writes(t, "a", 1, says)), writes(t, "b", 2, "exit 1"), sh("c", "exit 1")}, "", "a b c", crashdir.Complete, 1, "a: it does not know kernel 6.1.0"},
+		{"kernel unknown, nothing else", []plan.Collector{filter(writes(t, "a", 1, says))}, "", "a", crashdir.Complete, 1, "a: it does not know kernel 6.1.0"},
+		{"kernel unknown and garbage", []plan.Collector{filter(sh("a", `echo x >"$1"; `+says)), sh("b", "exit 1")}, "", "a b", crashdir.Failed, -1, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := testWorker(t, tt.collectors...)
+			w.report.Kernel, w.over.known = "6.1.0", tt.known
+			err := w.collect()
+			w.settle()
+			if (err == nil) != (tt.outcome == crashdir.Complete) || w.report.Outcome != tt.outcome {
+				t.Errorf("outcome %s, error %v, want %s", w.report.Outcome, err, tt.outcome)
+			}
+			var ran []string
+			for _, a := range w.report.Attempts {
+				ran = append(ran, a.Name)
+			}
+			if got := strings.Join(ran, " "); got != tt.ran {
+				t.Errorf("ran %s, want %s", got, tt.ran)
+			}
+			want := int64(len(elfCore()) + tt.size)
+			if tt.size < 0 {
+				want = 0
+			}
+			if w.report.Vmcore != want {
+				t.Errorf("vmcore of %d bytes, want %d", w.report.Vmcore, want)
+			}
+			if got := strings.Join(w.report.Warnings, "\n"); (got == "") != (tt.warning == "") || !strings.Contains(got, tt.warning) {
+				t.Errorf("warnings %q, want %q", got, tt.warning)
+			}
+			if tt.outcome == crashdir.Complete {
+				if left, _ := filepath.Glob(w.state.Dir + "/vmcore-incomplete*"); len(left) > 0 {
+					t.Errorf("left behind: %s", left)
+				}
+			}
+		})
+	}
+}
+
+// One that can go on where it was stopped does so, as long as it comes further.
+func TestLadderResumes(t *testing.T) {
+	resume := func(script string) plan.Collector { c := sh("copy", script); c.Resumes = true; return c }
+	for _, tt := range []struct {
+		name, script string
+		runs         int
+	}{
+		{"each time further", `printf 1 >>"$1"; exit 1`, maxResumes + 1},
+		{"not further", `printf 1 >"$1"; exit 1`, 2},
+		{"not at all", "exit 1", 1},
+	} {
+		w := testWorker(t, resume(tt.script))
+		w.collect()
+		if n := len(w.report.Attempts); n != tt.runs {
+			t.Errorf("%s: %d runs, want %d", tt.name, n, tt.runs)
+		}
+		if want := int64(maxResumes + 1); tt.runs > 2 && w.place.size() != want {
+			t.Errorf("%s: %d bytes, want %d: it did not go on", tt.name, w.place.size(), want)
+		}
+	}
+}
+
+// The placeholders of a collector's arguments.
+func TestFillIn(t *testing.T) {
+	w := testWorker(t)
+	got := w.fillIn([]string{"/bin/makedumpfile", "-L", plan.LimitArg, plan.VmcoreArg, plan.OutputArg, "x%limit"}, 12345)
+	want := "/bin/makedumpfile -L 12345 /proc/vmcore " + w.state.Dir + "/vmcore-incomplete x%limit"
+	if strings.Join(got, " ") != want {
+		t.Errorf("got %q, want %s", got, want)
+	}
+}
+
+// Old dumps make room for the new one, but only those that may go, and only
+// where it is allowed.
+func TestMakeRoom(t *testing.T) {
+	for _, allowed := range []bool{false, true} {
+		w := testWorker(t)
+		w.plan.MakeSpace = allowed
+		parent := filepath.Dir(w.state.Dir)
+		for i, files := range []string{"vmcore", "vmcore", "vmcore-incomplete", "vmcore-dmesg.txt"} {
+			dir := filepath.Join(parent, fmt.Sprintf("2026-11-2%dT00-00-00Z", i))
+			os.Mkdir(dir, 0o700)
+			os.WriteFile(filepath.Join(dir, files), []byte("x"), 0o600)
+		}
+		current := filepath.Base(w.state.Dir) // the newest but one by its name
+		if w.makeRoom(parent, current, 0) {
+			t.Error("removed something although there is room")
+		}
+		got := w.makeRoom(parent, current, 1<<60)
+		want := []string{"2026-11-20T00-00-00Z", "2026-11-22T00-00-00Z"} // not the last complete, not the newest
+		if !allowed {
+			want = nil
+		}
+		if got != allowed || fmt.Sprint(w.report.Removed) != fmt.Sprint(want) {
+			t.Errorf("allowed %v: removed %s, want %s", allowed, w.report.Removed, want)
+		}
+		if !fileExists(w.state.Dir) {
+			t.Error("removed the dump that is being written")
+		}
+	}
+}

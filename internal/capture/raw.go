@@ -1,0 +1,200 @@
+package capture
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ukdump/internal/crashdir"
+	"ukdump/internal/fsid"
+	"ukdump/internal/plan"
+	"ukdump/internal/rawdump"
+	"ukdump/internal/vmcore"
+)
+
+// checkpointEvery is how often the length of a growing stream is made durable.
+const checkpointEvery = 30 * time.Second
+
+// raw is a place on a block device that is never mounted.
+type raw struct {
+	path   string // /dev/vda2
+	dev    *os.File
+	out    *rawdump.Writer
+	stream *os.File      // standard output of the collector; its offset is the progress
+	noted  time.Duration // uptime of the last checkpoint
+
+	progress func()
+}
+
+// rawName describes a raw target.
+func rawName(t *plan.Target) string {
+	if t.Device.PartUUID != "" {
+		return "partition " + t.Device.PartUUID
+	}
+	return t.Filesystem.Type + " " + t.Filesystem.UUID
+}
+
+// openRaw begins a dump on a block device, which must still hold what it held
+// when the image was built.
+func (w *worker) openRaw(t *plan.Target, name string) error {
+	dev, size, err := openDevice(name)
+	if err != nil {
+		return err
+	}
+	out, err := rawdump.Create(dev, size, rawdump.Header{
+		ID: w.report.ID, Host: w.report.Host, MachineID: w.report.Machine, Kernel: w.report.Capture, Started: w.report.Started,
+		Held: fsid.ID{Type: t.Filesystem.Type, UUID: t.Filesystem.UUID},
+	})
+	if err != nil {
+		dev.Close()
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	w.state.Raw = name
+	w.place = &raw{path: dev.Name(), dev: dev, out: out, progress: w.super.progress}
+	w.report.Target = crashdir.Target{Dir: t.Dir, Device: name, UUID: t.Device.PartUUID, Free: size}
+	w.log.printf("writing to %s, %d MiB", name, size>>20)
+	return nil
+}
+
+// resumeRaw goes on with the dump that a worker before this one began.
+func resumeRaw(name, id string, progress func()) (place, error) {
+	dev, size, err := openDevice(name)
+	if err != nil {
+		return nil, err
+	}
+	out, err := rawdump.Resume(dev, size, id)
+	if err != nil {
+		dev.Close()
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return &raw{path: dev.Name(), dev: dev, out: out, progress: progress}, nil
+}
+
+// openDevice opens a block device that nothing else uses and returns its size in
+// bytes. With O_EXCL the kernel refuses one that is mounted, see open(2).
+func openDevice(name string) (*os.File, int64, error) {
+	dev, err := os.OpenFile(filepath.Join("/dev", name), os.O_RDWR|unix.O_EXCL, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	return dev, blockSize(filepath.Join("/sys/class/block", name)), nil
+}
+
+func (r *raw) String() string { return r.path }
+
+func (r *raw) writeFile(name string, write func(io.Writer) error) error {
+	return r.out.WriteFile(name, write)
+}
+
+func (r *raw) whole() bool { return r.out.Stream().Complete }
+
+func (r *raw) room() int64 {
+	s := r.out.Stream()
+	return s.Limit - s.Start
+}
+
+// begin gives up what an earlier collector left: there is only one stream.
+func (r *raw) begin(c *plan.Collector, _ int, _ bool) ([]string, *os.File, error) {
+	r.endStream()
+	s, err := r.out.BeginStream()
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := os.OpenFile(r.path, os.O_WRONLY, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := f.Seek(s.Start, io.SeekStart); err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	r.stream, r.noted = f, uptime()
+	return c.Stream, f, nil
+}
+
+func (r *raw) endStream() {
+	if r.stream != nil {
+		r.stream.Close()
+		r.stream = nil
+	}
+}
+
+func (r *raw) size() int64 {
+	s := r.out.Stream()
+	if r.stream == nil || s.Ended {
+		return s.Length
+	}
+	at, err := r.stream.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return s.Length
+	}
+	return at - s.Start
+}
+
+func (r *raw) checkpoint() error {
+	if r.stream == nil || uptime()-r.noted < checkpointEvery {
+		return nil
+	}
+	r.noted = uptime()
+	return r.out.SaveLength(r.size())
+}
+
+func (r *raw) prove(progress func()) error {
+	size := r.size()
+	if err := r.out.EndStream(size, true, progress); err != nil {
+		return err
+	}
+	err := r.verify(progress)
+	if err != nil {
+		// Not complete after all.
+		err = errors.Join(err, r.out.EndStream(size, false, progress))
+	}
+	return err
+}
+
+// verify looks at the stream as it is on the disk.
+func (r *raw) verify(progress func()) error {
+	s := r.out.StreamReader()
+	h, err := vmcore.ReadHeader(s)
+	if err != nil {
+		return fmt.Errorf("the header of the vmcore: %w", err)
+	}
+	return h.Verify(&progressReader{r: s, progress: progress}, s.Size())
+}
+
+func (r *raw) keeps() bool { return false }
+
+func (r *raw) settle() (crashdir.Outcome, int64, error) {
+	var err error
+	if s := r.out.Stream(); s.Start > 0 && !s.Ended {
+		err = r.out.EndStream(r.size(), false, r.progress)
+	}
+	s := r.out.Stream()
+	_, herr := vmcore.ReadHeader(r.out.StreamReader())
+	switch {
+	case s.Complete:
+		return crashdir.Complete, s.Length, err
+	case s.Length > 0 && herr == nil:
+		return crashdir.Incomplete, s.Length, err
+	case r.out.Has(crashdir.Dmesg):
+		return crashdir.DmesgOnly, 0, err
+	}
+	return crashdir.Failed, 0, err
+}
+
+func (r *raw) close() error {
+	r.endStream()
+	err := r.out.Finish()
+	if serr := r.dev.Sync(); err == nil {
+		err = serr
+	}
+	if cerr := r.dev.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}

@@ -1,0 +1,117 @@
+package capture
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"ukdump/internal/crashdir"
+	"ukdump/internal/plan"
+	"ukdump/internal/rawdump"
+)
+
+// rawWorker is a worker whose place is a file in place of a block device.
+func rawWorker(t *testing.T, collectors ...plan.Collector) (*worker, *raw) {
+	w := testWorker(t, collectors...)
+	dev, err := os.Create(filepath.Join(t.TempDir(), "vda2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size = 32 << 20
+	if err := dev.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	out, err := rawdump.Create(dev, size, rawdump.Header{ID: "id-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &raw{path: dev.Name(), dev: dev, out: out, progress: func() {}}
+	w.place, w.state.Raw, w.state.Dir = r, "vda2", ""
+	return w, r
+}
+
+// streams is a collector that writes a flattened dump and does what then says.
+func streams(t *testing.T, name, then string) plan.Collector {
+	t.Helper()
+	var b bytes.Buffer
+	if err := newCopier(core(), 1<<30).stream(&b); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "flat")
+	if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return plan.Collector{Name: name, Stream: []string{"/bin/sh", "-c", fmt.Sprintf("f=%s; %s", file, then)}}
+}
+
+func TestRawLadder(t *testing.T) {
+	tests := []struct {
+		name       string
+		collectors []plan.Collector
+		ran        int
+		outcome    crashdir.Outcome
+	}{
+		{"good", []plan.Collector{streams(t, "a", "cat $f")}, 1, crashdir.Complete},
+		{"exit status after all of it", []plan.Collector{streams(t, "a", "cat $f; exit 1")}, 1, crashdir.Incomplete},
+		{"the second is good", []plan.Collector{streams(t, "a", "cat $f $f; exit 1"), streams(t, "b", "cat $f")}, 2, crashdir.Complete},
+		{"cut with exit 0", []plan.Collector{streams(t, "a", "head -c 9000 $f")}, 1, crashdir.Incomplete},
+		{"garbage with exit 0", []plan.Collector{streams(t, "a", "yes | head -c 9000")}, 1, crashdir.Failed},
+		{"nothing with exit 0", []plan.Collector{streams(t, "a", "true")}, 1, crashdir.Failed},
+		{"the kernel is not known", []plan.Collector{streams(t, "a", says+"; cat $f"), streams(t, "b", "exit 1")}, 1, crashdir.Complete},
+		{"no stream", []plan.Collector{sh("a", "exit 0"), streams(t, "b", "cat $f")}, 1, crashdir.Complete},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w, r := rawWorker(t, tt.collectors...)
+			w.plan.Collectors[0].Filters = true
+			err := w.collect()
+			w.settle()
+			if (err == nil) != (tt.outcome == crashdir.Complete) || w.report.Outcome != tt.outcome || len(w.report.Attempts) != tt.ran {
+				t.Errorf("outcome %s after %d attempts, error %v; want %s after %d", w.report.Outcome, len(w.report.Attempts), err, tt.outcome, tt.ran)
+			}
+			if err := w.writeReport(); err != nil {
+				t.Error(err)
+			}
+			if err := r.close(); err != nil {
+				t.Error(err)
+			}
+			dev, err := os.Open(r.path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer dev.Close()
+			d, err := rawdump.Open(dev, 32<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := d.Stream.Complete; got != (tt.outcome == crashdir.Complete) {
+				t.Errorf("on the device it is complete: %v", got)
+			}
+		})
+	}
+}
+
+// A worker that follows goes on with what is on the device.
+func TestRawResume(t *testing.T) {
+	w, r := rawWorker(t, streams(t, "a", "cat $f"))
+	if err := w.step("dmesg", 1, func() error { return w.writeReport() }); err != nil {
+		t.Fatal(err)
+	}
+	r.dev.Close()
+	dev, err := os.OpenFile(r.path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.out, err = rawdump.Resume(dev, 32<<20, "id-1"); err != nil {
+		t.Fatal(err)
+	}
+	r.dev = dev
+	if err := w.collect(); err != nil {
+		t.Error(err)
+	}
+	if !r.out.Has(crashdir.ReportFile) || !r.whole() {
+		t.Error("something is missing")
+	}
+}
