@@ -33,6 +33,7 @@ type Report struct {
 	ID       string  `json:"id,omitempty"` // random, the same in every report about one crash
 	Host     string  `json:"host,omitempty"`
 	Machine  string  `json:"machine_id,omitempty"` // machine-id(5)
+	Raw      string  `json:"raw_dump,omitempty"`   // which raw dump it was collected from, as several can have this ID
 
 	Kernel    string    `json:"kernel,omitempty"`    // release of the kernel that crashed
 	CrashTime time.Time `json:"crash_time,omitzero"` // from VMCOREINFO's CRASHTIME

@@ -162,3 +162,8 @@ func fileText(t testing.TB, d *Dump, name string) string {
 	}
 	return ""
 }
+
+func checkStream(d *Dump) error {
+	_, err := io.Copy(io.Discard, d.OpenStream())
+	return err
+}

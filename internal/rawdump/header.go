@@ -25,6 +25,7 @@ type Header struct {
 	Started   time.Time // of the capture, by its clock, in seconds
 	Held      fsid.ID   // what the device held before: Type (32 bytes) and UUID (48 bytes) only
 	Size      int64     // of the device, in bytes
+	Created   time.Time // by Create, in nanoseconds: it tells two dumps of one crash apart
 	savedCRC  uint32    // of the copy of the device's own head
 }
 
@@ -41,7 +42,7 @@ const (
 	hMachine  = 176
 	hHost     = 208
 	hKernel   = 272
-	hEnd      = 352
+	hCreated  = 352 // nanoseconds since the epoch
 )
 
 var le = binary.LittleEndian
@@ -58,7 +59,8 @@ func (h *Header) encode() []byte {
 	copy(b[hHeldUUID:hMachine], h.Held.UUID)
 	copy(b[hMachine:hHost], h.MachineID)
 	copy(b[hHost:hKernel], h.Host)
-	copy(b[hKernel:hEnd], h.Kernel)
+	copy(b[hKernel:hCreated], h.Kernel)
+	le.PutUint64(b[hCreated:], uint64(h.Created.UnixNano()))
 	le.PutUint32(b[hCRC:], checksum(b))
 	return b
 }
@@ -77,10 +79,11 @@ func decodeHeader(b []byte) (Header, error) {
 		ID:        text(b[hID:hHeldType]),
 		Host:      text(b[hHost:hKernel]),
 		MachineID: text(b[hMachine:hHost]),
-		Kernel:    text(b[hKernel:hEnd]),
+		Kernel:    text(b[hKernel:hCreated]),
 		Started:   time.Unix(int64(le.Uint64(b[hStarted:])), 0).UTC(),
 		Held:      fsid.ID{Type: text(b[hHeldType:hHeldUUID]), UUID: text(b[hHeldUUID:hMachine])},
 		Size:      int64(le.Uint64(b[hSize:])),
+		Created:   time.Unix(0, int64(le.Uint64(b[hCreated:]))).UTC(),
 		savedCRC:  le.Uint32(b[hSavedCRC:]),
 	}
 	if !validID(h.ID) || h.Size < MinSize {

@@ -82,7 +82,7 @@ func TestPowerLossInCapture(t *testing.T) {
 			if s := dump.Stream; step >= 5 && s.Length != 5000 || step >= 7 && !s.Complete || step < 6 && s.Ended {
 				t.Errorf("%d operations, %s: after step %d: stream %+v", ops, name, step, s)
 			}
-			if err := dump.CheckStream(func() {}); err != nil {
+			if err := checkStream(dump); err != nil {
 				t.Errorf("%d operations, %s: after step %d: %v", ops, name, step, err)
 			}
 			if _, err := Resume(up, testSize, testHeader.ID); err != nil && !(errors.Is(err, ErrFinished) && step >= 9) {

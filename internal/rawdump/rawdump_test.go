@@ -84,7 +84,7 @@ func TestCapture(t *testing.T) {
 	d, err := Open(f, testSize)
 	check(err)
 	want := testHeader
-	want.Size, want.savedCRC = testSize, checksum(before[:headSize])
+	want.Size, want.Created, want.savedCRC = testSize, d.Header.Created, checksum(before[:headSize])
 	if d.Header != want || !d.Finished || !d.Stream.Complete || !d.Stream.Ended {
 		t.Errorf("got %+v %v %+v\nwant %+v", d.Header, d.Finished, d.Stream, want)
 	}
@@ -93,11 +93,10 @@ func TestCapture(t *testing.T) {
 			t.Errorf("%s is not what was written", name)
 		}
 	}
-	got, err := io.ReadAll(d.StreamReader())
+	got, err := io.ReadAll(d.OpenStream())
 	if err != nil || string(got) != flat {
 		t.Errorf("the stream is not what was written: %v", err)
 	}
-	check(d.CheckStream(func() {}))
 
 	original, err := Restore(f, testSize)
 	if err != nil || !original {
@@ -318,7 +317,7 @@ func TestDmesgAndStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	dump := mustOpen(t, d)
-	if err := dump.CheckStream(func() {}); err != nil || dump.Stream.Complete {
+	if err := checkStream(dump); err != nil || dump.Stream.Complete {
 		t.Errorf("%+v: %v", dump.Stream, err)
 	}
 	if got := fileText(t, dump, crashdir.Dmesg); got != "log" {
@@ -371,7 +370,7 @@ func TestDamage(t *testing.T) {
 	if err := dump.CopyFile(io.Discard, crashdir.Dmesg); !errors.As(err, &damaged) {
 		t.Errorf("file: %v", err)
 	}
-	if err := dump.CheckStream(func() {}); !errors.As(err, &damaged) {
+	if err := checkStream(dump); !errors.As(err, &damaged) {
 		t.Errorf("stream: %v", err)
 	}
 	if err := dump.CopyFile(io.Discard, crashdir.ReportFile); !errors.Is(err, ErrNone) {
@@ -425,7 +424,7 @@ func FuzzOpen(f *testing.F) {
 		if s.Length < 0 || s.Start+s.Length > testSize || s.Length > 0 && s.Start < areaAt {
 			t.Errorf("stream %+v", s)
 		}
-		dump.CheckStream(func() {})
+		checkStream(dump)
 	})
 }
 

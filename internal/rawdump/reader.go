@@ -76,21 +76,31 @@ func (d *Dump) CopyFile(w io.Writer, name string) error {
 	return nil
 }
 
-// StreamReader reads the stream, as far as it is known to be on the device.
-func (d *Dump) StreamReader() *io.SectionReader { return d.Stream.reader(d.dev) }
+// OpenStream returns a reader of the flattened dump, as far as it is known to be
+// on the device. A *DamagedError at its end says that it is not what was written;
+// of a stream that was cut nobody knows.
+func (d *Dump) OpenStream() io.Reader { return &streamReader{d: d} }
 
-// CheckStream reads the whole stream and compares its checksum. A stream that
-// was cut has none: nothing is read then. progress is called after each 256 KiB.
-func (d *Dump) CheckStream(progress func()) error {
-	if !d.Stream.Ended {
-		return nil
+type streamReader struct {
+	d   *Dump
+	off int64
+	crc uint32
+}
+
+// Read implements io.Reader.
+func (s *streamReader) Read(p []byte) (int, error) {
+	stream := &s.d.Stream
+	if s.off == stream.Length {
+		if stream.Ended && s.crc != stream.crc {
+			return 0, &DamagedError{What: "the stream"}
+		}
+		return 0, io.EOF
 	}
-	crc, err := sumOf(d.StreamReader(), progress)
-	if err != nil {
-		return &DamagedError{"the stream", err}
+	p = p[:min(int64(len(p)), stream.Length-s.off)]
+	if err := readFull(s.d.dev, p, stream.Start+s.off); err != nil {
+		return 0, &DamagedError{"the stream", err}
 	}
-	if crc != d.Stream.crc {
-		return &DamagedError{What: "the stream"}
-	}
-	return nil
+	s.off += int64(len(p))
+	s.crc = crc32.Update(s.crc, castagnoli, p)
+	return len(p), nil
 }

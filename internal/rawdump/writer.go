@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"io"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,7 +21,7 @@ type Writer struct {
 }
 
 // Create begins a dump on a device of size bytes. The header's Held is what the
-// device held when it was chosen; Size is set here. What it returns of the errors
+// device held when it was chosen; Size and Created are set here. What it returns of the errors
 // of Check was found before anything was written.
 //
 // Until the header is written, which is last, the device has its own head.
@@ -36,7 +37,7 @@ func Create(dev Device, size int64, h Header) (*Writer, error) {
 	if err := readFull(dev, own, 0); err != nil {
 		return nil, fmt.Errorf("read the head of the device: %w", err)
 	}
-	h.Size, h.savedCRC = size, checksum(own)
+	h.Size, h.Created, h.savedCRC = size, time.Now(), checksum(own)
 	sum := h.encode()
 	if h, err = decodeHeader(sum); err != nil { // as everyone else will read it
 		return nil, err

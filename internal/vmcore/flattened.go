@@ -105,7 +105,12 @@ func readFlatRecord(r io.ReaderAt, at int64) (flatRecord, error) {
 	if err := readFull(r, b[:], at); err != nil {
 		return flatRecord{}, fmt.Errorf("flattened dump, record at offset %d: %w", at, err)
 	}
-	off, size := int64(binary.BigEndian.Uint64(b[:])), int64(binary.BigEndian.Uint64(b[8:]))
+	return parseFlatRecord(b[:], at)
+}
+
+// parseFlatRecord takes the head of the record at offset at of the stream apart.
+func parseFlatRecord(b []byte, at int64) (flatRecord, error) {
+	off, size := int64(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:]))
 	if off == -1 && size == -1 {
 		return flatRecord{end: true}, nil
 	}
