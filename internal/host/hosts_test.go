@@ -34,6 +34,8 @@ func TestRecordedHosts(t *testing.T) {
 				Error     string         `json:"error,omitempty"`
 				Storage   *Storage       `json:"storage,omitempty"`
 				Requests  []kmod.Request `json:"requests,omitempty"`
+				Swap      *Raw           `json:"swap,omitempty"`
+				NoSwap    string         `json:"no_swap,omitempty"`
 				Watchdogs []Watchdog     `json:"watchdogs,omitempty"`
 			}
 			got.Storage, err = h.Storage("/var/crash")
@@ -44,6 +46,12 @@ func TestRecordedHosts(t *testing.T) {
 				}
 			} else {
 				got.Requests = got.Storage.Requests()
+			}
+			got.Swap, err = h.Raw("raw:swap", false)
+			if none := (*NoSwapError)(nil); errors.As(err, &none) && len(none.Tried) > 0 {
+				got.NoSwap = err.Error()
+			} else if err != nil && none == nil {
+				t.Error(err)
 			}
 			if got.Watchdogs, err = h.Watchdogs(); err != nil {
 				t.Error(err)

@@ -96,10 +96,12 @@ func (h *Host) probe(s *Storage, b BlockDevice) (fsid.ID, error) {
 
 // openBlock opens the device node of b. Below another root it may be a regular
 // file.
-func (h *Host) openBlock(b BlockDevice) (*os.File, error) {
+func (h *Host) openBlock(b BlockDevice) (*os.File, error) { return h.openBlockFlags(b, 0) }
+
+func (h *Host) openBlockFlags(b BlockDevice, flags int) (*os.File, error) {
 	name := h.path(path.Join("/dev", strings.ReplaceAll(b.Name, "!", "/")))
 	// Not a FIFO to wait for.
-	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|flags, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -141,21 +143,24 @@ func externalJournal(r io.ReaderAt, typ string) string {
 // udevID returns what the udev database knows of b: the lines that udevd writes
 // after its builtin blkid ran.
 func (h *Host) udevID(b BlockDevice) fsid.ID {
-	var id fsid.ID
+	props := h.udev(b)
+	return fsid.ID{Type: props["ID_FS_TYPE"], UUID: props["ID_FS_UUID"]}
+}
+
+// udev returns the properties of b in the udev database, none if there is none.
+func (h *Host) udev(b BlockDevice) map[string]string {
+	props := make(map[string]string)
 	data, err := h.read(fmt.Sprintf("/run/udev/data/b%d:%d", b.Major, b.Minor))
 	if err != nil {
-		return id
+		return props
 	}
 	for line := range strings.Lines(data) {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-		switch key {
-		case "E:ID_FS_TYPE":
-			id.Type = value
-		case "E:ID_FS_UUID":
-			id.UUID = value
+		if p, ok := strings.CutPrefix(strings.TrimSpace(line), "E:"); ok {
+			key, value, _ := strings.Cut(p, "=")
+			props[key] = value
 		}
 	}
-	return id
+	return props
 }
 
 // family maps the types that one driver mounts to one name.

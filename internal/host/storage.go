@@ -91,22 +91,30 @@ func (h *Host) findDisk(s *Storage) error {
 	if err != nil {
 		return fmt.Errorf("block device of %s: %w", s.Mount.Point, err)
 	}
-	if s.Stack, err = h.stack(b); err != nil {
-		return err
+	s.Stack, s.Devices, err = h.disk(s.Dir, b)
+	return err
+}
+
+// disk returns b with the disk that it is a part of, and what that hangs on. The
+// error is an *UnsupportedError about target if the capture kernel could not
+// open it.
+func (h *Host) disk(target string, b BlockDevice) (stack []BlockDevice, devices []Device, err error) {
+	if stack, err = h.stack(b); err != nil {
+		return nil, nil, err
 	}
-	for _, b := range s.Stack {
-		if err := h.refuseBlock(s.Dir, b); err != nil {
-			return err
+	for _, b := range stack {
+		if err := h.refuseBlock(target, b); err != nil {
+			return stack, nil, err
 		}
 	}
-	disk := s.Stack[len(s.Stack)-1]
+	disk := stack[len(stack)-1]
 	paths, fabric, err := h.controllers(disk.Path)
 	if err != nil {
-		return fmt.Errorf("controllers of %s: %w", disk.Name, err)
+		return stack, nil, fmt.Errorf("controllers of %s: %w", disk.Name, err)
 	}
 	if fabric != "" {
-		return &UnsupportedError{Dir: s.Dir, What: "NVMe over Fabrics disk", Name: disk.Name + " (" + fabric + ")", Why: "it is not on a disk of this machine"}
+		return stack, nil, &UnsupportedError{Dir: target, What: "NVMe over Fabrics disk", Name: disk.Name + " (" + fabric + ")", Why: "it is not on a disk of this machine"}
 	}
-	s.Devices, err = h.devices(append(paths, b.Path)...)
-	return err
+	devices, err = h.devices(append(paths, b.Path)...)
+	return stack, devices, err
 }

@@ -1,6 +1,7 @@
 #!/bin/sh
 # record.sh OUT DIR...: records into OUT what this machine's /proc and /sys say
-# about the storage below each DIR and about watchdogs, for testdata/hosts.
+# about the storage below each DIR, about swap and about watchdogs, for
+# testdata/hosts.
 # Run it as root. Host name, machine-id, host's command line and everything in
 # uevent files that is not needed stay out; UUIDs of file systems stay in.
 # Needs only what busybox has.
@@ -28,7 +29,7 @@ device() (
 		[ ! -e "$out$d/uevent" ] || return 0
 		if [ -f "$d/uevent" ]; then
 			mkdir -p "$out$d"
-			grep -E '^(MAJOR|MINOR|DEVNAME|DEVTYPE|PARTN|DRIVER|MODALIAS)=' "$d/uevent" >"$out$d/uevent" || :
+			grep -E '^(MAJOR|MINOR|DEVNAME|DEVTYPE|PARTN|DRIVER|MODALIAS|PARTUUID)=' "$d/uevent" >"$out$d/uevent" || :
 			for f in modalias dev size partition transport; do
 				file "$d/$f"
 			done
@@ -56,7 +57,7 @@ block() (
 	b=$(readlink -f "/sys/class/block/$1")
 	dev=$(cat "$b/dev")
 	link "/sys/dev/block/$dev"
-	for f in dm/name dm/uuid md/level md/metadata_version loop/backing_file; do
+	for f in ro dm/name dm/uuid md/level md/metadata_version loop/backing_file; do
 		file "$b/$f"
 	done
 	device "$b"
@@ -78,11 +79,12 @@ block() (
 	data=/run/udev/data/b$dev
 	mkdir -p "$out/run/udev/data"
 	if [ -f "$data" ]; then
-		grep -E '^E:ID_FS_(TYPE|UUID)=' "$data" >"$out$data" || :
+		grep -E '^E:ID_(FS_TYPE|FS_UUID|PART_ENTRY_UUID)=' "$data" >"$out$data" || :
 	else
 		# As udev would have written it.
 		blkid "/dev/$1" 2>/dev/null | tr ' ' '\n' |
-			sed -n 's/^\(TYPE\|UUID\)="\(.*\)"$/E:ID_FS_\1=\2/p' >"$out$data"
+			sed -n -e 's/^\(TYPE\|UUID\)="\(.*\)"$/E:ID_FS_\1=\2/p' \
+				-e 's/^PARTUUID="\(.*\)"$/E:ID_PART_ENTRY_UUID=\1/p' >"$out$data"
 	fi
 	[ -s "$out$data" ] || rm -f "$out$data"
 )
@@ -113,6 +115,11 @@ while read -r _ _ dev _ _ rest; do
 		done
 	fi
 done <"$out/proc/self/mountinfo"
+
+file /proc/swaps
+sed 1d /proc/swaps 2>/dev/null | while read -r name type _; do
+	[ "$type" != partition ] || block "$(basename "$(readlink -f "$name")")"
+done
 
 for w in /sys/class/watchdog/watchdog*; do
 	[ -e "$w" ] || continue

@@ -1,0 +1,205 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"ukdump/internal/fsid"
+	"ukdump/internal/kmod"
+)
+
+// Raw is a partition or a disk that takes a dump without a file system.
+type Raw struct {
+	Target string `json:"target"` // as it was asked for
+
+	// Type and UUID are what it holds, as blkid(8) calls it. Both are empty for
+	// a device that holds nothing, and for one that holds a dump.
+	Type string `json:"type,omitempty"`
+	UUID string `json:"uuid,omitempty"`
+	// PartUUID is that of the partition, as blkid(8) prints it; empty for a
+	// whole disk.
+	PartUUID string `json:"partuuid,omitempty"`
+
+	Stack   []BlockDevice `json:"stack"`   // the device itself and the disk that it is a part of
+	Devices []Device      `json:"devices"` // what the disk hangs on, what others need first
+}
+
+// Requests returns what a kernel needs to reach the device: drivers, but no file
+// system.
+func (r *Raw) Requests() []kmod.Request { return deviceRequests(r.Devices) }
+
+// minRaw is the smallest device in bytes on which a dump has a chance to fit.
+const minRaw = 64 << 20
+
+// Types of fsid that need no permission to be overwritten.
+const (
+	swapType = "swap"
+	dumpType = "ukdump_raw" // a dump that was not collected yet
+)
+
+// Raw finds the device of a target: raw:/dev/…, raw:PARTUUID=…, raw:UUID=… or
+// raw:swap. overwrite permits one that holds something else than swap or zeros;
+// nothing permits one that is in use for something else than swap.
+//
+// The error is a *RawError or an *UnsupportedError if the device cannot be used,
+// and a *NoSwapError if raw:swap has nothing to stand for.
+func (h *Host) Raw(target string, overwrite bool) (*Raw, error) {
+	name := strings.TrimPrefix(target, "raw:")
+	key, id, _ := strings.Cut(name, "=")
+	var b BlockDevice
+	var err error
+	switch {
+	case name == "swap":
+		return h.rawSwap(target, overwrite)
+	case path.IsAbs(name):
+		b, err = h.blockBySource(name)
+	case key == "PARTUUID" || key == "UUID":
+		b, err = h.findBlock(key, id)
+	default:
+		err = errors.New("not a raw device")
+	}
+	if err != nil {
+		return nil, &RawError{Target: target, Err: err, Remedy: "lsblk -o NAME,SIZE,FSTYPE,UUID,PARTUUID,MOUNTPOINTS shows the devices of this machine."}
+	}
+	return h.raw(target, b, overwrite)
+}
+
+// raw checks whether b can be used and finds out what belongs to it.
+func (h *Host) raw(target string, b BlockDevice, overwrite bool) (*Raw, error) {
+	r := &Raw{Target: target}
+	var err error
+	if r.Stack, r.Devices, err = h.disk(target, b); err != nil {
+		return nil, encrypted(err)
+	}
+	bad := func(why, remedy string) (*Raw, error) {
+		return nil, &RawError{Target: target, Device: b.Name, Err: errors.New(why), Remedy: remedy}
+	}
+	if b.Partition == 0 && h.hasPartitions(b) {
+		return bad("it is a whole disk with partitions", "Name one of its partitions.")
+	}
+	swaps, err := h.swaps()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", target, err)
+	}
+	user, err := h.usedBy(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: who uses %s: %w", target, b.Name, err)
+	}
+	switch {
+	case user != "":
+		return bad(user, "Only a partition that nothing uses, or one for swap, can be a raw device.")
+	case h.attr(b.Path, "ro") == "1":
+		return bad("it is read-only", "Choose another device.")
+	case b.Size < minRaw:
+		return bad(fmt.Sprintf("it has %d KiB, but a dump needs at least %d MiB", b.Size>>10, minRaw>>20), "Choose a larger partition.")
+	}
+	id, blank, err := h.content(b, h.isSwap(swaps, b))
+	if err != nil {
+		return nil, &RawError{Target: target, Device: b.Name, Err: err, Remedy: "Choose another device."}
+	}
+	if id.Type != swapType && id.Type != dumpType {
+		what := id.Type
+		if what == "" {
+			what = "data of an unknown kind"
+		}
+		if b.Partition == 0 {
+			// After the first dump there would be nothing to know it by.
+			return bad("it is a whole disk that does not hold swap", "Make a partition on it, and name that as raw:PARTUUID=...")
+		}
+		if !blank && !overwrite {
+			return bad("it holds "+what, "If nobody needs that, wipe it with wipefs --all and dd if=/dev/zero bs=1M count=1, or set RAW_OVERWRITE=yes.")
+		}
+	}
+	if id.Type != dumpType {
+		r.Type, r.UUID = id.Type, id.UUID
+	}
+	r.PartUUID = h.partUUID(b)
+	if r.PartUUID == "" && r.UUID == "" {
+		return bad("it has neither PARTUUID nor UUID to know it by", "Name another partition.")
+	}
+	return r, nil
+}
+
+// encrypted adds the reason to the refusal of an encrypted device.
+func encrypted(err error) error {
+	var u *UnsupportedError
+	if errors.As(err, &u) && (u.What == "LUKS volume" || u.What == "dm-crypt volume") {
+		u.Why = "its key is lost with the kernel that crashes"
+	}
+	return err
+}
+
+// content returns what b holds, and whether that is nothing: no known signature,
+// and zeros in the first MiB.
+func (h *Host) content(b BlockDevice, activeSwap bool) (id fsid.ID, blank bool, err error) {
+	f, err := h.openBlock(b)
+	if err != nil {
+		// What udev found when the device appeared, but not to believe that it
+		// is blank.
+		if id = h.udevID(b); id.Type == swapType {
+			return id, false, nil
+		}
+		return fsid.ID{}, false, err
+	}
+	defer f.Close()
+	if !activeSwap {
+		if err := h.openExclusive(b); err != nil {
+			return fsid.ID{}, false, err
+		}
+	}
+	id, err = fsid.Probe(f, b.Size)
+	if err == nil {
+		return id, false, nil
+	}
+	if !errors.Is(err, fsid.ErrUnknown) {
+		return fsid.ID{}, false, err
+	}
+	first := make([]byte, 1<<20)
+	if _, err := f.ReadAt(first, 0); err != nil {
+		return fsid.ID{}, false, err
+	}
+	for _, c := range first {
+		if c != 0 {
+			return fsid.ID{}, false, nil
+		}
+	}
+	return fsid.ID{}, true, nil
+}
+
+// RawError says why a device cannot take a raw dump.
+type RawError struct {
+	Target string // as it was asked for
+	Device string // the kernel's name, "" if none was found
+	Err    error
+	Remedy string
+}
+
+func (e *RawError) Error() string {
+	s := e.Target + ": "
+	if e.Device != "" {
+		s += e.Device + ": "
+	}
+	return s + e.Err.Error()
+}
+
+func (e *RawError) Unwrap() error { return e.Err }
+
+// Advice returns what to do about it.
+func (e *RawError) Advice() string { return e.Remedy }
+
+// hasPartitions reports whether the disk b is divided.
+func (h *Host) hasPartitions(b BlockDevice) bool {
+	names, err := h.names(b.Path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return true // not to be taken for a free disk
+	}
+	for _, n := range names {
+		if strings.HasPrefix(n, b.Name) && h.exists(path.Join(b.Path, n, "partition")) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,240 @@
+package host
+
+import (
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+const (
+	sda2     = sda + "/sda2"
+	dm0      = "sys/devices/virtual/block/dm-0"
+	swapUUID = "01020304-0506-0708-090a-0b0c0d0e0f10"
+	swapLine = "/dev/sda2 partition 131068 0 -2\n"
+)
+
+// swapSpace is the first MiB of a swap partition (include/linux/swap.h).
+func swapSpace() string {
+	b := make([]byte, 1<<20)
+	b[1024] = 1
+	for i := range 16 {
+		b[1024+12+i] = byte(i + 1)
+	}
+	copy(b[4096-10:], "SWAPSPACE2")
+	b[8192] = 1 // a page that was swapped out
+	return string(b)
+}
+
+// divided is a machine with its root on sda1 and a free partition sda2 of 128
+// MiB that holds content.
+func divided(content string, more map[string]string) map[string]string {
+	files := disk("ext4", "rw", sda, map[string]string{
+		"proc/self/mountinfo":   "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n",
+		"proc/swaps":            "Filename Type Size Used Priority\n",
+		sda + "/size":           "2097152\n",
+		sda + "/sda1/dev":       "8:1\n",
+		sda + "/sda1/size":      "1048576\n",
+		sda + "/sda1/uevent":    "DEVNAME=sda1\n",
+		sda + "/sda1/partition": "1\n",
+		sda2 + "/dev":           "8:2\n",
+		sda2 + "/size":          "262144\n",
+		sda2 + "/partition":     "2\n",
+		sda2 + "/ro":            "0\n",
+		sda2 + "/uevent":        "DEVNAME=sda2\n",
+		"sys/class/block/sda":   "-> ../../../" + sda,
+		"sys/class/block/sda1":  "-> ../../../" + sda + "/sda1",
+		"sys/class/block/sda2":  "-> ../../../" + sda2,
+		"run/udev/data/b8:0":    "S:disk/by-id/x\n",
+		"run/udev/data/b8:1":    "E:ID_FS_TYPE=ext4\nE:ID_FS_UUID=the-root\nE:ID_PART_ENTRY_UUID=the-first\n",
+		"run/udev/data/b8:2":    "E:ID_PART_ENTRY_UUID=The-Second\n",
+		"dev/sda2":              content,
+	})
+	maps.Copy(files, more)
+	return files
+}
+
+func zeros() string { return strings.Repeat("\x00", 1<<20) }
+
+func TestRaw(t *testing.T) {
+	for _, tt := range []struct {
+		name, target string
+		overwrite    bool
+		files        map[string]string
+		want         string // type UUID PARTUUID
+	}{
+		{"swap in use", "raw:swap", false, divided(swapSpace(), map[string]string{"proc/swaps": swapLine}), "swap " + swapUUID + " the-second"},
+		{"swap off", "raw:/dev/sda2", false, divided(swapSpace(), nil), "swap " + swapUUID + " the-second"},
+		{"swap seen by udev only", "raw:swap", false, func() map[string]string {
+			files := divided("", map[string]string{"proc/swaps": swapLine, "run/udev/data/b8:2": "E:ID_FS_TYPE=swap\nE:ID_FS_UUID=x\n"})
+			delete(files, "dev/sda2")
+			return files
+		}(), "swap x "},
+		{"blank", "raw:/dev/sda2", false, divided(zeros(), nil), "  the-second"},
+		{"by PARTUUID", "raw:PARTUUID=THE-second", false, divided(zeros(), nil), "  the-second"},
+		{"by UUID", "raw:UUID=" + swapUUID, false, divided(swapSpace(), nil), "swap " + swapUUID + " the-second"},
+		{"by UUID of udev", "raw:UUID=the-swap", false, divided(swapSpace(), map[string]string{
+			"run/udev/data/b8:2": "E:ID_FS_UUID=the-swap\n"}), "swap " + swapUUID + " "},
+		{"by a link", "raw:/dev/disk/x", false, divided(zeros(), map[string]string{"dev/disk/x": "-> ../sda2"}), "  the-second"},
+		{"PARTUUID of the kernel", "raw:/dev/sda2", false, divided(zeros(), map[string]string{
+			"run/udev/data/b8:2": "", sda2 + "/uevent": "DEVNAME=sda2\nPARTUUID=00-02\n"}), "  00-02"},
+		{"overwrite ext4", "raw:/dev/sda2", true, divided(ext4(8), nil), "ext4 01000000-0000-0000-0000-000000000000 the-second"},
+		{"overwrite something", "raw:/dev/sda2", true, divided(strings.Repeat("x", 1<<20), nil), "  the-second"},
+		{"first swap is a file", "raw:swap", false, divided(swapSpace(), map[string]string{
+			"proc/swaps": "/swap\\040file file 1 0 -2\n" + swapLine}), "swap " + swapUUID + " the-second"},
+		{"whole disk with swap", "raw:swap", false, disk("ext4", "rw", sda, map[string]string{
+			"proc/self/mountinfo": "1 0 9:1 / / rw - ext4 /dev/sdb1 rw\n", "proc/swaps": "/dev/sda partition 1 0 -2\n",
+			"sys/class/block/sda": "-> ../../../" + sda, sda + "/size": "262144\n", "dev/sda": swapSpace()}), "swap " + swapUUID + " "},
+	} {
+		r, err := machine(t, tt.files).Raw(tt.target, tt.overwrite)
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		if got := r.Type + " " + r.UUID + " " + r.PartUUID; got != tt.want || r.Target != tt.target || len(r.Devices) == 0 {
+			t.Errorf("%s: got %q, want %q: %+v", tt.name, got, tt.want, r)
+		}
+	}
+}
+
+func TestRawRefusals(t *testing.T) {
+	more := func(list ...string) map[string]string {
+		m := make(map[string]string)
+		for i := 0; i < len(list); i += 2 {
+			m[list[i]] = list[i+1]
+		}
+		return m
+	}
+	dm := more("sys/class/block/dm-0", "-> ../../../"+dm0, dm0+"/dev", "253:0\n", dm0+"/size", "262144\n", dm0+"/dm/name", "vg-x\n",
+		sda2+"/holders/dm-0", "-> ../../../../../../../virtual/block/dm-0")
+	with := func(m map[string]string, list ...string) map[string]string {
+		m = maps.Clone(m)
+		maps.Copy(m, more(list...))
+		return m
+	}
+	for _, tt := range []struct {
+		name, target string
+		files        map[string]string
+		always       bool // also with overwrite
+		want         string
+	}{
+		{"root", "raw:/dev/sda1", divided(zeros(), nil), true, "raw:/dev/sda1: sda1: a file system on it is mounted on /"},
+		{"mounted, by source", "raw:/dev/sda2", divided(zeros(), more("proc/self/mountinfo", "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:40 / /m rw - btrfs /dev/sda2 rw\n")),
+			true, "raw:/dev/sda2: sda2: a file system on it is mounted on /m"},
+		{"second device of a btrfs", "raw:/dev/sda2", divided(zeros(), more("sys/fs/btrfs/the-uuid/devices/sda2", "-> x")), true, "sda2: it is a part of the mounted btrfs the-uuid"},
+		{"mounted above", "raw:/dev/sda2", divided(zeros(), with(dm, "proc/self/mountinfo", "1 0 253:0 / / rw - ext4 /dev/mapper/x rw\n")), true,
+			"sda2: a file system on it is mounted on /"},
+		{"held", "raw:/dev/sda2", divided(zeros(), dm), true, "raw:/dev/sda2: sda2: it is a part of vg-x (dm-0)"},
+		{"held in a circle", "raw:/dev/sda2", divided(zeros(), with(dm, dm0+"/holders/dm-0", "-> .")), true, "the devices in /sys are made of each other"},
+		{"ext4", "raw:/dev/sda2", divided(ext4(8), nil), false, "raw:/dev/sda2: sda2: it holds ext4"},
+		{"hibernated system", "raw:/dev/sda2", divided(strings.Replace(swapSpace(), "SWAPSPACE2", "S1SUSPEND\x00", 1), nil), false, "sda2: it holds swsuspend"},
+		{"something", "raw:/dev/sda2", divided(zeros()[1:]+"x", nil), false, "raw:/dev/sda2: sda2: it holds data of an unknown kind"},
+		{"disk with partitions", "raw:/dev/sda", divided(zeros(), nil), true, "raw:/dev/sda: sda: it is a whole disk with partitions"},
+		{"blank disk", "raw:/dev/sda", disk("ext4", "rw", sda, more("proc/self/mountinfo", "1 0 9:1 / / rw - ext4 /dev/sdb1 rw\n",
+			"sys/class/block/sda", "-> ../../../"+sda, sda+"/size", "262144\n", "dev/sda", zeros())), true, "sda: it is a whole disk that does not hold swap"},
+		{"read-only", "raw:/dev/sda2", divided(zeros(), more(sda2+"/ro", "1\n")), true, "raw:/dev/sda2: sda2: it is read-only"},
+		{"small", "raw:/dev/sda2", divided(zeros(), more(sda2+"/size", "131071\n")), true, "raw:/dev/sda2: sda2: it has 65535 KiB, but a dump needs at least 64 MiB"},
+		{"without identity", "raw:/dev/sda2", divided(zeros(), more("run/udev/data/b8:2", "")), true, "sda2: it has neither PARTUUID nor UUID"},
+		{"device mapper", "raw:/dev/dm-0", divided(zeros(), dm), true, "storage of raw:/dev/dm-0: device-mapper device vg-x (dm-0) is not supported"},
+		{"encrypted", "raw:/dev/dm-0", divided(zeros(), with(dm, dm0+"/dm/uuid", "CRYPT-PLAIN-x\n")), true,
+			"dm-crypt volume vg-x (dm-0) is not supported: its key is lost with the kernel that crashes"},
+		{"no such device", "raw:/dev/sdz9", divided(zeros(), nil), true, "raw:/dev/sdz9: no block device is called /dev/sdz9"},
+		{"not a device", "raw:/dev/../etc/x", divided(zeros(), nil), true, `raw:/dev/../etc/x: "/dev/../etc/x" is not a device`},
+		{"no such PARTUUID", "raw:PARTUUID=x", divided(zeros(), nil), true, "raw:PARTUUID=x: no block device of this machine has it"},
+		{"no such UUID", "raw:UUID=x", divided(swapSpace(), nil), true, "raw:UUID=x: no block device of this machine has it"},
+		{"two of them", "raw:PARTUUID=the-second", divided(zeros(), more("run/udev/data/b8:1", "E:ID_PART_ENTRY_UUID=the-second\n")), true, "both sda1 and sda2 have it"},
+		{"unknown kind", "raw:LABEL=x", divided(zeros(), nil), true, "raw:LABEL=x: not a raw device"},
+		{"unreadable", "raw:/dev/sda2", divided("short", nil), true, "raw:/dev/sda2: sda2: EOF"},
+		{"no swap", "raw:swap", divided(swapSpace(), nil), true, "raw:swap: nothing is used for swap"},
+		{"swap file", "raw:swap", divided("", more("proc/swaps", "/swap file 1 0 -2\n")), true, "raw:swap: no swap can take a dump: /swap: it is a file on another file system"},
+		{"swaps of no use", "raw:swap", divided("", with(dm, "proc/swaps", "/dev/dm-0 partition 1 0 -2\n/dev/zram0 partition 1 0 100\n", dm0+"/dm/uuid", "CRYPT-PLAIN-x\n",
+			"sys/class/block/zram0", "-> ../../../sys/devices/virtual/block/zram0", "sys/devices/virtual/block/zram0/dev", "252:0\n")), true,
+			"raw:swap: no swap can take a dump: dm-crypt volume vg-x (dm-0) is not supported: its key is lost with the kernel that crashes; " +
+				"zram device zram0 is not supported: it is memory and lost at the reboot"},
+	} {
+		h := machine(t, tt.files)
+		for _, overwrite := range []bool{false, true} {
+			r, err := h.Raw(tt.target, overwrite)
+			if overwrite && !tt.always {
+				if err != nil {
+					t.Errorf("%s, to be overwritten: %v", tt.name, err)
+				}
+				continue
+			}
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: got %+v, %v\nwant %s", tt.name, r, err, tt.want)
+				continue
+			}
+			var advice interface{ Advice() string }
+			if tt.name != "held in a circle" && !errors.As(err, &advice) || advice != nil && advice.Advice() == "" {
+				t.Errorf("%s: no advice with %v", tt.name, err)
+			}
+		}
+	}
+}
+
+// Swap of recorded machines that no dump can go to, besides those whose
+// recording has a swap of its own.
+func TestSwapOfRecordedHosts(t *testing.T) {
+	for name, want := range map[string]string{
+		"luks":        "LUKS volume",
+		"lvm":         "LVM volume",
+		"lvm-on-luks": "LVM volume",
+	} {
+		root := t.TempDir()
+		if err := os.CopyFS(root, os.DirFS(filepath.Join("testdata", "hosts", name))); err != nil {
+			t.Fatal(err)
+		}
+		dev := "/dev/dm-0"
+		if name == "lvm-on-luks" {
+			dev = "/dev/dm-1"
+		}
+		if err := os.WriteFile(filepath.Join(root, "proc/swaps"), []byte(dev+" partition 1 0 -2\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		h, err := Open(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = h.Raw("raw:swap", true)
+		var none *NoSwapError
+		var unsupported *UnsupportedError
+		if !errors.As(err, &none) || !errors.As(err, &unsupported) || unsupported.What != want {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+func TestTablePartUUID(t *testing.T) {
+	defer func() { readPartUUID = nil }()
+	h := machine(t, divided(zeros(), map[string]string{"run/udev/data/b8:2": "", "dev/sda": "table", sda + "/queue/logical_block_size": "4096\n"}))
+	readPartUUID = func(disk io.ReaderAt, size int64, sector, number int) (string, error) {
+		b := make([]byte, 5)
+		if _, err := disk.ReadAt(b, 0); err != nil || string(b) != "table" || size != 1<<30 || sector != 4096 || number != 2 {
+			t.Errorf("got %q, %v, %d, %d, %d", b, err, size, sector, number)
+		}
+		return "ABC", nil
+	}
+	if r, err := h.Raw("raw:/dev/sda2", false); err != nil || r.PartUUID != "abc" {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	readPartUUID = func(io.ReaderAt, int64, int, int) (string, error) { return "", syscall.EIO }
+	if r, err := h.Raw("raw:/dev/sda2", false); err == nil {
+		t.Errorf("got %+v", r)
+	}
+}
+
+func FuzzParseSwaps(f *testing.F) {
+	f.Add("Filename\tType\tSize\tUsed\tPriority\n/dev/sda2 partition 1 0 -2\n/a\\040b file 1 0 -2\n/x\\9 (deleted)\n")
+	f.Fuzz(func(t *testing.T, data string) {
+		for _, s := range parseSwaps(data) {
+			if !strings.HasPrefix(s.name, "/") {
+				t.Errorf("%q: %+v", data, s)
+			}
+		}
+	})
+}
