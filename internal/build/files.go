@@ -2,10 +2,7 @@ package build
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"io"
 	"io/fs"
 	"strings"
 
@@ -158,20 +155,11 @@ func (b *Build) Fingerprint() (string, error) {
 // Fingerprint identifies an image by what it unpacks to: names, modes and
 // contents. The error is that of reading a damaged image.
 func Fingerprint(r *initramfs.Reader) (string, error) {
-	h := sha256.New()
-	for {
-		e, err := r.Next()
-		if err == io.EOF {
-			return hex.EncodeToString(h.Sum(nil)), nil
-		}
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintf(h, "%q %o %d %q\n", e.Path, e.Mode, e.Size, e.Link)
-		if _, err := io.Copy(h, r); err != nil {
-			return "", err
-		}
+	c, err := Inspect(r)
+	if err != nil {
+		return "", err
 	}
+	return c.Fingerprint, nil
 }
 
 // Unpacked returns the size of the unpacked image in bytes.

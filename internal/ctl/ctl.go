@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"ukdump/internal/build"
 	"ukdump/internal/cli"
@@ -26,6 +27,7 @@ Loads the capture kernel, says what is wrong with it, and manages the dumps.
   list     list the dumps
   info     show why a kernel crashed and how its dump was made
   rm       remove dumps
+  prune    remove the oldest dumps, as far as the configuration says
   version  print the version
 
 kdumpctl VERB --help tells more.
@@ -38,17 +40,18 @@ type ctl struct {
 	pid1  string // kdumpinit to pack
 	kexec *kexec.Slot
 	uid   int
+	sleep func(time.Duration)
 }
 
 // Run runs kdumpctl and returns its exit status.
 func Run(p *cli.Program) int {
-	c := &ctl{Program: p, root: "/", pid1: build.DefaultPid1(), kexec: kexec.New("/"), uid: os.Geteuid()}
+	c := &ctl{Program: p, root: "/", pid1: build.DefaultPid1(), kexec: kexec.New("/"), uid: os.Geteuid(), sleep: time.Sleep}
 	return p.End(c.run())
 }
 
 func (c *ctl) run() error {
 	if len(c.Args) == 0 {
-		return cli.Usage(errors.New("a verb is missing: load, reload, unload, status, build, list, info, rm or version"))
+		return cli.Usage(errors.New("a verb is missing: load, reload, unload, status, build, list, info, rm, prune or version"))
 	}
 	verb, args := c.Args[0], c.Args[1:]
 	switch verb {
@@ -68,6 +71,8 @@ func (c *ctl) run() error {
 		return c.info(args)
 	case "rm":
 		return c.rm(args)
+	case "prune":
+		return c.prune(args)
 	case "version", "--version":
 		fmt.Fprintln(c.Stdout, "kdumpctl", plan.Software)
 		return nil

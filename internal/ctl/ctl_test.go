@@ -30,14 +30,16 @@ type machine struct {
 	*buildtest.Machine
 	t     *testing.T
 	uid   int
-	err   error    // what the kernel answers
+	err   error  // what the kernel answers
+	asked func() // called when the kernel is asked
+	sleep func(time.Duration)
 	calls []string // of kexec_file_load: the command line, or "unload"
 
 	kernel, initrd []byte // loaded last
 }
 
 func newMachine(t *testing.T) *machine {
-	return &machine{Machine: buildtest.New(t), t: t}
+	return &machine{Machine: buildtest.New(t), t: t, asked: func() {}, sleep: func(time.Duration) {}}
 }
 
 // run runs a subtest after which the machine is as it was.
@@ -58,7 +60,11 @@ func (m *machine) fileLoad(kernel, initrd int, cmdline string, flags int) error 
 		cmdline, loaded = "unload", "0\n"
 	}
 	m.calls = append(m.calls, cmdline)
+	m.asked()
 	if m.err != nil {
+		if loaded == "1\n" && m.err != unix.EBUSY && m.err != unix.ENOSYS {
+			m.Write("sys/kernel/kexec_crash_loaded", "0\n") // it has looked, so it has dropped the old one
+		}
 		return m.err
 	}
 	if cmdline != "unload" {
@@ -97,6 +103,7 @@ func (m *machine) kdumpctl(line string) result {
 	c := &ctl{
 		Program: &cli.Program{Name: "kdumpctl", Args: args, Stdout: &stdout, Stderr: &stderr},
 		root:    m.Root, pid1: m.Pid1, kexec: kexec.New(m.Root), uid: m.uid,
+		sleep: m.sleep,
 	}
 	c.kexec.FileLoad = m.fileLoad
 	c.kexec.LookPath = func(string) (string, error) { return "", os.ErrNotExist }
@@ -177,7 +184,8 @@ func TestVerbs(t *testing.T) {
 		{"list -h", result{0, listUsage, ""}},
 		{"info -h", result{0, infoUsage, ""}},
 		{"rm -h", result{0, rmUsage, ""}},
-		{"", result{2, "", "kdumpctl: a verb is missing: load, reload, unload, status, build, list, info, rm or version\n"}},
+		{"prune -h", result{0, pruneUsage, ""}},
+		{"", result{2, "", "kdumpctl: a verb is missing: load, reload, unload, status, build, list, info, rm, prune or version\n"}},
 		{"laod", result{2, "", "kdumpctl: unknown verb \"laod\": kdumpctl help lists them\n"}},
 		{"load x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl load --help\n"}},
 		{"load --imgae x", result{2, "", "kdumpctl: flag provided but not defined: -imgae: see kdumpctl load --help\n"}},
@@ -191,7 +199,7 @@ func TestVerbs(t *testing.T) {
 		m.expect(tt.line, tt.want)
 	}
 	m.uid = 1000
-	for _, verb := range []string{"load", "reload", "unload", "build"} {
+	for _, verb := range []string{"load", "reload", "unload", "build", "prune"} {
 		m.expect(verb, result{1, "", "kdumpctl: " + verb + ": only root can do that\nkdumpctl: Run sudo kdumpctl " + verb + ".\n"})
 	}
 	if len(m.calls) > 0 {

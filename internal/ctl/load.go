@@ -5,15 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"ukdump/initramfs"
 	"ukdump/internal/build"
 	"ukdump/internal/cli"
 	"ukdump/internal/kexec"
@@ -21,25 +18,40 @@ import (
 )
 
 const loadUsage = `Usage: kdumpctl load|reload [--image FILE] [--if-reserved]
+       kdumpctl reload --hotplug
 
 Loads the capture kernel and its image with kexec_file_load(2). The image is built
 first if it is missing, damaged, or if anything that goes into it has changed.
-Everything is checked before the kernel gives up what was loaded before.
+Everything is checked before the kernel gives up what was loaded before. If the
+load fails and nothing is loaded then, the last set of kernel, image and command
+line that could be loaded is loaded again.
 
   --image FILE   load this image instead, as it is
   --if-reserved  where no memory is reserved for a capture kernel, do nothing and
                  end with status 0
+  --hotplug      processors or memory have come or gone: load again what is
+                 loaded, if anything is. For ukdump-hotplug.service
 `
 
 func (c *ctl) load(verb string, args []string) error {
 	f := c.Flags(verb, loadUsage)
 	image := f.String("image", "", "")
 	ifReserved := f.Bool("if-reserved", false, "")
+	hotplug := new(bool)
+	if verb == "reload" {
+		hotplug = f.Bool("hotplug", false, "")
+	}
 	if _, err := cli.Parse(f, args, 0, 0); err != nil {
 		return err
 	}
+	if *hotplug && *image != "" {
+		return cli.Usage(errors.New("--hotplug loads what is loaded, so there can be no --image"))
+	}
 	if err := c.needRoot(verb); err != nil {
 		return err
+	}
+	if *hotplug {
+		return c.reloadHotplug()
 	}
 	// A kernel without a crash slot has nothing reserved either.
 	reserved, err := c.kexec.Reserved()
@@ -48,23 +60,54 @@ func (c *ctl) load(verb string, args []string) error {
 	}
 	var slot *kexec.Error
 	if *ifReserved && errors.As(err, &slot) {
-		fmt.Fprintf(c.Stdout, "nothing loaded: %v\n", err)
+		c.say("nothing loaded: %v", err)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
+	unlock, err := c.lock(verb)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	c.sweep()
+	if err := c.loadConfigured(*image); err != nil {
+		return c.afterFailure(err)
+	}
+	c.pruneAfterLoad()
+	return nil
+}
+
+// loadConfigured loads what the configuration says, with the image at path
+// instead of the one that it builds, if path is not empty.
+func (c *ctl) loadConfigured(path string) error {
 	b, err := c.prepare()
 	if err != nil {
 		return err
 	}
-	path := *image
-	if path == "" {
-		if path, _, err = c.ensureImage(b, false); err != nil {
-			return err
-		}
+	var im *packed
+	if path != "" {
+		im, err = openImage(path)
+	} else {
+		im, err = c.currentImage(b)
 	}
-	return c.loadImage(b, path)
+	if err != nil {
+		return err
+	}
+	return c.loadImage(b, im)
+}
+
+// currentImage returns the image of b. If it has to be built, the machine is
+// protected meanwhile by what could be loaded last.
+func (c *ctl) currentImage(b *build.Build) (*packed, error) {
+	path := c.imagePath(b)
+	im, why, err := upToDate(b, path)
+	if err != nil || why == "" {
+		return im, err
+	}
+	c.bridge()
+	return c.buildImage(b, path, why)
 }
 
 // prepare finds out everything about the image that this machine needs.
@@ -81,105 +124,72 @@ func (c *ctl) prepare() (*build.Build, error) {
 	return b, nil
 }
 
-// ensureImage makes the image of b exist, and returns its path and whether it was
-// built. An image that unpacks to the same content is left as it is, unless force
-// is set.
-func (c *ctl) ensureImage(b *build.Build, force bool) (path string, built bool, err error) {
-	path = filepath.Join(c.root, build.ImagePath(b.Kernel.Release))
-	why, err := stale(b, path)
+// loadImage checks an image against the kernel and hands both to the running
+// kernel. What could be loaded becomes the last good set.
+func (c *ctl) loadImage(b *build.Build, im *packed) error {
+	p, err := im.check(b.Kernel.Release)
 	if err != nil {
-		return "", false, err
-	}
-	if why == "" && !force {
-		return path, false, nil
-	}
-	if why == "" {
-		why = "--force"
-	}
-	begin := time.Now()
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return "", false, err
-	}
-	if err := b.WriteFile(path); err != nil {
-		return "", false, err
-	}
-	fi, err := os.Stat(path)
-	if err != nil {
-		return "", false, err
-	}
-	fmt.Fprintf(c.Stdout, "built %s, %s, in %.1f s: %s\n", path, cli.Size(fi.Size()), time.Since(begin).Seconds(), why)
-	return path, true, nil
-}
-
-// stale returns why the image at path is not the one of b, or "".
-func stale(b *build.Build, path string) (string, error) {
-	want, err := b.Fingerprint()
-	if err != nil {
-		return "", err
-	}
-	r, err := initramfs.OpenFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "there was none", nil
-	}
-	if err != nil {
-		return fmt.Sprintf("the one that was there cannot be read: %v", err), nil
-	}
-	defer r.Close()
-	have, err := build.Fingerprint(r)
-	switch {
-	case err != nil:
-		return fmt.Sprintf("the one that was there is damaged: %v", err), nil
-	case have != want:
-		return "what goes into it has changed", nil
-	}
-	return "", nil
-}
-
-// loadImage checks the image at path against the kernel and hands both to the
-// running kernel.
-func (c *ctl) loadImage(b *build.Build, path string) error {
-	// One read: what is checked is what is loaded.
-	data, err := readImage(path)
-	if err != nil {
-		return fmt.Errorf("image %s: %w", path, err)
-	}
-	p, err := checkImage(data, b.Kernel.Release)
-	if err != nil {
-		return fmt.Errorf("image %s: %w", path, err)
-	}
-	fingerprint, err := build.Fingerprint(initramfs.Open(bytes.NewReader(data)))
-	if err != nil {
-		return fmt.Errorf("image %s: %w", path, err)
+		return fmt.Errorf("image %s: %w", im.path, err)
 	}
 	kernel, err := kernelFile(b)
 	if err != nil {
 		return err
 	}
 	defer kernel.Close()
-	initrd, err := memfd(path, data)
+	initrd, err := memfd(im.path, im.data)
 	if err != nil {
 		return err
 	}
 	defer initrd.Close()
 	begin := time.Now()
-	cmdline, err := cmdlineFor(b, fingerprint)
-	if err != nil {
+	s := &set{
+		loaded: loaded{
+			Kernel: b.Kernel.Path, Release: b.Kernel.Release, Image: im.path, Fingerprint: im.Fingerprint,
+			KernelBytes: int64(b.Kernel.InitSize), ImageBytes: int64(len(im.data)),
+		},
+		Unpacked: im.Unpacked,
+	}
+	if s.Cmdline, err = cmdlineFor(b, im.Fingerprint); err != nil {
 		return err
 	}
-	if err := c.kexec.Load(kernel, initrd, cmdline); err != nil {
+	if err := c.put(s, kernel, initrd); err != nil {
 		return err
 	}
-	l := &loaded{
-		Kernel: b.Kernel.Path, Release: b.Kernel.Release, Image: path, Fingerprint: fingerprint, Cmdline: cmdline,
-		KernelBytes: int64(b.Kernel.InitSize), ImageBytes: int64(len(data)),
-		Time: time.Now().UTC().Round(time.Second), BootID: c.bootID(),
+	c.say("loaded %s in %.1f s; dumps go to %s", s, time.Since(begin).Seconds(), targetNames(p))
+	if err := c.saveLastGood(s, b.Kernel.Loadable(), im.data); err != nil {
+		c.Warn(fmt.Sprintf("loaded, but not kept for the case that a later load fails: %v", err))
 	}
+	return nil
+}
+
+// put hands a set to the kernel and keeps loaded.json true. While the kernel is
+// asked there is none: whoever is killed then leaves no false one.
+func (c *ctl) put(s *set, kernel, initrd *os.File) error {
+	if err := c.kexec.Check(kernel, initrd, s.Unpacked, s.Cmdline); err != nil {
+		return err
+	}
+	before := c.readLoaded()
+	if err := c.forgetLoaded(); err != nil {
+		c.Warn(fmt.Sprintf("status will not know what is loaded: %v", err))
+	}
+	// Processors and memory are those of this moment.
+	c.forgetHotplug()
+	if err := c.kexec.Load(kernel, initrd, s.Unpacked, s.Cmdline); err != nil {
+		if still, e := c.kexec.Loaded(); e == nil && still && before != nil {
+			c.remember(before)
+		}
+		return err
+	}
+	s.Time, s.BootID = time.Now().UTC().Round(time.Second), c.bootID()
+	c.remember(&s.loaded)
+	return nil
+}
+
+// remember writes loaded.json.
+func (c *ctl) remember(l *loaded) {
 	if err := c.saveLoaded(l); err != nil {
 		c.Warn(fmt.Sprintf("loaded, but status will not know what: %v", err))
 	}
-	fmt.Fprintf(c.Stdout, "loaded %s with %s in %.1f s; dumps go to %s\n", b.Kernel.Release, filepath.Base(path),
-		time.Since(begin).Seconds(), targetNames(p))
-	return nil
 }
 
 // cmdlineFor returns the command line for the image with that fingerprint. What
@@ -201,61 +211,6 @@ func targetNames(p *plan.Plan) string {
 	return strings.Join(dirs, ", or else ")
 }
 
-// maxImage bounds what is read as an image, in bytes.
-const maxImage = 1 << 30
-
-// readImage reads a regular file of at most maxImage bytes.
-func readImage(path string) ([]byte, error) {
-	fi, err := os.Stat(path) // before opening: a FIFO would wait for its writer
-	if err == nil && !fi.Mode().IsRegular() {
-		return nil, errors.New("not a regular file")
-	}
-	if err == nil && fi.Size() > maxImage {
-		return nil, fmt.Errorf("it has %s, more than any image", cli.Size(fi.Size()))
-	}
-	var data []byte
-	if err == nil {
-		data, err = os.ReadFile(path)
-	}
-	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
-		err = pe.Err // the caller names the path
-	}
-	return data, err
-}
-
-// checkImage reads a packed image to its end and returns its plan: it must be one
-// of ours, whole, and for the kernel release.
-func checkImage(data []byte, release string) (*plan.Plan, error) {
-	r := initramfs.Open(bytes.NewReader(data))
-	var raw []byte
-	for {
-		e, err := r.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		if e.Path != plan.Path {
-			continue
-		}
-		if raw, err = io.ReadAll(io.LimitReader(r, 1<<20)); err != nil {
-			return nil, err
-		}
-	}
-	if raw == nil {
-		return nil, errors.New("it is an initramfs, but not one of ukdump: there is no " + plan.Path)
-	}
-	p, err := plan.Parse(raw)
-	if err != nil {
-		return nil, err
-	}
-	if p.Kernel.Release != release {
-		return nil, fmt.Errorf("it was built for kernel %s, but the capture kernel is %s", p.Kernel.Release, release)
-	}
-	return p, nil
-}
-
 // kernelFile returns what kexec_file_load takes: the file itself where possible,
 // so that a policy which looks at the file sees it.
 func kernelFile(b *build.Build) (*os.File, error) {
@@ -263,8 +218,9 @@ func kernelFile(b *build.Build) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The file may have been replaced since it was checked.
 	data := b.Kernel.Loadable()
-	if fi, err := f.Stat(); err == nil && fi.Size() == int64(len(data)) {
+	if now, err := io.ReadAll(io.LimitReader(f, int64(len(data))+1)); err == nil && bytes.Equal(now, data) {
 		return f, nil
 	}
 	f.Close()
@@ -285,61 +241,4 @@ func memfd(name string, data []byte) (*os.File, error) {
 	}
 	_, err = f.Seek(0, io.SeekStart)
 	return f, err
-}
-
-const unloadUsage = `Usage: kdumpctl unload
-
-Unloads the capture kernel. A crash is then not saved.
-`
-
-func (c *ctl) unload(args []string) error {
-	if _, err := cli.Parse(c.Flags("unload", unloadUsage), args, 0, 0); err != nil {
-		return err
-	}
-	if err := c.needRoot("unload"); err != nil {
-		return err
-	}
-	was, err := c.kexec.Loaded()
-	if err != nil {
-		return err
-	}
-	if !was {
-		fmt.Fprintln(c.Stdout, "nothing was loaded")
-		return nil
-	}
-	if err := c.kexec.Unload(); err != nil {
-		return err
-	}
-	if err := c.forgetLoaded(); err != nil {
-		return err
-	}
-	fmt.Fprintln(c.Stdout, "unloaded")
-	return nil
-}
-
-const buildUsage = `Usage: kdumpctl build [--force]
-
-Builds the image that load would build.
-
-  --force  even if nothing that goes into it has changed
-`
-
-func (c *ctl) build(args []string) error {
-	f := c.Flags("build", buildUsage)
-	force := f.Bool("force", false, "")
-	if _, err := cli.Parse(f, args, 0, 0); err != nil {
-		return err
-	}
-	if err := c.needRoot("build"); err != nil {
-		return err
-	}
-	b, err := c.prepare()
-	if err != nil {
-		return err
-	}
-	path, built, err := c.ensureImage(b, *force)
-	if err == nil && !built {
-		fmt.Fprintf(c.Stdout, "%s is up to date\n", path)
-	}
-	return err
 }

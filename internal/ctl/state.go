@@ -24,8 +24,12 @@ type loaded struct {
 	KernelBytes int64     `json:"kernel_bytes"` // memory the kernel takes to start
 	ImageBytes  int64     `json:"image_bytes"`  // packed
 	Time        time.Time `json:"time"`
-	BootID      string    `json:"boot_id"` // of the kernel that it was loaded into
+	BootID      string    `json:"boot_id"`            // of the kernel that it was loaded into
+	Fallback    string    `json:"fallback,omitempty"` // why it is the last good set that was loaded
 }
+
+// String names what is loaded in messages.
+func (l *loaded) String() string { return l.Release + " with " + filepath.Base(l.Image) }
 
 func (c *ctl) loadedFile() string { return filepath.Join(c.root, build.StateDir, "loaded.json") }
 

@@ -95,6 +95,7 @@ func (c *ctl) gatherStatus() *status {
 	missing(err)
 	if s.Loaded {
 		s.Ours = c.readLoaded()
+		missing(fallbackError(s.Ours))
 	}
 	conf, err := c.config()
 	missing(err)

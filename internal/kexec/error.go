@@ -35,6 +35,7 @@ const (
 	Busy                    // another load did not end
 	NoMemory                // the running kernel is out of memory
 	NoSyscall               // no kexec_file_load, no kexec-tools
+	LockedTools             // no kexec_file_load, and the kernel is locked down against kexec-tools
 	KexecTools              // kexec(8) failed
 )
 
@@ -45,7 +46,7 @@ type Error struct {
 	Cause  Cause
 	Need   int64  // TooSmall: bytes needed at least. CommandLine: its length in bytes
 	Have   int64  // TooSmall: bytes reserved. CommandLine: longest possible in bytes
-	Detail string // Lockdown: its mode. ReservationFailed: the crashkernel= words. KexecTools: its last message
+	Detail string // Lockdown, LockedTools: its mode. ReservationFailed: the crashkernel= words. KexecTools: its last message
 	Err    error  // what the system call or program returned; nil if it was not called
 }
 
@@ -109,6 +110,8 @@ func (e *Error) reason() string {
 		return "the running kernel is out of memory"
 	case NoSyscall:
 		return "the running kernel has no kexec_file_load (CONFIG_KEXEC_FILE), and kexec of kexec-tools is not installed"
+	case LockedTools:
+		return fmt.Sprintf("the running kernel has no kexec_file_load (CONFIG_KEXEC_FILE), and as it is locked down (%s) it refuses what kexec of kexec-tools does", e.Detail)
 	case KexecTools:
 		if e.Detail != "" {
 			return "kexec of kexec-tools failed: " + e.Detail
@@ -128,7 +131,7 @@ func (e *Error) Advice() string {
 	case LoadLimit:
 		return "Find what sets it with `grep -rs kexec_load_limit_panic /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d`, raise it there and reboot."
 	case Lockdown, Unsigned, KeyRejected, BadSignature:
-		return "Set KERNEL in /etc/ukdump.conf to a kernel that your distribution has signed, or enrol the key of your own with mokutil."
+		return "Set KERNEL in /etc/ukdump.conf to a kernel that your distribution has signed, or sign your own with sbsign and enrol the key with mokutil."
 	case Denied:
 		return "See what denied it with `journalctl -k --grep=denied`."
 	case NoSupport:
@@ -151,6 +154,8 @@ func (e *Error) Advice() string {
 		return "Try again in a moment."
 	case NoMemory:
 		return "Free some memory and try again."
+	case LockedTools:
+		return "Boot a kernel that is built with CONFIG_KEXEC_FILE=y, or turn Secure Boot off in the firmware."
 	case NoSyscall:
 		return "Install kexec-tools, or boot a kernel that is built with CONFIG_KEXEC_FILE=y."
 	}
@@ -189,7 +194,7 @@ func (s *Slot) noRoom(e *Error, need, have int64) {
 
 // explain looks up why the system call gave e.Err. The meaning of the errors is
 // that of kernel/kexec_file.c and kexec_file_load(2).
-func (s *Slot) explain(e *Error, kernel, initrd *os.File) {
+func (s *Slot) explain(e *Error, kernel, initrd *os.File, unpacked int64) {
 	var errno unix.Errno
 	if !errors.As(e.Err, &errno) {
 		e.Cause = Unknown
@@ -202,7 +207,11 @@ func (s *Slot) explain(e *Error, kernel, initrd *os.File) {
 			return
 		}
 		e.Cause = Denied
-		if mode := s.Lockdown(); mode != "" && mode != "none" {
+		mode := s.lockedDown()
+		if mode == "" && s.SecureBoot() && s.Lockdown() == "" {
+			mode = "Secure Boot is on" // and nothing tells whether it led to a lockdown
+		}
+		if mode != "" {
 			e.Cause, e.Detail = Lockdown, mode
 		}
 	case unix.EADDRNOTAVAIL:
@@ -211,7 +220,7 @@ func (s *Slot) explain(e *Error, kernel, initrd *os.File) {
 			e.Cause = Unknown
 			return
 		}
-		need, _ := s.need(kernel, initrd)
+		need, _ := s.need(kernel, initrd, unpacked)
 		s.noRoom(e, need, have)
 	case unix.EINVAL:
 		e.Cause = Invalid

@@ -173,7 +173,7 @@ func TestLoad(t *testing.T) {
 		}
 		return nil
 	}
-	if err := s.Load(kernel, initrd, "panic=10"); err != nil || calls != 3 {
+	if err := s.Load(kernel, initrd, 0, "panic=10"); err != nil || calls != 3 {
 		t.Errorf("%v after %d calls", err, calls)
 	}
 
@@ -218,7 +218,7 @@ func TestCheck(t *testing.T) {
 			called := false
 			s.FileLoad = func(int, int, string, int) error { called = true; return nil }
 			kernel, initrd := files(t)
-			err := s.Load(kernel, initrd, tt.cmdline)
+			err := s.Load(kernel, initrd, 0, tt.cmdline)
 			var e *Error
 			if tt.want == 0 {
 				if err != nil || !called {
@@ -243,14 +243,12 @@ func TestNotReserved(t *testing.T) {
 
 func TestErrno(t *testing.T) {
 	limitUsed := machine{"proc/sys/kernel/kexec_load_limit_panic": "1"}
-	locked := machine{"sys/kernel/security/lockdown": "none [integrity] confidentiality"}
 	for _, tt := range []struct {
 		errno   unix.Errno
 		machine machine
 		want    Cause
 	}{
 		{unix.EPERM, nil, Denied},
-		{unix.EPERM, locked, Lockdown},
 		{unix.EPERM, limitUsed, Denied},
 		{unix.EACCES, nil, Denied},
 		{unix.EINVAL, nil, Invalid},
@@ -272,7 +270,7 @@ func TestErrno(t *testing.T) {
 	} {
 		s := newSlot(t, tt.machine, tt.errno)
 		kernel, initrd := files(t)
-		err := s.Load(kernel, initrd, "")
+		err := s.Load(kernel, initrd, 0, "")
 		var e *Error
 		if !errors.As(err, &e) || e.Cause != tt.want || !errors.Is(err, tt.errno) {
 			t.Errorf("%v: got %v, want cause %d", tt.errno, err, tt.want)
@@ -297,7 +295,7 @@ func TestLimitUsedUp(t *testing.T) {
 	}
 	kernel, initrd := files(t)
 	var e *Error
-	if err := s.Load(kernel, initrd, ""); !errors.As(err, &e) || e.Cause != LoadLimit {
+	if err := s.Load(kernel, initrd, 0, ""); !errors.As(err, &e) || e.Cause != LoadLimit {
 		t.Errorf("got %v", err)
 	}
 }
@@ -314,7 +312,7 @@ func TestKexecTools(t *testing.T) {
 		return "", nil
 	}
 	kernel, initrd := files(t)
-	if err := s.Load(kernel, initrd, "panic=10 quiet"); err != nil {
+	if err := s.Load(kernel, initrd, 0, "panic=10 quiet"); err != nil {
 		t.Error(err)
 	}
 	if want := "/usr/sbin/kexec|-c|-p|--command-line=panic=10 quiet|--initrd=/proc/self/fd/4|/proc/self/fd/3|vmlinuz|initrd"; got != want {
@@ -326,7 +324,7 @@ func TestKexecTools(t *testing.T) {
 	s.Run = func([]string, []*os.File) (string, error) {
 		return "warning\nCannot load it\n", errors.New("exit status 255")
 	}
-	err := s.Load(kernel, initrd, "")
+	err := s.Load(kernel, initrd, 0, "")
 	var e *Error
 	if !errors.As(err, &e) || e.Cause != KexecTools ||
 		!strings.HasSuffix(err.Error(), "kexec of kexec-tools failed: Cannot load it: exit status 255") {
@@ -364,8 +362,8 @@ func TestNeed(t *testing.T) {
 	} {
 		s := newSlot(t, nil, nil)
 		kernel := tempFile(t, "k", tt.kernel)
-		if n, err := s.need(kernel, tempFile(t, "i", make([]byte, 100))); n != tt.need+100 || err != nil {
-			t.Errorf("%s: needs %d, %v, want %d", tt.name, n, err, tt.need+100)
+		if n, err := s.need(kernel, tempFile(t, "i", make([]byte, 100)), 1000); n != tt.need+1100 || err != nil {
+			t.Errorf("%s: needs %d, %v, want %d", tt.name, n, err, tt.need+1100)
 		}
 		if n := CommandLineLimit(kernel); n != tt.limit {
 			t.Errorf("%s: limit %d, want %d", tt.name, n, tt.limit)
@@ -382,7 +380,9 @@ func TestMessages(t *testing.T) {
 		case Unknown:
 			e.Err = unix.EIO
 		case Lockdown:
-			e.Detail, e.Err = "integrity", unix.EPERM
+			e.Detail, e.Err = "integrity, as Secure Boot is on", unix.EPERM
+		case LockedTools:
+			e.Detail, e.Err = "integrity", unix.ENOSYS
 		case ReservationFailed:
 			e.Detail = "crashkernel=16G"
 		case TooSmall:

@@ -19,10 +19,12 @@ const (
 )
 
 // Check looks for everything that would make Load fail and that can be known
-// beforehand: rights, sysctls, the reservation and the length of the command
-// line. It matters because the kernel drops the capture kernel that it has
-// before it reads the new one (kernel/kexec_file.c). The error is an *Error.
-func (s *Slot) Check(kernel, initrd *os.File, cmdline string) error {
+// beforehand: rights, sysctls, the signature, the reservation and the length of
+// the command line. It matters because the kernel drops the capture kernel that
+// it has before it reads the new one (kernel/kexec_file.c). unpacked is what
+// initrd unpacks to in bytes, which the capture kernel holds besides. The error
+// is an *Error.
+func (s *Slot) Check(kernel, initrd *os.File, unpacked int64, cmdline string) error {
 	e := &Error{Op: "load capture kernel", Kernel: kernel.Name()}
 	if cause := s.forbidden(); cause != 0 {
 		e.Cause = cause
@@ -30,6 +32,10 @@ func (s *Slot) Check(kernel, initrd *os.File, cmdline string) error {
 	}
 	if limit := CommandLineLimit(kernel); len(cmdline) > limit || strings.ContainsRune(cmdline, 0) {
 		e.Cause, e.Need, e.Have = CommandLine, int64(len(cmdline)), int64(limit)
+		return e
+	}
+	if mode := s.lockedDown(); mode != "" && unsigned(kernel) {
+		e.Cause, e.Detail = Lockdown, mode
 		return e
 	}
 	have, err := s.Reserved()
@@ -41,7 +47,7 @@ func (s *Slot) Check(kernel, initrd *os.File, cmdline string) error {
 		e.Cause, e.Err = Unknown, err
 		return e
 	}
-	need, err := s.need(kernel, initrd)
+	need, err := s.need(kernel, initrd, unpacked)
 	if err != nil {
 		e.Cause, e.Err = Unknown, err
 		return e
@@ -56,9 +62,9 @@ func (s *Slot) Check(kernel, initrd *os.File, cmdline string) error {
 // Load checks everything and then loads kernel and initrd with kexec_file_load,
 // or if the kernel lacks that, with the kexec program of kexec-tools. The
 // command line is without the elfcorehdr= that both append. Both files are read
-// from their beginning. The error is an *Error.
-func (s *Slot) Load(kernel, initrd *os.File, cmdline string) error {
-	if err := s.Check(kernel, initrd, cmdline); err != nil {
+// from their beginning. unpacked is as for Check. The error is an *Error.
+func (s *Slot) Load(kernel, initrd *os.File, unpacked int64, cmdline string) error {
+	if err := s.Check(kernel, initrd, unpacked, cmdline); err != nil {
 		return err
 	}
 	err := s.call(int(kernel.Fd()), int(initrd.Fd()), cmdline, unix.KEXEC_FILE_ON_CRASH)
@@ -71,7 +77,7 @@ func (s *Slot) Load(kernel, initrd *os.File, cmdline string) error {
 		return s.kexecTools(e, []string{"-c", "-p", "--command-line=" + cmdline,
 			"--initrd=/proc/self/fd/4", "/proc/self/fd/3"}, []*os.File{kernel, initrd})
 	}
-	s.explain(e, kernel, initrd)
+	s.explain(e, kernel, initrd, unpacked)
 	return e
 }
 
@@ -88,7 +94,7 @@ func (s *Slot) Unload() error {
 	if errors.Is(e.Err, unix.ENOSYS) {
 		return s.kexecTools(e, []string{"-c", "-p", "-u"}, nil)
 	}
-	s.explain(e, nil, nil)
+	s.explain(e, nil, nil, 0)
 	return e
 }
 
@@ -105,6 +111,11 @@ func (s *Slot) call(kernel, initrd int, cmdline string, flags int) error {
 // kexecTools does with kexec(8) what failed with e because there is no
 // kexec_file_load.
 func (s *Slot) kexecTools(e *Error, args []string, files []*os.File) error {
+	// kexec_load(2), which it uses, hands over nothing that has a signature.
+	if mode := s.lockedDown(); mode != "" {
+		e.Cause, e.Detail = LockedTools, mode
+		return e
+	}
 	program, err := s.LookPath("kexec")
 	if err != nil {
 		e.Cause = NoSyscall

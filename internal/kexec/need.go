@@ -39,11 +39,11 @@ func CommandLineLimit(kernel io.ReaderAt) int {
 	return limit - appended - 1 // the kernel counts the NUL
 }
 
-// need returns how many bytes of the reservation loading takes at least: the
-// kernel with its working space, the image, the ELF header of the dump. The
-// capture kernel needs more than that to run.
-func (s *Slot) need(kernel, initrd *os.File) (int64, error) {
-	var sum int64
+// need returns how many bytes of the reservation the capture kernel takes until
+// it has unpacked its image: the kernel with its working space, the image packed
+// and unpacked, the ELF header of the dump. It needs more than that to run.
+func (s *Slot) need(kernel, initrd *os.File, unpacked int64) (int64, error) {
+	sum := unpacked
 	for _, f := range []*os.File{kernel, initrd} {
 		info, err := f.Stat()
 		if err != nil {

@@ -1,0 +1,105 @@
+package ctl
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ukdump/internal/build"
+	"ukdump/internal/crashdir"
+)
+
+// lockWait is how long one kdumpctl waits for another: longer than it takes to
+// build an image on a slow machine.
+const (
+	lockWait  = 2 * time.Minute
+	lockPause = 100 * time.Millisecond
+)
+
+func (c *ctl) lockFile() string { return filepath.Join(c.root, "run/ukdump.lock") }
+
+// lockError reports that another kdumpctl did not end.
+type lockError struct {
+	verb string
+	pid  int // of the other; 0 if it is not known
+}
+
+func (e *lockError) Error() string {
+	s := fmt.Sprintf("%s: another kdumpctl has been at work for %v", e.verb, lockWait)
+	if e.pid > 0 {
+		s += fmt.Sprintf(" (process %d)", e.pid)
+	}
+	return s
+}
+
+// Advice returns what to do about it.
+func (e *lockError) Advice() string {
+	if e.pid == 0 {
+		return "Try again when it has ended."
+	}
+	return fmt.Sprintf("See what it does with ps %d, and try again when it has ended.", e.pid)
+}
+
+// lock waits until no other kdumpctl changes what is loaded or what is on disk.
+// The kernel releases the lock with the process, however that ends.
+func (c *ctl) lock(verb string) (unlock func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(c.lockFile()), 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(c.lockFile(), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for waited := time.Duration(0); ; waited += lockPause {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", c.lockFile(), err)
+		}
+		if waited >= lockWait {
+			pid := make([]byte, 16)
+			n, _ := f.ReadAt(pid, 0)
+			f.Close()
+			other, _ := strconv.Atoi(strings.TrimSpace(string(pid[:n])))
+			return nil, &lockError{verb, other}
+		}
+		c.sleep(lockPause)
+	}
+	// For the message of another one.
+	if f.Truncate(0) == nil {
+		io.WriteString(f, strconv.Itoa(os.Getpid())+"\n")
+	}
+	return func() { f.Close() }, nil
+}
+
+// sweepAge is how old a temporary file must be to belong to nobody.
+// mkkdumpinitrd takes no lock.
+const sweepAge = 10 * time.Minute
+
+// sweep removes the temporary files of programs that were killed.
+func (c *ctl) sweep() {
+	state := filepath.Join(c.root, build.StateDir)
+	for _, pattern := range []string{".initramfs-*.img.*", "*" + crashdir.Suffix, "last-good/*" + crashdir.Suffix} {
+		names, _ := filepath.Glob(filepath.Join(state, pattern))
+		for _, name := range names {
+			fi, err := os.Lstat(name)
+			if err != nil {
+				continue
+			}
+			// A clock that was put back makes no file older.
+			if age := time.Since(fi.ModTime()); age < 0 || age > sweepAge {
+				os.Remove(name)
+			}
+		}
+	}
+}

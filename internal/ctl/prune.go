@@ -1,0 +1,95 @@
+package ctl
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"ukdump/internal/cli"
+	"ukdump/internal/config"
+	"ukdump/internal/crashdir"
+)
+
+const pruneUsage = `Usage: kdumpctl prune [--dry-run]
+
+Removes the oldest dumps until no directory of TARGET has more than KEEP, all
+dumps together take no more than MAX_USE there and KEEP_FREE is free. The newest
+dump and the newest complete one stay. load does the same when it has loaded.
+
+  --dry-run  only say what would be removed
+`
+
+func (c *ctl) prune(args []string) error {
+	f := c.Flags("prune", pruneUsage)
+	dry := f.Bool("dry-run", false, "")
+	if _, err := cli.Parse(f, args, 0, 0); err != nil {
+		return err
+	}
+	if err := c.needRoot("prune"); err != nil {
+		return err
+	}
+	unlock, err := c.lock("prune")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	n, err := c.pruneAll(*dry)
+	if err == nil && n == 0 {
+		c.say("nothing to remove")
+	}
+	return err
+}
+
+// pruneAfterLoad makes room when the machine is protected again. It is no part
+// of loading, so nothing that goes wrong makes that fail.
+func (c *ctl) pruneAfterLoad() {
+	if _, err := c.pruneAll(false); err != nil {
+		c.Warn(err.Error())
+	}
+}
+
+// pruneAll removes what is too much in all targets and returns how many dumps
+// that were. A target that fails does not keep it from the next.
+func (c *ctl) pruneAll(dry bool) (n int, err error) {
+	conf, err := c.config()
+	if err != nil {
+		return 0, err
+	}
+	var errs []error
+	for _, dir := range c.targetDirs(conf) {
+		gone, err := c.pruneDir(dir, retention(conf), dry)
+		if n += gone; err != nil {
+			errs = append(errs, fmt.Errorf("make room in %s: %w", dir, err))
+		}
+	}
+	return n, errors.Join(errs...)
+}
+
+func (c *ctl) pruneDir(dir string, p crashdir.Policy, dry bool) (n int, err error) {
+	dumps, err := crashdir.List(dir)
+	if err != nil || len(dumps) == 0 {
+		return 0, err
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, err
+	}
+	for _, d := range p.Excess(dumps, int64(st.Bavail)*st.Bsize) {
+		if dry {
+			c.say("would remove %s, %s", d.Path, cli.Size(d.Used))
+		} else {
+			if err := crashdir.Remove(d); err != nil {
+				return n, err
+			}
+			c.say("removed %s, %s", d.Path, cli.Size(d.Used))
+		}
+		n++
+	}
+	return n, nil
+}
+
+// retention returns the limits of the configuration.
+func retention(conf *config.Config) crashdir.Policy {
+	return crashdir.Policy{Keep: conf.Keep, MaxUse: conf.MaxUse, KeepFree: conf.KeepFree}
+}

@@ -1,0 +1,38 @@
+package ctl
+
+import "ukdump/internal/cli"
+
+const unloadUsage = `Usage: kdumpctl unload
+
+Unloads the capture kernel. A crash is then not saved.
+`
+
+func (c *ctl) unload(args []string) error {
+	if _, err := cli.Parse(c.Flags("unload", unloadUsage), args, 0, 0); err != nil {
+		return err
+	}
+	if err := c.needRoot("unload"); err != nil {
+		return err
+	}
+	unlock, err := c.lock("unload")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	was, err := c.kexec.Loaded()
+	if err != nil {
+		return err
+	}
+	if !was {
+		c.say("nothing was loaded")
+		return nil
+	}
+	if err := c.kexec.Unload(); err != nil {
+		return err
+	}
+	if err := c.forgetLoaded(); err != nil {
+		return err
+	}
+	c.say("unloaded")
+	return nil
+}
