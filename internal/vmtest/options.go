@@ -37,12 +37,14 @@ const (
 	USB        Bus = "usb" // usb-storage on an xHCI controller
 )
 
-// Disk is one disk of a machine.
+// Disk is one disk of a machine. The i-th of a machine is the device "disk<i>"
+// for VM.Monitor, and its image the drive "disk<i>-image".
 type Disk struct {
-	Path   string // image on the host
-	Format string // qcow2 or raw; raw if empty
-	Bus    Bus    // VirtioBlk if empty
-	Serial string // as the guest sees it, at most 20 bytes
+	Path     string // image on the host, or what NBD.URI returned
+	Format   string // qcow2 or raw; raw if empty
+	Bus      Bus    // VirtioBlk if empty
+	Serial   string // as the guest sees it, at most 20 bytes
+	ReadOnly bool   // write-protected; not on NVMe and AHCI, which cannot be
 }
 
 // Options describe a machine. Kernel is required.
@@ -54,8 +56,10 @@ type Options struct {
 	MemoryMiB int // 1024 if zero
 	CPUs      int // 1 if zero
 	Disks     []Disk
-	Accel     Accel // TCG if empty
-	Watchdog  bool  // an i6300esb on the PCI bus, which resets the machine
+	Accel     Accel  // TCG if empty
+	Watchdog  bool   // an i6300esb on the PCI bus, which resets the machine
+	ERST      string // file of 64 KiB that ACPI's error record storage keeps, for pstore; none if empty
+	RTC       string // time of the hardware clock at power on, 2026-01-02T03:04:05 in UTC; the host's if empty
 
 	// Reboot lets a reset start the machine again. Without it a reset ends
 	// QEMU. The jump into a crash kernel is no reset.
@@ -99,6 +103,12 @@ func (o *Options) Args() ([]string, error) {
 	if o.Watchdog {
 		a = append(a, "-device", "i6300esb", "-action", "watchdog=reset")
 	}
+	if o.ERST != "" {
+		a = append(a, "-object", "memory-backend-file,id=erst,size=64K,share=on,mem-path="+comma(o.ERST), "-device", "acpi-erst,memdev=erst")
+	}
+	if o.RTC != "" {
+		a = append(a, "-rtc", "base="+o.RTC)
+	}
 	for i, d := range o.Disks {
 		disk, err := d.args(fmt.Sprintf("disk%d", i))
 		if err != nil {
@@ -115,32 +125,50 @@ func (d Disk) args(id string) ([]string, error) {
 	if format == "" {
 		format = "raw"
 	}
-	// A comma in a file name is written twice (qemu(1), "Block device options").
-	drive := fmt.Sprintf("file=%s,format=%s,if=none,id=%s,cache=unsafe,discard=unmap",
-		strings.ReplaceAll(d.Path, ",", ",,"), format, id)
-	dev := "drive=" + id
+	image := id + "-image"
+	drive := fmt.Sprintf("file=%s,format=%s,if=none,id=%s,cache=unsafe,discard=unmap", comma(d.Path), format, image)
+	if d.ReadOnly {
+		drive += ",readonly=on"
+	}
+	args := []string{"-drive", drive}
+	controller, device, err := d.device(id, image)
+	if err != nil {
+		return nil, err
+	}
+	if controller != "" {
+		args = append(args, "-device", controller)
+	}
+	return append(args, "-device", device), nil
+}
+
+// device returns the -device options of the disk's controller, "" if it is its
+// own, and of the disk.
+func (d Disk) device(id, image string) (controller, device string, err error) {
+	dev := "id=" + id + ",drive=" + image
 	if d.Serial != "" {
 		dev += ",serial=" + d.Serial
 	}
-	controller := id + "-bus"
-	args := []string{"-drive", drive}
+	bus := id + "-bus"
 	switch d.Bus {
 	case VirtioBlk, "":
-		return append(args, "-device", "virtio-blk-pci,"+dev), nil
+		return "", "virtio-blk-pci," + dev, nil
 	case VirtioSCSI:
-		return append(args, "-device", "virtio-scsi-pci,id="+controller, "-device", "scsi-hd,bus="+controller+".0,"+dev), nil
+		return "virtio-scsi-pci,id=" + bus, "scsi-hd,bus=" + bus + ".0," + dev, nil
 	case NVMe:
 		if d.Serial == "" {
 			dev += ",serial=" + id // QEMU insists on one
 		}
-		return append(args, "-device", "nvme,"+dev), nil
+		return "", "nvme," + dev, nil
 	case AHCI:
-		return append(args, "-device", "ahci,id="+controller, "-device", "ide-hd,bus="+controller+".0,"+dev), nil
+		return "ahci,id=" + bus, "ide-hd,bus=" + bus + ".0," + dev, nil
 	case USB:
-		return append(args, "-device", "qemu-xhci,id="+controller, "-device", "usb-storage,bus="+controller+".0,"+dev), nil
+		return "qemu-xhci,id=" + bus, "usb-storage,bus=" + bus + ".0," + dev, nil
 	}
-	return nil, fmt.Errorf("disk %s: unknown bus %q", d.Path, d.Bus)
+	return "", "", fmt.Errorf("disk %s: unknown bus %q", d.Path, d.Bus)
 }
+
+// comma writes the commas of a file name twice (qemu(1), "Block device options").
+func comma(name string) string { return strings.ReplaceAll(name, ",", ",,") }
 
 // Command returns the shell command that starts the machine described by o.
 func (o *Options) Command() (string, error) {

@@ -15,6 +15,7 @@ import (
 // VM is a running machine.
 type VM struct {
 	options  Options
+	monitor  *monitor
 	console  *console
 	next     int // console line that Expect looks at first
 	ctx      context.Context
@@ -69,7 +70,16 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 		out = append(out, log)
 	}
 
-	cmd := exec.CommandContext(ctx, qemu, args...)
+	mon, theirs, err := newMonitor()
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("monitor: %w", err)
+	}
+	defer theirs.Close()
+	vm.monitor = mon
+
+	cmd := exec.CommandContext(ctx, qemu, append(args, monitorArgs...)...)
+	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Stdout = io.MultiWriter(out...)
 	cmd.Stderr = cmd.Stdout // QEMU's own complaints belong to the story
 	cmd.WaitDelay = 10 * time.Second
@@ -86,6 +96,7 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 		if err == nil {
 			vm.err = cmd.Wait()
 		}
+		mon.close()
 		if log != nil {
 			log.Close()
 		}
@@ -93,6 +104,7 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 	}()
 	if err := <-started; err != nil {
 		cancel()
+		mon.close()
 		return nil, fmt.Errorf("start virtual machine: %w", err)
 	}
 	return vm, nil

@@ -24,12 +24,14 @@ func fakeQEMU(t *testing.T, script string) {
 func TestArgs(t *testing.T) {
 	o := Options{
 		Kernel: "/k", Initrd: "/i", Cmdline: "console=ttyS0 a=\"b\"", MemoryMiB: 512, CPUs: 2, Watchdog: true,
+		ERST: "/erst", RTC: "1970-01-01T00:00:00",
 		Disks: []Disk{
 			{Path: "/a,b", Serial: "s"},
 			{Path: "/c", Format: "qcow2", Bus: NVMe},
 			{Path: "/d", Bus: VirtioSCSI},
 			{Path: "/e", Bus: AHCI},
 			{Path: "/f", Bus: USB},
+			{Path: "nbd:unix:/g", ReadOnly: true},
 		},
 	}
 	args, err := o.Args()
@@ -42,11 +44,14 @@ func TestArgs(t *testing.T) {
 		{"-kernel", "/k", "-initrd", "/i", "-append", "console=ttyS0 a=\"b\""},
 		{"-no-reboot"},
 		{"-device", "i6300esb", "-action", "watchdog=reset"},
-		{"-drive", "file=/a,,b,format=raw,if=none,id=disk0,cache=unsafe,discard=unmap", "-device", "virtio-blk-pci,drive=disk0,serial=s"},
-		{"-device", "nvme,drive=disk1,serial=disk1"},
-		{"-device", "virtio-scsi-pci,id=disk2-bus", "-device", "scsi-hd,bus=disk2-bus.0,drive=disk2"},
-		{"-device", "ahci,id=disk3-bus", "-device", "ide-hd,bus=disk3-bus.0,drive=disk3"},
-		{"-device", "qemu-xhci,id=disk4-bus", "-device", "usb-storage,bus=disk4-bus.0,drive=disk4"},
+		{"-object", "memory-backend-file,id=erst,size=64K,share=on,mem-path=/erst", "-device", "acpi-erst,memdev=erst"},
+		{"-rtc", "base=1970-01-01T00:00:00"},
+		{"-drive", "file=/a,,b,format=raw,if=none,id=disk0-image,cache=unsafe,discard=unmap", "-device", "virtio-blk-pci,id=disk0,drive=disk0-image,serial=s"},
+		{"-device", "nvme,id=disk1,drive=disk1-image,serial=disk1"},
+		{"-device", "virtio-scsi-pci,id=disk2-bus", "-device", "scsi-hd,bus=disk2-bus.0,id=disk2,drive=disk2-image"},
+		{"-device", "ahci,id=disk3-bus", "-device", "ide-hd,bus=disk3-bus.0,id=disk3,drive=disk3-image"},
+		{"-device", "qemu-xhci,id=disk4-bus", "-device", "usb-storage,bus=disk4-bus.0,id=disk4,drive=disk4-image"},
+		{"-drive", "file=nbd:unix:/g,format=raw,if=none,id=disk5-image,cache=unsafe,discard=unmap,readonly=on"},
 	} {
 		if !containsRun(args, want) {
 			t.Errorf("no %q in %q", want, args)
