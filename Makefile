@@ -8,6 +8,8 @@
 #   make test-unit   unit tests and the seeds of the fuzz targets
 #   make test-vm     crashes the kernels of the representative set
 #   make test-matrix crashes all of them and prints a table
+#   make test-faults crashes machines in which something is wrong and prints
+#                    what came of it
 #   make fuzz        each fuzz target for FUZZTIME
 #   make lint        gofmt, go vet, staticcheck, go mod tidy
 #   make bench       sizes, times and the smallest crashkernel=, beside those
@@ -23,8 +25,8 @@
 #   PREFIX           where the programs go below DESTDIR (/usr)
 #   GO               the go command
 #   FUZZTIME         for each fuzz target (30s)
-#   CELL             regular expression: only these cells of test-vm and
-#                    test-matrix, as in CELL=trixie or CELL=xfs-nvme
+#   CELL             regular expression: only these cells or faults of test-vm,
+#                    test-matrix and test-faults, as in CELL=xfs-nvme, CELL=full
 #   JOBS             virtual machines at a time (2)
 #   UKDUMP_CACHE     root disks of the machines, and those of machines that
 #                    failed (${XDG_CACHE_HOME:-~/.cache}/ukdump)
@@ -46,7 +48,7 @@ PROGRAMS = $(patsubst cmd/%/main.go,%,$(wildcard cmd/*/main.go))
 SOURCES  = $(wildcard go.mod go.sum) \
 	$(shell find cmd internal initramfs -type f ! -name '*_test.go' ! -path '*/testdata/*')
 
-.PHONY: build install deps demo test test-unit test-vm test-matrix bench fuzz lint size clean clean-cache
+.PHONY: build install deps demo test test-unit test-vm test-matrix test-faults bench fuzz lint size clean clean-cache
 
 build: $(PROGRAMS:%=bin/%)
 
@@ -86,13 +88,16 @@ test-unit:
 
 # $(1) is the set of machines.
 vm_test = UKDUMP_VM=$(1) $(GO) test -count=1 -v -timeout 3h -parallel $(JOBS) \
-	$(if $(CELL),-run 'TestCrash/cell/$(CELL)') ./test
+	$(if $(CELL),-run 'Test(Crash|Faults)/(cell|fault)/$(CELL)') ./test
 
 test-vm: build
 	$(call vm_test,ci)
 
 test-matrix: build
 	$(call vm_test,matrix)
+
+test-faults: build
+	$(call vm_test,faults)
 
 bench: deps
 	$(GO) run ./test/bench

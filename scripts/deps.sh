@@ -16,6 +16,7 @@ packages=(
 	kmod                    # depmod, modprobe -D
 	makedumpfile            # the demo opens its dump on the host
 	mmdebstrap              # root disks
+	nbdkit                  # disks that fail, for test-faults
 	qemu-system-x86
 	qemu-utils              # qemu-img
 	uidmap                  # mmdebstrap as an ordinary user

@@ -1,8 +1,8 @@
 // Package test crashes the kernels of virtual machines and looks at what is on
 // their disks after the reboot.
 //
-// The tests are skipped unless UKDUMP_VM is ci (the representative set) or
-// matrix (every cell). UKDUMP_ACCEL=kvm makes them faster where KVM works.
+// The tests are skipped unless UKDUMP_VM is ci (the representative set), matrix
+// (every cell) or faults (every fault). UKDUMP_ACCEL=kvm makes them faster where KVM works.
 package test
 
 import (
@@ -26,11 +26,11 @@ const reservation = "crashkernel=192M"
 func vmSet(t *testing.T) string {
 	set := os.Getenv("UKDUMP_VM")
 	switch set {
-	case "ci", "matrix":
+	case "ci", "matrix", "faults":
 	case "":
 		t.Skip("needs virtual machines: run make test-vm, or set UKDUMP_VM=ci")
 	default:
-		t.Fatalf("UKDUMP_VM is %q, not ci or matrix", set)
+		t.Fatalf("UKDUMP_VM is %q, not ci, matrix or faults", set)
 	}
 	return set
 }
@@ -79,6 +79,9 @@ func lab(t *testing.T, suite string) (*debian.Root, debian.Payload) {
 // TestCrash crashes one machine per cell: load, sysrq-c, capture, reboot, look.
 func TestCrash(t *testing.T) {
 	set := vmSet(t)
+	if set == "faults" {
+		t.Skip("UKDUMP_VM=faults is for TestFaults")
+	}
 	makeRoots(t, set)
 	table := &results{}
 	t.Run("cell", func(t *testing.T) {
@@ -132,11 +135,11 @@ func makeRoots(t *testing.T, set string) {
 func (c cell) crash(ctx context.Context, root *debian.Root, payload debian.Payload) error {
 	h := debian.Hardware{Root: root, Flavour: c.flavour}
 	if c.ownDisk() {
-		h.TargetBus = c.bus
+		h.Disks = []debian.Disk{{Name: "target", Bus: c.bus}}
 	} else {
 		h.RootBus = c.bus
 	}
-	m, err := debian.New(c.String(), h)
+	m, err := debian.New(ctx, c.String(), h)
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,6 @@ type Disk struct {
 	Format   string // qcow2 or raw; raw if empty
 	Bus      Bus    // VirtioBlk if empty
 	Serial   string // as the guest sees it, at most 20 bytes
-	ReadOnly bool   // write-protected; not on NVMe and AHCI, which cannot be
 }
 
 // Options describe a machine. Kernel is required.
@@ -127,9 +126,6 @@ func (d Disk) args(id string) ([]string, error) {
 	}
 	image := id + "-image"
 	drive := fmt.Sprintf("file=%s,format=%s,if=none,id=%s,cache=unsafe,discard=unmap", comma(d.Path), format, image)
-	if d.ReadOnly {
-		drive += ",readonly=on"
-	}
 	args := []string{"-drive", drive}
 	controller, device, err := d.device(id, image)
 	if err != nil {

@@ -161,6 +161,19 @@ func (vm *VM) Wait() error {
 	return nil
 }
 
+// WaitFor is Wait, but ends the machine and returns an *Error if that is still
+// running after d.
+func (vm *VM) WaitFor(d time.Duration) error {
+	select {
+	case <-vm.ended:
+		return vm.Wait()
+	case <-time.After(d):
+		err := vm.Fail("still running after %v", d.Round(time.Second))
+		vm.Kill()
+		return err
+	}
+}
+
 // Kill ends the machine at once, as if its plug were pulled.
 func (vm *VM) Kill() {
 	vm.cancel()

@@ -31,7 +31,7 @@ func TestArgs(t *testing.T) {
 			{Path: "/d", Bus: VirtioSCSI},
 			{Path: "/e", Bus: AHCI},
 			{Path: "/f", Bus: USB},
-			{Path: "nbd:unix:/g", ReadOnly: true},
+			{Path: "nbd:unix:/g"},
 		},
 	}
 	args, err := o.Args()
@@ -51,7 +51,7 @@ func TestArgs(t *testing.T) {
 		{"-device", "virtio-scsi-pci,id=disk2-bus", "-device", "scsi-hd,bus=disk2-bus.0,id=disk2,drive=disk2-image"},
 		{"-device", "ahci,id=disk3-bus", "-device", "ide-hd,bus=disk3-bus.0,id=disk3,drive=disk3-image"},
 		{"-device", "qemu-xhci,id=disk4-bus", "-device", "usb-storage,bus=disk4-bus.0,id=disk4,drive=disk4-image"},
-		{"-drive", "file=nbd:unix:/g,format=raw,if=none,id=disk5-image,cache=unsafe,discard=unmap,readonly=on"},
+		{"-drive", "file=nbd:unix:/g,format=raw,if=none,id=disk5-image,cache=unsafe,discard=unmap"},
 	} {
 		if !containsRun(args, want) {
 			t.Errorf("no %q in %q", want, args)

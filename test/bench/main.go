@@ -142,7 +142,7 @@ say "results written"
 
 func (b *bench) measure() (r result, err error) {
 	r.name = "ukdump"
-	m, err := debian.New("bench", debian.Hardware{Root: b.root, Flavour: b.flavour})
+	m, err := debian.New(b.ctx, "bench", debian.Hardware{Root: b.root, Flavour: b.flavour})
 	if err != nil {
 		return r, err
 	}

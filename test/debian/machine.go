@@ -2,6 +2,7 @@ package debian
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,10 +17,10 @@ import (
 type Machine struct {
 	Dir string // overlays, payloads, results and console logs
 
-	root    *Root
-	flavour Flavour
-	accel   vmtest.Accel
-	disks   []vmtest.Disk
+	hardware Hardware
+	accel    vmtest.Accel
+	disks    []vmtest.Disk
+	servers  map[string]*vmtest.NBD
 }
 
 // Hardware says what a machine is built of.
@@ -27,22 +28,34 @@ type Hardware struct {
 	Root    *Root
 	Flavour Flavour
 	RootBus vmtest.Bus // controller of the root disk, VirtioBlk if empty
-	// TargetBus is the controller of a second disk of 2 GiB. It begins with
-	// TargetMagic, by which the guest finds it. No second disk if empty.
-	TargetBus vmtest.Bus
+	// Base is a machine that has ended, whose root disk this one begins with
+	// instead of that of Root. It must neither run again nor be removed before.
+	Base     *Machine
+	Disks    []Disk // beside the root; for the monitor the first is disk1
+	Watchdog bool   // an i6300esb
+	ERST     bool   // storage for pstore that outlives a reset
 }
 
-// TargetMagic is what the second disk of a machine begins with when it is new.
-const TargetMagic = "ukdump-target"
+// Disk is a disk beside that of the root. It begins with Magic, by which the
+// guest finds it.
+type Disk struct {
+	Name string     // in the magic, and the serial number
+	Bus  vmtest.Bus // VirtioBlk if empty
+	Size int64      // bytes, 2 GiB if zero
+	NBD  bool       // can be made to fail, by the server that Machine.NBD returns
+}
+
+// Magic is what a new disk with that name begins with.
+func Magic(name string) string { return "ukdump-" + name + "\n" }
 
 const (
-	targetSize = 2 << 30
+	diskSize   = 2 << 30
 	resultSize = 2 << 30
 )
 
 // New makes the disks of a machine in a new directory in the cache. name is
-// for that directory.
-func New(name string, h Hardware) (*Machine, error) {
+// for that directory. Close or Remove must be called in the end.
+func New(ctx context.Context, name string, h Hardware) (*Machine, error) {
 	// The cache, not /tmp, which may be small or in memory.
 	parent := filepath.Join(filepath.Dir(filepath.Dir(h.Root.Dir)), "run")
 	if err := os.MkdirAll(parent, 0o755); err != nil {
@@ -53,25 +66,75 @@ func New(name string, h Hardware) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{Dir: dir, root: h.Root, flavour: h.Flavour, accel: accel(h)}
+	m := &Machine{Dir: dir, hardware: h, accel: accel(h), servers: make(map[string]*vmtest.NBD)}
 
-	overlay := filepath.Join(dir, "root.qcow2")
-	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", h.Root.disk(), overlay).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("overlay on %s: %w\n%s", h.Root.disk(), err, out)
+	backing, format := h.Root.disk(), "raw"
+	if h.Base != nil {
+		backing, format = h.Base.overlay(), "qcow2"
 	}
-	m.disks = append(m.disks, vmtest.Disk{Path: overlay, Format: "qcow2", Bus: h.RootBus, Serial: "root"})
-
-	if h.TargetBus != "" {
-		target := filepath.Join(dir, "target.img")
-		if err := os.WriteFile(target, []byte(TargetMagic+"\n"), 0o644); err != nil {
+	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-F", format, "-b", backing, m.overlay()).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("overlay on %s: %w\n%s", backing, err, out)
+	}
+	m.disks = append(m.disks, vmtest.Disk{Path: m.overlay(), Format: "qcow2", Bus: h.RootBus, Serial: "root"})
+	for _, d := range h.Disks {
+		if err := m.addDisk(ctx, d); err != nil {
+			m.Close()
+			return nil, fmt.Errorf("disk %s: %w", d.Name, err)
+		}
+	}
+	if h.ERST {
+		if err := zeros(m.erst(), 64<<10); err != nil {
 			return nil, err
 		}
-		if err := os.Truncate(target, targetSize); err != nil {
-			return nil, err
-		}
-		m.disks = append(m.disks, vmtest.Disk{Path: target, Bus: h.TargetBus, Serial: "target"})
 	}
 	return m, nil
+}
+
+func (m *Machine) overlay() string { return filepath.Join(m.Dir, "root.qcow2") }
+func (m *Machine) erst() string    { return filepath.Join(m.Dir, "erst") }
+
+func (m *Machine) addDisk(ctx context.Context, d Disk) error {
+	size := d.Size
+	if size == 0 {
+		size = diskSize
+	}
+	image := filepath.Join(m.Dir, d.Name+".img")
+	if err := zeros(image, size); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(image, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(Magic(d.Name))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	disk := vmtest.Disk{Path: image, Bus: d.Bus, Serial: d.Name}
+	if d.NBD {
+		n, err := vmtest.ServeNBD(ctx, image)
+		if err != nil {
+			return err
+		}
+		m.servers[d.Name] = n
+		disk.Path = n.URI()
+	}
+	m.disks = append(m.disks, disk)
+	return nil
+}
+
+// Root returns the root disk that the machine was made of.
+func (m *Machine) Root() *Root { return m.hardware.Root }
+
+// NBD returns the server of a disk, nil if that has none.
+func (m *Machine) NBD(name string) *vmtest.NBD { return m.servers[name] }
+
+// zeros makes a sparse file of size bytes.
+func zeros(name string, size int64) error {
+	if err := os.WriteFile(name, nil, 0o644); err != nil {
+		return err
+	}
+	return os.Truncate(name, size)
 }
 
 // accel obeys UKDUMP_ACCEL=kvm if KVM works here.
@@ -94,7 +157,9 @@ type Boot struct {
 	Cmdline  string       // in addition to the console and what TCG needs
 	Line     func(string) // as in vmtest.Options
 	Deadline time.Duration
-	Memory   int // MiB, 1024 if zero
+	Memory   int      // MiB, 1024 if zero
+	RTC      string   // as in vmtest.Options
+	Initrd   string   // instead of the one that boots the root disk
 }
 
 // Quick is the init of machines that run Payload.Run without systemd.
@@ -106,16 +171,12 @@ func (m *Machine) Boot(ctx context.Context, b Boot) (*vmtest.VM, error) {
 	if err := b.Payload.write(payload); err != nil {
 		return nil, fmt.Errorf("payload: %w", err)
 	}
-	result := m.result()
-	if err := os.WriteFile(result, nil, 0o644); err != nil {
-		return nil, err
-	}
-	if err := os.Truncate(result, resultSize); err != nil {
+	if err := zeros(m.result(), resultSize); err != nil {
 		return nil, err
 	}
 	disks := append(m.disks[:len(m.disks):len(m.disks)],
 		vmtest.Disk{Path: payload, Serial: "payload"},
-		vmtest.Disk{Path: result, Serial: "result"})
+		vmtest.Disk{Path: m.result(), Serial: "result"})
 	cmdline := fmt.Sprintf("console=ttyS0 ukdump-test.disks=%d %s", len(disks), b.Cmdline)
 	if m.accel == vmtest.TCG {
 		cmdline += " no_timer_check"
@@ -127,17 +188,26 @@ func (m *Machine) Boot(ctx context.Context, b Boot) (*vmtest.VM, error) {
 		// A getty would hang up the test's terminal.
 		cmdline += " systemd.mask=getty.target"
 	}
-	return vmtest.Start(ctx, vmtest.Options{
-		Kernel:    m.root.vmlinuz(m.flavour),
-		Initrd:    m.root.initrd(m.flavour),
+	o := vmtest.Options{
+		Kernel:    m.hardware.Root.vmlinuz(m.hardware.Flavour),
+		Initrd:    m.hardware.Root.initrd(m.hardware.Flavour),
 		Cmdline:   cmdline,
 		MemoryMiB: b.Memory,
 		Accel:     m.accel,
 		Disks:     disks,
+		Watchdog:  m.hardware.Watchdog,
+		RTC:       b.RTC,
 		Deadline:  b.Deadline,
 		Log:       filepath.Join(m.Dir, b.Name+"-console.log"),
 		Line:      b.Line,
-	})
+	}
+	if m.hardware.ERST {
+		o.ERST = m.erst()
+	}
+	if b.Initrd != "" {
+		o.Initrd = b.Initrd
+	}
+	return vmtest.Start(ctx, o)
 }
 
 func (m *Machine) result() string { return filepath.Join(m.Dir, "result.img") }
@@ -158,5 +228,15 @@ func (m *Machine) Results() (string, error) {
 	return dir, nil
 }
 
+// Close ends the servers of the machine's disks.
+func (m *Machine) Close() error {
+	var err error
+	for _, n := range m.servers {
+		err = errors.Join(err, n.Close())
+	}
+	clear(m.servers)
+	return err
+}
+
 // Remove deletes the machine with everything that was on its disks.
-func (m *Machine) Remove() error { return os.RemoveAll(m.Dir) }
+func (m *Machine) Remove() error { return errors.Join(m.Close(), os.RemoveAll(m.Dir)) }

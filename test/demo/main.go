@@ -81,7 +81,7 @@ func (d *demo) run() (err error) {
 	if err != nil {
 		return err
 	}
-	if d.m, err = debian.New("demo", debian.Hardware{Root: root, Flavour: flavour}); err != nil {
+	if d.m, err = debian.New(d.ctx, "demo", debian.Hardware{Root: root, Flavour: flavour}); err != nil {
 		return err
 	}
 	dump, err := d.crash(debian.Payload{

@@ -26,12 +26,14 @@ disk() {
 	done
 }
 
-# new_target prints the second disk, on whatever bus it is, as long as nobody
-# has written to it.
-new_target() {
+# new_disk prints the disk with that name, on whatever bus it is, as long as
+# nobody has written to it.
+new_disk() {
+	magic=ukdump-$1
 	for sys in /sys/block/*; do
 		dev=/dev/${sys##*/}
-		if [ "$(head -c 13 "$dev" 2>/dev/null)" = ukdump-target ]; then
+		# One byte more: the newline, which the shell drops.
+		if [ "$(head -c $((${#magic} + 1)) "$dev" 2>/dev/null | tr -d '\0')" = "$magic" ]; then
 			echo "$dev"
 		fi
 	done

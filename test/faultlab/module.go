@@ -1,0 +1,77 @@
+package main
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Instructions of two bytes.
+var (
+	ud2   = []byte{0x0f, 0x0b} // an invalid opcode: the kernel oopses
+	jmpTo = []byte{0xeb, 0xfe} // to itself: it never comes back
+)
+
+// Of struct elf64_rela (elf(5)).
+const relaSize = 24
+
+func (im *image) oops(module string) error { return im.patch(module, ud2) }
+func (im *image) spin(module string) error { return im.patch(module, jmpTo) }
+
+// patch makes the first thing that a module's init function does code.
+func (im *image) patch(module string, code []byte) error {
+	for _, f := range im.files {
+		if strings.HasSuffix(f.entry.Path, "-"+module+".ko") {
+			return patchInit(f.data, code)
+		}
+	}
+	return errors.New("the image has no such module")
+}
+
+func patchInit(ko, code []byte) error {
+	f, err := elf.NewFile(bytes.NewReader(ko))
+	if err != nil {
+		return err
+	}
+	symbols, err := f.Symbols()
+	if err != nil {
+		return err
+	}
+	for _, s := range symbols {
+		if s.Name != "init_module" {
+			continue
+		}
+		if int(s.Section) >= len(f.Sections) {
+			return fmt.Errorf("init_module is in section %d", s.Section)
+		}
+		text := f.Sections[s.Section]
+		// Behind the call of __fentry__, which ftrace wants to find there.
+		at := s.Value + 5
+		copy(ko[text.Offset+at:], code)
+		return dropRelocations(f, ko, int(s.Section), at, at+uint64(len(code)))
+	}
+	return errors.New("the module has no init_module")
+}
+
+// dropRelocations keeps the loader from writing over bytes from at to end of a
+// section: relocations there become R_X86_64_NONE.
+func dropRelocations(f *elf.File, ko []byte, section int, at, end uint64) error {
+	for _, s := range f.Sections {
+		if s.Type != elf.SHT_RELA || int(s.Info) != section {
+			continue
+		}
+		for i := s.Offset; i+relaSize <= s.Offset+s.FileSize; i += relaSize {
+			off, width := binary.LittleEndian.Uint64(ko[i:]), uint64(4)
+			if elf.R_X86_64(binary.LittleEndian.Uint32(ko[i+8:])) == elf.R_X86_64_64 {
+				width = 8
+			}
+			if off < end && off+width > at {
+				binary.LittleEndian.PutUint64(ko[i+8:], 0)
+			}
+		}
+	}
+	return nil
+}

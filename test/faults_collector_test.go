@@ -1,0 +1,42 @@
+package test
+
+import "time"
+
+// hurry shortens the deadlines of the plan for faults in which something hangs:
+// the machine must obey them, whatever they are.
+const hurry = `plan=deadlines={"total":100,"module":8,"device":8,"mount":20,"stall":8,"finish":12}`
+
+// collectorFaults are makedumpfiles that do harm. A fault for the first run only
+// is "first …".
+var collectorFaults = []fault{
+	{name: "collector-exit-1", change: []string{"collector=exit1"}, want: want{outcomes: dmesgOnly, says: "cannot do it"}},
+	{name: "collector-first-exit-1", ci: true, change: []string{"collector=first exit1"}, want: want{outcomes: complete}},
+	{name: "collector-half-exit-1", change: []string{"collector=half-exit1"}, want: want{outcomes: dmesgOnly}},
+	{name: "b1-collector-killed", ci: true, change: []string{"collector=half-killed"}, want: want{outcomes: dmesgOnly, says: "killed"}},
+	{name: "collector-half-exit-0", change: []string{"collector=half-exit0"}, want: want{outcomes: dmesgOnly}},
+	{name: "collector-garbage-exit-0", ci: true, change: []string{"collector=garbage"}, want: want{outcomes: dmesgOnly, says: "header of the vmcore"}},
+	{name: "collector-empty-exit-0", change: []string{"collector=empty"}, want: want{outcomes: dmesgOnly}},
+	{name: "collector-no-output-exit-0", change: []string{"collector=no-output"}, want: want{outcomes: dmesgOnly}},
+	{name: "collector-truncated-exit-0", change: []string{"collector=truncated"}, want: want{outcomes: dmesgOnly, says: "page "}},
+	{name: "collector-first-truncated", change: []string{"collector=first truncated"}, want: want{outcomes: complete}},
+	{name: "collector-deletes-output", change: []string{"collector=deleted"}, want: want{outcomes: dmesgOnly}},
+	{name: "collector-renames-half", change: []string{"collector=first rename"}, want: want{outcomes: complete}},
+	{name: "collector-unsupported-kernel", change: []string{"collector=unsupported"}, want: want{outcomes: complete, says: "update makedumpfile"}},
+	{name: "collector-hangs", ci: true, change: []string{hurry, "collector=hang"}, want: want{outcomes: dmesgOnly, says: "no progress"}},
+	{name: "collector-first-hangs-half", change: []string{hurry, "collector=first hang-half"}, want: want{outcomes: complete}},
+	{name: "collector-talks-without-end", change: []string{hurry, "collector=chatter"}, want: want{outcomes: dmesgOnly, says: "out of time"}},
+	{name: "collector-takes-all-memory", change: []string{"collector=first memory"}, want: want{outcomes: complete}},
+	{name: "collector-segfault", change: []string{"collector=segv"}, want: want{outcomes: dmesgOnly, says: "segmentation fault"}},
+	{name: "collector-kills-worker", ci: true, change: []string{"collector=first kill-parent"}, want: want{outcomes: complete}},
+	{name: "collector-kills-worker-each-time", change: []string{"collector=kill-parent"}, want: want{outcomes: dmesgOnly}},
+	{name: "collector-kills-everything", change: []string{"collector=kill-all"}, want: want{outcomes: dmesgOnly}},
+	{name: "collector-kills-pid-1", change: []string{"collector=kill-pid1"}, want: want{outcomes: complete}},
+	{name: "collector-fills-rootfs", change: []string{"collector=first fill-rootfs"}, want: want{outcomes: complete, panics: true}},
+	{name: "collector-remounts-read-only", change: []string{"collector=first readonly"}, want: want{outcomes: anything}},
+	{name: "collector-sets-clock-to-1970", change: []string{"collector=first clock"}, want: want{outcomes: complete}},
+	{name: "collector-library-missing", change: []string{"rm=lib/libc.so*"}, want: want{outcomes: dmesgOnly}},
+	{name: "collector-loader-missing", change: []string{"rm=lib64/ld-linux-x86-64.so.2"}, want: want{outcomes: dmesgOnly}},
+	{name: "collector-missing", change: []string{"rm=bin/makedumpfile"}, want: want{outcomes: dmesgOnly, says: "no such file"}},
+	{name: "second-crash", ci: true, change: []string{"collector=crash"}, want: want{outcomes: dmesgOnly, panics: true, within: 3 * time.Minute}},
+	{name: "second-crash-after-half", change: []string{"collector=half-crash"}, want: want{outcomes: dmesgOnly, panics: true, within: 3 * time.Minute}},
+}

@@ -1,0 +1,87 @@
+package test
+
+import (
+	"time"
+
+	"ukdump/internal/vmtest"
+	"ukdump/test/debian"
+)
+
+// What the host does to the disk of the target, which is disk1 for QEMU.
+func failReads(m *debian.Machine, _ *vmtest.VM) error  { return m.NBD("target").FailReads() }
+func failWrites(m *debian.Machine, _ *vmtest.VM) error { return m.NBD("target").FailWrites() }
+func freeze(m *debian.Machine, _ *vmtest.VM) error     { return m.NBD("target").Freeze() }
+
+func unplug(_ *debian.Machine, vm *vmtest.VM) error {
+	_, err := vm.Monitor("device_del disk1")
+	return err
+}
+
+// plug puts a disk on virtio-scsi back that unplug has taken away.
+func plug(m *debian.Machine, vm *vmtest.VM) error { return plugAs(m, vm, "") }
+
+// protect makes it read-only, as if there were a switch on it.
+func protect(m *debian.Machine, vm *vmtest.VM) error {
+	if err := unplug(m, vm); err != nil {
+		return err
+	}
+	return plugAs(m, vm, ",readonly=on")
+}
+
+func plugAs(m *debian.Machine, vm *vmtest.VM, options string) error {
+	// Its image went with it: QEMU's -drive belongs to the device.
+	if _, err := vm.Monitor("drive_add 0 file=" + m.Dir + "/target.img,format=raw,if=none,id=again" + options); err != nil {
+		return err
+	}
+	_, err := vm.Monitor("device_add scsi-hd,id=again,drive=again,bus=disk1-bus.0,serial=target")
+	return err
+}
+
+func throttle(_ *debian.Machine, vm *vmtest.VM) error {
+	_, err := vm.Monitor("block_set_io_throttle disk1-image 0 0 300000 0 0 0")
+	return err
+}
+
+// Lines of the console.
+const (
+	atPanic    = "Kernel panic - not syncing"
+	atDevice   = "kdumpinit: waiting up to"
+	atMounted  = "kdumpinit: mounted"
+	atWriting  = "kdumpinit: writing to"
+	atDumping  = "kdumpinit: makedumpfile"
+	atProgress = "MiB written"
+)
+
+// deviceFaults are disks that fail or go. The first target is on them.
+var deviceFaults = []fault{
+	{name: "eio-on-write-from-the-beginning", fs: "ext4", nbd: true, events: []event{{line: atDevice, do: failWrites}},
+		want: want{outcomes: complete, dir: "/var/crash"}},
+	{name: "eio-on-write-after-mount", ci: true, fs: "ext4", nbd: true, events: []event{{line: atWriting, do: failWrites}},
+		want: want{outcomes: complete, dir: "/var/crash"}},
+	{name: "eio-on-write-in-the-middle", fs: "ext4", nbd: true, events: []event{{line: atProgress, do: failWrites}},
+		want: want{outcomes: complete, dir: "/var/crash", dmesg: "/dump"}},
+	{name: "eio-on-write-in-the-middle-xfs", fs: "xfs", nbd: true, events: []event{{line: atProgress, do: failWrites}},
+		want: want{outcomes: complete, dir: "/var/crash"}},
+	{name: "eio-on-write-in-the-middle-btrfs", fs: "btrfs", nbd: true, events: []event{{line: atProgress, do: failWrites}},
+		want: want{outcomes: complete, dir: "/var/crash"}},
+	{name: "eio-on-read", fs: "ext4", nbd: true, events: []event{{line: atPanic, do: failReads}},
+		want: want{outcomes: complete, dir: "/var/crash"}},
+	{name: "eio-on-read-after-mount", fs: "ext4", nbd: true, events: []event{{line: atMounted, do: failReads}},
+		want: want{outcomes: anything}},
+	{name: "disk-stops-answering", fs: "ext4", nbd: true, change: []string{hurry}, events: []event{{line: atWriting, do: freeze}},
+		want: want{outcomes: anything, within: 4 * time.Minute}},
+	{name: "disk-stops-answering-before-mount", fs: "ext4", nbd: true, change: []string{hurry}, events: []event{{line: atPanic, do: freeze}},
+		want: want{outcomes: anything, within: 4 * time.Minute}},
+	{name: "b8-device-never-appears", ci: true, fs: "ext4", bus: vmtest.VirtioSCSI, change: []string{hurry}, events: []event{{line: atPanic, do: unplug}},
+		want: want{outcomes: complete, dir: "/var/crash", says: "did not appear"}},
+	{name: "device-gone-in-the-middle", fs: "ext4", bus: vmtest.VirtioSCSI, change: []string{hurry}, events: []event{{line: atProgress, do: unplug}},
+		want: want{outcomes: complete, dir: "/var/crash"}},
+	{name: "device-gone-in-the-middle-usb", flavour: debian.Generic, fs: "xfs", bus: vmtest.USB, change: []string{hurry}, events: []event{{line: atProgress, do: unplug}},
+		want: want{outcomes: complete, dir: "/var/crash"}},
+	{name: "device-appears-late", fs: "ext4", bus: vmtest.VirtioSCSI, events: []event{{line: atPanic, do: unplug}, {line: atDevice, after: 10 * time.Second, do: plug}},
+		want: want{outcomes: complete, dir: "/dump"}},
+	{name: "device-taken-off-the-bus", fs: "ext4", change: []string{hurry, "collector=unplug"},
+		want: want{outcomes: complete, dir: "/var/crash"}},
+	{name: "disk-read-only", fs: "ext4", bus: vmtest.VirtioSCSI, events: []event{{line: atPanic, do: protect}},
+		want: want{outcomes: complete, dir: "/var/crash"}},
+}

@@ -1,0 +1,20 @@
+package test
+
+import "fmt"
+
+// loadFaults are crashes while something is done about the image. The kernel
+// gives up the loaded one before it has the next, so nothing may be loaded just
+// then; but what is on the disk must be good afterwards.
+var loadFaults = func() (list []fault) {
+	const again = "kdumpctl load && kdumpctl status"
+	for _, ms := range []int{300, 900, 1700, 2600} {
+		list = append(list,
+			fault{name: fmt.Sprintf("crash-during-load-%d-ms", ms), check: again,
+				inject: fmt.Sprintf("(while :; do kdumpctl load; done) >/dev/null 2>&1 & sleep %d.%03d", ms/1000, ms%1000),
+				want:   want{outcomes: anything}},
+			fault{name: fmt.Sprintf("crash-during-build-%d-ms", ms), check: again,
+				inject: fmt.Sprintf("(while :; do kdumpctl build --force; done) >/dev/null 2>&1 & sleep %d.%03d", ms/1000, ms%1000),
+				want:   want{outcomes: complete}})
+	}
+	return list
+}()
