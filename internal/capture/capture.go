@@ -1,8 +1,8 @@
 // Package capture is PID 1 of the capture kernel: a supervisor that never
 // touches a disk, and child processes that do.
 //
-// The supervisor starts the worker, watches its progress, keeps a watchdog fed
-// as long as there is progress, and takes the final action. The worker follows
+// The supervisor starts the worker, watches its progress, lets the feeder feed
+// watchdogs as long as there is progress, and takes the final action. The worker follows
 // the plan in a straight line. Whatever kills the worker — a bug, the OOM
 // killer, a deadline — leaves the supervisor, which starts the salvage: it
 // writes what the worker had learned, and the machine reboots.
@@ -25,9 +25,15 @@ const (
 	roleWorker  = "worker"
 	roleModules = "modules"
 	roleSalvage = "salvage"
+	roleFeeder  = "feeder"
+	rolePstore  = "pstore"
 	roleFinal   = "final"
 	roleCopy    = "copy" // see plan.CopyArgv
 )
+
+// argStuck is the second argument of a worker whose forerunner is stuck in the
+// kernel.
+const argStuck = "stuck"
 
 // Paths inside the capture environment. The root file system is a ramfs.
 const (
@@ -52,9 +58,13 @@ func Main() int {
 	}
 	signal.Ignore(syscall.SIGPIPE)
 	if len(os.Args) >= 2 && os.Getppid() == 1 {
-		switch os.Args[1] {
+		switch setName(os.Args[1]); os.Args[1] {
 		case roleWorker, roleSalvage:
-			return runWorker(os.Args[1])
+			return runWorker(os.Args[1], len(os.Args) > 2 && os.Args[2] == argStuck)
+		case roleFeeder:
+			return runFeeder(os.Args[2:])
+		case rolePstore:
+			return runPstore()
 		case roleFinal:
 			return runFinal(os.Args[2:])
 		}
@@ -62,8 +72,10 @@ func Main() int {
 	if len(os.Args) >= 3 {
 		switch os.Args[1] {
 		case roleModules:
+			setName(roleModules)
 			return runModules(os.Args[2])
 		case roleCopy:
+			setName(roleCopy)
 			return runCopy(os.Args[2:])
 		}
 	}

@@ -409,7 +409,7 @@ func TestResumeAfterDeath(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.step, func(t *testing.T) {
 			w := testWorker(t)
-			w.state.Dir = ""
+			w.state.Dir, w.place = "", nil
 			for i, want := range []struct {
 				again string
 				state state
@@ -432,7 +432,7 @@ func TestResumeAfterDeath(t *testing.T) {
 // A collector in which a worker died is run once more and then the next one.
 func TestResumeCollector(t *testing.T) {
 	w := testWorker(t, sh("a", "exit 0"), sh("b", "exit 0"))
-	w.state.Dir = ""
+	w.state.Dir, w.place = "", nil
 	for i, want := range []int{0, 1} {
 		w.state.Step, w.state.Collector = "vmcore", 1
 		w.report.Attempts = []crashdir.Attempt{{Name: "a", Error: unfinished}}

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ukdump/internal/crashdir"
 	"ukdump/internal/plan"
 )
 
@@ -14,33 +15,50 @@ import (
 const rebootLimit = 30 * time.Second
 
 // finalAction ends this kernel. It returns only if neither reboot(2) nor sysrq
-// did.
-func (s *supervisor) finalAction(a plan.Action) {
-	ask := a == plan.Shell || s.over.shell
+// did. outcome is "" if it is not known.
+func (s *supervisor) finalAction(a plan.Action, outcome crashdir.Outcome) {
+	next := a
 	if a == plan.Shell {
-		a = plan.Reboot
+		next = plan.Reboot
 	}
-	if ask {
-		s.shell(a)
+	if s.wantsShell(a) {
+		s.shell(next)
 	}
-	// In a child: shutting the devices down can hang, and the supervisor must
-	// stay able to act.
-	p, err := start([]string{self, roleFinal, string(a)}, childEnv, nil)
+	if s.wantsPstore(a, outcome) {
+		p := s.runLimited(rolePstore)
+		s.log.errorf("no panic for pstore (%s): %s", p.how(), next)
+	}
+	p := s.runLimited(roleFinal, string(next))
+	s.log.errorf("%s did not happen (%s): trying sysrq", next, p.how())
+	// Documentation/admin-guide/sysrq.rst: o powers off, b reboots at once,
+	// without asking any device.
+	if next == plan.Poweroff {
+		sysrq('o')
+		s.pause(rebootLimit) // it only schedules the work
+	}
+	sysrq('b')
+}
+
+// runLimited runs a role in which the kernel may hang, because the supervisor
+// must stay able to act, and returns when it has ended or its time is over.
+func (s *supervisor) runLimited(args ...string) *process {
+	end := uptime() + rebootLimit
+	s.watchdogs.extend(end)
+	p, err := start(append([]string{self}, args...), childEnv, nil)
 	if err != nil {
 		s.log.errorf("%v", err)
-	} else {
-		for end := uptime() + rebootLimit; uptime() < end && !p.poll(); {
-			time.Sleep(50 * time.Millisecond)
-		}
-		s.log.errorf("%s did not happen (%s): trying sysrq", a, p.how())
+		return &process{ended: true, lost: true}
 	}
-	// Documentation/admin-guide/sysrq.rst: o powers off, b reboots at once.
+	for uptime() < end && !p.poll() {
+		s.pause(50 * time.Millisecond)
+	}
+	return p
+}
+
+// sysrq does what a key does, see Documentation/admin-guide/sysrq.rst.
+func sysrq(key byte) {
 	os.WriteFile("/proc/sys/kernel/sysrq", []byte("1\n"), 0)
-	if a == plan.Poweroff {
-		os.WriteFile("/proc/sysrq-trigger", []byte("o"), 0)
-		time.Sleep(rebootLimit) // it only schedules the work
-	}
-	os.WriteFile("/proc/sysrq-trigger", []byte("b"), 0)
+	os.WriteFile("/proc/sysrq-trigger", []byte{key}, 0)
 }
 
 // runFinal is the child that calls reboot(2), see there for the constants.
@@ -56,6 +74,18 @@ func runFinal(args []string) int {
 	}
 	unix.Reboot(cmd)
 	return 1
+}
+
+// wantsShell reports whether there is to be a shell before action a. There is
+// none without a word on the command line, whatever the plan says: the image may
+// be started by others than the one who configured it. A plan with the failure
+// action shell then means that there is one after a failure, any other plan that
+// there is one always.
+func (s *supervisor) wantsShell(a plan.Action) bool {
+	if !s.over.shell {
+		return false
+	}
+	return a == plan.Shell || s.plan == nil || s.plan.FailureAction != plan.Shell
 }
 
 // shell runs an interactive shell on the console until it ends: only where the
@@ -79,7 +109,7 @@ func (s *supervisor) shell(next plan.Action) {
 		return
 	}
 	for !p.poll() {
-		s.watchdogs.feed(uptime())
-		time.Sleep(200 * time.Millisecond)
+		s.watchdogs.extend(uptime() + time.Minute) // a person is there
+		s.pause(200 * time.Millisecond)
 	}
 }

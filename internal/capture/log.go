@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,6 +18,7 @@ const maxLine = 900
 const (
 	severityError  = 3
 	severityNotice = 5
+	severityDebug  = 7
 )
 
 // logger writes to the kernel's log and to the console. Every method works on a
@@ -25,6 +27,35 @@ type logger struct {
 	kmsg    int
 	console int
 	level   int // what is less severe than this the kernel keeps off the console
+	budget  budget
+}
+
+// The kernel puts a message on a serial line character by character, in the
+// context of whoever printed it and without giving away the processor, which is
+// the only one here. No other process could help: whatever this one printed
+// would hold up all. So no more than this many bytes are printed that way, at
+// once and later in each second. A line of 9600 baud takes 1000 bytes a second:
+// it holds us up for 4 seconds at the worst and then a tenth of the time.
+const (
+	consoleBurst = 4 << 10
+	consoleRate  = 100
+)
+
+// budget counts the bytes that the kernel had to print.
+type budget struct {
+	used float64
+	last time.Duration
+}
+
+// take reports whether n more bytes may be printed at uptime now.
+func (b *budget) take(n int, now time.Duration) bool {
+	b.used = max(0, b.used-consoleRate*(now-b.last).Seconds())
+	b.last = now
+	if b.used+float64(n) > consoleBurst {
+		return false
+	}
+	b.used += float64(n)
+	return true
 }
 
 // openLog never fails: with no device at all it discards.
@@ -65,11 +96,16 @@ func (l *logger) errorf(format string, a ...any) {
 
 // write writes each line of msg to the kernel's log. What the kernel would not
 // show on the console for its severity is shown there directly: the person in
-// front of it wants to know.
+// front of it wants to know. That never waits: where a console is too slow lines
+// are missing, but not in the log.
 func (l *logger) write(severity int, msg string) {
 	for line := range strings.SplitSeq(strings.TrimRight(msg, "\n"), "\n") {
 		if len(line) > maxLine {
 			line = line[:maxLine] + "…"
+		}
+		severity := severity
+		if severity < l.level && !l.budget.take(len(line), uptime()) {
+			severity = severityDebug
 		}
 		logged := false
 		if l.kmsg >= 0 {

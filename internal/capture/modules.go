@@ -13,66 +13,88 @@ import (
 )
 
 // loadModules loads the modules of the plan in a child process, because a
-// driver's initialisation can hang or oops. Where that happens another child
-// goes on with the module after it.
-func (w *worker) loadModules() error {
-	limit := seconds(w.plan.Deadlines.Module)
+// driver's initialisation can hang or oops, and takes its process with it. Where
+// that happens another child goes on with the module after it.
+func (w *worker) loadModules() error { return w.loadModulesBy(self, roleModules) }
+
+// loadModulesBy loads them by the program argv, which gets the index of the
+// first one as one more argument.
+func (w *worker) loadModulesBy(argv ...string) error {
 	failed := 0
 	// In the state, so that a worker that follows this one goes on behind it.
 	next := &w.state.Module
 	for *next < len(w.plan.Modules) {
-		r, wr, err := pipe()
+		n, how, err := w.followModules(append(argv[:len(argv):len(argv)], strconv.Itoa(*next)))
 		if err != nil {
 			return err
 		}
-		p, err := start([]string{self, roleModules, strconv.Itoa(*next)}, childEnv, []*os.File{wr, wr, wr})
-		wr.Close()
-		if err != nil {
-			r.Close()
-			return err
+		failed += n
+		if *next == len(w.plan.Modules) {
+			break
 		}
-		var out bytes.Buffer
-		for last := uptime(); ; {
-			ended := p.poll()
-			n := readSome(r, &out)
-			for {
-				line, ok := cutLine(&out)
-				if !ok {
-					break
-				}
-				if line != "" {
-					failed++
-					w.fail("load module %s", line)
-				}
-				*next++ // saved with the step: loading one again does no harm
-			}
-			if n > 0 {
-				last = uptime()
-				w.super.progress()
-				w.sample()
-			}
-			if ended && n == 0 {
-				break
-			}
-			if uptime()-last > limit {
-				p.kill(time.Second)
-				break
-			}
-			waitReadable(r, 100*time.Millisecond)
-		}
-		r.Close()
-		if *next < len(w.plan.Modules) {
-			failed++
-			w.fail("load module %s: it did not come back: %s", w.plan.Modules[*next].Name, p.how())
-			*next++
-			w.save()
-			w.super.progress()
-		}
+		failed++
+		w.fail("load module %s: it did not come back: %s", w.plan.Modules[*next].Name, how)
+		*next++
+		w.save()
+		w.super.progress()
 	}
 	if failed > 0 {
 		return fmt.Errorf("%d of %d could not be loaded", failed, len(w.plan.Modules))
 	}
 	return nil
+}
+
+// followModules runs one child until it ends or is silent for longer than one
+// module may take, and then kills it. It counts what the child has done in
+// state.Module, and returns how many of these it could not load and how the
+// child ended.
+func (w *worker) followModules(argv []string) (failed int, how string, err error) {
+	r, wr, err := pipe()
+	if err != nil {
+		return 0, "", err
+	}
+	defer r.Close()
+	p, err := start(argv, childEnv, []*os.File{wr, wr, wr})
+	wr.Close()
+	if err != nil {
+		return 0, "", err
+	}
+	limit := seconds(w.plan.Deadlines.Module)
+	var out bytes.Buffer
+	for last := uptime(); ; waitReadable(r, 100*time.Millisecond) {
+		ended := p.poll() // before the pipe is read: what it wrote is there then
+		n := readSome(r, &out)
+		failed += w.countModules(&out)
+		switch {
+		case n > 0:
+			last = uptime()
+			w.super.progress()
+			w.sample()
+		case ended:
+			return failed, p.how(), nil
+		case uptime()-last > limit:
+			p.kill(time.Second)
+			return failed, p.how(), nil
+		}
+	}
+}
+
+// countModules takes whole lines out of what the child wrote, one for each
+// module, and returns how many of them are errors. That the state is not saved
+// with each does no harm: loading a module again is no error.
+func (w *worker) countModules(out *bytes.Buffer) (failed int) {
+	for w.state.Module < len(w.plan.Modules) {
+		line, ok := cutLine(out)
+		if !ok {
+			break
+		}
+		if line != "" {
+			failed++
+			w.fail("load module %s", printable([]byte(line)))
+		}
+		w.state.Module++
+	}
+	return failed
 }
 
 // runModules is the child: it loads the modules from index first on and writes

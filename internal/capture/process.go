@@ -1,9 +1,11 @@
 package capture
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -94,6 +96,66 @@ func (p *process) how() string {
 // ok reports whether the process ended with status 0.
 func (p *process) ok() bool {
 	return p.ended && !p.lost && p.status.Exited() && p.status.ExitStatus() == 0
+}
+
+// setName gives this process the name under which the kernel's messages and
+// userProcesses know it, see proc_pid_comm(5). Best effort.
+func setName(name string) { os.WriteFile("/proc/self/comm", []byte(name), 0) }
+
+// userProcess is a process that is no kernel thread.
+type userProcess struct {
+	pid  int
+	name string
+}
+
+func (p userProcess) String() string { return fmt.Sprintf("%s (%d)", p.name, p.pid) }
+
+// userProcesses returns the processes below proc, the mount point of procfs,
+// without the kernel's threads, PID 1 and the process except. Those that have
+// ended and were not waited for are among them. It reads nothing that a process can block: not
+// its command line, for one, which lies in its own memory.
+func userProcesses(proc string, except int) ([]userProcess, error) {
+	f, err := os.Open(proc)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	var list []userProcess
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil || pid <= 1 || pid == except {
+			continue
+		}
+		b, err := os.ReadFile(proc + "/" + name + "/stat")
+		if err != nil {
+			continue // it has just gone
+		}
+		if comm, kernel := parseStat(b); !kernel {
+			list = append(list, userProcess{pid, comm})
+		}
+	}
+	return list, nil
+}
+
+// parseStat returns the name of a process and whether it is a thread of the
+// kernel, from the content of proc_pid_stat(5). The name may hold anything, so
+// it ends at the last parenthesis.
+func parseStat(b []byte) (comm string, kernel bool) {
+	const kthread = 0x00200000 // PF_KTHREAD, include/linux/sched.h
+	i, j := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if i < 0 || j < i {
+		return "", false
+	}
+	fields := strings.Fields(string(b[j+1:]))
+	if len(fields) > 6 { // flags is field 9, and 2 are before these
+		flags, _ := strconv.ParseUint(fields[6], 10, 64)
+		kernel = flags&kthread != 0
+	}
+	return printable(b[i+1 : j]), kernel
 }
 
 // setOOMScore makes the kernel's OOM killer prefer (1000) or spare (-1000) a

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -26,20 +27,35 @@ func supervise() {
 	// Caught and never read. Ignored signals would be so in every child too.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGPIPE)
 	setupErrs := setup()
-	s := &supervisor{log: openLog(), final: plan.Reboot, failure: plan.Reboot}
-	defer func() {
-		// A bug in here must not become "Attempted to kill init" before the
-		// configured action was tried.
-		if r := recover(); r != nil {
-			s.log.errorf("internal error in the supervisor: %v", r)
-			s.finalAction(s.failure)
-		}
-	}()
+	s := &supervisor{log: openLog(), final: plan.Reboot, failure: plan.Reboot, total: defaultTotal, finish: defaultFinish}
 	for _, err := range setupErrs {
 		s.log.errorf("%v", err)
 	}
 	setOOMScore(0, -1000)
-	s.run()
+	if !s.try(s.run) {
+		s.try(s.waitOut)
+		s.try(func() { s.finalAction(s.failure, "") })
+	}
+}
+
+// try reports whether f came to its end. A bug in here must not become
+// "Attempted to kill init" before the configured action was tried.
+func (s *supervisor) try(f func()) (ok bool) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.log.errorf("internal error in the supervisor: %v", r)
+		}
+	}()
+	f()
+	return true
+}
+
+// waitOut waits for what is still running, at most until the total deadline. A
+// worker keeps its own deadlines, and needs nobody to end well.
+func (s *supervisor) waitOut() {
+	for uptime() < s.total && !s.alone() {
+		s.pause(100 * time.Millisecond)
+	}
 }
 
 // setup mounts what every role needs and makes the directories that the image
@@ -67,7 +83,7 @@ type supervisor struct {
 	plan           *plan.Plan // nil if it cannot be read
 	over           overrides
 	final, failure plan.Action
-	finish         time.Duration // Deadlines.Finish
+	total, finish  time.Duration // of the plan's deadlines
 	watchdogs      *watchdogs
 }
 
@@ -81,19 +97,17 @@ func (s *supervisor) run() {
 	if err != nil {
 		s.log.errorf("%v: only the kernel log can be shown", err)
 	}
-	total, finish := defaultTotal, defaultFinish
 	if s.plan != nil {
 		s.final, s.failure = s.plan.FinalAction, s.plan.FailureAction
-		total, finish = seconds(s.plan.Deadlines.Total), seconds(s.plan.Deadlines.Finish)
-		s.watchdogs = newWatchdogs(s.plan.Watchdogs)
+		s.total, s.finish = seconds(s.plan.Deadlines.Total), seconds(s.plan.Deadlines.Finish)
+		s.watchdogs = newWatchdogs(s.plan.Watchdogs, s.total+s.finish)
 	}
 	if s.over.final != "" {
 		s.final, s.failure = s.over.final, s.over.final
 	}
 	s.log.printf(plan.Stamp+" %d MiB of memory available", memAvailable()>>20)
 
-	s.finish = finish
-	outcome := s.capture(total)
+	outcome := s.capture()
 	action := s.failure
 	if outcome == crashdir.Complete {
 		action = s.final
@@ -101,44 +115,48 @@ func (s *supervisor) run() {
 	} else {
 		s.log.errorf("outcome: %s: %s", outcome, action)
 	}
-	s.finalAction(action)
+	s.finalAction(action, outcome)
 }
 
 // maxWorkers bounds how many workers follow each other. Each one skips the step
 // in which the one before it ended.
 const maxWorkers = 5
 
+// killLimit is how long the end of processes that were killed is waited for. One
+// that takes longer is stuck in the kernel, mostly with a device that does not
+// answer.
+const killLimit = 5 * time.Second
+
 // capture runs workers, and if none came to its end a salvage, and returns the
-// outcome. total is the uptime of the end; the time to finish belongs to the
-// salvage.
-func (s *supervisor) capture(total time.Duration) crashdir.Outcome {
-	for n := 0; n < maxWorkers && uptime() < total-s.finish; n++ {
-		if outcome := s.watch(roleWorker, total-s.finish); outcome != "" {
+// outcome. The time to finish belongs to the salvage.
+func (s *supervisor) capture() crashdir.Outcome {
+	stuck := false
+	for n := 0; n < maxWorkers && uptime() < s.total-s.finish; n++ {
+		var outcome crashdir.Outcome
+		if outcome, stuck = s.watch(roleWorker, stuck, s.total-s.finish); outcome != "" {
 			return outcome
 		}
 	}
 	s.log.errorf("no worker came to its end: saving what there is")
-	end := max(total, uptime()+s.finish)
-	outcome := s.watch(roleSalvage, end)
+	outcome, stuck := s.watch(roleSalvage, stuck, max(s.total, uptime()+s.finish))
 	if outcome == "" {
 		outcome = crashdir.Failed
 	}
-	// Whatever is still stuck in the kernel may be writing what was saved.
-	if !s.killAll(end) {
-		s.log.errorf("a process is stuck in the kernel")
+	if stuck { // it may still be writing what was saved
+		s.killAll(s.finish)
 	}
 	return outcome
 }
 
 // watch runs one role until it ends, is silent for too long or uptime is end,
-// and returns the outcome it reported, or "". Nothing that it started is left,
-// unless it is stuck in the kernel.
-func (s *supervisor) watch(role string, end time.Duration) crashdir.Outcome {
-	p, m, err := s.start(role)
+// and returns the outcome it reported, or "", and whether it left something
+// stuck in the kernel. stuck is what the watch before it returned.
+func (s *supervisor) watch(role string, stuck bool, end time.Duration) (crashdir.Outcome, bool) {
+	p, m, err := s.start(role, stuck)
 	if err != nil {
 		s.log.errorf("%v", err)
-		time.Sleep(time.Second) // whatever it is may pass
-		return ""
+		s.pause(time.Second) // whatever it is may pass
+		return "", stuck
 	}
 	defer m.close()
 	for {
@@ -146,7 +164,7 @@ func (s *supervisor) watch(role string, end time.Duration) crashdir.Outcome {
 		s.reap(p)
 		now := uptime()
 		last := end
-		if m.done != "" { // only the file system is still to be taken off
+		if m.done != "" && role == roleWorker { // only the file system is still to be taken off
 			last += s.finish
 		}
 		switch {
@@ -164,38 +182,63 @@ func (s *supervisor) watch(role string, end time.Duration) crashdir.Outcome {
 			continue
 		}
 		// The collector too: an orphan would go on writing.
-		if !s.killAll(uptime() + 5*time.Second) {
-			s.log.errorf("%s is stuck in the kernel", role)
-		}
+		stuck = s.killAll(killLimit)
 		m.drain()
-		return crashdir.Outcome(m.done)
+		return crashdir.Outcome(m.done), stuck
 	}
 }
 
-// killAll kills every process but this one, waits for their end, at most until
-// uptime is end, and reports whether none is left.
-func (s *supervisor) killAll(end time.Duration) bool {
-	for {
-		unix.Kill(-1, unix.SIGKILL)
-		for {
-			pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
-			if err == unix.ECHILD {
-				return true
-			}
-			if pid <= 0 && err != unix.EINTR {
-				break
-			}
-		}
-		if uptime() > end {
+// killAll kills every process but this one and the feeder, waits for their end,
+// at most for limit, and reports whether one is left that may be using a
+// target: stuck in the kernel, and not with the loading of a module.
+func (s *supervisor) killAll(limit time.Duration) (stuck bool) {
+	for end := uptime() + limit; ; s.pause(10 * time.Millisecond) {
+		list, err := s.others()
+		if err != nil { // no /proc: the feeder can be started again
+			unix.Kill(-1, unix.SIGKILL)
 			return false
 		}
-		s.watchdogs.feed(uptime())
-		time.Sleep(10 * time.Millisecond)
+		if len(list) == 0 {
+			return false
+		}
+		if uptime() > end {
+			s.log.errorf("stuck in the kernel: %v", list)
+			return slices.ContainsFunc(list, func(p userProcess) bool { return p.name != roleModules })
+		}
+		for _, p := range list {
+			unix.Kill(p.pid, unix.SIGKILL)
+		}
+		s.reap(nil)
 	}
 }
 
-// start starts a role with a pipe to hear its progress.
-func (s *supervisor) start(role string) (*process, *monitor, error) {
+// others returns the processes beside this one and the feeder.
+func (s *supervisor) others() ([]userProcess, error) {
+	return userProcesses("/proc", s.watchdogs.pid())
+}
+
+// alone reports whether no other process is left.
+func (s *supervisor) alone() bool {
+	s.reap(nil)
+	list, err := s.others()
+	return err == nil && len(list) == 0
+}
+
+// pause sleeps for d and lets watchdogs be fed meanwhile.
+func (s *supervisor) pause(d time.Duration) {
+	for end := uptime() + d; ; {
+		now := uptime()
+		if now >= end {
+			return
+		}
+		s.watchdogs.feed(now)
+		time.Sleep(min(end-now, feedTick))
+	}
+}
+
+// start starts a role with a pipe to hear its progress. stuck tells it that the
+// worker before it is stuck in the kernel.
+func (s *supervisor) start(role string, stuck bool) (*process, *monitor, error) {
 	null := openNull()
 	defer null.Close()
 	stderr, err := os.OpenFile(stderrFile, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
@@ -208,8 +251,13 @@ func (s *supervisor) start(role string) (*process, *monitor, error) {
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return nil, nil, os.NewSyscallError("pipe2", err)
 	}
-	defer unix.Close(fds[1])
-	p, err := start([]string{self, role}, childEnv, []*os.File{null, stderr, stderr, os.NewFile(uintptr(fds[1]), "progress")})
+	wr := os.NewFile(uintptr(fds[1]), "progress")
+	defer wr.Close()
+	argv := []string{self, role}
+	if stuck {
+		argv = append(argv, argStuck)
+	}
+	p, err := start(argv, childEnv, []*os.File{null, stderr, stderr, wr})
 	if err != nil {
 		unix.Close(fds[0])
 		return nil, nil, err
@@ -224,7 +272,8 @@ var childEnv = []string{
 	"LD_LIBRARY_PATH=/" + plan.LibraryDir, "GOTRACEBACK=single",
 }
 
-// reap collects every child that ended, orphans of the worker included.
+// reap collects every child that ended, orphans of the worker included, and
+// keeps the status of p, which may be nil.
 func (s *supervisor) reap(p *process) {
 	for {
 		var st unix.WaitStatus
@@ -232,7 +281,7 @@ func (s *supervisor) reap(p *process) {
 		if pid <= 0 || err != nil {
 			return
 		}
-		if pid == p.pid {
+		if p != nil && pid == p.pid {
 			p.ended, p.status = true, st
 		}
 	}

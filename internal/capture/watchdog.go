@@ -2,8 +2,7 @@ package capture
 
 import (
 	"os"
-	"path/filepath"
-	"strings"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -11,65 +10,97 @@ import (
 	"ukdump/internal/plan"
 )
 
-// watchdogs feeds the watchdogs that the crashed kernel had armed. The
-// supervisor feeds them only while the worker makes progress, so a hang that
-// even the supervisor cannot end is ended by the hardware.
+// watchdogs keeps the watchdogs that the crashed kernel had armed from resetting
+// the machine in the middle of the capture, as long as the supervisor wants
+// that. If the supervisor hangs, if there is no progress or if feeding itself
+// hangs, the hardware ends it.
+//
+// The devices are opened and fed by a child, the feeder: either can block in a
+// driver, as that of IPMI does while the management controller is silent, and
+// the supervisor may not. A byte down a pipe that never blocks is the permission
+// to feed once.
 type watchdogs struct {
-	want map[string]time.Duration // identity → interval between two feedings
-	open map[string]*openWatchdog // by device path
+	args  []string // of the feeder
+	child *process
+	pipe  int // our end, -1 if there is none
+
+	started time.Duration // uptime when the feeder was
+	last    time.Duration // uptime of the last permission
+	until   time.Duration // uptime after which there is none
 }
 
-type openWatchdog struct {
-	fd       int
-	interval time.Duration
-	last     time.Duration
-}
+// feedTick is the shortest time between two permissions, and so the longest that
+// the feeder takes to notice a driver that has come up.
+const feedTick = 100 * time.Millisecond
 
-func newWatchdogs(list []plan.Watchdog) *watchdogs {
+// newWatchdogs returns nil, of which every method does nothing, if the plan
+// names no watchdog.
+func newWatchdogs(list []plan.Watchdog, until time.Duration) *watchdogs {
 	if len(list) == 0 {
 		return nil
 	}
-	w := &watchdogs{want: map[string]time.Duration{}, open: map[string]*openWatchdog{}}
+	w := &watchdogs{pipe: -1, until: until}
 	for _, d := range list {
-		// A third of the timeout, as watchdogd and systemd do about.
-		w.want[d.Identity] = min(max(seconds(d.Timeout)/3, time.Second), 10*time.Second)
+		w.args = append(w.args, d.Identity, strconv.Itoa(d.Timeout))
 	}
 	return w
 }
 
-// feed opens the watchdogs whose drivers have come up since the last call and
-// feeds those that are due. Any write but the magic 'V' feeds one, see
-// Documentation/watchdog/watchdog-api.rst. They stay open for good: closing
-// could disarm them before the machine is back.
+// feed gives permission to feed, if it is time for it, and starts the feeder if
+// there is none. It never blocks.
 func (w *watchdogs) feed(now time.Duration) {
-	if w == nil {
+	if w == nil || now > w.until || now-w.last < feedTick {
 		return
 	}
-	if len(w.open) < len(w.want) {
-		w.find()
+	w.last = now
+	if w.child == nil || w.child.poll() {
+		w.start(now)
 	}
-	for _, d := range w.open {
-		if now-d.last >= d.interval {
-			unix.Write(d.fd, []byte{0})
-			d.last = now
-		}
-	}
+	// If the feeder is stuck the pipe may be full; that is its affair.
+	unix.Write(w.pipe, []byte{0})
 }
 
-func (w *watchdogs) find() {
-	dirs, _ := filepath.Glob("/sys/class/watchdog/watchdog*")
-	for _, dir := range dirs {
-		dev := "/dev/" + filepath.Base(dir)
-		id, err := os.ReadFile(dir + "/identity")
-		if err != nil || w.open[dev] != nil {
-			continue
-		}
-		interval, ok := w.want[strings.TrimSpace(string(id))]
-		if !ok {
-			continue
-		}
-		if fd, err := unix.Open(dev, unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
-			w.open[dev] = &openWatchdog{fd: fd, interval: interval}
-		}
+// start starts a feeder, at most one a second. That the one before it has died
+// does no harm: a watchdog whose file is closed without the magic 'V' goes on
+// counting, or is stopped if its driver knows no magic close, and opening it
+// feeds or starts it (Documentation/watchdog/watchdog-api.rst).
+func (w *watchdogs) start(now time.Duration) {
+	if w.child != nil && now-w.started < time.Second {
+		return
+	}
+	w.started = now
+	if w.pipe >= 0 {
+		unix.Close(w.pipe)
+		w.pipe = -1
+	}
+	var fds [2]int
+	if unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK) != nil {
+		return
+	}
+	null := openNull()
+	defer null.Close()
+	r := os.NewFile(uintptr(fds[0]), "permissions")
+	defer r.Close()
+	child, err := start(append([]string{self, roleFeeder}, w.args...), childEnv, []*os.File{null, null, null, r})
+	if err != nil {
+		unix.Close(fds[1])
+		return
+	}
+	w.child, w.pipe = child, fds[1]
+}
+
+// pid returns the process that is not to be killed with the others, 0 if there
+// is none.
+func (w *watchdogs) pid() int {
+	if w == nil || w.child == nil {
+		return 0
+	}
+	return w.child.pid
+}
+
+// extend allows feeding until the given uptime, where that was not so already.
+func (w *watchdogs) extend(until time.Duration) {
+	if w != nil {
+		w.until = max(w.until, until)
 	}
 }

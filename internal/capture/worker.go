@@ -25,16 +25,19 @@ type worker struct {
 	report *crashdir.Report // &state.Report
 	place  place            // where the dump goes; nil if no target is open
 	end    time.Duration    // uptime after which no collector may run
+	stuck  bool             // the worker before this one is stuck in the kernel, or its collector is
 
 	percent float64 // how far the running collector has come
 }
 
 // runWorker is the main of the worker and of the salvage, which is a worker
-// that has no time left for a collector.
-func runWorker(role string) int {
+// that has no time left for a collector. stuck says that the one before it is
+// stuck in the kernel.
+func runWorker(role string, stuck bool) int {
 	unix.CloseOnExec(progressFD)
 	setOOMScore(0, 0) // not the supervisor's -1000
 	w := newWorker(loadState())
+	w.stuck = stuck
 	if role == roleSalvage {
 		w.end = 0
 	}
@@ -127,7 +130,9 @@ func (w *worker) enough() bool {
 
 // resume looks at where the worker before this one ended, if there was one, and
 // returns the step that is to be done again. The first end in a step may have
-// been an accident; what ended two workers is skipped.
+// been an accident; what ended two workers is skipped. What one of them is still
+// stuck in would hold up the next one too: it is skipped at once, and a file
+// system that was in use is not touched again, not even to write it back.
 func (w *worker) resume() (again string) {
 	st := w.state
 	fatal := st.Step
@@ -135,7 +140,7 @@ func (w *worker) resume() (again string) {
 		return ""
 	}
 	where := fmt.Sprintf("%s of module %d, target %d, collector %d", fatal, st.Module, st.Target, st.Collector)
-	second := where == st.Fatal
+	second := w.stuck || where == st.Fatal
 	st.Fatal = where
 	w.fail("the worker ended in step %s", fatal)
 	switch fatal {
@@ -153,13 +158,20 @@ func (w *worker) resume() (again string) {
 		}
 	}
 	had := st.Dir != "" || st.Raw != ""
-	if fatal != "umount" {
+	if !w.stuck && fatal != "umount" {
 		w.reopen()
 	}
-	if w.place == nil {
-		if had {
-			st.Target++
+	if w.place == nil && had {
+		st.Target++
+		st.Dir, st.Raw = "", ""
+		// The log was on the disk before any collector began.
+		if w.report.Outcome == crashdir.Incomplete && better(crashdir.DmesgOnly, st.Best) {
+			st.Best = crashdir.DmesgOnly
 		}
+	}
+	if w.stuck && mounted() {
+		unix.Unmount(mountDir, unix.MNT_DETACH)
+	} else if w.place == nil {
 		w.step("umount", w.finishLimit(), w.close)
 	}
 	if second {

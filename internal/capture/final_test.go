@@ -1,0 +1,174 @@
+package capture
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ukdump/internal/crashdir"
+	"ukdump/internal/plan"
+)
+
+// A shell needs a word on the command line, and the plan says when.
+func TestWantsShell(t *testing.T) {
+	withShell, without := &plan.Plan{FailureAction: plan.Shell}, &plan.Plan{FailureAction: plan.Reboot}
+	for _, tt := range []struct {
+		plan   *plan.Plan
+		word   bool
+		action plan.Action
+		want   bool
+	}{
+		{withShell, false, plan.Shell, false},
+		{withShell, true, plan.Shell, true},
+		{withShell, true, plan.Reboot, false}, // after a complete dump, or ukdump.final=
+		{without, false, plan.Reboot, false},
+		{without, true, plan.Reboot, true},
+		{nil, false, plan.Reboot, false},
+		{nil, true, plan.Reboot, true},
+	} {
+		s := &supervisor{plan: tt.plan, over: overrides{shell: tt.word}}
+		if got := s.wantsShell(tt.action); got != tt.want {
+			t.Errorf("%+v: got %v", tt, got)
+		}
+	}
+}
+
+func TestHasBackend(t *testing.T) {
+	dir := t.TempDir()
+	if hasBackend(filepath.Join(dir, "none")) {
+		t.Error("there is none")
+	}
+	for content, want := range map[string]bool{"erst\n": true, "(null)\n": false, "\n": false, "": false} {
+		file := filepath.Join(dir, "backend")
+		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if hasBackend(file) != want {
+			t.Errorf("%q: want %v", content, want)
+		}
+	}
+}
+
+// None of these leads to a panic on purpose; what does can be tested in a
+// capture kernel only.
+func TestWantsNoPstore(t *testing.T) {
+	asked := &plan.Plan{Pstore: true}
+	for name, s := range map[string]*supervisor{
+		"no plan":      {},
+		"not asked":    {plan: &plan.Plan{}},
+		"shell":        {plan: asked, over: overrides{shell: true}},
+		"other action": {plan: asked, over: overrides{final: plan.Reboot}},
+		"no vmcore":    {plan: asked},
+	} {
+		if fileExists(vmcorePath) {
+			t.Skip("this is a capture kernel")
+		}
+		if s.wantsPstore(plan.Reboot, crashdir.Failed) {
+			t.Errorf("%s: wanted", name)
+		}
+	}
+}
+
+// What goes to pstore is short, whatever the worker left.
+func TestSummary(t *testing.T) {
+	if lines := summary(&crashdir.Report{}); len(lines) != 0 {
+		t.Errorf("an empty report says %q", lines)
+	}
+	long := strings.Repeat("x", 5000) + "\x1b"
+	r := &crashdir.Report{Kernel: "6.1", Panic: crashdir.Panic{Line: "Kernel panic - not syncing: \x1b[2J", Cause: long, IP: long}}
+	for range 1000 {
+		r.Panic.Trace = append(r.Panic.Trace, long)
+		r.Errors = append(r.Errors, long)
+	}
+	r.Errors = append(r.Errors, "mount: last\nerror")
+	text := strings.Join(summary(r), "\n")
+	if n := len(text); n > 8<<10 {
+		t.Errorf("%d bytes", n)
+	}
+	for _, want := range []string{"crashed kernel: 6.1\n", "| Kernel panic - not syncing: ?[2J\n", "error: mount: last?error"} {
+		if !strings.Contains(text+"\n", want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+	if strings.ContainsAny(text, "\x1b") {
+		t.Error("control characters")
+	}
+}
+
+// What waits for something else lets the time pass in its own pace.
+func TestPause(t *testing.T) {
+	s := &supervisor{}
+	begin := uptime()
+	s.pause(150 * time.Millisecond)
+	if d := uptime() - begin; d < 150*time.Millisecond || d > 5*time.Second {
+		t.Errorf("took %v", d)
+	}
+}
+
+func TestTry(t *testing.T) {
+	s := &supervisor{log: &logger{kmsg: -1, console: -1}}
+	if s.try(func() { panic("a bug") }) {
+		t.Error("a panic passed for success")
+	}
+	if !s.try(func() {}) {
+		t.Error("success passed for a panic")
+	}
+}
+
+// A console that the kernel writes to gets a burst, and then little by little.
+func TestBudget(t *testing.T) {
+	var b budget
+	now := 100 * time.Second
+	const line = 128
+	n := 0
+	for b.take(line, now) {
+		n++
+	}
+	if n != consoleBurst/line {
+		t.Errorf("%d lines of %d bytes at once, want %d", n, line, consoleBurst/line)
+	}
+	if now += time.Second; b.take(line, now) {
+		t.Error("a second paid for more than it does")
+	}
+	if now += time.Second; !b.take(line, now) || b.take(line, now) {
+		t.Error("two seconds do not pay for one line")
+	}
+	if now += time.Hour; !b.take(consoleBurst, now) || b.take(1, now) {
+		t.Error("an hour does not pay for a burst")
+	}
+}
+
+// A worker whose forerunner is stuck does not try the same thing again.
+func TestResumeStuck(t *testing.T) {
+	for step, want := range map[string]state{
+		"log":       {},
+		"modules":   {Module: 1},
+		"device":    {Target: 1},
+		"mount":     {Target: 1},
+		"directory": {Target: 1},
+	} {
+		w := testWorker(t)
+		w.stuck, w.state.Dir, w.state.Step, w.place = true, "", step, nil
+		if again := w.resume(); again != "" {
+			t.Errorf("%s: does %q again", step, again)
+		}
+		if w.state.Module != want.Module || w.state.Target != want.Target {
+			t.Errorf("%s: module %d, target %d", step, w.state.Module, w.state.Target)
+		}
+	}
+	for _, step := range []string{"dmesg", "vmcore", "capture-log", "report", "umount"} {
+		w := testWorker(t)
+		w.stuck, w.state.Step, w.place = true, step, nil
+		w.report.Attempts = []crashdir.Attempt{{Name: "a", Error: unfinished}}
+		w.report.Outcome, w.state.Best = crashdir.Incomplete, crashdir.Failed
+		w.state.Collector = 1
+		if again := w.resume(); again != "" || w.state.Target != 1 || w.state.Dir != "" {
+			t.Errorf("%s: does %q again on target %d in %q", step, again, w.state.Target, w.state.Dir)
+		}
+		if w.state.Best != crashdir.DmesgOnly {
+			t.Errorf("%s: what is known to be saved there is %s", step, w.state.Best)
+		}
+	}
+}
