@@ -122,7 +122,7 @@ type Dump struct {
 
 // List returns the dumps below parent, oldest first. A parent that does not
 // exist holds no dumps. Entries that are not directories named like a dump are
-// skipped.
+// skipped, and those that somebody else has planted, see CheckOwner.
 func List(parent string) ([]Dump, error) {
 	ents, err := os.ReadDir(parent)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -131,12 +131,20 @@ func List(parent string) ([]Dump, error) {
 	if err != nil {
 		return nil, err
 	}
+	above, err := os.Stat(parent)
+	if err != nil {
+		return nil, err
+	}
 	var dumps []Dump
 	for _, e := range ents {
 		if _, _, ok := ParseName(e.Name()); !ok || !e.IsDir() {
 			continue
 		}
-		d, err := Read(filepath.Join(parent, e.Name()))
+		path := filepath.Join(parent, e.Name())
+		if fi, err := e.Info(); err == nil && checkOwner(path, fi, above) != nil {
+			continue
+		}
+		d, err := Read(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // removed in the meantime
 			continue
@@ -217,13 +225,17 @@ func Read(path string) (Dump, error) {
 	return d, nil
 }
 
-// readReport reads one report.json without trusting its size.
+// readReport reads one report.json without trusting its size, nor that it still
+// is the regular file that it was a moment ago.
 func readReport(path string) (*Report, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
 	b, err := io.ReadAll(io.LimitReader(f, maxReport+1))
 	if err != nil {
 		return nil, err

@@ -13,6 +13,10 @@ const ReportVersion = 1
 // writes more than a few dozen KiB.
 const maxReport = 1 << 20
 
+// maxEntries bounds each list in a report that is read back: a few bytes of JSON
+// can become an Attempt of a hundred.
+const maxEntries = 1000
+
 // Outcome tells in one word what a capture achieved.
 type Outcome string
 
@@ -109,7 +113,12 @@ func ParseReport(data []byte) (*Report, error) {
 	switch r.Outcome {
 	case Complete, Incomplete, DmesgOnly, Failed:
 	default:
-		return nil, fmt.Errorf("report has unknown outcome %q", r.Outcome)
+		return nil, fmt.Errorf("report has unknown outcome %.20q", r.Outcome)
+	}
+	for _, n := range []int{len(r.Panic.Trace), len(r.Attempts), len(r.Steps), len(r.Errors), len(r.Warnings), len(r.Removed)} {
+		if n > maxEntries {
+			return nil, fmt.Errorf("report has a list of %d entries: no capture writes more than %d", n, maxEntries)
+		}
 	}
 	return r, nil
 }

@@ -28,6 +28,7 @@ Loads the capture kernel, says what is wrong with it, and manages the dumps.
   info     show why a kernel crashed and how its dump was made
   rm       remove dumps
   prune    remove the oldest dumps, as far as the configuration says
+  announce tell about crashes that nobody was told about yet
   version  print the version
 
 kdumpctl VERB --help tells more.
@@ -51,7 +52,7 @@ func Run(p *cli.Program) int {
 
 func (c *ctl) run() error {
 	if len(c.Args) == 0 {
-		return cli.Usage(errors.New("a verb is missing: load, reload, unload, status, build, list, info, rm, prune or version"))
+		return cli.Usage(errors.New("a verb is missing: kdumpctl help lists them"))
 	}
 	verb, args := c.Args[0], c.Args[1:]
 	switch verb {
@@ -73,6 +74,8 @@ func (c *ctl) run() error {
 		return c.rm(args)
 	case "prune":
 		return c.prune(args)
+	case "announce":
+		return c.announce(args)
 	case "version", "--version":
 		fmt.Fprintln(c.Stdout, "kdumpctl", plan.Software)
 		return nil

@@ -185,7 +185,8 @@ func TestVerbs(t *testing.T) {
 		{"info -h", result{0, infoUsage, ""}},
 		{"rm -h", result{0, rmUsage, ""}},
 		{"prune -h", result{0, pruneUsage, ""}},
-		{"", result{2, "", "kdumpctl: a verb is missing: load, reload, unload, status, build, list, info, rm, prune or version\n"}},
+		{"announce -h", result{0, announceUsage, ""}},
+		{"", result{2, "", "kdumpctl: a verb is missing: kdumpctl help lists them\n"}},
 		{"laod", result{2, "", "kdumpctl: unknown verb \"laod\": kdumpctl help lists them\n"}},
 		{"load x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl load --help\n"}},
 		{"load --imgae x", result{2, "", "kdumpctl: flag provided but not defined: -imgae: see kdumpctl load --help\n"}},
@@ -194,12 +195,14 @@ func TestVerbs(t *testing.T) {
 		{"build x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl build --help\n"}},
 		{"list x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl list --help\n"}},
 		{"info a b", result{2, "", "kdumpctl: unexpected argument \"b\": see kdumpctl info --help\n"}},
+		{"announce x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl announce --help\n"}},
+		{"announce --watch --shutdown", result{2, "", "kdumpctl: --watch and --shutdown exclude each other\n"}},
 		{"rm", result{2, "", "kdumpctl: an argument is missing: see kdumpctl rm --help\n"}},
 	} {
 		m.expect(tt.line, tt.want)
 	}
 	m.uid = 1000
-	for _, verb := range []string{"load", "reload", "unload", "build", "prune"} {
+	for _, verb := range []string{"load", "reload", "unload", "build", "prune", "announce"} {
 		m.expect(verb, result{1, "", "kdumpctl: " + verb + ": only root can do that\nkdumpctl: Run sudo kdumpctl " + verb + ".\n"})
 	}
 	if len(m.calls) > 0 {

@@ -5,9 +5,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"
@@ -103,7 +106,7 @@ func (e *noDumpError) Advice() string {
 func printDump(out io.Writer, d crashdir.Dump) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(name, format string, a ...any) {
-		fmt.Fprintf(w, "%s\t%s\n", name, cli.Clean(fmt.Sprintf(format, a...)))
+		fmt.Fprintf(w, "%s\t%s\n", name, text(fmt.Sprintf(format, a...), maxText))
 	}
 	row("dump", "%s", d.Path)
 	row("outcome", "%s", d.Outcome)
@@ -120,28 +123,34 @@ func printDump(out io.Writer, d crashdir.Dump) {
 	if d.Report == nil {
 		return
 	}
-	if p := d.Report.Panic; p.IP != "" || len(p.Trace) > 0 {
-		fmt.Fprintln(out, "\ncall trace")
-		for _, l := range append([]string{p.IP}, p.Trace...) {
-			if l != "" {
-				fmt.Fprintf(out, "  %s\n", cli.Clean(l))
-			}
-		}
+	r := d.Report
+	trace := slices.DeleteFunc(append([]string{r.Panic.IP}, r.Panic.Trace...), func(l string) bool { return l == "" })
+	clean := func(lines []string) func(i int) string {
+		return func(i int) string { return text(lines[i], maxText) }
 	}
-	for _, l := range []struct {
-		title string
-		lines []string
-	}{{"what went wrong", d.Report.Errors}, {"warnings", d.Report.Warnings}} {
-		if len(l.lines) > 0 {
-			fmt.Fprintf(out, "\n%s\n", l.title)
-		}
-		for _, s := range l.lines {
-			fmt.Fprintf(out, "  %s\n", cli.Clean(s))
-		}
+	printLines(out, "call trace", len(trace), clean(trace))
+	printLines(out, "what went wrong", len(r.Errors), clean(r.Errors))
+	printLines(out, "warnings", len(r.Warnings), clean(r.Warnings))
+	printLines(out, "steps of the capture", len(r.Steps), func(i int) string {
+		s := r.Steps[i]
+		return fmt.Sprintf("%7.1f s  %-11s %.1f s", s.Start, text(s.Name, maxText), s.Seconds)
+	})
+}
+
+// maxLines is how many lines of one kind info prints.
+const maxLines = 100
+
+// printLines prints n lines below a title, nothing if there are none.
+func printLines(out io.Writer, title string, n int, line func(i int) string) {
+	if n == 0 {
+		return
 	}
-	fmt.Fprintln(out, "\nsteps of the capture")
-	for _, s := range d.Report.Steps {
-		fmt.Fprintf(out, "  %7.1f s  %-11s %.1f s\n", s.Start, cli.Clean(s.Name), s.Seconds)
+	fmt.Fprintf(out, "\n%s\n", title)
+	for i := range min(n, maxLines) {
+		fmt.Fprintf(out, "  %s\n", line(i))
+	}
+	if n > maxLines {
+		fmt.Fprintf(out, "  and %d more, see --json\n", n-maxLines)
 	}
 }
 
@@ -177,7 +186,8 @@ func printReport(row func(name, format string, a ...any), r *crashdir.Report) {
 // describeVmcore says what the header of a vmcore says.
 func describeVmcore(path string) string {
 	name := filepath.Base(path)
-	f, err := os.Open(path)
+	// It may not be the regular file any more that it was a moment ago.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return fmt.Sprintf("%s: %v", name, err)
 	}

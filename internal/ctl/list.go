@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode"
 	"unicode/utf16"
+
+	"golang.org/x/sys/unix"
 
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
@@ -21,9 +24,19 @@ const listUsage = `Usage: kdumpctl list [--json] [--dir DIRECTORY]
 
 Lists the dumps, oldest first: name, size, outcome, kernel and panic line.
 
+Lines are cut to the width of the terminal, or to 120 characters.
+
   --dir DIRECTORY  where the dumps are (default: the configured target)
-  --json           print a JSON array
+  --json           print a JSON array, with nothing cut
 `
+
+const (
+	// maxText is how many characters of one text out of a dump are shown to a
+	// person.
+	maxText = 1000
+	// pipeWidth is the width of a list that does not go to a terminal.
+	pipeWidth = 120
+)
 
 // listed is one dump as list --json and info --json print it.
 type listed struct {
@@ -67,23 +80,66 @@ func (c *ctl) list(args []string) error {
 		fmt.Fprintf(c.Stdout, "No dumps in %s.\n", parent)
 		return nil
 	}
-	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
+	var table strings.Builder
+	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "DUMP\tSIZE\tOUTCOME\tKERNEL\tPANIC")
 	for _, d := range dumps {
 		kernel, reason := "-", "-"
 		if d.Report != nil {
-			kernel, reason = orDash(cli.Clean(d.Report.Kernel)), orDash(cli.Clean(panicLine(d.Report)))
+			// Distributions' releases are shorter than that.
+			kernel, reason = orDash(text(d.Report.Kernel, 40)), orDash(panicLine(d.Report))
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", d.Name, cli.Size(d.Size), d.Outcome, kernel, reason)
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	width := c.width()
+	for line := range strings.Lines(table.String()) {
+		if _, err := fmt.Fprintln(c.Stdout, text(line, width)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// width returns how many characters a line of Stdout should have at most.
+func (c *ctl) width() int {
+	if f, ok := c.Stdout.(*os.File); ok {
+		if ws, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && ws.Col > 0 {
+			return max(int(ws.Col), 40)
+		}
+	}
+	return pipeWidth
+}
+
+// text returns s for a person: clean, on one line, and cut after so many
+// characters.
+func text(s string, limit int) string {
+	s = cli.Clean(s)
+	n := 0
+	end := 0 // of what is left if s is too long
+	for i := range s {
+		if n == limit-1 {
+			end = i
+		}
+		if n++; n > limit {
+			return s[:end] + "…"
+		}
+	}
+	return s
 }
 
 // dumps lists the dumps in dir, or in the configured targets if dir is empty,
-// and says where it looked.
+// and says where it looked. A configured target that does not exist yet holds no
+// dumps; dir must exist.
 func (c *ctl) dumps(dir string) (dumps []crashdir.Dump, where string, err error) {
 	dirs := []string{dir}
-	if dir == "" {
+	if dir != "" {
+		if _, err := os.Stat(dir); err != nil {
+			return nil, "", err
+		}
+	} else {
 		conf, err := c.config()
 		if err != nil {
 			return nil, "", err
@@ -110,13 +166,13 @@ func (c *ctl) targetDirs(conf *config.Config) []string {
 	return dirs
 }
 
-// panicLine is the one line that tells why the kernel crashed: the oops if
-// there was one, the panic otherwise.
+// panicLine is the one line that tells why the kernel crashed, for a person: the
+// oops if there was one, the panic otherwise.
 func panicLine(r *crashdir.Report) string {
 	if r.Panic.Cause != "" {
-		return r.Panic.Cause
+		return text(r.Panic.Cause, maxText)
 	}
-	return r.Panic.Line
+	return text(r.Panic.Line, maxText)
 }
 
 func orDash(s string) string {

@@ -35,6 +35,9 @@ func (c *ctl) rm(args []string) error {
 		if err != nil {
 			return err
 		}
+		if err := crashdir.CheckOwner(d.Path); err != nil {
+			return err
+		}
 		if fi, err := os.Lstat(d.Path); err == nil && !fi.IsDir() {
 			return fmt.Errorf("%s is not the directory of a dump but a symbolic link", d.Path)
 		}

@@ -40,10 +40,10 @@ const (
 // Disk is one disk of a machine. The i-th of a machine is the device "disk<i>"
 // for VM.Monitor, and its image the drive "disk<i>-image".
 type Disk struct {
-	Path     string // image on the host, or what NBD.URI returned
-	Format   string // qcow2 or raw; raw if empty
-	Bus      Bus    // VirtioBlk if empty
-	Serial   string // as the guest sees it, at most 20 bytes
+	Path   string // image on the host, or what NBD.URI returned
+	Format string // qcow2 or raw; raw if empty
+	Bus    Bus    // VirtioBlk if empty
+	Serial string // as the guest sees it, at most 20 bytes
 }
 
 // Options describe a machine. Kernel is required.
