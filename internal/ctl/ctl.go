@@ -28,6 +28,7 @@ Loads the capture kernel, says what is wrong with it, and manages the dumps.
   info     show why a kernel crashed and how its dump was made
   rm       remove dumps
   prune    remove the oldest dumps, as far as the configuration says
+  collect  make directories of the dumps that lie on raw devices
   announce tell about crashes that nobody was told about yet
   version  print the version
 
@@ -41,12 +42,17 @@ type ctl struct {
 	pid1  string // kdumpinit to pack
 	kexec *kexec.Slot
 	uid   int
-	sleep func(time.Duration)
+
+	sleep  func(time.Duration)
+	swapon func() error // turns on what swap the machine is configured to have
 }
 
 // Run runs kdumpctl and returns its exit status.
 func Run(p *cli.Program) int {
-	c := &ctl{Program: p, root: "/", pid1: build.DefaultPid1(), kexec: kexec.New("/"), uid: os.Geteuid(), sleep: time.Sleep}
+	c := &ctl{
+		Program: p, root: "/", pid1: build.DefaultPid1(), kexec: kexec.New("/"), uid: os.Geteuid(),
+		sleep: time.Sleep, swapon: swapon,
+	}
 	return p.End(c.run())
 }
 
@@ -76,6 +82,8 @@ func (c *ctl) run() error {
 		return c.prune(args)
 	case "announce":
 		return c.announce(args)
+	case "collect":
+		return c.collect(args)
 	case "version", "--version":
 		fmt.Fprintln(c.Stdout, "kdumpctl", plan.Software)
 		return nil

@@ -35,6 +35,8 @@ type machine struct {
 	sleep func(time.Duration)
 	calls []string // of kexec_file_load: the command line, or "unload"
 
+	swapons int // how often swap was turned on
+
 	kernel, initrd []byte // loaded last
 }
 
@@ -103,7 +105,8 @@ func (m *machine) kdumpctl(line string) result {
 	c := &ctl{
 		Program: &cli.Program{Name: "kdumpctl", Args: args, Stdout: &stdout, Stderr: &stderr},
 		root:    m.Root, pid1: m.Pid1, kexec: kexec.New(m.Root), uid: m.uid,
-		sleep: m.sleep,
+		sleep:  m.sleep,
+		swapon: func() error { m.swapons++; return nil },
 	}
 	c.kexec.FileLoad = m.fileLoad
 	c.kexec.LookPath = func(string) (string, error) { return "", os.ErrNotExist }
@@ -187,6 +190,7 @@ func TestVerbs(t *testing.T) {
 		{"prune -h", result{0, pruneUsage, ""}},
 		{"announce -h", result{0, announceUsage, ""}},
 		{"", result{2, "", "kdumpctl: a verb is missing: kdumpctl help lists them\n"}},
+		{"collect -h", result{0, collectUsage, ""}},
 		{"laod", result{2, "", "kdumpctl: unknown verb \"laod\": kdumpctl help lists them\n"}},
 		{"load x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl load --help\n"}},
 		{"load --imgae x", result{2, "", "kdumpctl: flag provided but not defined: -imgae: see kdumpctl load --help\n"}},
@@ -202,7 +206,7 @@ func TestVerbs(t *testing.T) {
 		m.expect(tt.line, tt.want)
 	}
 	m.uid = 1000
-	for _, verb := range []string{"load", "reload", "unload", "build", "prune", "announce"} {
+	for _, verb := range []string{"load", "reload", "unload", "build", "prune", "collect", "announce"} {
 		m.expect(verb, result{1, "", "kdumpctl: " + verb + ": only root can do that\nkdumpctl: Run sudo kdumpctl " + verb + ".\n"})
 	}
 	if len(m.calls) > 0 {

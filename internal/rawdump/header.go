@@ -73,7 +73,7 @@ func decodeHeader(b []byte) (Header, error) {
 		return Header{}, &DamagedError{What: "the header"}
 	}
 	if v := le.Uint32(b[hVersion:]); v != version {
-		return Header{}, fmt.Errorf("a raw dump of format version %d, this program speaks version %d", v, version)
+		return Header{}, &VersionError{v}
 	}
 	h := Header{
 		ID:        text(b[hID:hHeldType]),

@@ -136,6 +136,13 @@ func (e *DamagedError) Error() string {
 
 func (e *DamagedError) Unwrap() error { return e.Err }
 
+// VersionError reports a dump of a format that this program does not speak.
+type VersionError struct{ Got uint32 }
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("a raw dump of format version %d, this program speaks version %d", e.Got, version)
+}
+
 // Check tells whether a dump may be written to a device of size bytes that was
 // chosen when it held want (Type and UUID; empty if nothing known): it must still
 // hold that. Only a swap area may have another UUID, because some get a new one

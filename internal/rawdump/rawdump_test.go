@@ -373,7 +373,7 @@ func TestDamage(t *testing.T) {
 	if err := checkStream(dump); !errors.As(err, &damaged) {
 		t.Errorf("stream: %v", err)
 	}
-	if err := dump.CopyFile(io.Discard, crashdir.ReportFile); !errors.Is(err, ErrNone) {
+	if err := dump.CopyFile(io.Discard, crashdir.ReportFile); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
 	}
 	clear(d.now[stateAt : stateAt+2*stateSize])
@@ -382,6 +382,24 @@ func TestDamage(t *testing.T) {
 	}
 	if _, err := Open(d, testSize-1); !errors.As(err, &damaged) {
 		t.Errorf("a smaller device: %v", err)
+	}
+}
+
+// The dump of a later version is neither read nor touched.
+func TestOtherVersion(t *testing.T) {
+	d := newDisk(swapHead(4096))
+	mustCreate(t, d)
+	head := d.now[:sector]
+	le.PutUint32(head[hVersion:], 2)
+	clear(head[hCRC : hCRC+4])
+	le.PutUint32(head[hCRC:], checksum(head))
+	before := bytes.Clone(d.now)
+	var v *VersionError
+	if _, err := Open(d, testSize); !errors.As(err, &v) || v.Got != 2 {
+		t.Errorf("Open: %v", err)
+	}
+	if _, err := Restore(d, testSize); !errors.As(err, &v) || !bytes.Equal(d.now, before) {
+		t.Errorf("Restore: %v", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 )
 
 // Dump is a dump on a device.
@@ -45,7 +46,8 @@ func Open(dev io.ReaderAt, size int64) (*Dump, error) {
 	return d, nil
 }
 
-// CopyFile writes a file to w and checks it. The error is a *DamagedError if the
+// CopyFile writes a file to w and checks it. The error is fs.ErrNotExist if the
+// dump does not have it, or a *DamagedError if the
 // device cannot be read or does not hold what was written; what w has got then is
 // not to be believed.
 func (d *Dump) CopyFile(w io.Writer, name string) error {
@@ -55,7 +57,7 @@ func (d *Dump) CopyFile(w io.Writer, name string) error {
 	}
 	f := d.state.files[i]
 	if f.at == 0 {
-		return fmt.Errorf("%s: %w", name, ErrNone)
+		return fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 	}
 	crc := uint32(0)
 	b := make([]byte, min(bufferSize, f.size))

@@ -1,0 +1,297 @@
+package ctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ukdump/internal/cli"
+	"ukdump/internal/host"
+	"ukdump/internal/rawdump"
+)
+
+const collectUsage = `Usage: kdumpctl collect [--dir DIRECTORY] [--foreign] [--discard]
+
+Looks on all block devices for dumps that a capture kernel wrote there without a
+file system, makes directories of them, and gives the devices back: what was
+swap is swap again. A dump that cannot be saved stays where it is.
+
+  --dir DIRECTORY  where to save them (default: the first configured directory)
+  --foreign        also those of other machines
+  --discard        give the devices back without saving what is on them
+`
+
+// defaultDir is where dumps go if no directory is configured.
+const defaultDir = "/var/crash"
+
+// swaponLimit bounds how long swapon(8) may take.
+const swaponLimit = 30 * time.Second
+
+// collector is one run of kdumpctl collect.
+type collector struct {
+	*ctl
+	dir     string // of --dir
+	foreign bool
+	discard bool
+
+	machine string // this one's ID, "" if it has none
+	found   bool   // a dump, wherever it belongs
+	swap    bool   // an area of swap was given back
+}
+
+// rawDevice is a block device that is looked at.
+type rawDevice struct {
+	name string // the kernel's
+	path string // below /dev
+	size int64  // bytes
+}
+
+func (c *ctl) collect(args []string) error {
+	run := collector{ctl: c}
+	flags := c.Flags("collect", collectUsage)
+	flags.StringVar(&run.dir, "dir", "", "")
+	flags.BoolVar(&run.foreign, "foreign", false, "")
+	flags.BoolVar(&run.discard, "discard", false, "")
+	if _, err := cli.Parse(flags, args, 0, 0); err != nil {
+		return err
+	}
+	if err := c.needRoot("collect"); err != nil {
+		return err
+	}
+	if h, err := host.Open(c.root); err == nil {
+		run.machine, _ = h.MachineID()
+	}
+	devices, err := c.blockDevices()
+	if err != nil {
+		return err
+	}
+	// One dump that cannot be collected must not hold up the others.
+	var failed []error
+	for _, dev := range devices {
+		if err := run.device(dev); err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", dev.path, err))
+		}
+	}
+	if run.swap {
+		if err := c.swapon(); err != nil {
+			c.Warn(fmt.Sprintf("swap is not turned on again: %v", err))
+		}
+	}
+	if len(failed) > 0 {
+		last := len(failed) - 1
+		for _, err := range failed[:last] {
+			c.Warn(err.Error())
+		}
+		return failed[last]
+	}
+	if !run.found {
+		fmt.Fprintln(c.Stdout, "Nothing to collect.")
+	}
+	return nil
+}
+
+// blockDevices returns the block devices that can hold a dump: not those that
+// another one is built on, because the dump is on that, and no drives that take
+// seconds to find out that they are empty.
+func (c *ctl) blockDevices() ([]rawDevice, error) {
+	class := filepath.Join(c.root, "sys/class/block")
+	ents, err := os.ReadDir(class)
+	if err != nil {
+		return nil, err
+	}
+	var list []rawDevice
+	for _, e := range ents {
+		name := e.Name()
+		if strings.HasPrefix(name, "sr") || strings.HasPrefix(name, "fd") || strings.HasPrefix(name, "ram") {
+			continue
+		}
+		if holders, _ := os.ReadDir(filepath.Join(class, name, "holders")); len(holders) > 0 {
+			continue
+		}
+		// In units of 512 bytes whatever the disk's sectors are (Documentation/ABI/stable/sysfs-block).
+		b, _ := os.ReadFile(filepath.Join(class, name, "size"))
+		n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 54)
+		if err != nil || n*512 < rawdump.MinSize {
+			continue
+		}
+		// sysfs has '!' for '/' in names.
+		list = append(list, rawDevice{name, filepath.Join(c.root, "dev", strings.ReplaceAll(name, "!", "/")), n * 512})
+	}
+	return list, nil
+}
+
+// device collects or discards what there is on one device.
+func (r *collector) device(dev rawDevice) error {
+	ours, err := r.look(dev)
+	if !ours || err != nil {
+		return err
+	}
+	// The kernel gives no device exclusively that is mounted, swapped to or part
+	// of another, see O_EXCL in open(2), and none of that begins meanwhile.
+	f, err := os.OpenFile(dev.path, os.O_RDWR|os.O_EXCL, 0)
+	if errors.Is(err, unix.EBUSY) {
+		return errors.New("it has a raw dump, but it is in use")
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if r.discard {
+		return r.discardFrom(f, dev)
+	}
+	dump, err := rawdump.Open(f, dev.size)
+	if err != nil {
+		return &leftError{err}
+	}
+	parent, err := r.parent()
+	if err != nil {
+		return err
+	}
+	return (&collection{run: r, dev: dev, f: f, dump: dump, parent: parent}).collect()
+}
+
+// look reports whether the device has a dump that this run is for. It only
+// reads: closing a device that was open for writing has udev look at it again.
+func (r *collector) look(dev rawDevice) (bool, error) {
+	f, err := os.Open(dev.path)
+	if err != nil {
+		// Paths of multipath NVMe have no node, drives no medium.
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENXIO) && !errors.Is(err, unix.ENOMEDIUM) {
+			r.Warn(fmt.Sprintf("whether there is a raw dump is not known: %v", err))
+		}
+		return false, nil
+	}
+	defer f.Close()
+	dump, err := rawdump.Open(f, dev.size)
+	var damaged *rawdump.DamagedError
+	var version *rawdump.VersionError
+	switch {
+	case errors.Is(err, rawdump.ErrNone):
+		return false, nil
+	case errors.As(err, &damaged):
+		r.found = true
+		if r.discard {
+			return true, nil
+		}
+		return false, &leftError{err}
+	case errors.As(err, &version):
+		r.found = true
+		return false, err
+	case err != nil:
+		r.Warn(fmt.Sprintf("whether there is a raw dump on %s is not known: %v", dev.path, err))
+		return false, nil
+	}
+	r.found = true
+	if id := dump.Header.MachineID; id != "" && r.machine != "" && id != r.machine && !r.foreign {
+		r.Warn(fmt.Sprintf("%s has a dump of another machine, %s, which stays there: kdumpctl collect --foreign would save it", dev.path, dump.Header.Host))
+		return false, nil
+	}
+	return true, nil
+}
+
+func (r *collector) discardFrom(f *os.File, dev rawDevice) error {
+	if err := r.restore(f, dev); err != nil {
+		return err
+	}
+	fmt.Fprintf(r.Stdout, "discarded the dump on %s\n", dev.path)
+	return nil
+}
+
+// restore gives the device back.
+func (r *collector) restore(f *os.File, dev rawDevice) error {
+	original, err := rawdump.Restore(f, dev.size)
+	if err != nil {
+		return err
+	}
+	r.swap = r.swap || original
+	return nil
+}
+
+// parent returns the directory for dumps. It must be the one that is meant, not
+// what a file system will be mounted over later in the boot.
+func (r *collector) parent() (string, error) {
+	if r.dir != "" {
+		return r.dir, nil
+	}
+	conf, err := r.config()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(r.root, defaultDir)
+	if dirs := r.targetDirs(conf); len(dirs) > 0 {
+		dir = dirs[0]
+	}
+	if point := r.notMounted(dir); point != "" {
+		return "", &notMountedError{dir, point}
+	}
+	return dir, nil
+}
+
+// notMounted returns the mount point above dir that fstab(5) names and where
+// nothing is mounted, "" if there is none.
+func (c *ctl) notMounted(dir string) string {
+	fstab, _ := os.ReadFile(filepath.Join(c.root, "etc/fstab"))
+	mounts, _ := os.ReadFile(filepath.Join(c.root, "proc/self/mountinfo"))
+	mounted := map[string]bool{"/": true}
+	for line := range strings.Lines(string(mounts)) {
+		if f := strings.Fields(line); len(f) > 4 {
+			mounted[f[4]] = true
+		}
+	}
+	for line := range strings.Lines(string(fstab)) {
+		f := strings.Fields(line)
+		if len(f) < 2 || strings.HasPrefix(f[0], "#") || !filepath.IsAbs(f[1]) {
+			continue
+		}
+		point := filepath.Clean(f[1]) // blanks are \040 in both files
+		under := filepath.Join(c.root, strings.ReplaceAll(point, `\040`, " "))
+		if !mounted[point] && (dir == under || strings.HasPrefix(dir, under+"/")) {
+			return point
+		}
+	}
+	return ""
+}
+
+// notMountedError reports that the directory for dumps is not there yet.
+type notMountedError struct{ dir, point string }
+
+func (e *notMountedError) Error() string {
+	return fmt.Sprintf("the raw dump stays there: %s is not mounted, and dumps go to %s", e.point, e.dir)
+}
+
+// Advice returns how to go on.
+func (e *notMountedError) Advice() string {
+	return "Mount " + e.point + " and run kdumpctl collect again, or name another directory with --dir."
+}
+
+// leftError is why a dump cannot be collected and is left on its device.
+type leftError struct{ err error }
+
+func (e *leftError) Error() string { return "the raw dump stays there: " + e.err.Error() }
+
+func (e *leftError) Unwrap() error { return e.err }
+
+// Advice returns how to get the device back all the same.
+func (e *leftError) Advice() string {
+	return "kdumpctl collect --discard gives the device back without saving what is left on it."
+}
+
+// swapon turns on all swap of fstab(5).
+func swapon() error {
+	ctx, cancel := context.WithTimeout(context.Background(), swaponLimit)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "swapon", "-a").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("swapon -a: %w: %s", err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
