@@ -3,6 +3,7 @@ package ctl
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -22,6 +23,9 @@ import (
 
 func TestMain(m *testing.M) {
 	time.Local = time.UTC
+	if root := os.Getenv(killedRoot); root != "" {
+		loadUntilKilled(root)
+	}
 	os.Exit(m.Run())
 }
 
@@ -96,14 +100,10 @@ var (
 	stamps  = regexp.MustCompile(`"(time|free_bytes|fingerprint|cmdline)": ("[^"]*"|\d+)`)
 )
 
-// kdumpctl runs the program in process. ROOT stands for the machine's directory
-// in arguments and output.
-func (m *machine) kdumpctl(line string) result {
-	m.t.Helper()
-	args := strings.Fields(strings.ReplaceAll(line, "ROOT", m.Root))
-	var stdout, stderr bytes.Buffer
+// ctl returns the program for this machine.
+func (m *machine) ctl() *ctl {
 	c := &ctl{
-		Program: &cli.Program{Name: "kdumpctl", Args: args, Stdout: &stdout, Stderr: &stderr},
+		Program: &cli.Program{Name: "kdumpctl", Stdout: io.Discard, Stderr: io.Discard},
 		root:    m.Root, pid1: m.Pid1, kexec: kexec.New(m.Root), uid: m.uid,
 		sleep:  m.sleep,
 		swapon: func() error { m.swapons++; return nil },
@@ -112,6 +112,17 @@ func (m *machine) kdumpctl(line string) result {
 	c.kexec.LookPath = func(string) (string, error) { return "", os.ErrNotExist }
 	c.kexec.Run = func([]string, []*os.File) (string, error) { m.t.Error("a program was run"); return "", nil }
 	c.kexec.Sleep = func(time.Duration) {}
+	return c
+}
+
+// kdumpctl runs the program in process. ROOT stands for the machine's directory
+// in arguments and output.
+func (m *machine) kdumpctl(line string) result {
+	m.t.Helper()
+	args := strings.Fields(strings.ReplaceAll(line, "ROOT", m.Root))
+	var stdout, stderr bytes.Buffer
+	c := m.ctl()
+	c.Args, c.Stdout, c.Stderr = args, &stdout, &stderr
 	status := c.End(c.run())
 	clean := func(b bytes.Buffer) string {
 		return seconds.ReplaceAllString(free.ReplaceAllString(strings.ReplaceAll(b.String(), m.Root, "ROOT"), "N free"), "in N s")
