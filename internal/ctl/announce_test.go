@@ -30,7 +30,10 @@ func newJournald(t *testing.T, m *machine) *journald {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
+	t.Cleanup(func() {
+		conn.Close()
+		os.Remove(path)
+	})
 	return &journald{t, conn}
 }
 
