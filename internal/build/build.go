@@ -18,7 +18,7 @@ type Options struct {
 	Root     string // of the machine that the image is for, "/" normally
 	Config   *config.Config
 	Kernel   string   // path or release instead of the configuration's, "" for that
-	Targets  []string // directories instead of the configuration's, none for those
+	Targets  []string // directories and raw devices instead of the configuration's, none for those
 	Compress string   // initramfs compression; "" or "auto" is the best that the kernel unpacks
 	Pid1     string   // path of kdumpinit on this machine, not below Root
 }
@@ -39,10 +39,14 @@ type Build struct {
 	// CmdlineForeign is the command line for an image with other modules than
 	// those of this build.
 	CmdlineForeign string
+	Makedumpfile   string // its path on the machine
+	DumpLevel      int    // of the first collector, as makedumpfile(8) -d
 	Compression    initramfs.Compression
-	Files          []File   // in the order in which they were added
-	Builtin        []string // what needs no module because the kernel has it built in
-	Warnings       []string // things a person should know, but that do not stop
+	Files          []File           // in the order in which they were added
+	Builtin        []string         // what needs no module because the kernel has it built in
+	LeftOut        []string         // targets that nobody asked for and this machine has not got, with the reason
+	RawSizes       map[string]int64 // bytes of the raw devices, by plan.Target.Dir
+	Warnings       []string         // things a person should know, but that do not stop
 
 	host        *host.Host
 	image       initramfs.Image
@@ -95,8 +99,9 @@ func New(o Options) (*Build, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.Cmdline = CommandLine(b.Kernel.Arch, conf, running, b.tracefsWords(conf), o.Config.BootOptions)
-	b.CmdlineForeign = CommandLine(b.Kernel.Arch, conf, running, nil, o.Config.BootOptions)
+	shell := shellWords(o.Config)
+	b.Cmdline = CommandLine(b.Kernel.Arch, conf, running, append(b.tracefsWords(conf), shell...), o.Config.BootOptions)
+	b.CmdlineForeign = CommandLine(b.Kernel.Arch, conf, running, shell, o.Config.BootOptions)
 	return b, nil
 }
 
@@ -121,6 +126,7 @@ func (b *Build) startPlan(o Options) error {
 		Deadlines:     deadlines(o.Config, mem),
 		FinalAction:   o.Config.FinalAction,
 		FailureAction: o.Config.FailureAction,
+		MakeSpace:     o.Config.Keep > 0 || o.Config.MaxUse > 0 || o.Config.KeepFree > 0,
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	ucpio "github.com/u-root/u-root/pkg/cpio"
 
 	"ukdump/initramfs"
+	"ukdump/internal/advice"
 	"ukdump/internal/build/buildtest"
 	"ukdump/internal/config"
 	"ukdump/internal/plan"
@@ -52,7 +53,7 @@ func describe(t *testing.T, m *buildtest.Machine, b *Build) []byte {
 	for _, l := range []struct {
 		name  string
 		lines []string
-	}{{"built in", b.Builtin}, {"warning", b.Warnings}} {
+	}{{"built in", b.Builtin}, {"left out", b.LeftOut}, {"warning", b.Warnings}} {
 		for _, s := range l.lines {
 			fmt.Fprintf(&out, "%s: %s\n", l.name, s)
 		}
@@ -86,6 +87,15 @@ func TestNew(t *testing.T) {
 			m.AddDisk()
 			m.Write("etc/ukdump.conf", "TARGET=\"/srv/dumps /var/crash\"\n")
 		}},
+		// The fallback that nobody configured.
+		{"swap-partition", func(m *buildtest.Machine) { m.AddSwap() }},
+		// A raw device needs no file system, evidence does.
+		{"raw-and-evidence", func(m *buildtest.Machine) {
+			m.AddSwap()
+			m.AddDisk()
+			m.Write("sys/module/pstore/parameters/backend", "efi_pstore\n")
+			m.Write("etc/ukdump.conf", "TARGET=raw:PARTUUID=11111111-0000-4000-8000-000000000001\nEVIDENCE=/srv/log pstore\nDUMP_LEVEL=0\nCOMPRESS=none\nKEEP=0\n")
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := buildtest.New(t)
@@ -118,6 +128,121 @@ func TestTargets(t *testing.T) {
 	}
 	if want := "/srv: xfs on sda, /; /: ext4 on vde1, /; "; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// A raw target that this machine has not got is an error where there is no other,
+// and a line otherwise.
+func TestRawTargets(t *testing.T) {
+	const noSwap = "raw:swap: nothing is used for swap"
+	m := buildtest.New(t)
+	for _, tt := range []struct {
+		name, conf string
+		swap       bool
+		targets    string
+		warnings   string
+		leftOut    string
+		err        string
+	}{
+		{"default", "", true, "/var/crash raw:swap", "", "", ""},
+		{"default without swap", "", false, "/var/crash", "", noSwap, ""},
+		{"default set anew", "TARGET=/srv\nTARGET=\n", false, "/var/crash", "", noSwap, ""},
+		{"wanted", "TARGET=/var/crash raw:swap", false, "/var/crash", noSwap + ": it is left out", "", ""},
+		{"turned off", "TARGET=/var/crash", true, "/var/crash", "", "", ""},
+		{"only", "TARGET=raw:swap", true, "raw:swap", "", "", ""},
+		{"only, but none", "TARGET=raw:swap", false, "", "", "", "no target is left for a dump: " + noSwap},
+		{"no such device", "TARGET=/var/crash raw:/dev/sdz", false, "", "", "", "raw:/dev/sdz: no block device is called /dev/sdz"},
+		{"twice", "TARGET=raw:swap raw:/dev/nvme0n1p1", true, "", "", "", "raw:/dev/nvme0n1p1: nvme0n1p1: it is the device of the target raw:swap"},
+		{"mounted", "TARGET=/var/crash raw:/dev/vde1\nRAW_OVERWRITE=yes", false, "", "", "", "raw:/dev/vde1: vde1: a file system on it is mounted on /"},
+		{"evidence on tmpfs", "EVIDENCE=/mnt", false, "", "", "", "storage of /mnt: tmpfs file system mounted on /mnt is not supported"},
+	} {
+		m.Run(t, tt.name, func(t *testing.T) {
+			if tt.swap {
+				m.AddSwap()
+			}
+			m.Mount("0:30 / /mnt rw - tmpfs tmpfs rw")
+			m.Write("etc/ukdump.conf", tt.conf)
+			b, err := New(options(t, m))
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("got %v, want %s", err, tt.err)
+				} else if advice.For(err) == "" {
+					t.Errorf("no advice with %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, p := range b.Plan.Targets {
+				names = append(names, p.Dir)
+				if want := config.IsRaw(p.Dir); (p.Kind == plan.Raw) != want || (b.RawSizes[p.Dir] == 128<<20) != want {
+					t.Errorf("%s is %s with %d bytes", p.Dir, p.Kind, b.RawSizes[p.Dir])
+				}
+			}
+			for _, x := range []struct{ got, want string }{
+				{strings.Join(names, " "), tt.targets}, {strings.Join(b.Warnings, "\n"), tt.warnings}, {strings.Join(b.LeftOut, "\n"), tt.leftOut},
+			} {
+				if x.got != x.want {
+					t.Errorf("got %q, want %q", x.got, x.want)
+				}
+			}
+		})
+	}
+}
+
+// The fallback that nobody asked for must not stop the build.
+func TestDefaultSwapWithoutModule(t *testing.T) {
+	m := buildtest.New(t)
+	m.AddSwap()
+	dir := "lib/modules/" + buildtest.Release + "/"
+	m.Remove(dir + "kernel/drivers/nvme/host/nvme.ko")
+	for _, file := range []string{"modules.dep", "modules.alias"} {
+		var keep []string
+		for line := range strings.Lines(m.Read(dir + file)) {
+			if !strings.Contains(line, "nvme") {
+				keep = append(keep, line)
+			}
+		}
+		m.Write(dir+file, strings.Join(keep, ""))
+	}
+	b := newBuild(t, m)
+	if len(b.Plan.Targets) != 2 || len(b.Warnings) != 1 || !strings.Contains(b.Warnings[0], "driver nvme of ") {
+		t.Errorf("got %+v, %q", b.Plan.Targets, b.Warnings)
+	}
+	m.Write("etc/ukdump.conf", "TARGET=raw:swap")
+	if _, err := New(options(t, m)); err == nil {
+		t.Error("no error for a target that cannot be reached")
+	}
+}
+
+// Only KEEP, MAX_USE and KEEP_FREE let the capture kernel remove dumps, and only
+// FAILURE_ACTION=shell lets it open a shell.
+func TestConfiguredPlan(t *testing.T) {
+	m := buildtest.New(t)
+	m.Write("usr/bin/busybox", string(buildtest.ELF{}.Bytes()))
+	for _, tt := range []struct {
+		conf                     string
+		makeSpace, pstore, shell bool
+	}{
+		{"", true, true, false},
+		{"KEEP=0\nEVIDENCE=none", false, false, false},
+		{"KEEP=0\nMAX_USE=1G\nFAILURE_ACTION=shell", true, true, true},
+		{"KEEP=0\nKEEP_FREE=1G", true, true, false},
+	} {
+		m.Run(t, tt.conf, func(t *testing.T) {
+			m.Write("etc/ukdump.conf", tt.conf)
+			b := newBuild(t, m)
+			if b.Plan.MakeSpace != tt.makeSpace || b.Plan.Pstore != tt.pstore {
+				t.Errorf("make space: %v, pstore: %v", b.Plan.MakeSpace, b.Plan.Pstore)
+			}
+			for _, line := range []string{b.Cmdline, b.CmdlineForeign} {
+				if slices.Contains(splitWords(line), "ukdump.shell") != tt.shell {
+					t.Errorf("command line %s", line)
+				}
+			}
+		})
 	}
 }
 

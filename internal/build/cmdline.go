@@ -3,7 +3,9 @@ package build
 import (
 	"strings"
 
+	"ukdump/internal/config"
 	"ukdump/internal/kimage"
+	"ukdump/internal/plan"
 )
 
 // hardwareWords are the words of the running kernel's command line that the
@@ -40,6 +42,12 @@ var commonWords = []string{
 	"reset_devices",
 	"nr_cpus=1",
 	"panic=10", // a crash in here reboots
+	// A driver that spins would keep PID 1 and its deadline from running: after
+	// twice the threshold the kernel panics instead. What must not be here:
+	// oops=panic, because a driver that oopses in the child that loads it must
+	// cost that driver and not the dump, and hung_task_panic, because PID 1 waits
+	// for a stuck worker itself and then goes on without it.
+	"softlockup_panic=1", "watchdog_thresh=30",
 	"cgroup_disable=memory",
 	"transparent_hugepage=never",
 	"novmcoredd",
@@ -52,6 +60,8 @@ var commonWords = []string{
 // wordOptions are the words that a kernel knows only if it was built with an
 // option. It would complain about them and hand them to PID 1.
 var wordOptions = map[string]string{
+	"softlockup_panic=1":    "CONFIG_SOFTLOCKUP_DETECTOR",
+	"watchdog_thresh=30":    "CONFIG_SOFTLOCKUP_DETECTOR",
 	"novmcoredd":            "CONFIG_PROC_VMCORE_DEVICE_DUMP",
 	"cma=0":                 "CONFIG_CMA",
 	"hest_disable":          "CONFIG_ACPI_APEI",
@@ -74,6 +84,18 @@ func CommandLine(arch string, conf *kimage.Config, running string, extra []strin
 	words = append(words, extra...)
 	words = append(words, splitWords(user)...)
 	return strings.Join(words, " ")
+}
+
+// shellWord permits PID 1 to open a shell. An image alone does not: whoever
+// stands at the console of a crashed machine would be root.
+const shellWord = "ukdump.shell"
+
+// shellWords returns shellWord if the configuration asks for a shell.
+func shellWords(c *config.Config) []string {
+	if c.FailureAction != plan.Shell {
+		return nil
+	}
+	return []string{shellWord}
 }
 
 // hardware picks the words that hardwareWords names.

@@ -60,7 +60,7 @@ func TestCommandLineOptions(t *testing.T) {
 				got := splitWords(CommandLine(arch, kernelConfig(t, append(others, tt.set)...), "", nil, ""))
 				want := slices.Clone(all)
 				if !tt.want {
-					want = slices.DeleteFunc(want, func(w string) bool { return w == word })
+					want = slices.DeleteFunc(want, func(w string) bool { return wordOptions[w] == option })
 				}
 				if !slices.Equal(got, want) {
 					t.Errorf("%s: %q: got %q\nwant %q", arch, tt.set, got, want)

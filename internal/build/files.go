@@ -61,6 +61,7 @@ func (b *Build) addMakedumpfile(o Options) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.Config.Where("COMPRESS"), err)
 	}
+	b.Makedumpfile, b.DumpLevel = m.path, o.Config.DumpLevel
 	if b.Plan.Collectors, err = m.collectors(o.Config.DumpLevel, compress); err != nil {
 		return err
 	}

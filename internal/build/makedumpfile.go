@@ -24,6 +24,7 @@ type makedumpfile struct {
 	path     string
 	version  string // "1.7.2"
 	compress []string
+	limits   bool // it has -L, which bounds the size of the output
 }
 
 // errNoMakedumpfile is the error of a machine without makedumpfile.
@@ -69,13 +70,15 @@ func findMakedumpfile(h *host.Host) (*makedumpfile, error) {
 var (
 	versionText  = regexp.MustCompile(`makedumpfile: version (\S{1,32}) \(`)
 	featureTexts = regexp.MustCompile(`(lzo|snappy|zstd)\tenabled\n`)
+	limitText    = regexp.MustCompile(`\[-L SIZE\]`) // of print_usage
 )
 
-// parseVersion finds in the program what makedumpfile -v prints.
+// parseVersion finds in the program what makedumpfile -v and -h print.
 func (m *makedumpfile) parseVersion(program []byte) {
 	if v := versionText.FindSubmatch(program); v != nil {
 		m.version = string(v[1])
 	}
+	m.limits = limitText.Match(program)
 	m.compress = []string{"none", "zlib"} // not optional
 	for _, f := range featureTexts.FindAllSubmatch(program, -1) {
 		m.compress = append(m.compress, string(f[1]))
@@ -103,24 +106,37 @@ func (m *makedumpfile) choose(want string) (string, error) {
 	return "zlib", nil
 }
 
-// collectors returns the ladder: the configured filter, and then one that needs
-// to know less about the kernel. Excluding nothing but pages of zeros works on
-// kernels whose structures this makedumpfile does not know.
+// collectors returns the ladder: the configured filter, the same with the
+// compression that every makedumpfile has, a filter that needs to know less
+// about the kernel, and PID 1's own copy. Excluding nothing but pages of zeros
+// works on kernels whose structures this makedumpfile does not know.
 func (m *makedumpfile) collectors(level int, compress string) ([]plan.Collector, error) {
 	flags, ok := compressFlags[compress]
 	if !ok {
 		return nil, errors.New("unknown compression " + compress)
 	}
-	levels := []int{level}
+	list := []plan.Collector{m.collector(level, flags)}
+	if compress != "zlib" && compress != "none" {
+		list = append(list, m.collector(level, compressFlags["zlib"]))
+	}
 	if level > 1 {
-		levels = append(levels, 1)
+		list = append(list, m.collector(1, flags))
 	}
-	var list []plan.Collector
-	for _, l := range levels {
-		d := strconv.Itoa(l)
-		argv := append([]string{"/" + makedumpfilePath}, flags...)
-		argv = append(argv, "-d", d, plan.VmcoreArg, plan.OutputArg)
-		list = append(list, plan.Collector{Name: "makedumpfile " + strings.Join(argv[1:len(argv)-2], " "), Argv: argv})
+	return append(list, plan.Collector{Name: "copy", Argv: plan.CopyArgv, Stream: plan.CopyStream, Resumes: true}), nil
+}
+
+// collector returns one rung of the ladder.
+func (m *makedumpfile) collector(level int, compress []string) plan.Collector {
+	const program = "/" + makedumpfilePath
+	options := slices.Concat(compress, []string{"-d", strconv.Itoa(level)})
+	var limit []string
+	if m.limits {
+		limit = []string{"-L", plan.LimitArg}
 	}
-	return list, nil
+	return plan.Collector{
+		Name:    "makedumpfile " + strings.Join(options, " "),
+		Argv:    slices.Concat([]string{program}, options, limit, []string{plan.VmcoreArg, plan.OutputArg}),
+		Stream:  slices.Concat([]string{program, "-F"}, options, []string{plan.VmcoreArg}),
+		Filters: level > 1,
+	}
 }

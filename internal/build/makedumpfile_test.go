@@ -25,6 +25,9 @@ func TestParseVersion(t *testing.T) {
 		if m.version != tt.version || strings.Join(m.compress, " ") != tt.compress {
 			t.Errorf("%s: version %q, %q", tt.name, m.version, m.compress)
 		}
+		if want := strings.Contains(tt.program, "-L"); m.limits != want {
+			t.Errorf("%s: -L is %v", tt.name, m.limits)
+		}
 		if got, err := m.choose("auto"); got != tt.auto || err != nil {
 			t.Errorf("%s: auto is %q, %v, want %q", tt.name, got, err, tt.auto)
 		}
@@ -45,36 +48,42 @@ func TestChoose(t *testing.T) {
 }
 
 func TestCollectors(t *testing.T) {
+	const copied = "copy: /init copy %limit %output: /init copy %limit, resumes"
+	rung := func(options, limit, filters string) string {
+		return "makedumpfile " + options + ": /bin/makedumpfile " + options + limit + " %vmcore %output: /bin/makedumpfile -F " + options + " %vmcore" + filters
+	}
 	for _, tt := range []struct {
 		level    int
 		compress string
-		want     []string // name: arguments
+		limits   bool
+		want     []string // name: arguments: arguments for a raw device
 	}{
-		{31, "lzo", []string{
-			"makedumpfile -l -d 31: /bin/makedumpfile -l -d 31 %vmcore %output",
-			"makedumpfile -l -d 1: /bin/makedumpfile -l -d 1 %vmcore %output",
+		{31, "lzo", true, []string{
+			rung("-l -d 31", " -L %limit", ", filters"), rung("-c -d 31", " -L %limit", ", filters"), rung("-l -d 1", " -L %limit", ""), copied,
 		}},
-		{17, "zstd", []string{
-			"makedumpfile -z -d 17: /bin/makedumpfile -z -d 17 %vmcore %output",
-			"makedumpfile -z -d 1: /bin/makedumpfile -z -d 1 %vmcore %output",
-		}},
-		{1, "zlib", []string{"makedumpfile -c -d 1: /bin/makedumpfile -c -d 1 %vmcore %output"}},
-		{0, "none", []string{"makedumpfile -d 0: /bin/makedumpfile -d 0 %vmcore %output"}},
-		{2, "snappy", []string{
-			"makedumpfile -p -d 2: /bin/makedumpfile -p -d 2 %vmcore %output",
-			"makedumpfile -p -d 1: /bin/makedumpfile -p -d 1 %vmcore %output",
-		}},
+		{17, "zstd", false, []string{rung("-z -d 17", "", ", filters"), rung("-c -d 17", "", ", filters"), rung("-z -d 1", "", ""), copied}},
+		{1, "zlib", true, []string{rung("-c -d 1", " -L %limit", ""), copied}},
+		{0, "none", false, []string{rung("-d 0", "", ""), copied}},
+		{2, "none", false, []string{rung("-d 2", "", ", filters"), rung("-d 1", "", ""), copied}},
+		{1, "snappy", false, []string{rung("-p -d 1", "", ""), rung("-c -d 1", "", ""), copied}},
 	} {
-		list, err := new(makedumpfile).collectors(tt.level, tt.compress)
+		list, err := (&makedumpfile{limits: tt.limits}).collectors(tt.level, tt.compress)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var got []string
 		for _, c := range list {
-			got = append(got, c.Name+": "+strings.Join(c.Argv, " "))
+			s := c.Name + ": " + strings.Join(c.Argv, " ") + ": " + strings.Join(c.Stream, " ")
+			if c.Filters {
+				s += ", filters"
+			}
+			if c.Resumes {
+				s += ", resumes"
+			}
+			got = append(got, s)
 		}
 		if !slices.Equal(got, tt.want) {
-			t.Errorf("%d %s: got %q", tt.level, tt.compress, got)
+			t.Errorf("%d %s: got  %q\nwant %q", tt.level, tt.compress, got, tt.want)
 		}
 	}
 	if _, err := new(makedumpfile).collectors(31, "lzma"); err == nil {

@@ -7,37 +7,22 @@ import (
 	"path/filepath"
 	"strings"
 
-	"ukdump/internal/config"
 	"ukdump/internal/kmod"
 	"ukdump/internal/plan"
 )
 
-// addStorage plans the targets and packs the modules and the firmware that reach
-// them in the chosen kernel.
+// addStorage plans the targets, the places for evidence and the watchdogs, and
+// packs the modules and the firmware that reach them in the chosen kernel.
 func (b *Build) addStorage(o Options) error {
-	dirs := o.Targets
-	if len(dirs) == 0 {
-		dirs = o.Config.Targets
+	requests, err := b.addTargets(o)
+	if err != nil {
+		return err
 	}
-	var requests []kmod.Request
-	for _, dir := range dirs {
-		if config.IsRaw(dir) {
-			continue // to be planned soon
-		}
-		s, err := b.host.Storage(dir)
-		if err != nil {
-			return err
-		}
-		disk := s.Stack[0]
-		b.Plan.Targets = append(b.Plan.Targets, plan.Target{
-			Kind:       plan.Directory,
-			Dir:        s.Dir,
-			Filesystem: plan.Filesystem{Type: s.FSType, UUID: s.UUID, Options: s.Options},
-			Path:       s.PathInFS,
-			Device:     plan.Device{Name: disk.Name, Path: strings.TrimPrefix(disk.Path, "/sys/devices/")},
-		})
-		requests = append(requests, s.Requests()...)
+	more, err := b.addEvidence(o)
+	if err != nil {
+		return err
 	}
+	requests = append(requests, more...)
 	dogs, err := b.host.Watchdogs()
 	if err != nil {
 		return err

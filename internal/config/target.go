@@ -30,7 +30,7 @@ func CheckTarget(t string) (string, error) {
 	device, raw := strings.CutPrefix(t, rawPrefix)
 	if !raw {
 		if !path.IsAbs(t) {
-			return "", fmt.Errorf("%q is neither an absolute path of a directory nor a raw device as in raw:PARTUUID=...; targets are separated by spaces", brief(t))
+			return "", fmt.Errorf("%q is neither an absolute path of a directory nor a raw device as in raw:PARTUUID=...", brief(t))
 		}
 		return path.Clean(t), nil
 	}
@@ -56,7 +56,7 @@ func setTargets(c *Config, v string) error {
 	for _, t := range strings.Fields(v) {
 		t, err := CheckTarget(t)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w; targets are separated by spaces", err)
 		}
 		if slices.Contains(list, t) {
 			return fmt.Errorf("%s is there twice", brief(t))

@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	rawID   = "6f1c2c1e-2f0e-4e55-a4b5-3f2a0f6cf3a1"
+	rawID     = "6f1c2c1e-2f0e-4e55-a4b5-3f2a0f6cf3a1"
 	machineID = "0123456789abcdef0123456789abcdef"
 	crashDir  = "var/crash/2026-11-22T23-04-08Z"
 )

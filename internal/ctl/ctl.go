@@ -45,6 +45,8 @@ type ctl struct {
 
 	sleep  func(time.Duration)
 	swapon func() error // turns on what swap the machine is configured to have
+	// memUsage runs makedumpfile --mem-usage; nil is the real one.
+	memUsage func(program string) ([]byte, error)
 }
 
 // Run runs kdumpctl and returns its exit status.

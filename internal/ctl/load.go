@@ -152,6 +152,8 @@ func (c *ctl) loadImage(b *build.Build, im *packed) error {
 	if s.Cmdline, err = cmdlineFor(b, im.Fingerprint); err != nil {
 		return err
 	}
+	s.Forecast = c.forecast(b)
+	s.Cmdline = s.Forecast.addTo(s.Cmdline)
 	if err := c.put(s, kernel, initrd); err != nil {
 		return err
 	}

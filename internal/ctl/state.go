@@ -26,6 +26,7 @@ type loaded struct {
 	Time        time.Time `json:"time"`
 	BootID      string    `json:"boot_id"`            // of the kernel that it was loaded into
 	Fallback    string    `json:"fallback,omitempty"` // why it is the last good set that was loaded
+	Forecast    *forecast `json:"forecast,omitempty"`
 }
 
 // String names what is loaded in messages.

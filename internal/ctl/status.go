@@ -9,8 +9,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"ukdump/internal/advice"
 	"ukdump/internal/build"
 	"ukdump/internal/cli"
@@ -46,15 +44,6 @@ type status struct {
 	Advice  string         `json:"advice,omitempty"`
 
 	dumpsHidden bool // the directory of the dumps cannot be read
-}
-
-// targetStatus is one target of a status.
-type targetStatus struct {
-	Dir    string `json:"dir"`
-	Device string `json:"device,omitempty"`
-	FSType string `json:"fstype,omitempty"`
-	UUID   string `json:"uuid,omitempty"`
-	Free   int64  `json:"free_bytes"`
 }
 
 func (c *ctl) status(args []string) error {
@@ -100,17 +89,19 @@ func (c *ctl) gatherStatus() *status {
 	conf, err := c.config()
 	missing(err)
 	if err == nil {
-		for _, dir := range c.targetDirs(conf) {
-			c.gatherTarget(s, dir, missing)
-		}
+		c.gatherTargets(s, conf, missing)
 		c.gatherDumps(s, missing)
 	}
 	if conf != nil && !s.Partial {
 		b, err := build.New(build.Options{Root: c.root, Config: conf, Pid1: c.pid1})
 		missing(err)
 		if err == nil {
+			c.describeTargets(s, b)
 			c.gatherImage(s, b, missing)
 		}
+	}
+	if err := s.checkRoom(); err != nil {
+		missing(err)
 	}
 	if !s.Loaded {
 		missing(errNothingLoaded)
@@ -129,10 +120,6 @@ func (e *statusError) Error() string { return e.text }
 func (e *statusError) Advice() string { return e.advice }
 
 func (c *ctl) gatherImage(s *status, b *build.Build, missing func(error)) {
-	for i, t := range b.Plan.Targets {
-		x := &s.Targets[i]
-		x.Device, x.FSType, x.UUID = t.Device.Name, t.Filesystem.Type, t.Filesystem.UUID
-	}
 	path := filepath.Join(c.root, build.ImagePath(b.Kernel.Release))
 	s.Image.Path = path
 	if fi, err := os.Stat(path); err == nil {
@@ -153,31 +140,9 @@ func (c *ctl) gatherImage(s *status, b *build.Build, missing func(error)) {
 	}
 	cmdline, err := cmdlineFor(b, s.Ours.Fingerprint)
 	missing(err)
-	if s.Ours.Release != b.Kernel.Release || s.Ours.Cmdline != cmdline {
+	if s.Ours.Release != b.Kernel.Release || s.Ours.Cmdline != s.Ours.Forecast.addTo(cmdline) {
 		missing(&statusError{"what is loaded is not what is configured: the kernel or its command line has changed", "Run kdumpctl reload."})
 	}
-}
-
-func (c *ctl) gatherTarget(s *status, dir string, missing func(error)) {
-	t := targetStatus{Dir: dir}
-	// The directory may not exist yet; what holds it does.
-	at := dir
-	for {
-		var st unix.Statfs_t
-		err := unix.Statfs(at, &st)
-		if err == nil {
-			t.Free = int64(st.Bavail) * st.Bsize
-			break
-		}
-		if err != unix.ENOENT || at == "/" {
-			if err != unix.EACCES || !s.Partial {
-				missing(fmt.Errorf("target %s: %w", dir, err))
-			}
-			break
-		}
-		at = filepath.Dir(at)
-	}
-	s.Targets = append(s.Targets, t)
 }
 
 func (c *ctl) gatherDumps(s *status, missing func(error)) {
@@ -230,11 +195,10 @@ func (c *ctl) printStatus(s *status) error {
 		row("image", "none yet, load builds it")
 	}
 	for _, t := range s.Targets {
-		on := ""
-		if t.Device != "" {
-			on = fmt.Sprintf(" on %s (%s)", t.Device, t.FSType)
-		}
-		row("target", "%s%s, %s free", t.Dir, on, cli.Size(t.Free))
+		row("target", "%s", t.line())
+	}
+	if s.Ours != nil && s.Ours.Forecast != nil {
+		row("forecast", "%s", s.forecastLine())
 	}
 	switch {
 	case s.dumpsHidden:

@@ -35,6 +35,20 @@ func (w *Watchdog) Requests() []kmod.Request {
 	return out
 }
 
+// pstoreModules are the backends of pstore that can be modules.
+var pstoreModules = map[string]string{"efi_pstore": "efi_pstore", "ramoops": "ramoops"}
+
+// PstoreRequests returns what a kernel needs to write to the persistent store
+// that the running one uses (Documentation/admin-guide/ramoops.rst; the backend
+// is a parameter of fs/pstore). All of it is optional.
+func (h *Host) PstoreRequests() []kmod.Request {
+	module := pstoreModules[h.attr("/sys/module/pstore/parameters", "backend")]
+	if module == "" {
+		return nil
+	}
+	return []kmod.Request{{Names: []string{module}, Optional: true, Why: "backend of pstore"}}
+}
+
 // deviceRequests asks for the drivers of all devices that have one here. It
 // goes by what the device says it is, so that a kernel which calls the driver
 // differently works; the name of the driver settles which, if there are

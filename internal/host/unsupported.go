@@ -29,7 +29,7 @@ func (e *UnsupportedError) Error() string {
 
 // Advice returns what the user can do, whatever the reason is.
 func (e *UnsupportedError) Advice() string {
-	return "Set TARGET= to a directory on an ext4, xfs, btrfs, f2fs or vfat file system that lies on a partition or a whole disk of this machine."
+	return "Set TARGET= to a directory on an ext4, xfs, btrfs, f2fs or vfat file system that lies on a partition or a whole disk of this machine, or to raw:swap if it has a swap partition."
 }
 
 // mountable are the file systems that need nothing but their block device.

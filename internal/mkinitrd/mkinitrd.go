@@ -2,6 +2,7 @@
 package mkinitrd
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -34,9 +35,10 @@ Options:
   --output FILE          image (default: /var/lib/ukdump/initramfs-RELEASE.img)
   --config FILE          read only this file instead of /etc/ukdump.conf and
                          /etc/ukdump.conf.d/*.conf
-  --target DIRECTORY     where dumps go; given several times, the first that works
-                         gets the dump (default: TARGET of the configuration,
-                         else /var/crash)
+  --target TARGET        directory or raw:DEVICE that dumps go to; given several
+                         times, the first that works gets the dump (default:
+                         TARGET of the configuration, else /var/crash and then
+                         the swap partition if there is one)
   --compress METHOD      zstd, gzip, xz, none or auto: the first of these that the
                          kernel can unpack (default: auto)
   --explain              print every file of the image with its size and why it
@@ -79,10 +81,12 @@ func run(p *cli.Program) error {
 		fmt.Fprintln(p.Stdout, "mkkdumpinitrd", plan.Software)
 		return nil
 	}
-	for _, t := range o.Targets {
-		if !filepath.IsAbs(t) {
-			return cli.Usage(fmt.Errorf("--target %s: not an absolute path", t))
+	for i, t := range o.Targets {
+		t, err := config.CheckTarget(t)
+		if err != nil {
+			return cli.Usage(fmt.Errorf("--target: %w", err))
 		}
+		o.Targets[i] = t
 	}
 	if o.Compress != "auto" {
 		if _, err := initramfs.ParseCompression(o.Compress); err != nil {
@@ -144,10 +148,29 @@ func printFiles(out io.Writer, b *build.Build) error {
 		fmt.Fprintf(out, "%9s  %s\n", "built in", cli.Clean(s))
 	}
 	for _, t := range b.Plan.Targets {
-		fmt.Fprintf(out, "target: %s: %s %s on %s, directory %s\n", t.Dir, t.Filesystem.Type, t.Filesystem.UUID, t.Device.Name, t.Path)
+		if t.Kind == plan.Raw {
+			fmt.Fprintf(out, "target: %s: %s, %s, PARTUUID %s, holds %s\n", t.Dir, t.Device.Name, cli.Size(b.RawSizes[t.Dir]),
+				cmp.Or(t.Device.PartUUID, "none"), strings.TrimSpace(cmp.Or(t.Filesystem.Type, "nothing")+" "+t.Filesystem.UUID))
+			continue
+		}
+		fmt.Fprintln(out, "target:", directory(t))
+	}
+	for _, s := range b.LeftOut {
+		fmt.Fprintln(out, "no target:", cli.Clean(s))
+	}
+	for _, t := range b.Plan.Evidence {
+		fmt.Fprintln(out, "evidence:", directory(t))
+	}
+	if b.Plan.Pstore {
+		fmt.Fprintln(out, "evidence: pstore")
 	}
 	_, err := fmt.Fprintln(out, "command line:", b.Cmdline)
 	return err
+}
+
+// directory says where a directory is.
+func directory(t plan.Target) string {
+	return fmt.Sprintf("%s: %s %s on %s, directory %s", t.Dir, t.Filesystem.Type, t.Filesystem.UUID, t.Device.Name, t.Path)
 }
 
 const lsUsage = `Usage: mkkdumpinitrd ls [--long] IMAGE

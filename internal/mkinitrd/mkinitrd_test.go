@@ -80,6 +80,19 @@ func TestBuild(t *testing.T) {
 	}
 }
 
+func TestExplainRaw(t *testing.T) {
+	m := buildtest.New(t)
+	m.AddSwap()
+	m.AddDisk()
+	m.Write("etc/ukdump.conf", "EVIDENCE=/srv\n")
+	r := mkkdumpinitrd(m, append(builds, "--target=raw:swap", "--explain")...)
+	const want = "\ntarget: raw:swap: nvme0n1p1, 128.0 MiB, PARTUUID 11111111-0000-4000-8000-000000000001, holds swap 00000000-0000-4000-8000-000000000020\n" +
+		"evidence: /srv: xfs 00000000-0000-4000-8000-000000000004 on sda, directory /\ncommand line: "
+	if r.status != 0 || !strings.Contains(r.stdout, want) {
+		t.Errorf("got %+v\nwant %s", r, want)
+	}
+}
+
 // Options win over the configuration.
 func TestOptions(t *testing.T) {
 	m := buildtest.New(t)
@@ -140,8 +153,9 @@ func TestBadInput(t *testing.T) {
 	}{
 		{"unknown option", nil, []string{"--kernal", "x"}, 2, "flag provided but not defined: -kernal: see mkkdumpinitrd --help\n"},
 		{"argument", nil, []string{"build"}, 2, `unexpected argument "build": see mkkdumpinitrd --help` + "\n"},
-		{"relative target", nil, append(builds, "--target=crash"), 2, "--target crash: not an absolute path\n"},
-		{"relative second target", nil, append(builds, "--target=/var/crash", "--target", "crash"), 2, "--target crash: not an absolute path\n"},
+		{"relative target", nil, append(builds, "--target=crash"), 2, "--target: \"crash\" is neither an absolute path of a directory nor a raw device as in raw:PARTUUID=...\n"},
+		{"relative second target", nil, append(builds, "--target=/var/crash", "--target", "crash"), 2, "--target: \"crash\" is neither an absolute path of a directory nor a raw device as in raw:PARTUUID=...\n"},
+		{"mounted raw target", nil, append(builds, "--target=raw:/dev/vde1"), 1, "raw:/dev/vde1: vde1: a file system on it is mounted on /\n"},
 		{"unsupported second target", func(m *buildtest.Machine) { m.Mount("0:30 / /mnt rw - nfs4 server:/x rw") },
 			append(builds, "--target=/var/crash", "--target=/mnt/crash"), 1, "storage of /mnt/crash: nfs4 file system mounted on /mnt is not supported"},
 		{"unknown compression", nil, append(builds, "--compress=lzma"), 2, "--compress lzma: "},

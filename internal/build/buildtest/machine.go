@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,7 +26,7 @@ const Release = "6.1.0-50-amd64"
 
 // MakedumpfileText is what the program makedumpfile of Debian 12 contains.
 const MakedumpfileText = "makedumpfile: version 1.7.2 (released on 20 Oct 2022)\n\x00" +
-	"lzo\tenabled\n\x00snappy\tdisabled\n\x00zstd\tdisabled\n\x00"
+	"lzo\tenabled\n\x00snappy\tdisabled\n\x00zstd\tdisabled\n\x00  [-L SIZE]:\n\x00"
 
 // Machine is the file tree of a machine.
 type Machine struct {
@@ -139,6 +140,7 @@ func (m *Machine) modules() {
 	for _, x := range []struct{ path, deps, info string }{
 		{"crypto/crc32c_generic", "", ""},
 		{"drivers/block/virtio_blk", "drivers/virtio/virtio", "firmware=virtio/blk.bin firmware=virtio/none.bin"},
+		{"drivers/nvme/host/nvme", "", ""},
 		{"drivers/scsi/sd_mod", "", ""},
 		{"drivers/scsi/virtio_scsi", "drivers/virtio/virtio", ""},
 		{"drivers/virtio/virtio", "", ""},
@@ -162,6 +164,7 @@ func (m *Machine) modules() {
 	m.Write(dir+"modules.softdep", "softdep ext4 pre: crc32c\n")
 	m.Write(dir+"modules.alias", "alias virtio:d00000002v* virtio_blk\n"+
 		"alias virtio:d00000008v* virtio_scsi\nalias scsi:t-0x00* sd_mod\nalias fs-xfs xfs\n"+
+		"alias pci:v*d*sv*sd*bc01sc08i02* nvme\n"+
 		"alias pci:v00008086d000025ABsv*sd*bc*sc*i* i6300esb\n"+
 		"alias fs-ext4 ext4\nalias crc32c crc32c_generic\n")
 	m.Write("lib/firmware/virtio/blk.bin", "firmware")
@@ -172,7 +175,25 @@ func (m *Machine) modules() {
 // /srv.
 func (m *Machine) AddDisk() {
 	m.t.Helper()
-	const host = "../host/testdata/hosts/virtio-scsi-xfs"
+	m.merge("virtio-scsi-xfs", func(string) bool { return true })
+	m.Mount("8:0 / /srv rw,relatime - xfs /dev/sda rw,attr2,inode64")
+}
+
+// AddSwap gives the machine a swap partition of 128 MiB on an NVMe disk, and
+// swap in memory.
+func (m *Machine) AddSwap() {
+	m.t.Helper()
+	m.merge("swap-partition", func(name string) bool {
+		return regexp.MustCompile(`nvme|zram|0000:00:04\.0|b?25[39]:[01]$`).MatchString(name)
+	})
+	m.Write("proc/swaps", "Filename Type Size Used Priority\n/dev/nvme0n1p1 partition 131068 0 -2\n/dev/zram0 partition 65532 0 100\n")
+}
+
+// merge copies what is known of the devices of a recorded machine, as far as
+// wanted says so and this one has not got it.
+func (m *Machine) merge(host string, wanted func(name string) bool) {
+	m.t.Helper()
+	host = "../host/testdata/hosts/" + host
 	for _, tree := range []string{"run/udev/data", "sys"} {
 		err := filepath.WalkDir(filepath.Join(host, tree), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
@@ -182,8 +203,8 @@ func (m *Machine) AddDisk() {
 			if err != nil {
 				return err
 			}
-			if _, err := os.Lstat(filepath.Join(m.Root, name)); err == nil {
-				return nil // both machines have it
+			if _, err := os.Lstat(filepath.Join(m.Root, name)); err == nil || !wanted(name) {
+				return nil
 			}
 			if d.Type() == fs.ModeSymlink {
 				target, err := os.Readlink(path)
@@ -198,7 +219,6 @@ func (m *Machine) AddDisk() {
 			m.t.Fatal(err)
 		}
 	}
-	m.Mount("8:0 / /srv rw,relatime - xfs /dev/sda rw,attr2,inode64")
 }
 
 // Mount adds a mount, the line of mountinfo (proc_pid_mountinfo(5)) from its

@@ -1,0 +1,123 @@
+package build
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"ukdump/internal/config"
+	"ukdump/internal/host"
+	"ukdump/internal/kmod"
+	"ukdump/internal/plan"
+)
+
+// addTargets plans the targets and returns what the kernel needs for them.
+func (b *Build) addTargets(o Options) ([]kmod.Request, error) {
+	list, chosen := o.Targets, true
+	if len(list) == 0 {
+		list, chosen = o.Config.Targets, o.Config.IsSet("TARGET")
+	}
+	var all []kmod.Request
+	var left error // why the last one was left out
+	for _, name := range list {
+		t, requests, err := b.target(name, o.Config.RawOverwrite)
+		if err == nil {
+			err = b.notTwice(t)
+		}
+		byDefault := config.IsRaw(name) && !chosen
+		var none *host.NoSwapError
+		switch {
+		case err == nil:
+			b.Plan.Targets = append(b.Plan.Targets, t)
+			for i := range requests {
+				requests[i].Optional = requests[i].Optional || byDefault
+			}
+			all = append(all, requests...)
+			continue
+		case byDefault:
+			b.LeftOut = append(b.LeftOut, err.Error())
+		case errors.As(err, &none):
+			b.warn("%v: it is left out", err)
+		default:
+			return nil, err
+		}
+		left = err
+	}
+	if len(b.Plan.Targets) == 0 {
+		return nil, fmt.Errorf("no target is left for a dump: %w", left)
+	}
+	return all, nil
+}
+
+// target finds out what a target is on this machine.
+func (b *Build) target(name string, overwrite bool) (plan.Target, []kmod.Request, error) {
+	if !config.IsRaw(name) {
+		return b.directory(name)
+	}
+	r, err := b.host.Raw(name, overwrite)
+	if err != nil {
+		return plan.Target{}, nil, err
+	}
+	if b.RawSizes == nil {
+		b.RawSizes = make(map[string]int64)
+	}
+	b.RawSizes[name] = r.Stack[0].Size
+	return plan.Target{
+		Kind:       plan.Raw,
+		Dir:        name,
+		Filesystem: plan.Filesystem{Type: r.Type, UUID: r.UUID},
+		Device:     planDevice(r.Stack[0], r.PartUUID),
+	}, r.Requests(), nil
+}
+
+// directory finds out where a directory is.
+func (b *Build) directory(dir string) (plan.Target, []kmod.Request, error) {
+	s, err := b.host.Storage(dir)
+	if err != nil {
+		return plan.Target{}, nil, err
+	}
+	return plan.Target{
+		Kind:       plan.Directory,
+		Dir:        s.Dir,
+		Filesystem: plan.Filesystem{Type: s.FSType, UUID: s.UUID, Options: s.Options},
+		Path:       s.PathInFS,
+		Device:     planDevice(s.Stack[0], ""),
+	}, s.Requests(), nil
+}
+
+func planDevice(d host.BlockDevice, partUUID string) plan.Device {
+	return plan.Device{Name: d.Name, Path: strings.TrimPrefix(d.Path, "/sys/devices/"), PartUUID: partUUID}
+}
+
+// notTwice refuses a device that takes raw dumps and is another target too.
+func (b *Build) notTwice(t plan.Target) error {
+	for _, other := range b.Plan.Targets {
+		if other.Device.Path == t.Device.Path && (other.Kind == plan.Raw || t.Kind == plan.Raw) {
+			return &host.RawError{
+				Target: t.Dir, Device: t.Device.Name, Err: errors.New("it is the device of the target " + other.Dir),
+				Remedy: "Name each raw device once.",
+			}
+		}
+	}
+	return nil
+}
+
+// addEvidence plans the places for the log and the report where no target can
+// take them, and returns what the kernel needs for them.
+func (b *Build) addEvidence(o Options) ([]kmod.Request, error) {
+	var all []kmod.Request
+	for _, e := range o.Config.Evidence {
+		if e == config.Pstore {
+			b.Plan.Pstore = true
+			all = append(all, b.host.PstoreRequests()...)
+			continue
+		}
+		t, requests, err := b.directory(e)
+		if err != nil {
+			return nil, fmt.Errorf("%s: EVIDENCE: %w", o.Config.Where("EVIDENCE"), err)
+		}
+		b.Plan.Evidence = append(b.Plan.Evidence, t)
+		all = append(all, requests...)
+	}
+	return all, nil
+}

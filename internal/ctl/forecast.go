@@ -1,0 +1,129 @@
+package ctl
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/bits"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"ukdump/internal/build"
+)
+
+// forecast is how large a dump of the running kernel would be, as far as
+// makedumpfile can tell. nil knows nothing.
+type forecast struct {
+	Release string `json:"release"`           // of the kernel, as uname -r prints it
+	Bytes   int64  `json:"bytes,omitempty"`   // the most that a dump takes, as nothing is compressed; 0 if unknown
+	Problem string `json:"problem,omitempty"` // why it is unknown
+}
+
+// forecastDeadline is how long makedumpfile may look at the memory.
+const forecastDeadline = 30 * time.Second
+
+// forecast asks the makedumpfile that goes into the image of b about the running
+// kernel. It also shows whether that program understands this kernel: it warns
+// about kernels that it works with, and is silent about some that it does not.
+func (c *ctl) forecast(b *build.Build) *forecast {
+	ask := c.memUsage
+	if ask == nil {
+		if c.root != "/" {
+			return nil // another machine's kernel does not run here
+		}
+		ask = runMemUsage
+	}
+	f := &forecast{Release: c.read("proc/sys/kernel/osrelease")}
+	if strings.Contains(c.read("sys/kernel/security/lockdown"), "[confidentiality]") {
+		f.Problem = "the kernel is locked down and hides its memory (lockdown=confidentiality)"
+		return f
+	}
+	out, err := ask(b.Makedumpfile)
+	var u memUsage
+	if err == nil {
+		u, err = parseMemUsage(out)
+	}
+	if err == nil {
+		err = u.check()
+	}
+	if err != nil {
+		f.Problem = err.Error()
+		return f
+	}
+	f.Bytes = u.dump(b.DumpLevel)
+	return f
+}
+
+// words are what the capture kernel's command line tells PID 1 about f. There
+// are none if makedumpfile does not understand the kernel.
+func (f *forecast) words() []string {
+	if f == nil || f.Bytes == 0 || f.Release == "" || strings.ContainsAny(f.Release, " \t\n\"") {
+		return nil
+	}
+	// Rounded up, so that not every load has another command line.
+	step := int64(1) << max(bits.Len64(uint64(f.Bytes))-3, 20)
+	return []string{fmt.Sprintf("ukdump.expect=%d", (f.Bytes+step-1)/step*step), "ukdump.known=" + f.Release}
+}
+
+// addTo returns a command line with the words of f. They come first, because
+// what the user appends may end in words for init.
+func (f *forecast) addTo(cmdline string) string {
+	return strings.TrimSpace(strings.Join(append(f.words(), cmdline), " "))
+}
+
+// read returns a small file of the machine without blanks at its ends, empty if
+// it cannot be read.
+func (c *ctl) read(name string) string {
+	b, _ := os.ReadFile(filepath.Join(c.root, name))
+	return strings.TrimSpace(string(b))
+}
+
+// runMemUsage returns what makedumpfile --mem-usage prints about the running
+// kernel, see makedumpfile(8).
+func runMemUsage(program string) ([]byte, error) {
+	const memory = "/proc/kcore"
+	if _, err := os.Stat(memory); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), forecastDeadline)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, "--mem-usage", memory)
+	cmd.WaitDelay = time.Second
+	var out cappedBuffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("makedumpfile --mem-usage took more than %v", forecastDeadline)
+	case err != nil:
+		return nil, fmt.Errorf("makedumpfile --mem-usage: %w%s", err, complaint(out.Bytes()))
+	}
+	return out.Bytes(), nil
+}
+
+// complaint returns the last line of makedumpfile that says what failed, after
+// ": ".
+func complaint(out []byte) string {
+	last := ""
+	for line := range bytes.Lines(out) {
+		if s := strings.TrimSpace(string(line)); s != "" && s != "makedumpfile Failed." {
+			last = ": " + s
+		}
+	}
+	return last
+}
+
+// cappedBuffer keeps the first 64 KiB that are written to it.
+type cappedBuffer struct{ bytes.Buffer }
+
+func (b *cappedBuffer) Write(p []byte) (int, error) {
+	b.Buffer.Write(p[:min(len(p), max(0, 64<<10-b.Len()))])
+	return len(p), nil
+}
+
+// errNotUnderstood is that of counts that cannot be those of a running kernel.
+var errNotUnderstood = errors.New("makedumpfile does not understand this kernel")

@@ -1,0 +1,136 @@
+package ctl
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ukdump/internal/build"
+	"ukdump/internal/cli"
+	"ukdump/internal/config"
+	"ukdump/internal/plan"
+)
+
+// targetStatus is one target of a status.
+type targetStatus struct {
+	Kind     plan.Kind `json:"kind"`
+	Dir      string    `json:"dir"` // or raw:DEVICE
+	Device   string    `json:"device,omitempty"`
+	FSType   string    `json:"fstype,omitempty"` // of a raw device, what it holds
+	UUID     string    `json:"uuid,omitempty"`
+	PartUUID string    `json:"partuuid,omitempty"`
+	Free     int64     `json:"free_bytes"` // of a raw device, its size
+
+	known bool // Free is
+}
+
+// gatherTargets finds out what needs nothing but the configuration. The raw
+// device that nobody asked for is there only if the machine has it.
+func (c *ctl) gatherTargets(s *status, conf *config.Config, missing func(error)) {
+	for _, t := range conf.Targets {
+		if !config.IsRaw(t) {
+			s.Targets = append(s.Targets, c.gatherDirectory(s, filepath.Join(c.root, t), missing))
+		} else if conf.IsSet("TARGET") {
+			s.Targets = append(s.Targets, targetStatus{Kind: plan.Raw, Dir: t})
+		}
+	}
+}
+
+func (c *ctl) gatherDirectory(s *status, dir string, missing func(error)) targetStatus {
+	t := targetStatus{Kind: plan.Directory, Dir: dir}
+	// The directory may not exist yet; what holds it does.
+	at := dir
+	for {
+		var st unix.Statfs_t
+		err := unix.Statfs(at, &st)
+		if err == nil {
+			t.Free, t.known = int64(st.Bavail)*st.Bsize, true
+			return t
+		}
+		if err != unix.ENOENT || at == "/" {
+			if err != unix.EACCES || !s.Partial {
+				missing(fmt.Errorf("target %s: %w", dir, err))
+			}
+			return t
+		}
+		at = filepath.Dir(at)
+	}
+}
+
+// describeTargets replaces the configured targets by those that the builder
+// found on this machine.
+func (c *ctl) describeTargets(s *status, b *build.Build) {
+	room := make(map[string]targetStatus)
+	for _, t := range s.Targets {
+		room[t.Dir] = t
+	}
+	s.Targets = s.Targets[:0]
+	for _, p := range b.Plan.Targets {
+		t := targetStatus{Kind: plan.Raw, Dir: p.Dir, Free: b.RawSizes[p.Dir], known: true}
+		if p.Kind == plan.Directory {
+			t = room[filepath.Join(c.root, p.Dir)]
+		}
+		t.Device, t.FSType, t.UUID, t.PartUUID = p.Device.Name, p.Filesystem.Type, p.Filesystem.UUID, p.Device.PartUUID
+		s.Targets = append(s.Targets, t)
+	}
+}
+
+// line describes a target to people.
+func (t *targetStatus) line() string {
+	s := t.Dir
+	if t.Device != "" {
+		s += " on " + t.Device
+	}
+	if t.FSType != "" {
+		s += " (" + t.FSType + ")"
+	}
+	if t.Kind == plan.Directory || t.known {
+		s += ", " + t.room()
+	}
+	return s
+}
+
+// room says how much a target can take.
+func (t *targetStatus) room() string {
+	if t.Kind == plan.Raw {
+		return cli.Size(t.Free)
+	}
+	return cli.Size(t.Free) + " free"
+}
+
+// forecastLine describes the forecast of what is loaded to people.
+func (s *status) forecastLine() string {
+	f := s.Ours.Forecast
+	if f.Bytes == 0 {
+		return "unknown: " + f.Problem
+	}
+	line := "up to " + cli.Size(f.Bytes)
+	if len(s.Targets) > 0 && s.Targets[0].known {
+		line += ", " + s.Targets[0].room() + " on " + s.Targets[0].Dir
+	}
+	return line
+}
+
+// checkRoom returns an error if no target can be sure to take the next dump.
+func (s *status) checkRoom() error {
+	if s.Ours == nil || s.Ours.Forecast == nil {
+		return nil
+	}
+	need := s.Ours.Forecast.Bytes
+	var rooms []string
+	for _, t := range s.Targets {
+		if !t.known || t.Free >= need {
+			return nil
+		}
+		rooms = append(rooms, t.Dir+" has "+t.room())
+	}
+	if len(rooms) == 0 {
+		return nil
+	}
+	return &statusError{
+		fmt.Sprintf("the next dump may not fit: it takes up to %s, and %s", cli.Size(need), strings.Join(rooms, ", ")),
+		"Make room there, remove dumps with kdumpctl rm, or name a larger target in TARGET=.",
+	}
+}
