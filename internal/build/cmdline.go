@@ -43,11 +43,12 @@ var commonWords = []string{
 	"nr_cpus=1",
 	"panic=10", // a crash in here reboots
 	// A driver that spins would keep PID 1 and its deadline from running: after
-	// twice the threshold the kernel panics instead. What must not be here:
-	// oops=panic, because a driver that oopses in the child that loads it must
-	// cost that driver and not the dump, and hung_task_panic, because PID 1 waits
-	// for a stuck worker itself and then goes on without it.
+	// twice the threshold the kernel panics instead.
 	"softlockup_panic=1", "watchdog_thresh=30",
+	// But no oops=panic, and not as the kernel's default either: a driver that
+	// oopses in the child that loads it must cost that driver and not the dump.
+	// PID 1 does not wait for a hung task.
+	"sysctl.kernel.panic_on_oops=0", "sysctl.kernel.hung_task_panic=0",
 	"cgroup_disable=memory",
 	"transparent_hugepage=never",
 	"novmcoredd",
@@ -57,16 +58,18 @@ var commonWords = []string{
 	"loglevel=5",        // warnings and worse: a serial line is slower than the kernel
 }
 
-// wordOptions are the words that a kernel knows only if it was built with an
-// option. It would complain about them and hand them to PID 1.
+// wordOptions are the words that make sense only for a kernel that was built with
+// an option. Others would complain about most of them and hand them to PID 1.
 var wordOptions = map[string]string{
-	"softlockup_panic=1":    "CONFIG_SOFTLOCKUP_DETECTOR",
-	"watchdog_thresh=30":    "CONFIG_SOFTLOCKUP_DETECTOR",
-	"novmcoredd":            "CONFIG_PROC_VMCORE_DEVICE_DUMP",
-	"cma=0":                 "CONFIG_CMA",
-	"hest_disable":          "CONFIG_ACPI_APEI",
-	"acpi_no_memhotplug":    "CONFIG_ACPI_HOTPLUG_MEMORY",
-	"cgroup_disable=memory": "CONFIG_CGROUPS",
+	"softlockup_panic=1":              "CONFIG_SOFTLOCKUP_DETECTOR",
+	"watchdog_thresh=30":              "CONFIG_SOFTLOCKUP_DETECTOR",
+	"sysctl.kernel.panic_on_oops=0":   "CONFIG_PANIC_ON_OOPS",
+	"sysctl.kernel.hung_task_panic=0": "CONFIG_BOOTPARAM_HUNG_TASK_PANIC",
+	"novmcoredd":                      "CONFIG_PROC_VMCORE_DEVICE_DUMP",
+	"cma=0":                           "CONFIG_CMA",
+	"hest_disable":                    "CONFIG_ACPI_APEI",
+	"acpi_no_memhotplug":              "CONFIG_ACPI_HOTPLUG_MEMORY",
+	"cgroup_disable=memory":           "CONFIG_CGROUPS",
 }
 
 // CommandLine returns the capture kernel's command line for arch (a GOARCH):

@@ -110,7 +110,7 @@ func (h *Host) raw(target string, b BlockDevice, overwrite bool) (*Raw, error) {
 			return bad("it is a whole disk that does not hold swap", "Make a partition on it, and name that as raw:PARTUUID=...")
 		}
 		if !blank && !overwrite {
-			return bad("it holds "+what, "If nobody needs that, wipe it with wipefs --all and dd if=/dev/zero bs=1M count=1, or set RAW_OVERWRITE=yes.")
+			return bad("it holds "+what, "If nobody needs that any more, set RAW_OVERWRITE=yes; otherwise name another partition.")
 		}
 	}
 	if id.Type != dumpType {
