@@ -1,7 +1,7 @@
 # Targets:
 #
 #   make             the three programs in bin/
-#   make install     programs, unit and man pages below $(DESTDIR)
+#   make install     programs, units, udev rules and man pages below $(DESTDIR)
 #   make demo        the main job in a virtual machine: load, crash, capture,
 #                    reboot, look at the dump
 #   make test        everything CI runs: lint, test-unit, test-vm
@@ -64,9 +64,12 @@ install: build
 	install -m 755 $(patsubst %,bin/%,$(filter-out kdumpinit,$(PROGRAMS))) $(DESTDIR)$(PREFIX)/bin
 	install -m 755 bin/kdumpinit $(DESTDIR)$(PREFIX)/lib/ukdump
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	for unit in $(wildcard packaging/*.service); do \
+	for unit in $(wildcard packaging/*.service packaging/*.path); do \
 		sed 's|/usr/bin/|$(PREFIX)/bin/|' $$unit >bin/$${unit##*/} && \
 		install -m 644 bin/$${unit##*/} $(DESTDIR)$(PREFIX)/lib/systemd/system || exit 1; \
+	done
+	for rules in $(wildcard packaging/*.rules); do \
+		install -D -m 644 $$rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d/$${rules##*/} || exit 1; \
 	done
 	for page in $(wildcard docs/*.[58]); do \
 		install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; \

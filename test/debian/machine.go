@@ -157,9 +157,10 @@ type Boot struct {
 	Cmdline  string       // in addition to the console and what TCG needs
 	Line     func(string) // as in vmtest.Options
 	Deadline time.Duration
-	Memory   int      // MiB, 1024 if zero
-	RTC      string   // as in vmtest.Options
-	Initrd   string   // instead of the one that boots the root disk
+	Memory   int    // MiB, 1024 if zero
+	RTC      string // as in vmtest.Options
+	Initrd   string // instead of the one that boots the root disk
+	CPUs     int    // 1 if zero
 }
 
 // Quick is the init of machines that run Payload.Run without systemd.
@@ -193,6 +194,7 @@ func (m *Machine) Boot(ctx context.Context, b Boot) (*vmtest.VM, error) {
 		Initrd:    m.hardware.Root.initrd(m.hardware.Flavour),
 		Cmdline:   cmdline,
 		MemoryMiB: b.Memory,
+		CPUs:      b.CPUs,
 		Accel:     m.accel,
 		Disks:     disks,
 		Watchdog:  m.hardware.Watchdog,
