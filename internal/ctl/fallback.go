@@ -66,6 +66,9 @@ func (c *ctl) bridge() {
 	if loaded, err := c.kexec.Loaded(); err != nil || loaded {
 		return
 	}
+	if left := c.kexec.LoadLimit(); left == 0 || left == 1 {
+		return // the one load that is allowed is for the new image
+	}
 	s, err := c.loadLastGood("it did not come to its end")
 	if err == nil {
 		c.say("loaded the last good set, %s, until the image is built", s)

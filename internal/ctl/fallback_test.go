@@ -290,6 +290,19 @@ func TestBridge(t *testing.T) {
 	}
 }
 
+// A sysctl can limit the loads; then there is none to spare.
+func TestBridgeLimit(t *testing.T) {
+	t.Parallel()
+	m, _ := loadedMachine(t)
+	m.reboot()
+	m.Write(conf, "DUMP_LEVEL=17\n")
+	m.Write("proc/sys/kernel/kexec_load_limit_panic", "1\n")
+	m.expect("load", result{0, builtLine + "\n" + loadedLine, ""})
+	if len(m.calls) != 2 {
+		t.Errorf("calls %q", m.calls)
+	}
+}
+
 // A locked down kernel is not asked to load what is not signed.
 func TestLoadUnsigned(t *testing.T) {
 	t.Parallel()

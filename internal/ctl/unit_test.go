@@ -1,0 +1,103 @@
+package ctl
+
+import (
+	"bufio"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// unit reads a file of systemd.syntax(7): section.key to its values.
+func unit(t *testing.T, name string) map[string][]string {
+	t.Helper()
+	f, err := os.Open("../../packaging/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	values := make(map[string][]string)
+	section := ""
+	for s := bufio.NewScanner(f); s.Scan(); {
+		line := strings.TrimSpace(s.Text())
+		switch {
+		case line == "" || line[0] == '#':
+		case line[0] == '[':
+			section = strings.Trim(line, "[]")
+		default:
+			key, value, ok := strings.Cut(line, "=")
+			if !ok {
+				t.Errorf("%s: %q", name, line)
+			}
+			key = section + "." + key
+			values[key] = append(values[key], strings.Fields(value)...)
+		}
+	}
+	return values
+}
+
+// B12: the capture kernel is loaded as early as its files can be read, and what is
+// up to date is not built again first.
+func TestB12EarlyAndWithoutBuilding(t *testing.T) {
+	t.Parallel()
+	u := unit(t, "ukdump.service")
+	for key, words := range u {
+		for _, w := range words {
+			if strings.Contains(w, "network") || strings.Contains(w, "multi-user") || strings.Contains(w, "remote-fs") || strings.Contains(w, "time-sync") {
+				t.Errorf("%s=%s", key, w)
+			}
+		}
+	}
+	for key, want := range map[string]string{
+		"Unit.DefaultDependencies": "no", // else it is after basic.target
+		"Unit.Before":              "basic.target",
+		"Install.WantedBy":         "sysinit.target",
+		"Unit.IgnoreOnIsolate":     "yes",
+	} {
+		if !slices.Equal(u[key], []string{want}) {
+			t.Errorf("%s is %q, want %s", key, u[key], want)
+		}
+	}
+	// What requires a mount is stopped with it, before the kernel is.
+	for _, key := range []string{"Unit.Requires", "Unit.RequiresMountsFor", "Unit.BindsTo", "Unit.PartOf", "Unit.Conflicts"} {
+		if len(u[key]) > 0 {
+			t.Errorf("%s=%s", key, u[key])
+		}
+	}
+
+	// What the unit runs, at the boot after the one in which the image was built.
+	m, good := loadedMachine(t)
+	m.reboot()
+	fi, err := os.Stat(m.Root + "/" + image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := strings.TrimPrefix(strings.Join(u["Service.ExecStart"], " "), "/usr/bin/kdumpctl ")
+	m.expect(line, result{0, loadedLine, ""})
+	if now, err := os.Stat(m.Root + "/" + image); err != nil || now.ModTime() != fi.ModTime() || m.what() != good {
+		t.Error("it was built again")
+	}
+	// TestBridge is for the image that has to be built.
+}
+
+// The program and the units must agree on the file that stands for an event.
+func TestHotplugUnits(t *testing.T) {
+	t.Parallel()
+	flag := (&ctl{root: "/"}).hotplugFile()
+	if got := unit(t, "ukdump-hotplug.path")["Path.PathExists"]; !slices.Equal(got, []string{flag}) {
+		t.Errorf("PathExists=%q, want %s", got, flag)
+	}
+	rules, err := os.ReadFile("../../packaging/98-ukdump.rules")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(rules), `RUN+="/bin/touch `+flag+`"`) {
+		t.Errorf("the rule does not touch %s", flag)
+	}
+	if got := strings.Join(unit(t, "ukdump-hotplug.service")["Service.ExecStart"], " "); got != "/usr/bin/kdumpctl "+hotplug {
+		t.Errorf("ExecStart=%s", got)
+	}
+	if !slices.Contains(unit(t, "ukdump.service")["Unit.Wants"], "ukdump-hotplug.path") {
+		t.Error("nothing starts ukdump-hotplug.path")
+	}
+}
