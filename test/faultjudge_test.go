@@ -87,8 +87,9 @@ func (o *observed) fresh(earlier []found.Dump) []found.Dump {
 // be read to its end, and the report does not promise more than there is.
 func whole(d found.Dump) error {
 	name := d.Dir + "/" + d.Name
-	if d.Report != nil && better(d.Report.Outcome, d.Outcome) {
-		return fmt.Errorf("%s: the report says %s, the files say %s", name, d.Report.Outcome, d.Outcome)
+	// One that was written before the dump, and never again, says incomplete.
+	if d.Report != nil && d.Report.Outcome == crashdir.Complete && d.Outcome != crashdir.Complete {
+		return fmt.Errorf("%s: the report says complete, the files say %s", name, d.Outcome)
 	}
 	if d.Outcome != crashdir.Complete {
 		return nil

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -82,10 +83,26 @@ var faults = map[string]func(){
 			}
 		}
 	},
-	"segv":        func() { syscall.Kill(os.Getpid(), syscall.SIGSEGV); hang() },
+	"segv": func() {
+		// Go would catch it: back to the default action, struct sigaction of
+		// the kernel being all zero.
+		var sa [4]uintptr
+		syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(syscall.SIGSEGV), uintptr(unsafe.Pointer(&sa)), 0, 8, 0, 0)
+		syscall.Kill(os.Getpid(), syscall.SIGSEGV)
+		hang()
+	},
 	"kill-parent": func() { syscall.Kill(os.Getppid(), syscall.SIGKILL) },
 	"kill-all":    func() { syscall.Kill(-1, syscall.SIGKILL) },
-	"kill-pid1":   func() { syscall.Kill(1, syscall.SIGKILL); syscall.Kill(1, syscall.SIGSEGV) },
+	"signal-pid1": func() {
+		// But those of a fault of its own, which end a program for good.
+		for s := syscall.SIGHUP; s <= 64; s++ {
+			switch s {
+			case syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, syscall.SIGTRAP, syscall.SIGABRT, syscall.SIGSYS:
+			default:
+				syscall.Kill(1, s)
+			}
+		}
+	},
 	"fill-rootfs": func() {
 		f, err := os.Create("/tmp/fill")
 		for b := make([]byte, 1<<20); err == nil; {
