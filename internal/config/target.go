@@ -30,11 +30,11 @@ func CheckTarget(t string) (string, error) {
 	device, raw := strings.CutPrefix(t, rawPrefix)
 	if !raw {
 		if !path.IsAbs(t) {
-			return "", fmt.Errorf("%q is neither an absolute path of a directory nor a raw device as in raw:PARTUUID=...", brief(t))
+			return "", fmt.Errorf("%q is neither an absolute path of a directory nor a raw device as in raw:PARTUUID=ID", brief(t))
 		}
 		return path.Clean(t), nil
 	}
-	bad := fmt.Errorf("%q is not a raw device: raw:PARTUUID=..., raw:UUID=..., raw:/dev/... or raw:swap", brief(t))
+	bad := fmt.Errorf("%q is not a raw device: raw:PARTUUID=ID, raw:UUID=ID, raw:/dev/NAME or raw:swap", brief(t))
 	if t == RawSwap {
 		return t, nil
 	}

@@ -107,7 +107,7 @@ func (h *Host) raw(target string, b BlockDevice, overwrite bool) (*Raw, error) {
 		}
 		if b.Partition == 0 {
 			// After the first dump there would be nothing to know it by.
-			return bad("it is a whole disk that does not hold swap", "Make a partition on it, and name that as raw:PARTUUID=...")
+			return bad("it is a whole disk that does not hold swap", "Make a partition on it, and name that as raw:PARTUUID=ID.")
 		}
 		if !blank && !overwrite {
 			return bad("it holds "+what, "If nobody needs that any more, set RAW_OVERWRITE=yes; otherwise name another partition.")

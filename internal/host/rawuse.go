@@ -48,20 +48,23 @@ func (h *Host) userOf(b BlockDevice, mounts []Mount, depth int) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	for _, name := range holders {
-		above, err := h.block("/sys/class/block/" + name)
+	if len(holders) == 0 {
+		return "", nil
+	}
+	name := holders[0]
+	for _, n := range holders {
+		above, err := h.block("/sys/class/block/" + n)
 		if err != nil {
 			return "", err
 		}
 		if user, err := h.userOf(above, mounts, depth+1); user != "" || err != nil {
 			return user, err
 		}
-		if n := h.attr(above.Path, "dm/name"); n != "" {
-			name = n + " (" + name + ")"
-		}
-		return "it is a part of " + name, nil
 	}
-	return "", nil
+	if n := h.attr("/sys/class/block/"+name, "dm/name"); n != "" {
+		name = n + " (" + name + ")"
+	}
+	return "it is a part of " + name, nil
 }
 
 // isOn reports whether m is a mount of the file system on b.
