@@ -30,11 +30,11 @@ const forecastDeadline = 30 * time.Second
 // kernel. It also shows whether that program understands this kernel: it warns
 // about kernels that it works with, and is silent about some that it does not.
 func (c *ctl) forecast(b *build.Build) *forecast {
+	if !c.canForecast() {
+		return nil
+	}
 	ask := c.memUsage
 	if ask == nil {
-		if c.root != "/" {
-			return nil // another machine's kernel does not run here
-		}
 		ask = runMemUsage
 	}
 	f := &forecast{Release: c.read("proc/sys/kernel/osrelease")}
@@ -57,6 +57,10 @@ func (c *ctl) forecast(b *build.Build) *forecast {
 	f.Bytes = u.dump(b.DumpLevel)
 	return f
 }
+
+// canForecast reports whether the running kernel can be asked: that of another
+// machine does not run here.
+func (c *ctl) canForecast() bool { return c.memUsage != nil || c.root == "/" }
 
 // words are what the capture kernel's command line tells PID 1 about f. There
 // are none if makedumpfile does not understand the kernel.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -157,11 +158,22 @@ func (c *ctl) dumps(dir string) (dumps []crashdir.Dump, where string, err error)
 	return dumps, strings.Join(dirs, " or "), nil
 }
 
-// targetDirs returns the configured target directories as this process reaches them.
+// targetDirs returns the directories in which there can be dumps, as this process
+// reaches them: the configured targets, where raw dumps are collected to, and
+// those for evidence.
 func (c *ctl) targetDirs(conf *config.Config) []string {
+	names := conf.Directories()
+	if len(names) == 0 {
+		names = append(names, defaultDir)
+	}
+	for _, e := range conf.Evidence {
+		if e != config.Pstore && !slices.Contains(names, e) {
+			names = append(names, e)
+		}
+	}
 	var dirs []string
-	for _, t := range conf.Directories() {
-		dirs = append(dirs, filepath.Join(c.root, t))
+	for _, n := range names {
+		dirs = append(dirs, filepath.Join(c.root, n))
 	}
 	return dirs
 }

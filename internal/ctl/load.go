@@ -152,6 +152,12 @@ func (c *ctl) loadImage(b *build.Build, im *packed) error {
 	if s.Cmdline, err = cmdlineFor(b, im.Fingerprint); err != nil {
 		return err
 	}
+	// Counting pages can take a while, and a crash does not wait.
+	if loaded, err := c.kexec.Loaded(); err == nil && !loaded && c.canForecast() && c.kexec.LoadLimit() != 1 {
+		if err := c.put(s, kernel, initrd); err != nil {
+			return err
+		}
+	}
 	s.Forecast = c.forecast(b)
 	s.Cmdline = s.Forecast.addTo(s.Cmdline)
 	if err := c.put(s, kernel, initrd); err != nil {

@@ -3,7 +3,6 @@ package host
 import (
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"strconv"
 	"strings"
@@ -39,15 +38,12 @@ func (h *Host) ueventPartUUID(b BlockDevice) string {
 	return ""
 }
 
-// readPartUUID reads the PARTUUID of a partition by its number from the table on
-// a disk of size bytes with logical sectors of that many bytes. nil where this
-// program cannot.
-var readPartUUID func(disk io.ReaderAt, size int64, sector, number int) (string, error)
+var readPartUUID = fsid.PartUUID // replaced in tests
 
 // tablePartUUID asks the partition table, where neither udev nor the kernel told.
 func (h *Host) tablePartUUID(b BlockDevice) string {
 	disk, err := h.block(path.Dir(b.Path))
-	if err != nil || readPartUUID == nil {
+	if err != nil {
 		return ""
 	}
 	sector, err := strconv.Atoi(h.attr(disk.Path, "queue/logical_block_size"))

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"ukdump/internal/fsid"
 )
 
 const (
@@ -210,7 +212,7 @@ func TestSwapOfRecordedHosts(t *testing.T) {
 }
 
 func TestTablePartUUID(t *testing.T) {
-	defer func() { readPartUUID = nil }()
+	defer func() { readPartUUID = fsid.PartUUID }()
 	h := machine(t, divided(zeros(), map[string]string{"run/udev/data/b8:2": "", "dev/sda": "table", sda + "/queue/logical_block_size": "4096\n"}))
 	readPartUUID = func(disk io.ReaderAt, size int64, sector, number int) (string, error) {
 		b := make([]byte, 5)

@@ -33,7 +33,25 @@ func Restore(dev Device, size int64) (original bool, err error) {
 			return false, fmt.Errorf("put back the head of the device: %w", err)
 		}
 	}
+	if !original { // or what is left there looks like data of somebody
+		if err = clearOwn(dev); err != nil {
+			return false, fmt.Errorf("clear what the dump left: %w", err)
+		}
+	}
 	return original, nil
+}
+
+// clearOwn clears everything that was written in front of the log.
+func clearOwn(dev Device) error {
+	zeros := make([]byte, bufferSize)
+	for at := int64(savedAt); at < areaAt; {
+		b := zeros[:min(int64(len(zeros)), areaAt-at)]
+		if _, err := dev.WriteAt(b, at); err != nil {
+			return err
+		}
+		at += int64(len(b))
+	}
+	return dev.Sync()
 }
 
 // savedHead reads the copy of the device's own head.
