@@ -91,7 +91,7 @@ test-unit:
 
 # $(1) is the set of machines.
 vm_test = UKDUMP_VM=$(1) $(GO) test -count=1 -v -timeout 3h -parallel $(JOBS) \
-	$(if $(CELL),-run 'Test(Crash|Faults)/(cell|fault)/$(CELL)') ./test
+	$(if $(CELL),-run 'Test(Crash|Faults)/(cell|fault)/($(CELL))') ./test
 
 test-vm: build
 	$(call vm_test,ci)

@@ -47,15 +47,16 @@ type fault struct {
 	mkfs      string     // further options of mkfs
 	noEarlier bool       // no earlier dump is put on it
 	dir       string     // the directory there, /dump if empty
+	raw       bool       // one more disk, with the partition $raw; TARGET is then what prepare says
 
 	// What goes wrong, in this order.
-	prepare  string   // before the image is loaded
-	change   []string // of the image, as in faultlab edit: it is then loaded past the checks
-	load     string   // instead of kdumpctl load
-	inject   string   // last before the crash
-	crash    string   // instead of sysrq-c
-	events   []event  // done by the host at lines of the console, one after the other
-	byHand   bool     // no crash: the image is booted like any other
+	prepare string   // before the image is loaded
+	change  []string // of the image, as in faultlab edit: it is then loaded past the checks
+	load    string   // instead of kdumpctl load
+	inject  string   // last before the crash
+	crash   string   // instead of sysrq-c
+	events  []event  // done by the host at lines of the console, one after the other
+	byHand  bool     // no crash: the image is booted like any other
 
 	// Afterwards.
 	repair string // before the target is mounted again
@@ -98,7 +99,7 @@ var (
 )
 
 // faults are all of them, put together from the files by topic.
-var faults = slices.Concat(collectorFaults, spaceFaults, deviceFaults, filesystemFaults, imageFaults, moduleFaults, timeFaults, loadFaults, kernelFaults)
+var faults = slices.Concat(collectorFaults, spaceFaults, deviceFaults, filesystemFaults, imageFaults, moduleFaults, timeFaults, loadFaults, kernelFaults, rawFaults, evidenceFaults)
 
 func TestFaultTable(t *testing.T) {
 	seen := make(map[string]bool)
@@ -175,6 +176,7 @@ var bases = map[debian.Flavour]*base{debian.Cloud: new(base), debian.Generic: ne
 const (
 	faultSuite  = "bookworm"
 	faultMemory = 448 // MiB: fewer pages to filter
+	rawSize     = 640 // MiB
 )
 
 // baseMachine returns the machine that the faults with a flavour begin with.
@@ -261,6 +263,9 @@ func (f fault) run(ctx context.Context, b *base) (*observed, error) {
 		}
 		h.Disks = []debian.Disk{{Name: "target", Bus: f.bus, Size: size << 20, NBD: f.nbd}}
 	}
+	if f.raw {
+		h.Disks = append(h.Disks, debian.Disk{Name: "raw", Size: rawSize << 20, NBD: f.fs == "" && f.nbd})
+	}
 	m, err := debian.New(ctx, "fault-"+f.name, h)
 	if err != nil {
 		return nil, err
@@ -279,9 +284,11 @@ func (f fault) runOn(ctx context.Context, m *debian.Machine, b *base) (*observed
 	if err != nil {
 		return o, err
 	}
-	if n := m.NBD("target"); n != nil {
-		if err := n.Heal(); err != nil {
-			return o, err
+	for _, disk := range []string{"target", "raw"} {
+		if n := m.NBD(disk); n != nil {
+			if err := n.Heal(); err != nil {
+				return o, err
+			}
 		}
 	}
 	payload.Run = ". /ukdump-test/fault-after\n"
@@ -329,8 +336,11 @@ var mkfs = map[string]string{
 // script returns f as /ukdump-test/lab.
 func (f fault) script(mark string) string {
 	makeTarget, mount, earlier, dirs := "", "", "", "/var/crash"
+	if f.raw {
+		makeTarget = "make_raw\n"
+	}
 	if f.fs != "" {
-		makeTarget = mkfs[f.fs] + " " + f.mkfs + " $target"
+		makeTarget += mkfs[f.fs] + " " + f.mkfs + " $target"
 		mount = "mkdir -p /dump && mount LABEL=dump /dump"
 		if !f.noEarlier {
 			earlier = "yes"
