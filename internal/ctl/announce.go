@@ -120,8 +120,12 @@ func (c *ctl) announceNew(conf *config.Config) error {
 	if e := c.lostEvent(conf, known, len(events) > 0, others); e != nil {
 		events = append(events, *e)
 	}
+	deaf := false
 	for _, e := range events {
-		c.tell(e)
+		deaf = deaf || !c.toJournal(e)
+		if deaf {
+			fmt.Fprintf(c.Stderr, "%s: %s\n", c.Name, e.message)
+		}
 		known.add(e.key, e.time)
 		known.Crashes, known.Last = known.Crashes+1, e.message
 		// After the telling: rather twice than never.
@@ -273,8 +277,8 @@ func crashEvent(key string, d crashdir.Dump) event {
 	return e
 }
 
-// tell makes one entry in the journal; without a journal it prints one line.
-func (c *ctl) tell(e event) {
+// toJournal makes one entry in the journal and reports whether it took it.
+func (c *ctl) toJournal(e event) bool {
 	entry := []journal.Field{
 		{Name: "MESSAGE", Value: e.message},
 		{Name: "MESSAGE_ID", Value: e.id},
@@ -286,9 +290,7 @@ func (c *ctl) tell(e event) {
 			entry = append(entry, f)
 		}
 	}
-	if err := journal.Send(filepath.Join(c.root, journal.Socket), entry); err != nil {
-		fmt.Fprintf(c.Stderr, "%s: %s\n", c.Name, e.message)
-	}
+	return journal.Send(filepath.Join(c.root, journal.Socket), entry) == nil
 }
 
 // motdFile is read by pam_motd(8) at login.

@@ -17,41 +17,48 @@ import (
 // journald takes what the machine sends to its journal.
 type journald struct {
 	t    *testing.T
-	conn *net.UnixConn
+	path string
+	got  chan string
 }
 
 func newJournald(t *testing.T, m *machine) *journald {
 	t.Helper()
-	path := filepath.Join(m.Root, journal.Socket)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	j := &journald{t, filepath.Join(m.Root, journal.Socket), make(chan string, 1000)}
+	if err := os.MkdirAll(filepath.Dir(j.path), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: j.path, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
 	}
+	go func() {
+		b := make([]byte, 1<<20)
+		for {
+			n, err := conn.Read(b)
+			if err != nil {
+				return
+			}
+			j.got <- string(b[:n])
+		}
+	}()
 	t.Cleanup(func() {
 		conn.Close()
-		os.Remove(path)
+		os.Remove(j.path)
 	})
-	return &journald{t, conn}
+	return j
 }
 
-// entries returns what has come in since the last call, each entry sorted by
-// field, without what is the same in all of them.
+// entries returns what was sent since the last call, without what is the same in
+// all entries.
 func (j *journald) entries() (list []string) {
 	j.t.Helper()
-	b := make([]byte, 1<<20)
-	for {
-		// What was sent is there already.
-		if err := j.conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
-			j.t.Fatal(err)
+	if err := journal.Send(j.path, nil); err != nil { // behind the others
+		j.t.Fatal(err)
+	}
+	for entry := range j.got {
+		if entry == "" {
+			break
 		}
-		n, err := j.conn.Read(b)
-		if err != nil {
-			return list
-		}
-		entry := string(b[:n])
 		harmless(j.t, "the journal", entry)
 		const same = "PRIORITY=2\nSYSLOG_IDENTIFIER=kdumpctl\n"
 		if !strings.Contains(entry, same) {
@@ -59,6 +66,7 @@ func (j *journald) entries() (list []string) {
 		}
 		list = append(list, strings.Replace(entry, same, "", 1))
 	}
+	return list
 }
 
 // announce runs kdumpctl announce and returns the entries that it made.
@@ -207,6 +215,37 @@ func TestAnnounceTrouble(t *testing.T) {
 	m.run(t, "no journal", func(t *testing.T) {
 		fail("2026-11-21T01-00-00Z")
 		m.expect("announce", result{0, "", message("2026-11-21T01-00-00Z")})
+		m.expect("announce", result{0, "", ""})
+	})
+	m.run(t, "a journal that reads nothing", func(t *testing.T) {
+		path := filepath.Join(m.Root, journal.Socket)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.Remove(path)
+		defer conn.Close()
+		b, err := os.ReadFile("/proc/sys/net/unix/max_dgram_qlen")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var n int
+		fmt.Sscan(string(b), &n)
+		n += 5 // more than its queue takes
+		for i := range n {
+			fail(time.Date(2026, 11, 20, 0, 0, i, 0, time.UTC).Format(crashdir.TimeLayout))
+		}
+		begin := time.Now()
+		r := m.kdumpctl("announce")
+		if lines := strings.Count(r.stderr, "\n"); r.status != 0 || lines == 0 || lines == n || !strings.HasSuffix(r.stderr, time.Date(2026, 11, 20, 0, 0, n-1, 0, time.UTC).Format(crashdir.TimeLayout)+"\n") {
+			t.Errorf("%d lines on stderr, status %d", lines, r.status)
+		}
+		if d := time.Since(begin); d > 60*time.Second {
+			t.Errorf("it took %v", d)
+		}
 		m.expect("announce", result{0, "", ""})
 	})
 	m.run(t, "bad configuration", func(t *testing.T) {

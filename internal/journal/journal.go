@@ -15,7 +15,7 @@ import (
 const Socket = "/run/systemd/journal/socket"
 
 // limit is how long journald may take to take an entry.
-const limit = 10 * time.Second
+const limit = 5 * time.Second
 
 // Field is one field of an entry, such as MESSAGE. Its name has up to 64 capital
 // letters, digits and underscores and begins with a letter; the value is any
