@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -123,17 +124,31 @@ func evidenceReport(l pstore.Log) *crashdir.Report {
 		Errors:   []string{"the capture kernel could write to no target; it left its log in pstore"},
 		Warnings: []string{"from " + strings.Join(l.Paths, " ")},
 	}
-	var crashed, own strings.Builder // the log of the kernel that crashed, as far as kdumpinit repeats it; the capture kernel's
+	fail := func(text string) {
+		if text = strings.TrimSpace(text); len(r.Errors) < maxEvidence && !slices.Contains(r.Errors, text) {
+			r.Errors = append(r.Errors, text)
+		}
+	}
+	// What kdumpinit repeats of the log of the kernel that crashed, and what the
+	// capture kernel itself says. kdumpinit ends with a summary.
+	var crashed, own strings.Builder
+	var trace []string
 	for line := range strings.Lines(string(l.Text)) {
 		said, ok := pid1Line(line)
 		if !ok {
 			own.WriteString(line)
 			continue
 		}
-		crashed.WriteString(strings.TrimPrefix(said, "| "))
-		if severity(line) <= 3 && len(r.Errors) < maxEvidence {
-			r.Errors = append(r.Errors, strings.TrimSpace(said))
+		if release, ok := strings.CutPrefix(said, "crashed kernel: "); ok {
+			r.Kernel = strings.TrimSpace(release)
+		} else if text, ok := strings.CutPrefix(said, "error: "); ok {
+			fail(text)
+		} else if severity(line) <= 3 {
+			fail(said)
+		} else if function, ok := strings.CutPrefix(said, "|  "); ok && len(trace) < maxEvidence {
+			trace = append(trace, strings.TrimSpace(function))
 		}
+		crashed.WriteString(strings.TrimPrefix(said, "| "))
 	}
 	p := vmcore.FindPanic([]byte(crashed.String()))
 	if p.Line == "" { // somewhere in a line of kdumpinit's own
@@ -142,7 +157,10 @@ func evidenceReport(l pstore.Log) *crashdir.Report {
 			p.Line, _, _ = strings.Cut(crashed.String()[i:], "\n")
 		}
 	}
-	r.Panic = crashdir.Panic{Line: p.Line, Cause: p.Cause, IP: p.Instruction, Trace: p.Trace}
+	if p.Trace != nil {
+		trace = p.Trace
+	}
+	r.Panic = crashdir.Panic{Line: p.Line, Cause: p.Cause, IP: p.Instruction, Trace: trace}
 	if p := vmcore.FindPanic([]byte(own.String())); p.Line != "" {
 		r.Errors = append(r.Errors, "the end of the capture kernel: "+p.Line)
 	}

@@ -90,12 +90,17 @@ func TestWatch(t *testing.T) {
 // pstore: in parts, of which 1 is the end.
 const (
 	capture1 = "Panic#1 Part1\n" +
-		"<11>[    9.000000] kdumpinit: nothing could be saved: \x1b[31mno target\n" +
+		"<13>[    9.000000] kdumpinit: nothing could be saved: leaving the log to pstore\n" +
+		"<13>[    9.000001] kdumpinit: crashed kernel: 6.1.0-50-amd64\n" +
+		"<13>[    9.000002] kdumpinit: | BUG: kernel NULL pointer dereference, address: 0000000000000008\n" +
+		"<13>[    9.000003] kdumpinit: | RIP: 0010:bad_function+0x10/0x20 [bad]\n" +
+		"<13>[    9.000004] kdumpinit: |  do_init_module+0x4b/0x200\n" +
+		"<13>[    9.000005] kdumpinit: | Kernel panic - not syncing: Fatal exception\n" +
+		"<13>[    9.000006] kdumpinit: error: device: ext4 did not appear within 30 s\n" +
+		"<13>[    9.000007] kdumpinit: error: \x1b[31mno target\n" +
 		"<6>[    9.100000] sysrq: Trigger a crash\n<0>[    9.100001] Kernel panic - not syncing: sysrq triggered crash\n"
 	capture2 = "Panic#1 Part2\n" +
 		"<6>[    0.500000] virtio_blk: probe\n<13>[    1.000000] kdumpinit: the last messages of the kernel that crashed, 6.1.0:\n" +
-		"<13>[    1.000001] kdumpinit: | [  100.000000] BUG: kernel NULL pointer dereference, address: 0000000000000008\n" +
-		"<13>[    1.000002] kdumpinit: | [  100.000001] Kernel panic - not syncing: Fatal exception\n" +
 		"<11>[    2.000000] kdumpinit: device: ext4 did not appear within 30 s\n"
 	foreign = "Panic#1 Part1\n<4>[   10.000000] CPU: 0 PID: 1 Comm: kdumpinit: x\n<0>[   10.000000] Kernel panic - not syncing: Attempted to kill init!\n"
 )
@@ -115,15 +120,16 @@ func TestPstore(t *testing.T) {
 		t.Fatalf("%v: %+v", err, r)
 	}
 	name := d.Name
-	wantEntries(t, "capture", list, "MESSAGE=Linux crashed: BUG: kernel NULL pointer dereference, address: 0000000000000008; "+
+	wantEntries(t, "capture", list, "MESSAGE=Linux 6.1.0-50-amd64 crashed: BUG: kernel NULL pointer dereference, address: 0000000000000008; "+
 		"NOTHING WAS SAVED (the capture kernel could write to no target; it left its log in pstore): ROOT/var/crash/"+name+"\n"+crashed+
 		"UKDUMP_OUTCOME=failed\nUKDUMP_DIRECTORY=ROOT/var/crash/"+name+"\nUKDUMP_PANIC=Kernel panic - not syncing: Fatal exception\n"+
-		"UKDUMP_CAUSE=BUG: kernel NULL pointer dereference, address: 0000000000000008\nUKDUMP_ID="+d.Report.ID+"\n")
+		"UKDUMP_CAUSE=BUG: kernel NULL pointer dereference, address: 0000000000000008\nUKDUMP_KERNEL=6.1.0-50-amd64\nUKDUMP_ID="+d.Report.ID+"\n")
 	info := m.kdumpctl("info").stdout
 	harmless(t, "info", info)
 	const wrong = "\nwhat went wrong\n  the capture kernel could write to no target; it left its log in pstore\n" +
-		"  device: ext4 did not appear within 30 s\n  nothing could be saved: ?[31mno target\n  the end of the capture kernel: Kernel panic - not syncing: sysrq triggered crash\n"
-	if !strings.Contains(info, wrong) {
+		"  device: ext4 did not appear within 30 s\n  ?[31mno target\n  the end of the capture kernel: Kernel panic - not syncing: sysrq triggered crash\n"
+	const trace = "\ncall trace\n  RIP: 0010:bad_function+0x10/0x20 [bad]\n  do_init_module+0x4b/0x200\n"
+	if !strings.Contains(info, wrong) || !strings.Contains(info, trace) {
 		t.Errorf("info prints\n%s", info)
 	}
 	log := m.Read("var/crash/" + name + "/kexec-dmesg.log")
