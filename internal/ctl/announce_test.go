@@ -98,6 +98,7 @@ func wantEntries(t *testing.T, what string, got []string, want ...string) {
 const crashed = "MESSAGE_ID=cb264f724de64c638c74f4da74078db0\n"
 
 func TestAnnounce(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.boot(1)
 	j := newJournald(t, m)
@@ -142,6 +143,7 @@ func TestAnnounce(t *testing.T) {
 
 // What two targets got of one crash is one crash, and the best of it is told.
 func TestAnnounceOnce(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.boot(1)
 	j := newJournald(t, m)
@@ -162,6 +164,7 @@ func TestAnnounceOnce(t *testing.T) {
 
 // On the first run old dumps are not announced as new ones.
 func TestAnnounceFirst(t *testing.T) {
+	t.Parallel()
 	hours := func(n int) string {
 		return time.Now().UTC().Add(time.Duration(n) * time.Hour).Format(crashdir.TimeLayout)
 	}
@@ -204,6 +207,7 @@ func TestAnnounceFirst(t *testing.T) {
 }
 
 func TestAnnounceTrouble(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.boot(1)
 	fail := func(name string) { m.Write("var/crash/"+name+"/vmcore-dmesg.txt", "log") }

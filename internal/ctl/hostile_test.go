@@ -244,6 +244,7 @@ func (m *machine) limited(t *testing.T, line string, limit int) string {
 }
 
 func TestListDir(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.Write("file", "")
 	m.expect("list", result{0, "No dumps in ROOT/var/crash.\n", ""})
@@ -256,6 +257,7 @@ func TestListDir(t *testing.T) {
 
 // What another user has planted is no dump for anyone.
 func TestPlanted(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.boot(1)
 	m.expect("announce", result{0, "", ""})

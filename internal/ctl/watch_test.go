@@ -14,6 +14,7 @@ const lost = "MESSAGE=the machine went down without a shutdown while a capture k
 // Each story begins after a boot in which nothing was left to tell, and ends
 // before announce runs in the next boot.
 func TestWatch(t *testing.T) {
+	t.Parallel()
 	load := func(m *machine) { m.Write("sys/kernel/kexec_crash_loaded", "1\n") }
 	loadedIn := func(m *machine, boot string) {
 		m.Write("var/lib/ukdump/loaded.json", `{"boot_id":"00000000-0000-4000-8000-00000000000`+boot+`","time":"2026-11-22T00:00:00Z"}`)
@@ -106,6 +107,7 @@ const (
 )
 
 func TestPstore(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.boot(1)
 	j := newJournald(t, m)
@@ -158,6 +160,7 @@ func TestPstore(t *testing.T) {
 }
 
 func TestPstoreCases(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.boot(1)
 	m.Write("var/crash/2001-11-20T01-00-00Z/vmcore", "x")
