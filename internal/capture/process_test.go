@@ -95,3 +95,24 @@ func TestUserProcessesReal(t *testing.T) {
 		t.Errorf("sleep (%d) was waited for and is still in %v", p.pid, list)
 	}
 }
+
+// Only what has got stuck since the last time tells something about the target
+// in use.
+func TestNoteStuck(t *testing.T) {
+	module, first, second := userProcess{5, roleModules}, userProcess{6, roleWorker}, userProcess{7, "makedumpfile"}
+	s := &supervisor{}
+	for i, tt := range []struct {
+		list []userProcess
+		want bool
+	}{
+		{[]userProcess{module}, false},
+		{[]userProcess{module, first}, true},
+		{[]userProcess{module, first}, false},
+		{[]userProcess{first, second}, true},
+		{[]userProcess{second}, false},
+	} {
+		if got := s.noteStuck(tt.list); got != tt.want {
+			t.Errorf("%d: got %v for %v", i, got, tt.list)
+		}
+	}
+}

@@ -32,7 +32,7 @@ func hasBackend(parameter string) bool {
 // only if there is no panic.
 func runPstore() int {
 	log := openLog()
-	log.printf("nothing could be saved: leaving the log to pstore")
+	log.printf("nothing could be saved: the panic that follows is on purpose, it leaves this log in pstore")
 	for _, line := range summary(&loadState().Report) {
 		log.printf("%s", line)
 	}

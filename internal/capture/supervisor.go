@@ -85,6 +85,7 @@ type supervisor struct {
 	final, failure plan.Action
 	total, finish  time.Duration // of the plan's deadlines
 	watchdogs      *watchdogs
+	stuck          []userProcess // what could not be killed so far
 }
 
 func (s *supervisor) run() {
@@ -142,7 +143,7 @@ func (s *supervisor) capture() crashdir.Outcome {
 	if outcome == "" {
 		outcome = crashdir.Failed
 	}
-	if stuck { // it may still be writing what was saved
+	if stuck { // it may still be writing what it saved
 		s.killAll(s.finish)
 	}
 	return outcome
@@ -188,9 +189,9 @@ func (s *supervisor) watch(role string, stuck bool, end time.Duration) (crashdir
 	}
 }
 
-// killAll kills every process but this one and the feeder, waits for their end,
-// at most for limit, and reports whether one is left that may be using a
-// target: stuck in the kernel, and not with the loading of a module.
+// killAll kills every process but this one and the feeder and waits for their
+// end, at most for limit. It reports whether a process has got stuck in the
+// kernel since the last time that may be using a target.
 func (s *supervisor) killAll(limit time.Duration) (stuck bool) {
 	for end := uptime() + limit; ; s.pause(10 * time.Millisecond) {
 		list, err := s.others()
@@ -203,13 +204,23 @@ func (s *supervisor) killAll(limit time.Duration) (stuck bool) {
 		}
 		if uptime() > end {
 			s.log.errorf("stuck in the kernel: %v", list)
-			return slices.ContainsFunc(list, func(p userProcess) bool { return p.name != roleModules })
+			return s.noteStuck(list)
 		}
 		for _, p := range list {
 			unix.Kill(p.pid, unix.SIGKILL)
 		}
 		s.reap(nil)
 	}
+}
+
+// noteStuck remembers what could not be killed and reports whether any of it is
+// new and not the loading of a module, which uses no target.
+func (s *supervisor) noteStuck(list []userProcess) bool {
+	before := s.stuck
+	s.stuck = list
+	return slices.ContainsFunc(list, func(p userProcess) bool {
+		return p.name != roleModules && !slices.Contains(before, p)
+	})
 }
 
 // others returns the processes beside this one and the feeder.
