@@ -38,7 +38,7 @@ func TestAnnounce(t *testing.T) {
 		t.Skip("one of the matrix")
 	}
 	root, payload := lab(t, "bookworm")
-	m, err := debian.New("announce", debian.Hardware{Root: root, Flavour: debian.Cloud})
+	m, err := debian.New(t.Context(), "announce", debian.Hardware{Root: root, Flavour: debian.Cloud})
 	if err != nil {
 		t.Fatal(err)
 	}
