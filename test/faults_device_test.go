@@ -29,12 +29,20 @@ func protect(m *debian.Machine, vm *vmtest.VM) error {
 }
 
 func plugAs(m *debian.Machine, vm *vmtest.VM, options string) error {
-	// Its image went with it: QEMU's -drive belongs to the device.
-	if _, err := vm.Monitor("drive_add 0 file=" + m.Dir + "/target.img,format=raw,if=none,id=again" + options); err != nil {
-		return err
+	// Its image went with it, in its own time: QEMU's -drive belongs to the
+	// device.
+	const drive = "again"
+	for try := 0; ; try++ {
+		_, err := vm.Monitor("drive_add 0 file=" + m.Dir + "/target.img,format=raw,if=none,id=" + drive + options)
+		if err == nil {
+			_, err = vm.Monitor("device_add scsi-hd,drive=" + drive + ",bus=disk1-bus.0,serial=target")
+		}
+		if err == nil || try == 20 {
+			return err
+		}
+		vm.Monitor("drive_del " + drive)
+		time.Sleep(250 * time.Millisecond)
 	}
-	_, err := vm.Monitor("device_add scsi-hd,id=again,drive=again,bus=disk1-bus.0,serial=target")
-	return err
 }
 
 func throttle(_ *debian.Machine, vm *vmtest.VM) error {
@@ -80,7 +88,7 @@ var deviceFaults = []fault{
 		want: want{outcomes: complete, dir: "/var/crash"}},
 	{name: "device-appears-late", fs: "ext4", bus: vmtest.VirtioSCSI, events: []event{{line: atPanic, do: unplug}, {line: atDevice, after: 10 * time.Second, do: plug}},
 		want: want{outcomes: complete, dir: "/dump"}},
-	{name: "device-taken-off-the-bus", fs: "ext4", change: []string{hurry, "collector=unplug"},
+	{name: "device-taken-off-the-bus", fs: "ext4", change: []string{hurry, "collector=first unplug"},
 		want: want{outcomes: complete, dir: "/var/crash"}},
 	{name: "disk-read-only", fs: "ext4", bus: vmtest.VirtioSCSI, events: []event{{line: atPanic, do: protect}},
 		want: want{outcomes: complete, dir: "/var/crash"}},

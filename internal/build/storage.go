@@ -14,27 +14,45 @@ import (
 // addStorage plans the targets, the places for evidence and the watchdogs, and
 // packs the modules and the firmware that reach them in the chosen kernel.
 func (b *Build) addStorage(o Options) error {
-	requests, err := b.addTargets(o)
+	// Watchdogs first: they count while a slow disk comes up.
+	requests, err := b.addWatchdogs()
 	if err != nil {
 		return err
 	}
-	more, err := b.addEvidence(o)
-	if err != nil {
-		return err
-	}
-	requests = append(requests, more...)
-	dogs, err := b.host.Watchdogs()
-	if err != nil {
-		return err
-	}
-	for _, d := range dogs {
-		b.Plan.Watchdogs = append(b.Plan.Watchdogs, plan.Watchdog{Name: d.Name, Identity: d.Identity, Timeout: d.Timeout})
-		requests = append(requests, d.Requests()...)
+	for _, add := range []func(Options) ([]kmod.Request, error){b.addTargets, b.addEvidence} {
+		more, err := add(o)
+		if err != nil {
+			return err
+		}
+		requests = append(requests, more...)
 	}
 	for _, m := range o.Config.Modules {
 		requests = append(requests, kmod.Request{Names: []string{m}, Why: "MODULES of " + o.Config.Where("MODULES")})
 	}
 	return b.addModules(o, requests)
+}
+
+// shortWatchdog is a timeout in seconds that can be over before the capture
+// kernel has loaded the watchdog's driver.
+const shortWatchdog = 20
+
+// addWatchdogs plans the watchdogs that are counting now and returns what the
+// kernel needs for them.
+func (b *Build) addWatchdogs() ([]kmod.Request, error) {
+	dogs, err := b.host.Watchdogs()
+	if err != nil {
+		return nil, err
+	}
+	var requests []kmod.Request
+	for _, d := range dogs {
+		b.Plan.Watchdogs = append(b.Plan.Watchdogs, plan.Watchdog{Name: d.Name, Identity: d.Identity, Timeout: d.Timeout})
+		requests = append(requests, d.Requests()...)
+		if d.Timeout > 0 && d.Timeout < shortWatchdog {
+			b.warn("%s (%s) resets the machine after %d s, perhaps before the capture kernel can feed it: give it %d s or more",
+				d.Name, d.Identity, d.Timeout, shortWatchdog)
+		}
+	}
+	return requests, nil
 }
 
 // moduleDirs is where distributions put module trees.

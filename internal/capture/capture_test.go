@@ -223,6 +223,32 @@ func TestScanRemembers(t *testing.T) {
 	}
 }
 
+// A device in which workers end is left alone, and its name is known before it is
+// read; the target may be on another one.
+func TestScanAvoids(t *testing.T) {
+	sys, dev := t.TempDir(), t.TempDir()
+	for _, name := range []string{"sda", "sdb"} {
+		os.MkdirAll(filepath.Join(sys, name), 0o755)
+		os.WriteFile(filepath.Join(sys, name, "size"), []byte("16\n"), 0o644)
+		os.WriteFile(filepath.Join(dev, name), ext4Image([16]byte{9}), 0o644)
+	}
+	target := &plan.Target{Filesystem: plan.Filesystem{Type: "ext4", UUID: "09000000-0000-0000-0000-000000000000"}}
+	var read []string
+	s := &scan{sys: sys, dev: dev, seen: map[string]seenDevice{"sda": {err: errHung}}, reading: func(name string) { read = append(read, name) }}
+	if got := s.find(target); got != "sdb" || strings.Join(read, " ") != "sdb " {
+		t.Errorf("found %q after reading %q", got, read)
+	}
+
+	w := testWorker(t)
+	w.state.Dir, w.place = "", nil
+	for i, want := range []struct{ again, avoid string }{{"device", ""}, {"", "sda"}, {"device", "sda"}, {"", "sda sdb"}} {
+		w.state.Step, w.state.Reading = "device", []string{"sda", "sda", "sdb", "sdb"}[i]
+		if got := w.resume(); got != want.again || strings.Join(w.state.Avoid, " ") != want.avoid || w.state.Target != 0 {
+			t.Errorf("death %d: %q again, avoiding %q, target %d", i+1, got, w.state.Avoid, w.state.Target)
+		}
+	}
+}
+
 // testWorker is a worker that has come to the point where it collects.
 func testWorker(t *testing.T, collectors ...plan.Collector) *worker {
 	null, err := os.OpenFile("/dev/null", os.O_WRONLY, 0)

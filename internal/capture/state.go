@@ -14,6 +14,8 @@ type state struct {
 	Step      string           // the step that is running, "" between two
 	Fatal     string           // where the last worker that died ended
 	Begun     []string         // every step that was begun
+	Reading   string           // kernel name of the block device that is being identified
+	Avoid     []string         // those in which a worker ended
 	Module    int              // index of the next module to load
 	Target    int              // index of the target in use; those for evidence follow the others
 	Dir       string           // the dump's directory below mountDir, "" if there is none

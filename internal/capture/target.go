@@ -31,7 +31,10 @@ func (w *worker) waitDevice(t *plan.Target) (string, error) {
 		what = rawName(t)
 	}
 	w.log.printf("waiting up to %d s for %s (%s when the image was built)", w.plan.Deadlines.Device, what, t.Device.Name)
-	s := &scan{sys: "/sys/class/block", dev: "/dev", seen: map[string]seenDevice{}}
+	s := &scan{sys: "/sys/class/block", dev: "/dev", seen: map[string]seenDevice{}, reading: w.reading}
+	for _, name := range w.state.Avoid {
+		s.seen[name] = seenDevice{err: errHung}
+	}
 	for end := uptime() + limit; ; time.Sleep(50 * time.Millisecond) {
 		if name := s.find(t); name != "" {
 			w.log.printf("found on %s", name)
@@ -49,6 +52,17 @@ func (w *worker) waitDevice(t *plan.Target) (string, error) {
 type scan struct {
 	sys, dev string // /sys/class/block and /dev
 	seen     map[string]seenDevice
+	reading  func(name string) // called before a device is read, and with "" after it; may be nil
+}
+
+// errHung is that of a device in whose reading a worker ended.
+var errHung = errors.New("it does not answer")
+
+// reading notes which device is about to be read: a worker that gets stuck in one
+// which has nothing to do with the dump must not cost the target.
+func (w *worker) reading(name string) {
+	w.state.Reading = name
+	w.save()
 }
 
 type seenDevice struct {
@@ -75,12 +89,11 @@ func (s *scan) find(t *plan.Target) string {
 			continue
 		}
 		d, ok := s.seen[name]
+		if d.err == errHung {
+			continue
+		}
 		if !ok || d.size != size || d.err != nil && !errors.Is(d.err, fsid.ErrUnknown) {
-			d = seenDevice{size: size}
-			d.id, d.err = probe(filepath.Join(s.dev, name), size)
-			if t.Device.PartUUID != "" {
-				d.partUUID = s.partUUID(name)
-			}
+			d = s.look(name, size, t)
 			s.seen[name] = d
 		}
 		if d.holds(t) {
@@ -88,6 +101,20 @@ func (s *scan) find(t *plan.Target) string {
 		}
 	}
 	return ""
+}
+
+// look reads a device.
+func (s *scan) look(name string, size int64, t *plan.Target) seenDevice {
+	if s.reading != nil {
+		s.reading(name)
+		defer s.reading("")
+	}
+	d := seenDevice{size: size}
+	d.id, d.err = probe(filepath.Join(s.dev, name), size)
+	if t.Device.PartUUID != "" {
+		d.partUUID = s.partUUID(name)
+	}
+	return d
 }
 
 // holds reports whether this is the device of t.

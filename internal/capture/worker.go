@@ -148,7 +148,15 @@ func (w *worker) resume() (again string) {
 		if second {
 			st.Module++
 		}
-	case "device", "mount", "directory", "header":
+	case "device":
+		switch {
+		case st.Reading != "" && second: // the target may be another device
+			st.Avoid = append(st.Avoid, st.Reading)
+			st.Reading, st.Fatal = "", ""
+		case second:
+			st.Target++
+		}
+	case "mount", "directory", "header":
 		if second {
 			st.Target++
 		}

@@ -168,7 +168,10 @@ func (vm *VM) WaitFor(d time.Duration) error {
 	case <-vm.ended:
 		return vm.Wait()
 	case <-time.After(d):
-		err := vm.Fail("still running after %v", d.Round(time.Second))
+		// Whether it is paused, for a failed disk for one, and where it hangs.
+		status, _ := vm.Monitor("info status")
+		registers, _ := vm.Monitor("info registers")
+		err := vm.Fail("still running after %v (%s)\n%s", d.Round(time.Second), status, registers)
 		vm.Kill()
 		return err
 	}
