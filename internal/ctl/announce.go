@@ -136,7 +136,7 @@ func (c *ctl) announceNew(conf *config.Config) error {
 	if err := c.saveAnnounced(known); err != nil {
 		errs = append(errs, err)
 	}
-	if err := c.writeMotd(motd(conf), known); err != nil {
+	if err := c.writeMotd(conf.Motd, known); err != nil {
 		c.Warn(err.Error())
 	}
 	return errors.Join(errs...)
@@ -295,11 +295,6 @@ func (c *ctl) toJournal(e event) bool {
 
 // motdFile is read by pam_motd(8) at login.
 const motdFile = "run/motd.d/ukdump"
-
-// motd reports whether MOTD=yes is configured.
-func motd(*config.Config) bool { return wantMotd }
-
-var wantMotd = false
 
 // writeMotd makes the line at login about the crashes found at this boot, or
 // removes it if there are none.

@@ -315,6 +315,7 @@ func TestAnnouncedBounded(t *testing.T) {
 }
 
 func TestMotd(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.boot(1)
 	j := newJournald(t, m)
@@ -326,8 +327,7 @@ func TestMotd(t *testing.T) {
 			t.Errorf("%s: got %q, %v, want %q", what, got, err, text)
 		}
 	}
-	wantMotd = true
-	t.Cleanup(func() { wantMotd = false })
+	m.Write("etc/ukdump.conf", "MOTD=yes\n")
 	m.announce(j)
 	want("no crash", "")
 	m.Write("var/crash/2026-11-21T01-00-00Z/vmcore", "x")
@@ -342,10 +342,10 @@ func TestMotd(t *testing.T) {
 	m.Write("var/crash/2026-11-22T01-00-00Z/vmcore", "x")
 	m.announce(j)
 	want("two", "ukdump: 2 crashes, the last: "+strings.Replace(one, "-21T", "-22T", 1))
-	wantMotd = false
+	m.Write("etc/ukdump.conf", "")
 	m.announce(j)
 	want("not configured", "")
-	wantMotd = true
+	m.Write("etc/ukdump.conf", "MOTD=yes\n")
 	m.announce(j)
 	m.boot(2)
 	m.announce(j)

@@ -151,8 +151,10 @@ func (k *collection) makeDir() error {
 		}
 		os.Remove(name) // fails if it holds anything
 	}
-	var err error
-	k.dir, err = crashdir.Create(k.parent, k.dump.Header.Started)
+	err := crashdir.CheckParent(k.parent)
+	if err == nil {
+		k.dir, err = crashdir.Create(k.parent, k.dump.Header.Started)
+	}
 	return err
 }
 

@@ -37,7 +37,7 @@ type status struct {
 		Stale string    `json:"stale,omitempty"` // why it has to be built again
 	} `json:"image"`
 	Targets []targetStatus `json:"targets"` // in the order in which they are tried
-	Dumps   int            `json:"dumps"`
+	Dumps   *int           `json:"dumps"`   // null if the directories cannot be read
 	Last    *listed        `json:"last_dump,omitempty"`
 	Partial bool           `json:"partial,omitempty"` // not run by root, who alone sees images and dumps
 	Missing string         `json:"missing,omitempty"` // the first thing that is
@@ -155,8 +155,9 @@ func (c *ctl) gatherDumps(s *status, missing func(error)) {
 		missing(err)
 		return
 	}
-	s.Dumps = len(dumps)
-	if len(dumps) > 0 {
+	n := len(dumps)
+	s.Dumps = &n
+	if n > 0 {
 		l := listOf(dumps[len(dumps)-1])
 		s.Last = &l
 	}
@@ -203,6 +204,8 @@ func (c *ctl) printStatus(s *status) error {
 	switch {
 	case s.dumpsHidden:
 		row("dumps", "only root can see them")
+	case s.Dumps == nil:
+		row("dumps", "not known")
 	case s.Last == nil:
 		row("dumps", "none")
 	default:
@@ -210,7 +213,7 @@ func (c *ctl) printStatus(s *status) error {
 		if s.Last.Report != nil {
 			last += ": " + orDash(panicLine(s.Last.Report))
 		}
-		row("dumps", "%d, the last %s", s.Dumps, last)
+		row("dumps", "%d, the last %s", *s.Dumps, last)
 	}
 	switch {
 	case s.Missing != "":
