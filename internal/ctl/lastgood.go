@@ -60,7 +60,8 @@ func (c *ctl) saveLastGood(s *set, kernel, image []byte) error {
 		return err
 	}
 	if err := s.write(dir, kernel, image); err != nil {
-		keepOnly(dir, old) // a full disk gets its space back
+		now, _, _, _ := c.readLastGood()
+		keepOnly(dir, now) // a full disk gets its space back
 		return err
 	}
 	keepOnly(dir, s)
