@@ -45,19 +45,25 @@ func plugAs(m *debian.Machine, vm *vmtest.VM, options string) error {
 	}
 }
 
+// throttle slows writes down to 300 kB a second.
 func throttle(_ *debian.Machine, vm *vmtest.VM) error {
 	_, err := vm.Monitor("block_set_io_throttle disk1-image 0 0 300000 0 0 0")
 	return err
 }
 
+// inTheMiddle makes the disk so slow that whatever is done three seconds after a
+// collector was started is done before its output is on the disk.
+func inTheMiddle(do func(*debian.Machine, *vmtest.VM) error) []event {
+	return []event{{line: atDumping, do: throttle}, {after: 3 * time.Second, do: do}}
+}
+
 // Lines of the console.
 const (
-	atPanic    = "Kernel panic - not syncing"
-	atDevice   = "kdumpinit: waiting up to"
-	atMounted  = "kdumpinit: mounted"
-	atWriting  = "kdumpinit: writing to"
-	atDumping  = "kdumpinit: makedumpfile"
-	atProgress = "MiB written"
+	atPanic   = "Kernel panic - not syncing"
+	atDevice  = "kdumpinit: waiting up to"
+	atMounted = "kdumpinit: mounted"
+	atWriting = "kdumpinit: writing to"
+	atDumping = "kdumpinit: makedumpfile"
 )
 
 // deviceFaults are disks that fail or go. The first target is on them.
@@ -66,11 +72,11 @@ var deviceFaults = []fault{
 		want: want{outcomes: complete, dir: "/var/crash"}},
 	{name: "eio-on-write-after-mount", ci: true, fs: "ext4", nbd: true, events: []event{{line: atWriting, do: failWrites}},
 		want: want{outcomes: complete, dir: "/var/crash"}},
-	{name: "eio-on-write-in-the-middle", fs: "ext4", nbd: true, events: []event{{line: atProgress, do: failWrites}},
+	{name: "eio-on-write-in-the-middle", fs: "ext4", nbd: true, events: inTheMiddle(failWrites),
 		want: want{outcomes: complete, dir: "/var/crash", dmesg: "/dump"}},
-	{name: "eio-on-write-in-the-middle-xfs", fs: "xfs", nbd: true, events: []event{{line: atProgress, do: failWrites}},
+	{name: "eio-on-write-in-the-middle-xfs", fs: "xfs", nbd: true, events: inTheMiddle(failWrites),
 		want: want{outcomes: complete, dir: "/var/crash"}},
-	{name: "eio-on-write-in-the-middle-btrfs", fs: "btrfs", nbd: true, events: []event{{line: atProgress, do: failWrites}},
+	{name: "eio-on-write-in-the-middle-btrfs", fs: "btrfs", nbd: true, events: inTheMiddle(failWrites),
 		want: want{outcomes: complete, dir: "/var/crash"}},
 	{name: "eio-on-read", fs: "ext4", nbd: true, events: []event{{line: atPanic, do: failReads}},
 		want: want{outcomes: complete, dir: "/var/crash"}},
@@ -82,9 +88,9 @@ var deviceFaults = []fault{
 		want: want{outcomes: anything, within: 4 * time.Minute}},
 	{name: "b8-device-never-appears", ci: true, fs: "ext4", bus: vmtest.VirtioSCSI, change: []string{hurry}, events: []event{{line: atPanic, do: unplug}},
 		want: want{outcomes: complete, dir: "/var/crash", says: "did not appear"}},
-	{name: "device-gone-in-the-middle", fs: "ext4", bus: vmtest.VirtioSCSI, change: []string{hurry}, events: []event{{line: atProgress, do: unplug}},
+	{name: "device-gone-in-the-middle", fs: "ext4", bus: vmtest.VirtioSCSI, change: []string{hurry}, events: inTheMiddle(unplug),
 		want: want{outcomes: complete, dir: "/var/crash"}},
-	{name: "device-gone-in-the-middle-usb", flavour: debian.Generic, fs: "xfs", bus: vmtest.USB, change: []string{hurry}, events: []event{{line: atProgress, do: unplug}},
+	{name: "device-gone-in-the-middle-usb", flavour: debian.Generic, fs: "xfs", bus: vmtest.USB, change: []string{hurry}, events: inTheMiddle(unplug),
 		want: want{outcomes: complete, dir: "/var/crash"}},
 	{name: "device-appears-late", fs: "ext4", bus: vmtest.VirtioSCSI, events: []event{{line: atPanic, do: unplug}, {line: atDevice, after: 10 * time.Second, do: plug}},
 		want: want{outcomes: complete, dir: "/dump"}},
