@@ -92,7 +92,6 @@ const none crashdir.Outcome = "none"
 // Frequent sets of outcomes.
 var (
 	complete   = []crashdir.Outcome{crashdir.Complete}
-	incomplete = []crashdir.Outcome{crashdir.Complete, crashdir.Incomplete}
 	dmesgOnly  = []crashdir.Outcome{crashdir.Complete, crashdir.Incomplete, crashdir.DmesgOnly}
 	nothing    = []crashdir.Outcome{none}
 	anything   = []crashdir.Outcome{crashdir.Complete, crashdir.Incomplete, crashdir.DmesgOnly, crashdir.Failed, none}
@@ -248,7 +247,6 @@ type observed struct {
 	took    time.Duration // from the crash to the reset
 	console string        // of the first boot
 	dumps   []found.Dump  // after the second one
-	dir     string        // the guest's files
 }
 
 // run does the whole story of one fault. The machine's disks and logs are kept if

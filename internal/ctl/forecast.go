@@ -20,6 +20,7 @@ import (
 type forecast struct {
 	Release string `json:"release"`           // of the kernel, as uname -r prints it
 	Bytes   int64  `json:"bytes,omitempty"`   // the most that a dump takes, as nothing is compressed; 0 if unknown
+	Note    string `json:"note,omitempty"`    // why it is larger than it could be
 	Problem string `json:"problem,omitempty"` // why it is unknown
 }
 
@@ -48,13 +49,16 @@ func (c *ctl) forecast(b *build.Build) *forecast {
 		u, err = parseMemUsage(out)
 	}
 	if err == nil {
-		err = u.check()
+		err = u.check(c.read("proc/meminfo"))
 	}
 	if err != nil {
 		f.Problem = err.Error()
 		return f
 	}
 	f.Bytes = u.dump(b.DumpLevel)
+	if kinds := u.missing(); kinds != "" && b.DumpLevel > 1 {
+		f.Note = "makedumpfile finds no pages " + kinds + " in this kernel and saves them, too: update it for smaller dumps"
+	}
 	return f
 }
 

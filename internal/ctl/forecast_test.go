@@ -24,7 +24,10 @@ func sample(t testing.TB, name string) []byte {
 
 // Both programs warn that they do not support the kernel; only one is right.
 func TestForecast(t *testing.T) {
-	const release = "6.1.0-50-amd64"
+	const (
+		release = "6.1.0-50-amd64"
+		meminfo = "MemTotal: 1900000 kB\nMemFree:  1700000 kB\nBuffers: 100 kB\nCached: 7000 kB\nSwapCached: 0 kB\nAnonPages: 700 kB\n"
+	)
 	bookworm := string(sample(t, "bookworm"))
 	m := newMachine(t)
 	for _, tt := range []struct {
@@ -42,8 +45,8 @@ func TestForecast(t *testing.T) {
 		{"level 4 leaves all cache out", bookworm, nil, 31 - 2, "", 37590*(4096+24) + 471976/8*2 + 1<<20, ""},
 		{"only zeros", bookworm, nil, 1, "", (471976-6559)*(4096+24) + 471976/8*2 + 1<<20, ""},
 		{"everything", bookworm, nil, 0, "", 471976*(4096+24) + 471976/8*2 + 1<<20, ""},
-		{"finds no free pages", string(sample(t, "trixie")), nil, 31, "", 0, "makedumpfile does not understand this kernel: it finds no pages that are free"},
-		{"finds no processes", strings.Replace(bookworm, "USER\t\t165", "USER\t\t0", 1), nil, 31, "", 0, "makedumpfile does not understand this kernel: it finds no pages of processes"},
+		{"more free pages than the kernel", strings.Replace(bookworm, "FREE\t\t425844", "FREE\t\t425844", 1), nil, 31, "free", 0, "makedumpfile does not understand this kernel: it finds 1663 MiB that are free, the kernel itself 97 MiB"},
+		{"no pages of the kernel", strings.Replace(bookworm, "KERN_DATA\t37590", "KERN_DATA\t0", 1), nil, 31, "", 0, "makedumpfile does not understand this kernel: it finds no pages of the kernel"},
 		{"more than there are", strings.Replace(bookworm, "FREE\t\t425844", "FREE\t\t425845", 1), nil, 31, "", 0, "makedumpfile does not understand this kernel: it finds 471977 pages of 471976"},
 		{"below zero", strings.Replace(bookworm, "KERN_DATA\t37590", "KERN_DATA\t18446744073709551615", 1), nil, 31, "", 0,
 			`makedumpfile does not understand this kernel: it counts "18446744073709551615" of KERN_DATA`},
@@ -53,6 +56,10 @@ func TestForecast(t *testing.T) {
 		{"locked down", bookworm, nil, 31, "none integrity [confidentiality]", 0, "the kernel is locked down and hides its memory (lockdown=confidentiality)"},
 	} {
 		m.Write("sys/kernel/security/lockdown", tt.lockdown+"\n")
+		m.Write("proc/meminfo", meminfo)
+		if tt.lockdown == "free" {
+			m.Write("proc/meminfo", strings.Replace(meminfo, "1700000", "100000", 1))
+		}
 		c := &ctl{root: m.Root, memUsage: func(program string) ([]byte, error) {
 			if program != "/usr/bin/makedumpfile" {
 				t.Errorf("asked %s", program)
@@ -63,12 +70,27 @@ func TestForecast(t *testing.T) {
 		if *f != (forecast{Release: release, Bytes: tt.bytes, Problem: tt.problem}) {
 			t.Errorf("%s: got %+v, want %d, %q", tt.name, f, tt.bytes, tt.problem)
 		}
+		if f.Note != "" {
+			t.Errorf("%s: %s", tt.name, f.Note)
+		}
 		if (len(f.words()) > 0) != (tt.bytes > 0) {
 			t.Errorf("%s: words %q", tt.name, f.words())
 		}
 	}
 	if f := (&ctl{root: t.TempDir()}).forecast(&build.Build{}); f != nil {
 		t.Errorf("of another machine: %+v", f)
+	}
+}
+
+// A makedumpfile that finds too little makes larger dumps, but whole ones.
+func TestForecastNote(t *testing.T) {
+	m := newMachine(t)
+	c := &ctl{root: m.Root, memUsage: func(string) ([]byte, error) { return sample(t, "trixie"), nil }}
+	for level, want := range map[int]string{31: "makedumpfile finds no pages that are free in this kernel and saves them, too: update it for smaller dumps", 1: ""} {
+		f := c.forecast(&build.Build{DumpLevel: level})
+		if f.Note != want || f.Problem != "" || len(f.words()) != 2 {
+			t.Errorf("level %d: %+v", level, f)
+		}
 	}
 }
 
@@ -133,7 +155,7 @@ func FuzzParseMemUsage(f *testing.F) {
 	f.Add([]byte("ZERO\t\t1 \nUSER\tx\npage size:\t65536"))
 	f.Fuzz(func(t *testing.T, out []byte) {
 		u, err := parseMemUsage(out)
-		if err != nil || u.check() != nil {
+		if err != nil || u.check("") != nil {
 			return
 		}
 		all := u.dump(0)

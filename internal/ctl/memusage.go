@@ -3,6 +3,7 @@ package ctl
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -64,22 +65,61 @@ func parseMemUsage(out []byte) (memUsage, error) {
 	return u, nil
 }
 
-// check returns an error if u cannot be true for a running kernel: there are
-// always pages of processes, of the cache and of the kernel, and free ones. A
-// makedumpfile that does not know the kernel finds none of some kind.
-func (u *memUsage) check() error {
-	for _, x := range []struct {
-		name  string
-		pages int64
-	}{{"of processes", u.user}, {"of the cache", u.cache + u.privateCache}, {"that are free", u.free}, {"of the kernel", u.kernel}} {
-		if x.pages == 0 {
-			return fmt.Errorf("%w: it finds no pages %s", errNotUnderstood, x.name)
-		}
+// check returns an error if u cannot be true for a running kernel: a filter that
+// counts more pages of a kind than the kernel itself would leave out what a dump
+// needs. meminfo is the content of /proc/meminfo, see proc_meminfo(5).
+func (u *memUsage) check(meminfo string) error {
+	if u.kernel == 0 {
+		return fmt.Errorf("%w: it finds no pages of the kernel", errNotUnderstood)
 	}
 	if sum := u.counted(); sum > u.total {
 		return fmt.Errorf("%w: it finds %d pages of %d", errNotUnderstood, sum, u.total)
 	}
+	for _, x := range []struct {
+		name   string
+		pages  int64
+		fields []string
+	}{
+		{"that are free", u.free, []string{"MemFree"}},
+		{"of the cache", u.cache + u.privateCache, []string{"Cached", "Buffers", "SwapCached"}},
+		{"of processes", u.user, []string{"AnonPages", "Hugetlb"}},
+	} {
+		have, ok := sumMeminfo(meminfo, x.fields)
+		// Memory moves while it is counted.
+		if most := have + have/4 + 64<<20 + u.total*u.pageSize/20; ok && x.pages*u.pageSize > most {
+			return fmt.Errorf("%w: it finds %d MiB %s, the kernel itself %d MiB", errNotUnderstood, x.pages*u.pageSize>>20, x.name, have>>20)
+		}
+	}
 	return nil
+}
+
+// sumMeminfo adds fields of /proc/meminfo, in bytes, and reports whether any of
+// them was there.
+func sumMeminfo(meminfo string, fields []string) (sum int64, ok bool) {
+	for line := range strings.Lines(meminfo) {
+		name, value, _ := strings.Cut(line, ":")
+		kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 50)
+		if slices.Contains(fields, name) && err == nil && kib >= 0 {
+			sum, ok = sum+kib<<10, true
+		}
+	}
+	return sum, ok
+}
+
+// missing names the kinds of pages of which there are always some, and of which
+// it finds none: they go into every dump. That is how a makedumpfile fails that
+// is older than the kernel.
+func (u *memUsage) missing() string {
+	var kinds []string
+	for _, x := range []struct {
+		name  string
+		pages int64
+	}{{"of processes", u.user}, {"of the cache", u.cache + u.privateCache}, {"that are free", u.free}} {
+		if x.pages == 0 {
+			kinds = append(kinds, x.name)
+		}
+	}
+	return strings.Join(kinds, " and ")
 }
 
 // counted returns the pages of all kinds.

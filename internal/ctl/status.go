@@ -200,6 +200,9 @@ func (c *ctl) printStatus(s *status) error {
 	}
 	if s.Ours != nil && s.Ours.Forecast != nil {
 		row("forecast", "%s", s.forecastLine())
+		if note := s.Ours.Forecast.Note; note != "" {
+			row("", "%s", note)
+		}
 	}
 	switch {
 	case s.dumpsHidden:
