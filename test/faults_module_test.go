@@ -18,7 +18,7 @@ var moduleFaults = []fault{
 		prepare: "for ko in $(find /lib/modules/ -name dm-flakey.ko); do case $ko in *$(uname -r)/*) ;; *) cp $ko /ukdump-test/other.ko ;; esac; done",
 		want:    want{outcomes: complete, says: "dm_flakey"}},
 	{name: "module-unknown-in-plan", change: []string{`plan=modules.+={"name":"nosuch","path":"lib/modules/nosuch.ko"}`}, want: want{outcomes: complete, says: "nosuch"}},
-	{name: "module-oopses", ci: true, conf: extraModule, change: []string{"oops=dm_flakey"}, want: want{outcomes: complete, says: "did not come back"}},
+	{name: "module-oopses", ci: true, conf: extraModule, change: []string{hurry, "oops=dm_flakey"}, want: want{outcomes: complete, says: "did not come back"}},
 	{name: "module-of-the-disk-oopses", change: []string{hurry, "oops=virtio_blk"}, want: want{outcomes: nothing, says: "did not appear"}},
 	{name: "module-spins", conf: extraModule, change: []string{hurry, "spin=dm_flakey"}, words: softlockup,
 		want: want{outcomes: nothing, panics: true, within: 3 * time.Minute}},
