@@ -45,6 +45,12 @@ func plugAs(m *debian.Machine, vm *vmtest.VM, options string) error {
 	}
 }
 
+// thaw lets a frozen disk answer again, once the capture is over: QEMU itself
+// waits for it before it resets the machine. reboot(2) may hang before that.
+func thaw(disk string) event {
+	return event{line: "kdumpinit: outcome", after: 45 * time.Second, do: func(m *debian.Machine, _ *vmtest.VM) error { return m.NBD(disk).Heal() }}
+}
+
 // throttle slows writes down to 300 kB a second.
 func throttle(_ *debian.Machine, vm *vmtest.VM) error {
 	_, err := vm.Monitor("block_set_io_throttle disk1-image 0 0 300000 0 0 0")
@@ -82,9 +88,9 @@ var deviceFaults = []fault{
 		want: want{outcomes: complete, dir: "/var/crash"}},
 	{name: "eio-on-read-after-mount", fs: "ext4", nbd: true, events: []event{{line: atMounted, do: failReads}},
 		want: want{outcomes: anything}},
-	{name: "disk-stops-answering", fs: "ext4", nbd: true, change: []string{hurry}, events: []event{{line: atWriting, do: freeze}},
+	{name: "disk-stops-answering", fs: "ext4", nbd: true, change: []string{hurry}, events: []event{{line: atWriting, do: freeze}, thaw("target")},
 		want: want{outcomes: anything, within: 4 * time.Minute}},
-	{name: "disk-stops-answering-before-mount", fs: "ext4", nbd: true, change: []string{hurry}, events: []event{{line: atPanic, do: freeze}},
+	{name: "disk-stops-answering-before-mount", fs: "ext4", nbd: true, change: []string{hurry}, events: []event{{line: atPanic, do: freeze}, thaw("target")},
 		want: want{outcomes: anything, within: 4 * time.Minute}},
 	{name: "b8-device-never-appears", ci: true, fs: "ext4", bus: vmtest.VirtioSCSI, change: []string{hurry}, events: []event{{line: atPanic, do: unplug}},
 		want: want{outcomes: complete, dir: "/var/crash", says: "did not appear"}},

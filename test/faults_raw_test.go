@@ -57,7 +57,7 @@ var rawFaults = []fault{
 	{name: "raw-eio-on-read", raw: true, nbd: true, prepare: swapOnRaw + "targets raw:swap /var/crash", events: inTheMiddle(failRawReads), repair: collectRaw,
 		want: want{outcomes: complete, dir: "/var/crash"}},
 	{name: "raw-disk-stops-answering", raw: true, nbd: true, prepare: swapOnRaw + "targets raw:swap /var/crash", change: []string{hurry},
-		events: []event{{line: atDumping, do: freezeRaw}}, repair: collectRaw,
+		events: []event{{line: atDumping, do: freezeRaw}, thaw("raw")}, repair: collectRaw,
 		want: want{outcomes: anything, within: 4 * time.Minute}},
 	{name: "crash-during-collect", raw: true, prepare: swapOnRaw + "targets raw:swap",
 		// The machine goes down in the middle of it, several times.
