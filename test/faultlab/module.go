@@ -25,10 +25,26 @@ func (im *image) spin(module string) error { return im.patch(module, jmpTo) }
 func (im *image) patch(module string, code []byte) error {
 	for _, f := range im.files {
 		if strings.HasSuffix(f.entry.Path, "-"+module+".ko") {
+			// A kernel that takes modules without a signature does not take
+			// one with a wrong signature.
+			f.data = unsign(f.data)
 			return patchInit(f.data, code)
 		}
 	}
 	return errors.New("the image has no such module")
+}
+
+// unsign cuts the signature off a module: struct module_signature, whose last
+// word is the length of the signature before it, and then the magic
+// (include/linux/module_signature.h).
+func unsign(ko []byte) []byte {
+	const magic, structSize = "~Module signature appended~\n", 12
+	rest, ok := bytes.CutSuffix(ko, []byte(magic))
+	if !ok || len(rest) < structSize {
+		return ko
+	}
+	size := int(binary.BigEndian.Uint32(rest[len(rest)-4:]))
+	return rest[:max(0, len(rest)-structSize-size)]
 }
 
 func patchInit(ko, code []byte) error {
