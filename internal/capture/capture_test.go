@@ -468,3 +468,16 @@ func TestResumeCollector(t *testing.T) {
 		}
 	}
 }
+
+// That a worker ended in a collector of the target before says nothing of this
+// one's.
+func TestResumeCollectorOfAnotherTarget(t *testing.T) {
+	w := testWorker(t, sh("a", "exit 0"))
+	w.state.Dir, w.place = "", nil
+	w.report.Attempts = []crashdir.Attempt{{Name: "a", Error: unfinished}}
+	w.state.Step, w.state.Target, w.state.Attempts = "vmcore", 1, 1
+	w.resume()
+	if w.state.Collector != 0 {
+		t.Errorf("next collector %d, want 0", w.state.Collector)
+	}
+}

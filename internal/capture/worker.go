@@ -161,7 +161,7 @@ func (w *worker) resume() (again string) {
 			st.Target++
 		}
 	case "vmcore":
-		if n := len(w.report.Attempts); n > 0 && w.report.Attempts[n-1].Error == unfinished && !second {
+		if list := w.attempts(); len(list) > 0 && list[len(list)-1].Error == unfinished && !second {
 			st.Collector-- // it had been counted before it ran
 		}
 	}
