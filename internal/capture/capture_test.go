@@ -431,6 +431,7 @@ func TestResumeAfterDeath(t *testing.T) {
 		{step: "modules", again1: "modules", second: state{Module: 1}},
 		{step: "mount", again1: "mount", second: state{Target: 1}},
 		{step: "dmesg", again1: "dmesg"},
+		{step: "umount", again1: "umount", second: state{Target: 1}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.step, func(t *testing.T) {
@@ -479,5 +480,34 @@ func TestResumeCollectorOfAnotherTarget(t *testing.T) {
 	w.resume()
 	if w.state.Collector != 0 {
 		t.Errorf("next collector %d, want 0", w.state.Collector)
+	}
+}
+
+// A worker can also end between two steps. What it had open is open then.
+func TestResumeBetweenSteps(t *testing.T) {
+	w := testWorker(t)
+	w.state.Step, w.place = "", nil
+	if w.resume(); w.state.Dir == "" || len(w.report.Errors) > 0 {
+		t.Errorf("the first worker: %q in %q", w.report.Errors, w.state.Dir)
+	}
+	w.state.Begun = []string{"log", "device", "mount", "directory"}
+	// There is no file system on /mnt of this machine.
+	if w.resume(); w.state.Dir != "" || w.state.Target != 1 || len(w.report.Errors) != 1 {
+		t.Errorf("the second: %q on target %d in %q", w.report.Errors, w.state.Target, w.state.Dir)
+	}
+}
+
+// What there was at one target must not be taken for the next one's.
+func TestOpenBeginsAnew(t *testing.T) {
+	w := testWorker(t, sh("a", "exit 0"))
+	w.place, w.state.Dir = nil, ""
+	w.plan.Targets = []plan.Target{{Kind: plan.Directory, Filesystem: plan.Filesystem{Type: "ext4", UUID: "none"}}}
+	w.plan.Deadlines.Device = 0
+	w.state.Collector, w.state.Doubtful, w.report.Attempts = 1, 1, []crashdir.Attempt{{Name: "a"}}
+	if w.open(&w.plan.Targets[0]) {
+		t.Fatal("opened")
+	}
+	if w.state.Collector != 0 || w.state.Doubtful != 0 || w.state.Attempts != 1 {
+		t.Errorf("got %+v", w.state)
 	}
 }

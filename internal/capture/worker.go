@@ -136,13 +136,18 @@ func (w *worker) enough() bool {
 func (w *worker) resume() (again string) {
 	st := w.state
 	fatal := st.Step
-	if fatal == "" {
-		return ""
+	if fatal == "" && len(st.Begun) == 0 {
+		return "" // there was none
 	}
 	where := fmt.Sprintf("%s of module %d, target %d, collector %d", fatal, st.Module, st.Target, st.Collector)
 	second := w.stuck || where == st.Fatal
 	st.Fatal = where
-	w.fail("the worker ended in step %s", fatal)
+	had := st.Dir != "" || st.Raw != ""
+	if fatal == "" {
+		w.fail("the worker ended between two steps")
+	} else {
+		w.fail("the worker ended in step %s", fatal)
+	}
 	switch fatal {
 	case "modules":
 		if second {
@@ -160,12 +165,15 @@ func (w *worker) resume() (again string) {
 		if second {
 			st.Target++
 		}
+	case "umount":
+		if second && !had { // of a target that could not be opened
+			st.Target++
+		}
 	case "vmcore":
 		if list := w.attempts(); len(list) > 0 && list[len(list)-1].Error == unfinished && !second {
 			st.Collector-- // it had been counted before it ran
 		}
 	}
-	had := st.Dir != "" || st.Raw != ""
 	if !w.stuck && fatal != "umount" {
 		w.reopen()
 	}
@@ -198,6 +206,9 @@ func better(a, b crashdir.Outcome) bool {
 // set.
 func (w *worker) open(t *plan.Target) bool {
 	d := w.plan.Deadlines
+	// Before there is a place: a worker that follows must not take what belongs to
+	// the target before for this one's.
+	w.state.Collector, w.state.Doubtful, w.state.Attempts = 0, 0, len(w.report.Attempts)
 	var dev string
 	err := w.step("device", d.Device, func() (err error) {
 		dev, err = w.waitDevice(t)
@@ -216,8 +227,6 @@ func (w *worker) open(t *plan.Target) bool {
 		w.step("umount", d.Finish, w.close)
 		return false
 	}
-	w.state.Collector, w.state.Doubtful, w.state.Attempts = 0, 0, len(w.report.Attempts)
-	w.save()
 	return true
 }
 
