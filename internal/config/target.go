@@ -9,7 +9,7 @@ import (
 )
 
 // RawSwap is the target that stands for the first swap partition of the machine,
-// see proc_swaps(5).
+// see fstab(5) and proc_swaps(5).
 const RawSwap = "raw:swap"
 
 const rawPrefix = "raw:"

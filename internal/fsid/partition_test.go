@@ -68,6 +68,24 @@ func TestPartUUID(t *testing.T) {
 	}
 }
 
+func TestPartType(t *testing.T) {
+	const linux = "0fc63daf-8483-4772-8e79-3d69d8477de4" // as sfdisk makes it by default
+	for _, tt := range []struct {
+		name   string
+		sector int
+		n      int
+		want   string
+	}{
+		{"gpt512", 512, 1, linux}, {"gpt512", 512, 3, linux}, {"gpt4k", 4096, 1, linux},
+		{"mbr", 512, 1, "0x83"}, {"mbr", 512, 2, "0x5"}, {"mbr", 512, 5, ""},
+	} {
+		b := disk(t, tt.name)
+		if p, err := ReadPartition(bytes.NewReader(b), int64(len(b)), tt.sector, tt.n); err != nil || p.Type != tt.want {
+			t.Errorf("%s, partition %d: got %+v, %v; want %s", tt.name, tt.n, p, err, tt.want)
+		}
+	}
+}
+
 func TestPartUUIDReadError(t *testing.T) {
 	dev, _ := load(t, "testdata/partitions/gpt512.txt")
 	for _, bad := range []int64{0, 512, 1024, 1024 + 16383} {

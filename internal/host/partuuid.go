@@ -38,13 +38,17 @@ func (h *Host) ueventPartUUID(b BlockDevice) string {
 	return ""
 }
 
-var readPartUUID = fsid.PartUUID // replaced in tests
+var readPartition = fsid.ReadPartition // replaced in tests
 
 // tablePartUUID asks the partition table, where neither udev nor the kernel told.
-func (h *Host) tablePartUUID(b BlockDevice) string {
+func (h *Host) tablePartUUID(b BlockDevice) string { return h.tablePartition(b).UUID }
+
+// tablePartition returns what the partition table says of b, nothing if it cannot
+// be read.
+func (h *Host) tablePartition(b BlockDevice) fsid.Partition {
 	disk, err := h.block(path.Dir(b.Path))
 	if err != nil {
-		return ""
+		return fsid.Partition{}
 	}
 	sector, err := strconv.Atoi(h.attr(disk.Path, "queue/logical_block_size"))
 	if err != nil {
@@ -52,14 +56,43 @@ func (h *Host) tablePartUUID(b BlockDevice) string {
 	}
 	f, err := h.openBlock(disk)
 	if err != nil {
-		return ""
+		return fsid.Partition{}
 	}
 	defer f.Close()
-	id, err := readPartUUID(f, disk.Size, sector, b.Partition)
+	p, err := readPartition(f, disk.Size, sector, b.Partition)
 	if err != nil {
+		return fsid.Partition{}
+	}
+	return p
+}
+
+// partType returns the type of a partition as blkid(8) prints it as
+// PART_ENTRY_TYPE, "" if it is not known.
+func (h *Host) partType(b BlockDevice) string {
+	if b.Partition == 0 {
 		return ""
 	}
-	return id
+	if typ := h.udev(b)["ID_PART_ENTRY_TYPE"]; typ != "" {
+		return strings.ToLower(typ)
+	}
+	return h.tablePartition(b).Type
+}
+
+// systemPartitions are the types of partitions that others than Linux look for,
+// whatever they hold: GUIDs of a GPT, numbers of an MBR (gdisk and sfdisk list
+// them).
+var systemPartitions = map[string]string{
+	"c12a7328-f81f-11d2-ba4b-00a0c93ec93b": "an EFI system partition",
+	"bc13c2ff-59e6-4262-a352-b275fd6f7172": "a boot loader's partition",
+	"21686148-6449-6e6f-744e-656564454649": "a BIOS boot partition",
+	"e3c9e316-0b5c-4db8-817d-f92df00215ae": "a partition of Windows",
+	"5808c8aa-7e8f-42e0-85d2-e1e90434cfb3": "a partition of Windows", // LDM
+	"af9b60a0-1431-4f62-bc68-3311714a69ad": "a partition of Windows", // LDM
+	"de94bba4-06d1-4d40-a16a-bfd50179d6ac": "a partition of Windows", // recovery
+	"e75caf8f-f680-4cee-afa3-b001e56efc2d": "a partition of Windows", // Storage Spaces
+	"0xef":                                 "an EFI system partition",
+	"0x27":                                 "a partition of Windows", // recovery
+	"0x42":                                 "a partition of Windows", // LDM
 }
 
 // findBlock returns the one block device whose PARTUUID or UUID (the key) is id.
@@ -75,6 +108,9 @@ func (h *Host) findBlock(key, id string) (BlockDevice, error) {
 	found, err := h.blocksWith(names, of, id)
 	if len(found) == 0 && err == nil && key == "UUID" {
 		found, err = h.blocksWith(names, h.probedUUID, id)
+	}
+	if len(found) == 0 && err == nil && key == "UUID" {
+		found, err = h.blocksWith(names, func(b BlockDevice) string { return h.held(b).UUID }, id)
 	}
 	switch {
 	case err != nil:

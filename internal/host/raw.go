@@ -9,14 +9,16 @@ import (
 
 	"ukdump/internal/fsid"
 	"ukdump/internal/kmod"
+	"ukdump/internal/rawdump"
 )
 
 // Raw is a partition or a disk that takes a dump without a file system.
 type Raw struct {
 	Target string `json:"target"` // as it was asked for
 
-	// Type and UUID are what it holds, as blkid(8) calls it. Both are empty for
-	// a device that holds nothing, and for one that holds a dump.
+	// Type and UUID are what it holds, as blkid(8) calls it, or if that is a dump,
+	// what it will hold when that was collected. Both are empty for a device that
+	// holds nothing.
 	Type string `json:"type,omitempty"`
 	UUID string `json:"uuid,omitempty"`
 	// PartUUID is that of the partition, as blkid(8) prints it; empty for a
@@ -34,11 +36,9 @@ func (r *Raw) Requests() []kmod.Request { return deviceRequests(r.Devices) }
 // minRaw is the smallest device in bytes on which a dump has a chance to fit.
 const minRaw = 64 << 20
 
-// Types of fsid that need no permission to be overwritten.
-const (
-	swapType = "swap"
-	dumpType = "ukdump_raw" // a dump that was not collected yet
-)
+// swapType is the type of fsid that needs no permission to be overwritten,
+// besides that of a dump that was not collected yet.
+const swapType = "swap"
 
 // Raw finds the device of a target: raw:/dev/…, raw:PARTUUID=…, raw:UUID=… or
 // raw:swap. overwrite permits one that holds something else than swap or zeros;
@@ -53,7 +53,7 @@ func (h *Host) Raw(target string, overwrite bool) (*Raw, error) {
 	var err error
 	switch {
 	case name == "swap":
-		return h.rawSwap(target, overwrite)
+		return h.rawSwap(target)
 	case path.IsAbs(name):
 		b, err = h.blockBySource(name)
 	case key == "PARTUUID" || key == "UUID":
@@ -80,30 +80,38 @@ func (h *Host) raw(target string, b BlockDevice, overwrite bool) (*Raw, error) {
 	if b.Partition == 0 && h.hasPartitions(b) {
 		return bad("it is a whole disk with partitions", "Name one of its partitions.")
 	}
-	swaps, err := h.swaps()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", target, err)
-	}
 	user, err := h.usedBy(b)
 	if err != nil {
 		return nil, fmt.Errorf("%s: who uses %s: %w", target, b.Name, err)
 	}
+	over, err := h.overwrittenAtBoot(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", target, err)
+	}
+	kind := systemPartitions[h.partType(b)]
 	switch {
 	case user != "":
 		return bad(user, "Only a partition that nothing uses, or one for swap, can be a raw device.")
+	case over != "":
+		return bad(over+", before a dump there could be collected", "Choose another partition.")
+	case kind != "":
+		return bad("by its type it is "+kind, "Choose another partition.")
 	case h.attr(b.Path, "ro") == "1":
 		return bad("it is read-only", "Choose another device.")
 	case b.Size < minRaw:
 		return bad(fmt.Sprintf("it has %d KiB, but a dump needs at least %d MiB", b.Size>>10, minRaw>>20), "Choose a larger partition.")
 	}
-	id, blank, err := h.content(b, h.isSwap(swaps, b))
+	id, blank, err := h.content(b)
 	if err != nil {
 		return nil, &RawError{Target: target, Device: b.Name, Err: err, Remedy: "Choose another device."}
 	}
-	if id.Type != swapType && id.Type != dumpType {
+	if id.Type != swapType && id.Type != fsid.RawDump {
 		what := id.Type
-		if what == "" {
+		switch what {
+		case "":
 			what = "data of an unknown kind"
+		case "swsuspend":
+			what = "a hibernated system"
 		}
 		if b.Partition == 0 {
 			// After the first dump there would be nothing to know it by.
@@ -113,9 +121,10 @@ func (h *Host) raw(target string, b BlockDevice, overwrite bool) (*Raw, error) {
 			return bad("it holds "+what, "If nobody needs that any more, set RAW_OVERWRITE=yes; otherwise name another partition.")
 		}
 	}
-	if id.Type != dumpType {
-		r.Type, r.UUID = id.Type, id.UUID
+	if id.Type == fsid.RawDump {
+		id = h.held(b)
 	}
+	r.Type, r.UUID = id.Type, id.UUID
 	r.PartUUID = h.partUUID(b)
 	if r.PartUUID == "" && r.UUID == "" {
 		return bad("it has neither PARTUUID nor UUID to know it by", "Name another partition.")
@@ -134,7 +143,12 @@ func encrypted(err error) error {
 
 // content returns what b holds, and whether that is nothing: no known signature,
 // and zeros in the first MiB.
-func (h *Host) content(b BlockDevice, activeSwap bool) (id fsid.ID, blank bool, err error) {
+func (h *Host) content(b BlockDevice) (id fsid.ID, blank bool, err error) {
+	swaps, err := h.swaps()
+	if err != nil {
+		return id, false, err
+	}
+	isSwap, active := h.isSwap(swaps, b)
 	f, err := h.openBlock(b)
 	if err != nil {
 		// What udev found when the device appeared, but not to believe that it
@@ -145,17 +159,20 @@ func (h *Host) content(b BlockDevice, activeSwap bool) (id fsid.ID, blank bool, 
 		return fsid.ID{}, false, err
 	}
 	defer f.Close()
-	if !activeSwap {
+	id, err = fsid.Probe(f, b.Size)
+	unknown := errors.Is(err, fsid.ErrUnknown)
+	if err != nil && !unknown {
+		return fsid.ID{}, false, err
+	}
+	// Swap that is about to be turned on, and a dump that is being collected,
+	// must not be in the way of that.
+	if !active && !(isSwap && id.Type == swapType) && id.Type != fsid.RawDump {
 		if err := h.openExclusive(b); err != nil {
 			return fsid.ID{}, false, err
 		}
 	}
-	id, err = fsid.Probe(f, b.Size)
-	if err == nil {
+	if !unknown {
 		return id, false, nil
-	}
-	if !errors.Is(err, fsid.ErrUnknown) {
-		return fsid.ID{}, false, err
 	}
 	first := make([]byte, 1<<20)
 	if _, err := f.ReadAt(first, 0); err != nil {
@@ -167,6 +184,21 @@ func (h *Host) content(b BlockDevice, activeSwap bool) (id fsid.ID, blank bool, 
 		}
 	}
 	return fsid.ID{}, true, nil
+}
+
+// held returns what b will hold when the dump on it was collected: swap if it was
+// that, else nothing (rawdump.Restore).
+func (h *Host) held(b BlockDevice) fsid.ID {
+	f, err := h.openBlock(b)
+	if err != nil {
+		return fsid.ID{}
+	}
+	defer f.Close()
+	d, err := rawdump.Open(f, b.Size)
+	if err != nil || d.Header.Held.Type != swapType {
+		return fsid.ID{}
+	}
+	return d.Header.Held
 }
 
 // RawError says why a device cannot take a raw dump.

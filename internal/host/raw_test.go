@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"ukdump/internal/fsid"
+	"ukdump/internal/rawdump"
 )
 
 const (
@@ -60,6 +61,39 @@ func divided(content string, more map[string]string) map[string]string {
 	return files
 }
 
+// dumpOn returns a device with a dump where content was. Only its head is there.
+func dumpOn(t *testing.T, content string) string {
+	t.Helper()
+	const size = 128 << 20
+	f, err := os.Create(filepath.Join(t.TempDir(), "device"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(content); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	held, err := fsid.Probe(f, size)
+	if err != nil && !errors.Is(err, fsid.ErrUnknown) {
+		t.Fatal(err)
+	}
+	w, err := rawdump.Create(f, size, rawdump.Header{ID: "one", Held: held})
+	if err == nil {
+		err = w.Finish()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := make([]byte, 16<<20)
+	if _, err := f.ReadAt(head, 0); err != nil {
+		t.Fatal(err)
+	}
+	return string(head)
+}
+
 func zeros() string { return strings.Repeat("\x00", 1<<20) }
 
 func TestRaw(t *testing.T) {
@@ -88,6 +122,13 @@ func TestRaw(t *testing.T) {
 		{"overwrite something", "raw:/dev/sda2", true, divided(strings.Repeat("x", 1<<20), nil), "  the-second"},
 		{"first swap is a file", "raw:swap", false, divided(swapSpace(), map[string]string{
 			"proc/swaps": "/swap\\040file file 1 0 -2\n" + swapLine}), "swap " + swapUUID + " the-second"},
+		{"swap of fstab that is off", "raw:swap", false, divided(swapSpace(), map[string]string{
+			"etc/fstab": "# swap\nUUID=" + swapUUID + " none swap sw 0 0\n"}), "swap " + swapUUID + " the-second"},
+		{"swap of fstab by label", "raw:swap", false, divided(swapSpace(), map[string]string{
+			"etc/fstab": "LABEL=my\\040swap none swap sw\n", `dev/disk/by-label/my\x20swap`: "-> ../../sda2"}), "swap " + swapUUID + " the-second"},
+		{"dump on what was swap, found by its UUID", "raw:swap", false, divided(dumpOn(t, swapSpace()), map[string]string{
+			"etc/fstab": "UUID=" + swapUUID + " none swap sw\n"}), "swap " + swapUUID + " the-second"},
+		{"dump on what was blank", "raw:/dev/sda2", false, divided(dumpOn(t, zeros()), nil), "  the-second"},
 		{"whole disk with swap", "raw:swap", false, disk("ext4", "rw", sda, map[string]string{
 			"proc/self/mountinfo": "1 0 9:1 / / rw - ext4 /dev/sdb1 rw\n", "proc/swaps": "/dev/sda partition 1 0 -2\n",
 			"sys/class/block/sda": "-> ../../../" + sda, sda + "/size": "262144\n", "dev/sda": swapSpace()}), "swap " + swapUUID + " "},
@@ -133,7 +174,7 @@ func TestRawRefusals(t *testing.T) {
 		{"held", "raw:/dev/sda2", divided(zeros(), dm), true, "raw:/dev/sda2: sda2: it is a part of vg-x (dm-0)"},
 		{"held in a circle", "raw:/dev/sda2", divided(zeros(), with(dm, dm0+"/holders/dm-0", "-> .")), true, "the devices in /sys are made of each other"},
 		{"ext4", "raw:/dev/sda2", divided(ext4(8), nil), false, "raw:/dev/sda2: sda2: it holds ext4"},
-		{"hibernated system", "raw:/dev/sda2", divided(strings.Replace(swapSpace(), "SWAPSPACE2", "S1SUSPEND\x00", 1), nil), false, "sda2: it holds swsuspend"},
+		{"hibernated system", "raw:/dev/sda2", divided(strings.Replace(swapSpace(), "SWAPSPACE2", "S1SUSPEND\x00", 1), nil), false, "sda2: it holds a hibernated system"},
 		{"something", "raw:/dev/sda2", divided(zeros()[1:]+"x", nil), false, "raw:/dev/sda2: sda2: it holds data of an unknown kind"},
 		{"disk with partitions", "raw:/dev/sda", divided(zeros(), nil), true, "raw:/dev/sda: sda: it is a whole disk with partitions"},
 		{"blank disk", "raw:/dev/sda", disk("ext4", "rw", sda, more("proc/self/mountinfo", "1 0 9:1 / / rw - ext4 /dev/sdb1 rw\n",
@@ -153,6 +194,19 @@ func TestRawRefusals(t *testing.T) {
 		{"unreadable", "raw:/dev/sda2", divided("short", nil), true, "raw:/dev/sda2: sda2: EOF"},
 		{"no swap", "raw:swap", divided(swapSpace(), nil), true, "raw:swap: nothing is used for swap"},
 		{"swap file", "raw:swap", divided("", more("proc/swaps", "/swap file 1 0 -2\n")), true, "raw:swap: no swap can take a dump: /swap: it is a file on another file system"},
+		{"swap of fstab turned off", "raw:swap", divided(swapSpace(), more("etc/fstab", "/dev/sda2 none swap noauto\n")), true, "raw:swap: nothing is used for swap"},
+		{"swap of fstab that is none", "raw:swap", divided(ext4(8), more("etc/fstab", "/dev/sda2 none swap sw\n/swapfile none swap sw\n", "proc/swaps", "/swapfile file 1 0 -2\n")), true,
+			"raw:swap: no swap can take a dump: sda2: it holds ext4; /swapfile: it is a file on another file system"},
+		{"random key", "raw:/dev/sda2", divided(zeros(), more("etc/crypttab", "#name device key options\ncswap1 /dev/sda2 /dev/urandom swap\n")), true,
+			"sda2: /etc/crypttab makes cswap1 of it at each boot, before a dump there could be collected"},
+		{"random key, by PARTUUID", "raw:swap", divided(swapSpace(), more("etc/crypttab", "cswap1 PARTUUID=the-second /dev/urandom swap\n", "proc/swaps", swapLine)), true,
+			"raw:swap: no swap can take a dump: sda2: /etc/crypttab makes cswap1 of it"},
+		{"made at boot", "raw:swap", divided(swapSpace(), more("etc/fstab", "/dev/sda2 none swap sw,x-systemd.makefs\n")), true,
+			"sda2: x-systemd.makefs in /etc/fstab makes new swap on it at the next boot"},
+		{"EFI system partition", "raw:/dev/sda2", divided(zeros(), more("run/udev/data/b8:2", "E:ID_PART_ENTRY_UUID=x\nE:ID_PART_ENTRY_TYPE=C12A7328-f81f-11d2-ba4b-00a0c93ec93b\n")), true,
+			"sda2: by its type it is an EFI system partition"},
+		{"partition of Windows", "raw:/dev/sda2", divided(zeros(), more("run/udev/data/b8:2", "E:ID_PART_ENTRY_UUID=x\nE:ID_PART_ENTRY_TYPE=0x27\n")), true,
+			"sda2: by its type it is a partition of Windows"},
 		{"swaps of no use", "raw:swap", divided("", with(dm, "proc/swaps", "/dev/dm-0 partition 1 0 -2\n/dev/zram0 partition 1 0 100\n", dm0+"/dm/uuid", "CRYPT-PLAIN-x\n",
 			"sys/class/block/zram0", "-> ../../../sys/devices/virtual/block/zram0", "sys/devices/virtual/block/zram0/dev", "252:0\n")), true,
 			"raw:swap: no swap can take a dump: dm-crypt volume vg-x (dm-0) is not supported: its key is lost with the kernel that crashes; " +
@@ -212,19 +266,24 @@ func TestSwapOfRecordedHosts(t *testing.T) {
 }
 
 func TestTablePartUUID(t *testing.T) {
-	defer func() { readPartUUID = fsid.PartUUID }()
+	defer func() { readPartition = fsid.ReadPartition }()
+	typ := "0x83"
 	h := machine(t, divided(zeros(), map[string]string{"run/udev/data/b8:2": "", "dev/sda": "table", sda + "/queue/logical_block_size": "4096\n"}))
-	readPartUUID = func(disk io.ReaderAt, size int64, sector, number int) (string, error) {
+	readPartition = func(disk io.ReaderAt, size int64, sector, number int) (fsid.Partition, error) {
 		b := make([]byte, 5)
 		if _, err := disk.ReadAt(b, 0); err != nil || string(b) != "table" || size != 1<<30 || sector != 4096 || number != 2 {
 			t.Errorf("got %q, %v, %d, %d, %d", b, err, size, sector, number)
 		}
-		return "ABC", nil
+		return fsid.Partition{UUID: "ABC", Type: typ}, nil
 	}
 	if r, err := h.Raw("raw:/dev/sda2", false); err != nil || r.PartUUID != "abc" {
 		t.Errorf("got %+v, %v", r, err)
 	}
-	readPartUUID = func(io.ReaderAt, int64, int, int) (string, error) { return "", syscall.EIO }
+	typ = "0xef"
+	if r, err := h.Raw("raw:/dev/sda2", true); err == nil || !strings.Contains(err.Error(), "by its type it is an EFI system partition") {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	readPartition = func(io.ReaderAt, int64, int, int) (fsid.Partition, error) { return fsid.Partition{}, syscall.EIO }
 	if r, err := h.Raw("raw:/dev/sda2", false); err == nil {
 		t.Errorf("got %+v", r)
 	}

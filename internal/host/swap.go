@@ -3,22 +3,36 @@ package host
 import (
 	"errors"
 	"io/fs"
+	"slices"
 	"strings"
 )
 
-// swap is a line of proc_swaps(5).
+// swap is a place for swap.
 type swap struct {
-	name      string // path of the device or the file
+	name      string // path of the device or the file, or as in fstab(5)
 	partition bool   // a block device, which need not be a partition
+	active    bool   // the running kernel swaps to it
 }
 
-// swaps returns where the running kernel swaps to.
+// swaps returns what is for swap: by fstab(5), and what else the running kernel
+// swaps to. Both count, because a capture kernel is loaded while swap is being
+// turned on, and what is found then must be what is found later.
 func (h *Host) swaps() ([]swap, error) {
+	list, err := h.table("/etc/fstab")
+	if err != nil {
+		return nil, err
+	}
+	var swaps []swap
+	for _, l := range list {
+		if len(l) > 2 && l[2] == "swap" && !slices.Contains(options(l, 3), "noauto") {
+			swaps = append(swaps, swap{name: l[0], partition: !strings.HasPrefix(l[0], "/") || strings.HasPrefix(l[0], "/dev/")})
+		}
+	}
 	data, err := h.read("/proc/swaps")
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // CONFIG_SWAP is not set
+		return swaps, nil // CONFIG_SWAP is not set
 	}
-	return parseSwaps(data), err
+	return append(swaps, parseSwaps(data)...), err
 }
 
 // parseSwaps reads proc_swaps(5):
@@ -31,41 +45,51 @@ func parseSwaps(data string) []swap {
 		// Blanks in a name are escaped.
 		f := strings.Fields(line)
 		if len(f) >= 5 && strings.HasPrefix(f[0], "/") {
-			list = append(list, swap{unescape(f[0]), f[1] == "partition"})
+			list = append(list, swap{unescape(f[0]), f[1] == "partition", true})
 		}
 	}
 	return list
 }
 
-// isSwap reports whether the running kernel swaps to b.
-func (h *Host) isSwap(swaps []swap, b BlockDevice) bool {
+// isSwap reports whether b is one of swaps, and whether it is turned on.
+func (h *Host) isSwap(swaps []swap, b BlockDevice) (is, active bool) {
 	for _, s := range swaps {
 		if !s.partition {
 			continue
 		}
-		if on, err := h.blockBySource(s.name); err == nil && on.Path == b.Path {
-			return true
+		if on, err := h.blockBySpec(s.name); err == nil && on.Path == b.Path {
+			is, active = true, active || s.active
 		}
 	}
-	return false
+	return is, active
 }
 
-// rawSwap returns the first block device for swap that can take a dump.
-func (h *Host) rawSwap(target string, overwrite bool) (*Raw, error) {
+// rawSwap returns the first block device for swap that can take a dump. Nothing
+// permits one that holds something else: nobody has named it.
+func (h *Host) rawSwap(target string) (*Raw, error) {
 	swaps, err := h.swaps()
 	if err != nil {
 		return nil, &RawError{Target: target, Err: err}
 	}
 	none := &NoSwapError{Target: target}
+	tried := make(map[string]bool) // file or path in sysfs
 	for _, s := range swaps {
 		if !s.partition {
+			if tried[s.name] {
+				continue
+			}
+			tried[s.name] = true
 			none.Tried = append(none.Tried, &RawError{Target: target, Device: s.name, Err: errors.New("it is a file on another file system")})
 			continue
 		}
 		var r *Raw
-		b, err := h.blockBySource(s.name)
+		b, err := h.blockBySpec(s.name)
 		if err == nil {
-			r, err = h.raw(target, b, overwrite)
+			if tried[b.Path] {
+				continue
+			}
+			tried[b.Path] = true
+			r, err = h.raw(target, b, false)
 		}
 		if err == nil {
 			return r, nil

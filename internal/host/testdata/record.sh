@@ -79,7 +79,7 @@ block() (
 	data=/run/udev/data/b$dev
 	mkdir -p "$out/run/udev/data"
 	if [ -f "$data" ]; then
-		grep -E '^E:ID_(FS_TYPE|FS_UUID|PART_ENTRY_UUID)=' "$data" >"$out$data" || :
+		grep -E '^E:ID_(FS_TYPE|FS_UUID|PART_ENTRY_UUID|PART_ENTRY_TYPE)=' "$data" >"$out$data" || :
 	else
 		# As udev would have written it.
 		blkid "/dev/$1" 2>/dev/null | tr ' ' '\n' |

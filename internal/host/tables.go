@@ -1,0 +1,92 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+)
+
+// table returns the fields of the lines of fstab(5) or crypttab(5), nothing if
+// there is no such file.
+func (h *Host) table(name string) ([][]string, error) {
+	data, err := h.read(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var lines [][]string
+	for line := range strings.Lines(data) {
+		if f := strings.Fields(line); len(f) > 0 && !strings.HasPrefix(f[0], "#") {
+			lines = append(lines, f)
+		}
+	}
+	return lines, err
+}
+
+// options returns the options in a field of such a line; there need not be one.
+func options(line []string, field int) []string {
+	if len(line) <= field {
+		return nil
+	}
+	return strings.Split(line[field], ",")
+}
+
+// blockBySpec returns the block device that a line of fstab(5) or crypttab(5)
+// names: a path, or UUID=, PARTUUID=, LABEL= or PARTLABEL= with a value.
+func (h *Host) blockBySpec(spec string) (BlockDevice, error) {
+	key, value, tag := strings.Cut(spec, "=")
+	value = strings.Trim(unescape(value), `"`)
+	switch {
+	case !tag || strings.HasPrefix(spec, "/"):
+		return h.blockBySource(unescape(spec))
+	case key == "UUID" || key == "PARTUUID":
+		return h.findBlock(key, value)
+	}
+	return h.blockBySource("/dev/disk/by-" + strings.ToLower(key) + "/" + udevName(value))
+}
+
+// udevName is what udev makes of a label in the name of a link
+// (encode_devnode_name in systemd).
+func udevName(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		c := s[i]
+		if c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= 0x80 || strings.IndexByte("#+-.:=@_", c) >= 0 {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, `\x%02x`, c)
+		}
+	}
+	return b.String()
+}
+
+// overwrittenAtBoot returns what would overwrite a dump on b before it could be
+// collected, "" if nothing would. With a random key crypttab(5) makes other swap
+// on a partition at each boot; whatever it opens, a dump is not that.
+func (h *Host) overwrittenAtBoot(b BlockDevice) (string, error) {
+	lines, err := h.table("/etc/crypttab")
+	if err != nil {
+		return "", err
+	}
+	for _, l := range lines {
+		if len(l) < 2 {
+			continue
+		}
+		if on, err := h.blockBySpec(l[1]); err == nil && on.Path == b.Path {
+			return "/etc/crypttab makes " + l[0] + " of it at each boot", nil
+		}
+	}
+	if lines, err = h.table("/etc/fstab"); err != nil {
+		return "", err
+	}
+	for _, l := range lines {
+		if !slices.Contains(options(l, 3), "x-systemd.makefs") {
+			continue
+		}
+		if on, err := h.blockBySpec(l[0]); err == nil && on.Path == b.Path {
+			return "x-systemd.makefs in /etc/fstab makes new " + l[2] + " on it at the next boot", nil
+		}
+	}
+	return "", nil
+}
