@@ -91,10 +91,10 @@ const none crashdir.Outcome = "none"
 
 // Frequent sets of outcomes.
 var (
-	complete   = []crashdir.Outcome{crashdir.Complete}
-	dmesgOnly  = []crashdir.Outcome{crashdir.Complete, crashdir.Incomplete, crashdir.DmesgOnly}
-	nothing    = []crashdir.Outcome{none}
-	anything   = []crashdir.Outcome{crashdir.Complete, crashdir.Incomplete, crashdir.DmesgOnly, crashdir.Failed, none}
+	complete  = []crashdir.Outcome{crashdir.Complete}
+	dmesgOnly = []crashdir.Outcome{crashdir.Complete, crashdir.Incomplete, crashdir.DmesgOnly}
+	nothing   = []crashdir.Outcome{none}
+	anything  = []crashdir.Outcome{crashdir.Complete, crashdir.Incomplete, crashdir.DmesgOnly, crashdir.Failed, none}
 )
 
 // faults are all of them, put together from the files by topic.
