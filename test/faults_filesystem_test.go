@@ -37,7 +37,7 @@ var filesystemFaults = []fault{
 		inject: zero + "seek=256 count=16384; " + zero + "seek=17 count=230",
 		want:   want{outcomes: complete, dir: "/var/crash"}},
 	{name: "mount-fails-alone", fs: "ext4", alone: true, noEarlier: true, inject: zero + "seek=1 count=8",
-		want: want{outcomes: []crashdir.Outcome{none}, says: "nothing is saved"}},
+		want: want{outcomes: []crashdir.Outcome{none}, says: "nothing could be saved"}},
 	{name: "target-is-a-file", fs: "ext4", noEarlier: true, dir: "/dump/crash", prepare: "mkdir /dump/crash",
 		inject: "rmdir /dump/crash && echo x >/dump/crash && sync",
 		want:   want{outcomes: complete, dir: "/var/crash", says: "not a directory any more"}},
