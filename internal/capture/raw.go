@@ -1,7 +1,6 @@
 package capture
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -27,8 +26,6 @@ type raw struct {
 	out    *rawdump.Writer
 	stream *os.File      // standard output of the collector; its offset is the progress
 	noted  time.Duration // uptime of the last checkpoint
-
-	progress func()
 }
 
 // rawName describes a raw target.
@@ -55,14 +52,14 @@ func (w *worker) openRaw(t *plan.Target, name string) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	w.state.Raw = name
-	w.place = &raw{path: dev.Name(), dev: dev, out: out, progress: w.super.progress}
+	w.place = &raw{path: dev.Name(), dev: dev, out: out}
 	w.report.Target = crashdir.Target{Dir: t.Dir, Device: name, UUID: t.Device.PartUUID, Free: size}
 	w.log.printf("writing to %s, %d MiB", name, size>>20)
 	return nil
 }
 
 // resumeRaw goes on with the dump that a worker before this one began.
-func resumeRaw(name, id string, progress func()) (place, error) {
+func resumeRaw(name, id string) (place, error) {
 	dev, size, err := openDevice(name)
 	if err != nil {
 		return nil, err
@@ -72,7 +69,7 @@ func resumeRaw(name, id string, progress func()) (place, error) {
 		dev.Close()
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return &raw{path: dev.Name(), dev: dev, out: out, progress: progress}, nil
+	return &raw{path: dev.Name(), dev: dev, out: out}, nil
 }
 
 // openDevice opens a block device that nothing else uses and returns its size in
@@ -144,17 +141,17 @@ func (r *raw) checkpoint() error {
 	return r.out.SaveLength(r.size())
 }
 
+// prove calls the stream complete only when it was verified: whoever follows this
+// worker believes it.
 func (r *raw) prove(progress func()) error {
 	size := r.size()
-	if err := r.out.EndStream(size, true, progress); err != nil {
+	if err := r.out.EndStream(size, false, progress); err != nil {
 		return err
 	}
-	err := r.verify(progress)
-	if err != nil {
-		// Not complete after all.
-		err = errors.Join(err, r.out.EndStream(size, false, progress))
+	if err := r.verify(progress); err != nil {
+		return err
 	}
-	return err
+	return r.out.EndStream(size, true, progress)
 }
 
 // verify looks at the stream as it is on the disk.
@@ -171,8 +168,9 @@ func (r *raw) keeps() bool { return false }
 
 func (r *raw) settle() (crashdir.Outcome, int64, error) {
 	var err error
+	// Without reading it back: there may be no time left for that.
 	if s := r.out.Stream(); s.Start > 0 && !s.Ended {
-		err = r.out.EndStream(r.size(), false, r.progress)
+		err = r.out.SaveLength(r.size())
 	}
 	s := r.out.Stream()
 	_, herr := vmcore.ReadHeader(r.out.StreamReader())

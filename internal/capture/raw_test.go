@@ -27,7 +27,7 @@ func rawWorker(t *testing.T, collectors ...plan.Collector) (*worker, *raw) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &raw{path: dev.Name(), dev: dev, out: out, progress: func() {}}
+	r := &raw{path: dev.Name(), dev: dev, out: out}
 	w.place, w.state.Raw, w.state.Dir = r, "vda2", ""
 	return w, r
 }
@@ -113,5 +113,57 @@ func TestRawResume(t *testing.T) {
 	}
 	if !r.out.Has(crashdir.ReportFile) || !r.whole() {
 		t.Error("something is missing")
+	}
+}
+
+// A worker dies at any point of the proof. The one that follows knows all of the
+// stream, proves it, and believes nothing that was not.
+func TestRawDeathInProof(t *testing.T) {
+	for name, good := range map[string]bool{"good": true, "garbage": false} {
+		script := "cat $f"
+		if !good {
+			script = "head -c 20000 /dev/zero"
+		}
+		for at := 1; ; at++ {
+			w, r := rawWorker(t, streams(t, "a", script))
+			a := w.runCollector(&w.plan.Collectors[0], 1, false)
+			died := false
+			func() {
+				defer func() { died = recover() != nil }()
+				n := 0
+				r.prove(func() {
+					if n++; n == at {
+						panic("killed")
+					}
+				})
+			}()
+			var err error
+			if r.out, err = rawdump.Resume(r.dev, 32<<20, "id-1"); err != nil {
+				t.Fatal(err)
+			}
+			r.stream = nil
+			if !died {
+				if at < 3 {
+					t.Errorf("%s: there were only %d points", name, at)
+				}
+				break
+			}
+			if got := r.out.Stream(); got.Complete || got.Length != a.Bytes {
+				t.Errorf("%s, killed at %d: %d bytes, complete %v; there are %d", name, at, got.Length, got.Complete, a.Bytes)
+			}
+			if err := r.prove(func() {}); (err == nil) != good || r.whole() != good {
+				t.Errorf("%s, killed at %d: the next worker: %v, complete %v", name, at, err, r.whole())
+			}
+		}
+	}
+}
+
+// What is incomplete is not read back at the end.
+func TestRawSettle(t *testing.T) {
+	w, r := rawWorker(t, streams(t, "a", "cat $f; exit 1"))
+	w.collect()
+	w.settle()
+	if s := r.out.Stream(); w.report.Outcome != crashdir.Incomplete || s.Length != w.report.Attempts[0].Bytes || s.Ended {
+		t.Errorf("outcome %s, stream %+v", w.report.Outcome, s)
 	}
 }

@@ -237,7 +237,7 @@ func (w *worker) reopen() {
 	case w.state.Dir != "" && mounted():
 		w.place = &directory{w.state.Dir, w}
 	case w.state.Raw != "":
-		r, err := resumeRaw(w.state.Raw, w.report.ID, w.super.progress)
+		r, err := resumeRaw(w.state.Raw, w.report.ID)
 		if err != nil {
 			w.fail("%v", err)
 			return

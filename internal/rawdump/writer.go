@@ -224,29 +224,32 @@ func (w *Writer) SaveLength(n int64) error {
 // device, and records their length and checksum, and whether they are a whole
 // dump. The caller knows that from the status of the process that wrote them; a
 // stream longer than its limit is never complete. progress is called after each
-// 256 KiB. Calling it again with other arguments corrects the first call.
+// 256 KiB. Calling it again with other arguments corrects the first call; what was
+// read back is not read again.
 func (w *Writer) EndStream(n int64, complete bool, progress func()) error {
 	s := w.state
 	if s.stream.Start == 0 {
 		return errors.New("no stream is being written")
 	}
-	s.stream.Length = s.stream.cut(n)
-	s.stream.Complete = complete && s.stream.Length == n
-	s.stream.Ended = true
-	if err := w.dev.Sync(); err != nil {
-		return fmt.Errorf("write the stream: %w", err)
-	}
-	progress()
-	// What is read from here on comes from the disk, not from the cache.
-	if f, ok := w.dev.(interface{ Fd() uintptr }); ok {
-		if err := unix.Fadvise(int(f.Fd()), s.stream.Start, s.stream.Length, unix.FADV_DONTNEED); err != nil {
-			return fmt.Errorf("fadvise: %w", err)
+	if length := s.stream.cut(n); !s.stream.Ended || s.stream.Length != length {
+		// The length first: reading takes long, and may be the end of this process.
+		s.stream.Length, s.stream.Ended, s.stream.Complete = length, false, false
+		if err := w.writeState(s); err != nil { // and syncs
+			return err
+		}
+		progress()
+		// What is read from here on comes from the disk, not from the cache.
+		if f, ok := w.dev.(interface{ Fd() uintptr }); ok {
+			if err := unix.Fadvise(int(f.Fd()), s.stream.Start, s.stream.Length, unix.FADV_DONTNEED); err != nil {
+				return fmt.Errorf("fadvise: %w", err)
+			}
+		}
+		var err error
+		if s.stream.crc, err = sumOf(s.stream.reader(w.dev), progress); err != nil {
+			return fmt.Errorf("read the stream back: %w", err)
 		}
 	}
-	var err error
-	if s.stream.crc, err = sumOf(s.stream.reader(w.dev), progress); err != nil {
-		return fmt.Errorf("read the stream back: %w", err)
-	}
+	s.stream.Ended, s.stream.Complete = true, complete && s.stream.Length == n
 	return w.writeState(s)
 }
 
