@@ -150,8 +150,9 @@ func (w *worker) resumes(c *plan.Collector) bool {
 // the collector that is to run, or "" if there is no point in any other. It sets
 // state.Collector.
 func (w *worker) next(a *crashdir.Attempt, c *plan.Collector) string {
-	// Nobody may write beside one that cannot be killed.
-	if a.Stuck || w.timeLeft() <= 0 {
+	// Nobody may write beside one that cannot be killed. Where the device fails
+	// another collector would only overwrite what has got there.
+	if a.Stuck || w.timeLeft() <= 0 || w.place.lost() != nil {
 		return ""
 	}
 	if w.full(a) {
@@ -309,8 +310,13 @@ func (w *worker) follow(p *process, r *os.File, stderr *outputTail) string {
 	last, shown, size := begin, begin, int64(0)
 	var buf bytes.Buffer
 	pr := progressLine{}
+	failed := 0 // checkpoints
 	for {
 		ended := p.poll()
+		if err := w.place.checkpoint(); err != nil {
+			w.fail("note how far the vmcore has come: %v", err)
+			failed++
+		}
 		buf.Reset()
 		n := readSome(r, &buf)
 		stderr.Write(buf.Bytes())
@@ -322,15 +328,17 @@ func (w *worker) follow(p *process, r *os.File, stderr *outputTail) string {
 			size, last = s, uptime()
 			w.super.progress()
 		}
-		if err := w.place.checkpoint(); err != nil {
-			w.fail("note how far the vmcore has come: %v", err)
-		}
 		if ended && n == 0 {
+			if err := w.place.lost(); err != nil {
+				return err.Error()
+			}
 			return ""
 		}
 		now := uptime()
 		why := ""
 		switch {
+		case failed > 1: // not just a bad sector
+			why = fmt.Sprintf("it cannot be written: %v", w.place.lost())
 		case now-last > stall:
 			why = fmt.Sprintf("no progress for %v", stall)
 		case w.timeLeft() <= 0:

@@ -33,6 +33,9 @@ type place interface {
 	size() int64
 	// checkpoint is called now and then while a collector runs.
 	checkpoint() error
+	// lost returns why some of what the last collector wrote may not be on the
+	// disk, or nil.
+	lost() error
 	// prove makes sure that the vmcore is on the disk and whole, and says so
 	// there. progress is called while it goes on.
 	prove(progress func()) error
@@ -107,6 +110,7 @@ func (d *directory) asides() []string {
 
 func (d *directory) size() int64       { return fileSize(d.output()) }
 func (d *directory) checkpoint() error { return nil } // the file system knows
+func (d *directory) lost() error       { return nil } // fsync in prove says so
 func (d *directory) keeps() bool       { return readable(d.output()) }
 func (d *directory) close() error      { return d.w.umount() }
 

@@ -26,6 +26,7 @@ type raw struct {
 	out    *rawdump.Writer
 	stream *os.File      // standard output of the collector; its offset is the progress
 	noted  time.Duration // uptime of the last checkpoint
+	err    error         // of a checkpoint or a proof of this stream
 }
 
 // rawName describes a raw target.
@@ -110,7 +111,7 @@ func (r *raw) begin(c *plan.Collector, _ int, _ bool) ([]string, *os.File, error
 		f.Close()
 		return nil, nil, err
 	}
-	r.stream, r.noted = f, uptime()
+	r.stream, r.noted, r.err = f, uptime(), nil
 	return c.Stream, f, nil
 }
 
@@ -138,14 +139,23 @@ func (r *raw) checkpoint() error {
 		return nil
 	}
 	r.noted = uptime()
-	return r.out.SaveLength(r.size())
+	err := r.out.SaveLength(r.size())
+	if err != nil {
+		// The kernel tells once that it could not write something, see fsync(2):
+		// the sync of the proof may succeed.
+		r.err = err
+	}
+	return err
 }
+
+func (r *raw) lost() error { return r.err }
 
 // prove calls the stream complete only when it was verified: whoever follows this
 // worker believes it.
 func (r *raw) prove(progress func()) error {
 	size := r.size()
 	if err := r.out.EndStream(size, false, progress); err != nil {
+		r.err = err
 		return err
 	}
 	if err := r.verify(progress); err != nil {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
 	"ukdump/internal/crashdir"
@@ -165,5 +167,56 @@ func TestRawSettle(t *testing.T) {
 	w.settle()
 	if s := r.out.Stream(); w.report.Outcome != crashdir.Incomplete || s.Length != w.report.Attempts[0].Bytes || s.Ended {
 		t.Errorf("outcome %s, stream %+v", w.report.Outcome, s)
+	}
+}
+
+// brokenDevice fails the nth sync from now on, once, as fsync(2) does.
+type brokenDevice struct {
+	*os.File
+	fails int
+}
+
+func (d *brokenDevice) Sync() error {
+	if d.fails--; d.fails == 0 {
+		return syscall.EIO
+	}
+	return d.File.Sync()
+}
+
+// The sync of a checkpoint was the only one to say that something is lost.
+func TestRawLostWrite(t *testing.T) {
+	w, r := rawWorker(t, streams(t, "a", "cat $f; sleep 0.3"), streams(t, "b", "true"))
+	dev := &brokenDevice{File: r.dev}
+	var err error
+	if r.out, err = rawdump.Resume(dev, 32<<20, "id-1"); err != nil {
+		t.Fatal(err)
+	}
+	argv, _, _ := r.begin(&w.plan.Collectors[0], 1, false)
+	if argv == nil {
+		t.Fatal("no stream")
+	}
+	r.noted, dev.fails = -checkpointEvery, 1
+	if err := r.checkpoint(); err == nil {
+		t.Fatal("no error of a checkpoint")
+	}
+	a := crashdir.Attempt{Name: "a", Limit: 1 << 30}
+	if got := w.next(&a, &w.plan.Collectors[0]); got != "" {
+		t.Errorf("%s overwrites what is there", got)
+	}
+	p, err := start([]string{"/bin/true"}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rd, wr, err := pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wr.Close()
+	defer rd.Close()
+	if got := w.follow(p, rd, &outputTail{}); !strings.Contains(got, "input/output error") {
+		t.Errorf("the collector ended with %q", got)
+	}
+	if r.begin(&w.plan.Collectors[1], 2, false); r.lost() != nil {
+		t.Errorf("of another stream: %v", r.lost())
 	}
 }
