@@ -140,10 +140,14 @@ const maxResumes = 3
 // attempts returns the attempts at this place.
 func (w *worker) attempts() []crashdir.Attempt { return w.report.Attempts[w.state.Attempts:] }
 
+// canResume reports whether c can go on where it ended: not in a stream, which
+// begins anew.
+func (w *worker) canResume(c *plan.Collector) bool { return c.Resumes && w.state.Raw == "" }
+
 // resumes reports whether c goes on with what it left in the attempt before.
 func (w *worker) resumes(c *plan.Collector) bool {
 	list := w.attempts()
-	return c.Resumes && len(list) > 0 && list[len(list)-1].Name == c.Name
+	return w.canResume(c) && len(list) > 0 && list[len(list)-1].Name == c.Name
 }
 
 // next decides what follows attempt a of collector c and returns the name of
@@ -163,7 +167,7 @@ func (w *worker) next(a *crashdir.Attempt, c *plan.Collector) string {
 		}
 		return ""
 	}
-	if c.Resumes && w.progressed(a) {
+	if w.canResume(c) && w.progressed(a) {
 		w.state.Collector--
 		return c.Name + " from where it ended"
 	}

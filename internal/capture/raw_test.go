@@ -220,3 +220,15 @@ func TestRawLostWrite(t *testing.T) {
 		t.Errorf("of another stream: %v", r.lost())
 	}
 }
+
+// A stream cannot be gone on with: what there is must not be given up for the
+// same once more.
+func TestRawCopyOnce(t *testing.T) {
+	c := streams(t, "copy", "cat $f; exit 1")
+	c.Resumes = true
+	w, r := rawWorker(t, c)
+	w.collect()
+	if n := len(w.report.Attempts); n != 1 || r.size() == 0 {
+		t.Errorf("%d attempts, %d bytes left", n, r.size())
+	}
+}
