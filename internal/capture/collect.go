@@ -161,7 +161,7 @@ func (w *worker) next(a *crashdir.Attempt, c *plan.Collector) string {
 	}
 	if w.full(a) {
 		// A weaker filter would need even more.
-		if w.roomFor(a) {
+		if w.roomFor(a, c) {
 			w.state.Collector--
 			return c.Name + " again"
 		}
@@ -237,9 +237,12 @@ func (w *worker) runCollector(c *plan.Collector, nth int, resume bool) crashdir.
 	a := crashdir.Attempt{Name: c.Name, Exit: -1}
 	begin := uptime()
 	argv, stdout, err := w.place.begin(c, nth, resume)
+	var room int64
 	if err == nil {
-		if a.Limit = w.place.room(); a.Limit < leastRoom {
-			err = fmt.Errorf("no room: %d KiB", a.Limit>>10)
+		room = w.place.room()
+		a.Limit = room + w.place.taken() // of what it goes on with
+		if room < leastRoom {
+			err = fmt.Errorf("no room: %d KiB", room>>10)
 		}
 	}
 	if err != nil {
@@ -257,7 +260,7 @@ func (w *worker) runCollector(c *plan.Collector, nth int, resume bool) crashdir.
 		stdout = wr
 	}
 	null := openNull()
-	p, err := start(w.fillIn(argv, a.Limit), childEnv, []*os.File{null, stdout, wr})
+	p, err := start(w.fillIn(argv, room), childEnv, []*os.File{null, stdout, wr})
 	null.Close()
 	wr.Close()
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -145,5 +146,47 @@ func TestMakeRoom(t *testing.T) {
 		if !fileExists(w.state.Dir) {
 			t.Error("removed the dump that is being written")
 		}
+	}
+}
+
+// Only a collector that failed for lack of room has old dumps make some.
+func TestFull(t *testing.T) {
+	w := testWorker(t)
+	out := w.place.(*directory).output()
+	if err := os.WriteFile(out, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(out, 64<<20); err != nil { // a hole
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		a    crashdir.Attempt
+		want bool
+	}{
+		{"it came to its limit", crashdir.Attempt{Exit: 1, Limit: 1 << 19, Bytes: 1 << 19}, true},
+		{"a file with holes", crashdir.Attempt{Exit: -1, Limit: 32 << 20, Bytes: 64 << 20}, false},
+		{"it ended well", crashdir.Attempt{Exit: 0, Limit: 1 << 19, Bytes: 1 << 19}, false},
+		{"it did not run", crashdir.Attempt{Exit: -1}, false},
+	} {
+		if got := w.full(&tt.a); got != tt.want {
+			t.Errorf("%s: full %v", tt.name, got)
+		}
+	}
+}
+
+// The room of one that goes on is what it has had and what it may have.
+func TestLimitOfResumed(t *testing.T) {
+	w := testWorker(t)
+	c := sh("copy", `echo "$2" >&2; exit 1`)
+	c.Argv = append(c.Argv, plan.LimitArg)
+	const size = 8 << 20
+	if err := os.WriteFile(w.place.(*directory).output(), make([]byte, size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := w.runCollector(&c, 2, true)
+	more, err := strconv.ParseInt(a.Stderr, 10, 64)
+	if err != nil || a.Limit != more+size {
+		t.Errorf("limit %d, and it was told that there is room for %q", a.Limit, a.Stderr)
 	}
 }

@@ -31,6 +31,8 @@ type place interface {
 	begin(c *plan.Collector, nth int, resume bool) (argv []string, stdout *os.File, err error)
 	// size returns how many bytes of the vmcore a collector has written.
 	size() int64
+	// taken returns how much room that takes: less than its size if it has holes.
+	taken() int64
 	// checkpoint is called now and then while a collector runs.
 	checkpoint() error
 	// lost returns why some of what the last collector wrote may not be on the
@@ -109,10 +111,20 @@ func (d *directory) asides() []string {
 }
 
 func (d *directory) size() int64       { return fileSize(d.output()) }
+func (d *directory) taken() int64      { return min(d.size(), blocks(d.output())) }
 func (d *directory) checkpoint() error { return nil } // the file system knows
 func (d *directory) lost() error       { return nil } // fsync in prove says so
 func (d *directory) keeps() bool       { return readable(d.output()) }
 func (d *directory) close() error      { return d.w.umount() }
+
+// blocks returns the bytes that a file takes on disk.
+func blocks(path string) int64 {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return 0
+	}
+	return st.Blocks * 512 // whatever the block size, inode(7)
+}
 
 // prove gives the vmcore its final name and removes what other attempts left.
 func (d *directory) prove(progress func()) error {

@@ -134,6 +134,8 @@ func (r *raw) size() int64 {
 	return at - s.Start
 }
 
+func (r *raw) taken() int64 { return r.size() }
+
 func (r *raw) checkpoint() error {
 	if r.stream == nil || uptime()-r.noted < checkpointEvery {
 		return nil

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ukdump/internal/crashdir"
+	"ukdump/internal/plan"
 )
 
 // In bytes.
@@ -31,7 +32,10 @@ func roomIn(dir string) int64 {
 
 // full reports whether a collector failed because there was no more room.
 func (w *worker) full(a *crashdir.Attempt) bool {
-	return a.Limit > 0 && a.Limit-a.Bytes < nearLimit || w.place.room() < leastRoom
+	if a.Exit == 0 { // what it left may be whole
+		return false
+	}
+	return a.Limit > 0 && a.Limit-w.place.taken() < nearLimit || w.place.room() < leastRoom
 }
 
 // makeRoom removes expendable older dumps from the directory parent until need
@@ -73,25 +77,32 @@ func (w *worker) makeRoom(parent, current string, need int64) bool {
 	return removed
 }
 
-// roomFor makes room for a collector that ran out of it in attempt a, and reports
+// roomFor makes room for collector c, which ran out of it in attempt a, and reports
 // whether it is worth to run it again.
-func (w *worker) roomFor(a *crashdir.Attempt) bool {
+func (w *worker) roomFor(a *crashdir.Attempt, c *plan.Collector) bool {
 	d, ok := w.place.(*directory)
 	if !ok {
 		return false
 	}
-	need := max(2*a.Bytes, 64<<20)
+	taken := d.taken()
+	need := max(2*taken, 64<<20)
 	if a.Percent > 1 { // with a tenth to spare
-		need = int64(float64(a.Bytes) * 110 / a.Percent)
+		need = int64(float64(taken) * 110 / a.Percent)
+	}
+	if w.canResume(c) {
+		need -= taken
 	}
 	if !w.makeRoom(filepath.Dir(d.dir), filepath.Base(d.dir), need) {
 		return false
 	}
-	if d.room() >= need {
+	switch {
+	case d.room() >= need:
 		return true
+	case taken == 0: // part of a vmcore is better than none
+		return d.room() >= leastRoom
 	}
 	// Not beside what it left: that is worth less than what it leaves next.
-	if d.room()+a.Bytes < need {
+	if w.canResume(c) || d.room()+taken < need {
 		return false
 	}
 	if err := d.discard(); err != nil {
