@@ -103,7 +103,9 @@ func (c *ctl) gatherStatus() *status {
 	if err := s.checkRoom(); err != nil {
 		missing(err)
 	}
-	if !s.Loaded {
+	if s.Loaded {
+		missing(c.checkUnits(s))
+	} else {
 		missing(errNothingLoaded)
 	}
 	return s

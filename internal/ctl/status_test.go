@@ -55,6 +55,15 @@ func TestStatusGolden(t *testing.T) {
 			m.Write("srv/dumps/2026-11-19T01-00-00Z/vmcore-dmesg.txt", "log")
 			m.Write("var/crash/2026-11-20T01-00-00Z/vmcore-dmesg.txt", "log")
 		}, 0},
+		{"enabled", loaded, func(m *machine) { m.enable(loadUnit) }, 0},
+		{"not-enabled", loaded, func(m *machine) { m.enable(collectUnit) }, 0},
+		{"collect-not-enabled", loaded, func(m *machine) {
+			m.enable(loadUnit)
+			m.AddSwap()
+			m.rewrite(image)
+			m.rewrite("var/lib/ukdump/loaded.json")
+			m.kdumpctl("load")
+		}, 0},
 		{"target-a-file", bare, func(m *machine) { m.Write("var/crash", "") }, 3},
 	} {
 		m := tt.m
@@ -68,6 +77,13 @@ func TestStatusGolden(t *testing.T) {
 			}
 		})
 	}
+}
+
+// enable makes the machine one with systemd, in which that unit alone is enabled.
+func (m *machine) enable(unit string) {
+	m.t.Helper()
+	m.Write("run/systemd/system/x", "")
+	m.Link("etc/systemd/system/sysinit.target.wants/"+unit, "/usr/lib/systemd/system/"+unit)
 }
 
 // rewrite makes the end of the run bring back a file that kdumpctl will replace.

@@ -3,6 +3,7 @@ package ctl
 import (
 	"bufio"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -78,6 +79,22 @@ func TestB12EarlyAndWithoutBuilding(t *testing.T) {
 		t.Error("it was built again")
 	}
 	// TestBridge is for the image that has to be built.
+}
+
+// One command enables all: what status says is enough.
+func TestUnitsEnabledTogether(t *testing.T) {
+	t.Parallel()
+	also := append(unit(t, loadUnit)["Install.Also"], loadUnit)
+	paths, err := filepath.Glob("../../packaging/*.service")
+	if err != nil || len(paths) < 3 {
+		t.Fatalf("%q, %v", paths, err)
+	}
+	for _, p := range paths {
+		name := filepath.Base(p)
+		if wanted := len(unit(t, name)["Install.WantedBy"]) > 0; wanted != slices.Contains(also, name) {
+			t.Errorf("%s has WantedBy=: %v; enabled are %q", name, wanted, also)
+		}
+	}
 }
 
 // The program and the units must agree on the file that stands for an event.
