@@ -31,6 +31,10 @@ const unsupported = "The kernel version is not supported"
 // that is proven to be whole. What the others left is kept until then, if it can
 // be opened at all.
 func (w *worker) collect() error {
+	if w.place.whole() {
+		w.report.Outcome = crashdir.Complete
+		return nil // the worker before this one had come to the end
+	}
 	// So that a capture that is cut short, by the loss of power for one,
 	// explains itself.
 	w.report.Outcome = crashdir.Incomplete
@@ -38,10 +42,7 @@ func (w *worker) collect() error {
 		w.fail("write %s: %v", crashdir.ReportFile, err)
 	}
 	w.super.progress()
-	if w.place.whole() {
-		return nil // the worker before this one had come to the end
-	}
-	// Or to the proof. It is given one more chance.
+	// The worker before this one had come to the proof. It is given one more chance.
 	if list := w.attempts(); len(list) > 0 && list[len(list)-1].Error == unproven {
 		a := &list[len(list)-1]
 		a.Error = unproven + " twice"
@@ -204,7 +205,7 @@ func (w *worker) accept(a *crashdir.Attempt) bool {
 		return false
 	}
 	a.Error, a.Limit, a.Percent = "", 0, 0
-	w.report.Collector = a.Name
+	w.report.Collector, w.report.Outcome = a.Name, crashdir.Complete
 	w.log.printf("vmcore: %d bytes, on disk and read back", a.Bytes)
 	return true
 }

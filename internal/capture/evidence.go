@@ -115,13 +115,14 @@ func (w *worker) writeReport() error {
 }
 
 // settle takes the outcome from what there is at the target, not from what was
-// meant to be there. A target that cannot be read changes nothing.
+// meant to be there. Of a target that cannot be read only what is certain counts.
 func (w *worker) settle() {
 	outcome, size, err := w.place.settle()
 	if err != nil {
 		w.fail("look at what was saved: %v", err)
 	}
-	if outcome != "" {
-		w.report.Outcome, w.report.Vmcore = outcome, size
+	if outcome == "" {
+		outcome = (&state{Report: w.state.Report, Logged: w.state.Logged}).saved()
 	}
+	w.report.Outcome, w.report.Vmcore = outcome, size
 }

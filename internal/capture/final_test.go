@@ -162,7 +162,7 @@ func TestResumeStuck(t *testing.T) {
 		w := testWorker(t)
 		w.stuck, w.state.Step, w.place = true, step, nil
 		w.report.Attempts = []crashdir.Attempt{{Name: "a", Error: unfinished}}
-		w.report.Outcome, w.state.Best = crashdir.Incomplete, crashdir.Failed
+		w.report.Outcome, w.state.Best, w.state.Logged = crashdir.Incomplete, crashdir.Failed, true
 		w.state.Collector = 1
 		if again := w.resume(); again != "" || w.state.Target != 1 || w.state.Dir != "" {
 			t.Errorf("%s: does %q again on target %d in %q", step, again, w.state.Target, w.state.Dir)
@@ -170,5 +170,49 @@ func TestResumeStuck(t *testing.T) {
 		if w.state.Best != crashdir.DmesgOnly {
 			t.Errorf("%s: what is known to be saved there is %s", step, w.state.Best)
 		}
+	}
+}
+
+// What the death of a worker leaves is neither better nor worse than it was.
+func TestSaved(t *testing.T) {
+	for name, tt := range map[string]struct {
+		state state
+		want  crashdir.Outcome
+	}{
+		"nothing at all":                {state{}, crashdir.Failed},
+		"a promise, without a log":      {state{Report: crashdir.Report{Outcome: crashdir.Incomplete}, Best: crashdir.Failed}, crashdir.Failed},
+		"a promise and a log":           {state{Report: crashdir.Report{Outcome: crashdir.Incomplete}, Best: crashdir.Failed, Logged: true}, crashdir.DmesgOnly},
+		"a vmcore at the target before": {state{Report: crashdir.Report{Outcome: crashdir.Failed}, Best: crashdir.Incomplete, Logged: true}, crashdir.Incomplete},
+		"a vmcore that was proven":      {state{Report: crashdir.Report{Outcome: crashdir.Complete}, Best: crashdir.Failed}, crashdir.Complete},
+	} {
+		if got := tt.state.saved(); got != tt.want {
+			t.Errorf("%s: %s, want %s", name, got, tt.want)
+		}
+	}
+}
+
+// A worker gets stuck when the vmcore is proven: no other target is needed.
+func TestStuckWhenComplete(t *testing.T) {
+	w := testWorker(t, writes(t, "a", 1, "true"))
+	w.plan.Targets = make([]plan.Target, 2)
+	if err := w.collect(); err != nil {
+		t.Fatal(err)
+	}
+	w.stuck, w.state.Step, w.place = true, "report", nil
+	w.resume()
+	if w.state.Best != crashdir.Complete {
+		t.Errorf("best is %s", w.state.Best)
+	}
+}
+
+// A directory that cannot be read proves nothing.
+func TestSettleUnreadable(t *testing.T) {
+	w := testWorker(t)
+	w.report.Outcome, w.report.Vmcore = crashdir.Incomplete, 0
+	if err := os.Remove(w.state.Dir); err != nil {
+		t.Fatal(err)
+	}
+	if w.settle(); w.report.Outcome != crashdir.Failed {
+		t.Errorf("outcome %s", w.report.Outcome)
 	}
 }

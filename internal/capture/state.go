@@ -23,7 +23,24 @@ type state struct {
 	Collector int              // index of the next collector for this target
 	Attempts  int              // how many attempts there were before this target
 	Doubtful  int              // number of the attempt whose vmcore is whole but in doubt, 0 for none
+	Logged    bool             // the crashed kernel's log is at the target in use
 	Best      crashdir.Outcome // on any target
+}
+
+// saved returns the best outcome that is certain, whatever the end of the worker
+// that left this state.
+func (st *state) saved() crashdir.Outcome {
+	best := st.Best
+	switch {
+	case st.Report.Outcome == crashdir.Complete:
+		best = crashdir.Complete
+	case best == "":
+		best = crashdir.Failed
+	}
+	if st.Logged && better(crashdir.DmesgOnly, best) {
+		best = crashdir.DmesgOnly
+	}
+	return best
 }
 
 // save writes the state. The rename keeps a worker that dies in here from

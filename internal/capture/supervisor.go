@@ -141,7 +141,7 @@ func (s *supervisor) capture() crashdir.Outcome {
 	s.log.errorf("no worker came to its end: saving what there is")
 	outcome, stuck := s.watch(roleSalvage, stuck, max(s.total, uptime()+s.finish))
 	if outcome == "" {
-		outcome = crashdir.Failed
+		outcome = loadState().saved()
 	}
 	if stuck { // it may still be writing what it saved
 		s.killAll(s.finish)

@@ -83,7 +83,7 @@ func (w *worker) run() {
 	if w.state.Module < len(w.plan.Modules) {
 		w.step("modules", w.plan.Deadlines.Module, w.loadModules)
 	}
-	for ; w.state.Target < w.targets(); w.state.Target++ {
+	for ; w.state.Target < w.targets() && (w.place != nil || w.state.Best != crashdir.Complete); w.state.Target++ {
 		t := w.target()
 		if w.place == nil && !w.open(t) {
 			continue
@@ -92,7 +92,7 @@ func (w *worker) run() {
 		if better(w.report.Outcome, w.state.Best) {
 			w.state.Best = w.report.Outcome
 		}
-		if w.enough() || w.state.Target+1 == w.targets() {
+		if w.enough() || w.state.Target+1 >= w.targets() {
 			break // it stays open for whoever calls
 		}
 		w.fail("%s: the dump is not complete: trying the next target", t.Dir)
@@ -180,10 +180,7 @@ func (w *worker) resume() (again string) {
 	if w.place == nil && had {
 		st.Target++
 		st.Dir, st.Raw = "", ""
-		// The log was on the disk before any collector began.
-		if w.report.Outcome == crashdir.Incomplete && better(crashdir.DmesgOnly, st.Best) {
-			st.Best = crashdir.DmesgOnly
-		}
+		st.Best = st.saved()
 	}
 	if w.stuck && mounted() {
 		unix.Unmount(mountDir, unix.MNT_DETACH)
@@ -208,7 +205,7 @@ func (w *worker) open(t *plan.Target) bool {
 	d := w.plan.Deadlines
 	// Before there is a place: a worker that follows must not take what belongs to
 	// the target before for this one's.
-	w.state.Collector, w.state.Doubtful, w.state.Attempts = 0, 0, len(w.report.Attempts)
+	w.state.Collector, w.state.Doubtful, w.state.Attempts, w.state.Logged = 0, 0, len(w.report.Attempts), false
 	var dev string
 	err := w.step("device", d.Device, func() (err error) {
 		dev, err = w.waitDevice(t)
@@ -262,7 +259,7 @@ func (w *worker) close() error {
 // the end of.
 func (w *worker) saveDump(again string) {
 	if name := "dmesg " + w.place.String(); !w.begun(name) || again == "dmesg" {
-		w.step(name, w.plan.Deadlines.Finish, w.writeLog)
+		w.state.Logged = w.step(name, w.plan.Deadlines.Finish, w.writeLog) == nil
 	}
 	if w.timeLeft() > 0 && w.state.Target < len(w.plan.Targets) {
 		w.step("vmcore", w.plan.Deadlines.Stall, w.collect)
