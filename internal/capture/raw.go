@@ -44,17 +44,21 @@ func (w *worker) openRaw(t *plan.Target, name string) error {
 	if err != nil {
 		return err
 	}
+	// Before the header is there: a worker that follows this one would take it for
+	// that of a dump which nobody has collected.
+	w.state.Raw = name
+	w.report.Target = crashdir.Target{Dir: t.Dir, Device: name, UUID: t.Device.PartUUID, Free: size}
+	w.save()
 	out, err := rawdump.Create(dev, size, rawdump.Header{
 		ID: w.report.ID, Host: w.report.Host, MachineID: w.report.Machine, Kernel: w.report.Capture, Started: w.report.Started,
 		Held: fsid.ID{Type: t.Filesystem.Type, UUID: t.Filesystem.UUID},
 	})
 	if err != nil {
 		dev.Close()
+		w.state.Raw = ""
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	w.state.Raw = name
 	w.place = &raw{path: dev.Name(), dev: dev, out: out}
-	w.report.Target = crashdir.Target{Dir: t.Dir, Device: name, UUID: t.Device.PartUUID, Free: size}
 	w.log.printf("writing to %s, %d MiB", name, size>>20)
 	return nil
 }

@@ -232,3 +232,29 @@ func TestRawCopyOnce(t *testing.T) {
 		t.Errorf("%d attempts, %d bytes left", n, r.size())
 	}
 }
+
+// A worker dies while it begins the dump. What it has begun is gone on with, and
+// what it has not is begun.
+func TestResumeHeader(t *testing.T) {
+	w, r := rawWorker(t)
+	w.plan.Targets = []plan.Target{{Kind: plan.Raw}}
+	name := "../" + r.path // without a size in sysfs, so that it holds no dump
+	w.place, w.state.Raw, w.state.Step = nil, name, "header"
+	if again := w.resume(); again != "header" || w.state.Raw != "" || w.state.Target != 0 {
+		t.Errorf("not begun: %q again, %q open, target %d", again, w.state.Raw, w.state.Target)
+	}
+	w.state.Raw, w.state.Step = name, "header"
+	if again := w.resume(); again != "" || w.state.Raw != "" || w.state.Target != 1 {
+		t.Errorf("twice: %q again, %q open, target %d", again, w.state.Raw, w.state.Target)
+	}
+	w.state.Raw, w.state.Step, w.state.Target = name, "dmesg", 0
+	if w.resume(); w.state.Raw != "" || w.state.Target != 1 {
+		t.Errorf("lost: %q open, target %d", w.state.Raw, w.state.Target)
+	}
+	if err := w.openRaw(&w.plan.Targets[0], name); err == nil {
+		t.Error("opened")
+	}
+	if w.state.Raw != "" {
+		t.Errorf("%q is open after an error", w.state.Raw)
+	}
+}

@@ -27,6 +27,9 @@ type state struct {
 	Best      crashdir.Outcome // on any target
 }
 
+// open reports whether there was a place for the dump.
+func (st *state) open() bool { return st.Dir != "" || st.Raw != "" }
+
 // saved returns the best outcome that is certain, whatever the end of the worker
 // that left this state.
 func (st *state) saved() crashdir.Outcome {

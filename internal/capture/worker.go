@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"ukdump/internal/crashdir"
 	"ukdump/internal/plan"
+	"ukdump/internal/rawdump"
 )
 
 // worker follows the plan. Its steps stand in run, one after the other. A worker
@@ -142,7 +144,6 @@ func (w *worker) resume() (again string) {
 	where := fmt.Sprintf("%s of module %d, target %d, collector %d", fatal, st.Module, st.Target, st.Collector)
 	second := w.stuck || where == st.Fatal
 	st.Fatal = where
-	had := st.Dir != "" || st.Raw != ""
 	if fatal == "" {
 		w.fail("the worker ended between two steps")
 	} else {
@@ -164,9 +165,10 @@ func (w *worker) resume() (again string) {
 	case "mount", "directory", "header":
 		if second {
 			st.Target++
+			st.Raw = "" // had only been begun
 		}
 	case "umount":
-		if second && !had { // of a target that could not be opened
+		if second && !st.open() { // of a target that could not be opened
 			st.Target++
 		}
 	case "vmcore":
@@ -177,7 +179,7 @@ func (w *worker) resume() (again string) {
 	if !w.stuck && fatal != "umount" {
 		w.reopen()
 	}
-	if w.place == nil && had {
+	if w.place == nil && st.open() {
 		st.Target++
 		st.Dir, st.Raw = "", ""
 		st.Best = st.saved()
@@ -235,6 +237,10 @@ func (w *worker) reopen() {
 		w.place = &directory{w.state.Dir, w}
 	case w.state.Raw != "":
 		r, err := resumeRaw(w.state.Raw, w.report.ID)
+		if w.state.Step == "header" && errors.Is(err, rawdump.ErrNone) {
+			w.state.Raw = "" // nothing had been written
+			return
+		}
 		if err != nil {
 			w.fail("%v", err)
 			return
