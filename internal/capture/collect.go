@@ -83,6 +83,7 @@ func (w *worker) collect() error {
 // success, and otherwise the attempt with its error.
 func (w *worker) attempt(c *plan.Collector) *crashdir.Attempt {
 	// Recorded before it runs, in case that is the end of this worker.
+	w.super.progress() // the one before may have stalled
 	resume := w.resumes(c)
 	w.report.Attempts = append(w.report.Attempts, crashdir.Attempt{Name: c.Name, Exit: -1, Error: unfinished})
 	n := len(w.report.Attempts)
@@ -203,6 +204,11 @@ func (w *worker) accept(a *crashdir.Attempt) bool {
 	if err := w.place.prove(w.super.progress); err != nil {
 		a.Error = err.Error()
 		return false
+	}
+	for line := range strings.Lines(a.Stderr) {
+		if strings.Contains(line, leftOut) {
+			w.warn("%s", strings.TrimSpace(line))
+		}
 	}
 	a.Error, a.Limit, a.Percent = "", 0, 0
 	w.report.Collector, w.report.Outcome = a.Name, crashdir.Complete

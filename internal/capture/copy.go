@@ -18,6 +18,9 @@ const (
 	copyPage = 4096
 )
 
+// leftOut is what the copy says of pages, for a warning in the report.
+const leftOut = "could not be read and are left out"
+
 // runCopy is the collector of the last resort: it copies /proc/vmcore, knows
 // nothing of the kernel that crashed and leaves out nothing but pages of zeros.
 // Its arguments are the most bytes to write and, for an ELF file, the output;
@@ -148,7 +151,7 @@ func (c *copier) copy(at int64) error {
 	}
 	fmt.Fprintln(c.say)
 	if c.skipped > 0 {
-		fmt.Fprintf(c.say, "copy: %d pages could not be read and are left out\n", c.skipped)
+		fmt.Fprintf(c.say, "copy: %d pages %s\n", c.skipped, leftOut)
 	}
 	return nil
 }

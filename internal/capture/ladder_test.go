@@ -50,6 +50,7 @@ func TestLadder(t *testing.T) {
 		{"another kernel was seen to work", []plan.Collector{filter(writes(t, "a", 1, says)), writes(t, "b", 2, "true")}, "6.2.0", "a b", crashdir.Complete, 2, ""},
 		{"kernel unknown, the rest fails", []plan.Collector{filter(writes(t, "a", 1, says)), writes(t, "b", 2, "exit 1"), sh("c", "exit 1")}, "", "a b c", crashdir.Complete, 1, "a: it does not know kernel 6.1.0"},
 		{"kernel unknown, nothing else", []plan.Collector{filter(writes(t, "a", 1, says))}, "", "a", crashdir.Complete, 1, "a: it does not know kernel 6.1.0"},
+		{"a copy with gaps", []plan.Collector{writes(t, "copy", 1, "echo 'copy: 7 pages "+leftOut+"' >&2")}, "", "copy", crashdir.Complete, 1, "copy: 7 pages could not be read"},
 		{"kernel unknown and garbage", []plan.Collector{filter(sh("a", `echo x >"$1"; `+says)), sh("b", "exit 1")}, "", "a b", crashdir.Failed, -1, ""},
 	}
 	for _, tt := range tests {
