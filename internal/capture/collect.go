@@ -205,10 +205,8 @@ func (w *worker) accept(a *crashdir.Attempt) bool {
 		a.Error = err.Error()
 		return false
 	}
-	for line := range strings.Lines(a.Stderr) {
-		if strings.Contains(line, leftOut) {
-			w.warn("%s", strings.TrimSpace(line))
-		}
+	if l := lastLines([]byte(a.Stderr), 1)[0]; bytes.Contains(l, []byte(leftOut)) {
+		w.warn("%s", l)
 	}
 	a.Error, a.Limit, a.Percent = "", 0, 0
 	w.report.Collector, w.report.Outcome = a.Name, crashdir.Complete
