@@ -63,11 +63,8 @@ func (c *ctl) stillLoaded(failed error) string {
 // bridge loads the last good set where nothing is loaded and something has to be
 // built first, which takes a while.
 func (c *ctl) bridge() {
-	if loaded, err := c.kexec.Loaded(); err != nil || loaded {
+	if !c.canSpareLoad() {
 		return
-	}
-	if left := c.kexec.LoadLimit(); left == 0 || left == 1 {
-		return // the one load that is allowed is for the new image
 	}
 	s, err := c.loadLastGood("it did not come to its end")
 	if err == nil {

@@ -39,7 +39,7 @@ func (c *ctl) forecast(b *build.Build) *forecast {
 		ask = runMemUsage
 	}
 	f := &forecast{Release: c.read("proc/sys/kernel/osrelease")}
-	if strings.Contains(c.read("sys/kernel/security/lockdown"), "[confidentiality]") {
+	if c.kexec.Lockdown() == "confidentiality" {
 		f.Problem = "the kernel is locked down and hides its memory (lockdown=confidentiality)"
 		return f
 	}
@@ -103,15 +103,25 @@ func runMemUsage(program string) ([]byte, error) {
 	cmd.WaitDelay = time.Second
 	var out cappedBuffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	err := cmd.Run()
+	// One that is stuck in the kernel cannot even be killed.
+	done := make(chan error, 1)
+	go func() { done <- cmd.Run() }()
+	var err error
+	select {
+	case err = <-done:
+	case <-time.After(forecastDeadline + 2*cmd.WaitDelay):
+		return nil, errForecastLate
+	}
 	switch {
 	case ctx.Err() != nil:
-		return nil, fmt.Errorf("makedumpfile --mem-usage took more than %v", forecastDeadline)
+		return nil, errForecastLate
 	case err != nil:
 		return nil, fmt.Errorf("makedumpfile --mem-usage: %w%s", err, complaint(out.Bytes()))
 	}
 	return out.Bytes(), nil
 }
+
+var errForecastLate = fmt.Errorf("makedumpfile --mem-usage took more than %v", forecastDeadline)
 
 // complaint returns the last line of makedumpfile that says what failed, after
 // ": ".

@@ -10,6 +10,7 @@ import (
 
 	"ukdump/internal/build"
 	"ukdump/internal/build/buildtest"
+	"ukdump/internal/kexec"
 )
 
 // sample is what makedumpfile of a Debian release said about its own kernel.
@@ -60,7 +61,7 @@ func TestForecast(t *testing.T) {
 		if tt.lockdown == "free" {
 			m.Write("proc/meminfo", strings.Replace(meminfo, "1700000", "100000", 1))
 		}
-		c := &ctl{root: m.Root, memUsage: func(program string) ([]byte, error) {
+		c := &ctl{root: m.Root, kexec: kexec.New(m.Root), memUsage: func(program string) ([]byte, error) {
 			if program != "/usr/bin/makedumpfile" {
 				t.Errorf("asked %s", program)
 			}
@@ -85,7 +86,7 @@ func TestForecast(t *testing.T) {
 // A makedumpfile that finds too little makes larger dumps, but whole ones.
 func TestForecastNote(t *testing.T) {
 	m := newMachine(t)
-	c := &ctl{root: m.Root, memUsage: func(string) ([]byte, error) { return sample(t, "trixie"), nil }}
+	c := &ctl{root: m.Root, kexec: kexec.New(m.Root), memUsage: func(string) ([]byte, error) { return sample(t, "trixie"), nil }}
 	for level, want := range map[int]string{31: "makedumpfile finds no pages that are free in this kernel and saves them, too: update it for smaller dumps", 1: ""} {
 		f := c.forecast(&build.Build{DumpLevel: level})
 		if f.Note != want || f.Problem != "" || len(f.words()) != 2 {
@@ -230,5 +231,61 @@ func TestForecastIsNoChange(t *testing.T) {
 	m.setForecast(&forecast{Release: "6.1", Bytes: 1})
 	if got := string(m.status(0)); !slices.Contains(strings.Split(got, "\n"), "missing         nothing") {
 		t.Errorf("got %s", got)
+	}
+}
+
+// The forecast takes a while: where nothing is loaded yet, the capture kernel is
+// loaded without it first, unless loads are limited or it has nothing to add.
+func TestLoadBeforeForecast(t *testing.T) {
+	t.Parallel()
+	const (
+		understood = "ZERO\t1\nNON_PRI_CACHE\t1\nPRI_CACHE\t1\nUSER\t1\nFREE\t1\nKERN_DATA\t1\npage size:\t4096\nTotal pages on system:\t9\n"
+		limit      = "proc/sys/kernel/kexec_load_limit_panic"
+	)
+	m := newMachine(t)
+	for _, tt := range []struct {
+		name, out string
+		limit     string
+		loaded    bool
+		before    int // loads when it was asked for
+		loads     int
+		words     bool // it is what was loaded last
+	}{
+		{"first load", understood, "-1", false, 1, 2, true},
+		{"not understood", "", "-1", false, 1, 1, false},
+		{"loaded already", understood, "-1", true, 0, 1, true},
+		{"loaded already, not understood", "", "-1", true, 0, 1, false},
+		{"one load left", understood, "1", false, 0, 1, true},
+		{"two loads left", understood, "2", false, 0, 1, true},
+		{"three loads left", understood, "3", false, 1, 2, true},
+	} {
+		m.run(t, tt.name, func(t *testing.T) {
+			m.calls = nil
+			m.Write(limit, tt.limit+"\n")
+			if tt.loaded {
+				m.Write("sys/kernel/kexec_crash_loaded", "1\n")
+			} else {
+				m.Write("sys/kernel/kexec_crash_loaded", "0\n")
+			}
+			c := m.ctl()
+			before := -1
+			c.memUsage = func(string) ([]byte, error) {
+				before = len(m.calls)
+				return []byte(tt.out), nil
+			}
+			c.Args = []string{"load"}
+			if status := c.End(c.run()); status != 0 || before != tt.before || len(m.calls) != tt.loads {
+				t.Fatalf("status %d, %d loads before the forecast, loads %q", status, before, m.calls)
+			}
+			last := m.calls[len(m.calls)-1]
+			l := c.readLoaded()
+			good, _, _, err := c.readLastGood()
+			if err != nil || l == nil || l.Cmdline != last || good.Cmdline != last || strings.Contains(last, "ukdump.known=") != tt.words {
+				t.Errorf("loaded %q; remembered %+v and %+v, %v", last, l, good, err)
+			}
+			if l != nil && (l.Forecast == nil || (l.Forecast.Problem == "") != tt.words) {
+				t.Errorf("forecast %+v", l.Forecast)
+			}
+		})
 	}
 }

@@ -47,7 +47,8 @@ func (c *ctl) settle() {
 
 // reloadHotplug loads again what is loaded, because the ELF header that the
 // kernel made of its processors and memory at the last load is out of date.
-// Nothing is read from the configuration and nothing is built.
+// Nothing is read from the configuration and nothing is built, unless the last
+// good set could not be kept.
 func (c *ctl) reloadHotplug() error {
 	c.settle()
 	unlock, err := c.lock("reload")

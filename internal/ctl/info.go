@@ -24,7 +24,7 @@ call trace, which kernel it was, what saved the vmcore and how long it took.
 
   DUMP             its name as list prints it, a beginning of the name that no
                    other dump has, or the path of its directory
-  --dir DIRECTORY  where the dumps are (default: the configured target)
+  --dir DIRECTORY  where the dumps are (default: all that are configured)
   --json           print the report as JSON
 `
 

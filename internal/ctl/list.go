@@ -27,7 +27,7 @@ Lists the dumps, oldest first: name, size, outcome, kernel and panic line.
 
 Lines are cut to the width of the terminal, or to 120 characters.
 
-  --dir DIRECTORY  where the dumps are (default: the configured target)
+  --dir DIRECTORY  where the dumps are (default: all that are configured)
   --json           print a JSON array, with nothing cut
 `
 

@@ -153,15 +153,20 @@ func (c *ctl) loadImage(b *build.Build, im *packed) error {
 		return err
 	}
 	// Counting pages can take a while, and a crash does not wait.
-	if loaded, err := c.kexec.Loaded(); err == nil && !loaded && c.canForecast() && c.kexec.LoadLimit() != 1 {
+	early := c.canForecast() && c.canSpareLoad()
+	if early {
 		if err := c.put(s, kernel, initrd); err != nil {
 			return err
 		}
 	}
 	s.Forecast = c.forecast(b)
-	s.Cmdline = s.Forecast.addTo(s.Cmdline)
-	if err := c.put(s, kernel, initrd); err != nil {
-		return err
+	if cmdline := s.Forecast.addTo(s.Cmdline); early && cmdline == s.Cmdline {
+		c.remember(&s.loaded)
+	} else {
+		s.Cmdline = cmdline
+		if err := c.put(s, kernel, initrd); err != nil {
+			return err
+		}
 	}
 	c.say("loaded %s in %.1f s; dumps go to %s", s, time.Since(begin).Seconds(), targetNames(p))
 	if err := c.saveLastGood(s, b.Kernel.Loadable(), im.data); err != nil {
@@ -210,7 +215,16 @@ func cmdlineFor(b *build.Build, fingerprint string) (string, error) {
 	return b.CmdlineForeign, nil
 }
 
-// targetNames lists the directories of a plan's targets.
+// canSpareLoad reports whether something should be loaded until what is wanted is
+// ready: if nothing is loaded and that costs none of the loads that a sysctl
+// leaves for this one and the next.
+func (c *ctl) canSpareLoad() bool {
+	loaded, err := c.kexec.Loaded()
+	left := c.kexec.LoadLimit()
+	return err == nil && !loaded && (left < 0 || left > 2)
+}
+
+// targetNames lists a plan's targets.
 func targetNames(p *plan.Plan) string {
 	var dirs []string
 	for _, t := range p.Targets {

@@ -14,7 +14,7 @@ Removes dumps. A vmcore contains the memory of the machine: whoever has read it
 to the end should remove it.
 
   DUMP             as for info
-  --dir DIRECTORY  where the dumps are (default: the configured target)
+  --dir DIRECTORY  where the dumps are (default: all that are configured)
 `
 
 func (c *ctl) rm(args []string) error {

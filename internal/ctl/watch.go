@@ -18,8 +18,8 @@ import (
 )
 
 // watch is there from announce --watch until announce --shutdown. One of an
-// earlier boot tells that that boot did not end in a shutdown. It is not looked
-// for the shutdown as such: stopping the unit, for whatever reason, ends the
+// earlier boot tells that that boot did not end in a shutdown. What counts is the
+// unit, not the shutdown as such: stopping it, for whatever reason, ends the
 // watch, and starting it begins it again.
 type watch struct {
 	Boot   string    `json:"boot_id"`
