@@ -290,7 +290,7 @@ func (c *ctl) toJournal(e event) bool {
 			entry = append(entry, f)
 		}
 	}
-	return journal.Send(filepath.Join(c.root, journal.Socket), entry) == nil
+	return journal.Send(filepath.Join(c.root, journal.Socket), entry, c.journalLimit) == nil
 }
 
 // motdFile is read by pam_motd(8) at login.

@@ -43,6 +43,8 @@ type ctl struct {
 	kexec *kexec.Slot
 	uid   int
 
+	journalLimit time.Duration // how long journald may take to take an entry
+
 	sleep  func(time.Duration)
 	swapon func() error // turns on what swap the machine is configured to have
 	// memUsage runs makedumpfile --mem-usage; nil is the real one.
@@ -53,7 +55,7 @@ type ctl struct {
 func Run(p *cli.Program) int {
 	c := &ctl{
 		Program: p, root: "/", pid1: build.DefaultPid1(), kexec: kexec.New("/"), uid: os.Geteuid(),
-		sleep: time.Sleep, swapon: swapon,
+		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: swapon,
 	}
 	return p.End(c.run())
 }

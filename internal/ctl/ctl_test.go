@@ -21,10 +21,18 @@ import (
 	"ukdump/internal/plan"
 )
 
+// memory is a file system that needs no disk, see shm_overview(7).
+const memory = "/dev/shm"
+
 func TestMain(m *testing.M) {
 	time.Local = time.UTC
 	if root := os.Getenv(killedRoot); root != "" {
 		loadUntilKilled(root)
+	}
+	// What is written is made durable, which takes most of the time on a disk.
+	var st unix.Statfs_t
+	if unix.Statfs(memory, &st) == nil && int64(st.Bavail)*st.Bsize > 1<<30 && unix.Access(memory, unix.W_OK) == nil && os.Getenv("TMPDIR") == "" {
+		os.Setenv("TMPDIR", memory)
 	}
 	os.Exit(m.Run())
 }
@@ -39,13 +47,15 @@ type machine struct {
 	sleep func(time.Duration)
 	calls []string // of kexec_file_load: the command line, or "unload"
 
+	journalLimit time.Duration
+
 	swapons int // how often swap was turned on
 
 	kernel, initrd []byte // loaded last
 }
 
 func newMachine(t *testing.T) *machine {
-	return &machine{Machine: buildtest.New(t), t: t, asked: func() {}, sleep: func(time.Duration) {}}
+	return &machine{Machine: buildtest.New(t), t: t, asked: func() {}, sleep: func(time.Duration) {}, journalLimit: time.Minute}
 }
 
 // run runs a subtest after which the machine is as it was.
@@ -105,7 +115,7 @@ func (m *machine) ctl() *ctl {
 	c := &ctl{
 		Program: &cli.Program{Name: "kdumpctl", Stdout: io.Discard, Stderr: io.Discard},
 		root:    m.Root, pid1: m.Pid1, kexec: kexec.New(m.Root), uid: m.uid,
-		sleep:  m.sleep,
+		journalLimit: m.journalLimit, sleep: m.sleep,
 		swapon: func() error { m.swapons++; return nil },
 	}
 	c.kexec.FileLoad = m.fileLoad

@@ -82,6 +82,7 @@ func wholeSet(kernel, initrd int) error {
 // A process that is killed at any moment leaves nothing half-written that is
 // loaded later, and nothing that keeps the next one from loading.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	const kills = 40
 	m := newMachine(t)
 	const seed = 20261122

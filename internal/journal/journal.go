@@ -14,9 +14,6 @@ import (
 // Socket is where journald listens.
 const Socket = "/run/systemd/journal/socket"
 
-// limit is how long journald may take to take an entry.
-const limit = 5 * time.Second
-
 // Field is one field of an entry, such as MESSAGE. Its name has up to 64 capital
 // letters, digits and underscores and begins with a letter; the value is any
 // text.
@@ -24,9 +21,9 @@ type Field struct{ Name, Value string }
 
 // Send hands one entry to the journald at socket. All fields together must fit
 // into a datagram, which is some 200 KiB (net.core.wmem_default, socket(7)). An
-// error means that journald did not get it: that there is none, or a field's name
-// is wrong.
-func Send(socket string, fields []Field) error {
+// error means that journald did not get it: that there is none, that it does not
+// take it within the limit, or a field's name is wrong.
+func Send(socket string, fields []Field, limit time.Duration) error {
 	entry, err := encode(fields)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestEncode(t *testing.T) {
@@ -41,14 +42,14 @@ func TestSend(t *testing.T) {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "socket")
 	fields := []Field{{"MESSAGE", "x"}}
-	if err := Send(socket, fields); !errors.Is(err, fs.ErrNotExist) {
+	if err := Send(socket, fields, 5*time.Second); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("without a journal: %v", err)
 	}
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Send(socket, fields); err != nil {
+	if err := Send(socket, fields, 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	b := make([]byte, 100)
@@ -56,11 +57,11 @@ func TestSend(t *testing.T) {
 	if err != nil || string(b[:n]) != "MESSAGE=x\n" {
 		t.Errorf("got %q, %v", b[:n], err)
 	}
-	if err := Send(socket, []Field{{"MESSAGE", strings.Repeat("x", 16<<20)}}); err == nil {
+	if err := Send(socket, []Field{{"MESSAGE", strings.Repeat("x", 16<<20)}}, 5*time.Second); err == nil {
 		t.Error("an entry that is too large was sent")
 	}
 	conn.Close()
-	if err := Send(socket, fields); err == nil {
+	if err := Send(socket, fields, 5*time.Second); err == nil {
 		t.Error("an entry was sent to nobody")
 	}
 }
