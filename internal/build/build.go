@@ -46,6 +46,7 @@ type Build struct {
 	Builtin        []string         // what needs no module because the kernel has it built in
 	LeftOut        []string         // targets that nobody asked for and this machine has not got, with the reason
 	RawSizes       map[string]int64 // bytes of the raw devices, by plan.Target.Dir
+	Uncollected    []string         // raw targets with a dump that keeps the next one out
 	Warnings       []string         // things a person should know, but that do not stop
 
 	host        *host.Host

@@ -62,6 +62,9 @@ func (b *Build) target(name string, overwrite bool) (plan.Target, []kmod.Request
 		b.RawSizes = make(map[string]int64)
 	}
 	b.RawSizes[name] = r.Stack[0].Size
+	if r.Dump {
+		b.Uncollected = append(b.Uncollected, name)
+	}
 	return plan.Target{
 		Kind:       plan.Raw,
 		Dir:        name,

@@ -1,17 +1,13 @@
 package ctl
 
 import (
-	"encoding/json"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"ukdump/internal/build"
-	"ukdump/internal/crashdir"
 )
 
 // loaded is what we loaded; the kernel itself only says that something is.
@@ -36,16 +32,14 @@ func (c *ctl) loadedFile() string { return filepath.Join(c.root, build.StateDir,
 
 // bootID returns the ID of this boot, see random(4).
 func (c *ctl) bootID() string {
-	b, _ := os.ReadFile(filepath.Join(c.root, "proc/sys/kernel/random/boot_id"))
-	return strings.TrimSpace(string(b))
+	return c.read("proc/sys/kernel/random/boot_id")
 }
 
 func (c *ctl) saveLoaded(l *loaded) error {
-	dir, name := filepath.Split(c.loadedFile())
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(c.loadedFile()), 0o700); err != nil {
 		return err
 	}
-	return crashdir.WriteFile(dir, name, func(w io.Writer) error { return printJSON(w, l) })
+	return c.saveState(c.loadedFile(), l)
 }
 
 func (c *ctl) forgetLoaded() error {
@@ -58,13 +52,8 @@ func (c *ctl) forgetLoaded() error {
 
 // readLoaded returns what was loaded in this boot, nil if that is not known.
 func (c *ctl) readLoaded() *loaded {
-	b, err := os.ReadFile(c.loadedFile())
-	if err != nil {
-		return nil
+	if l := c.lastLoaded(); l != nil && l.BootID == c.bootID() {
+		return l
 	}
-	l := new(loaded)
-	if json.Unmarshal(b, l) != nil || l.BootID != c.bootID() {
-		return nil
-	}
-	return l
+	return nil
 }

@@ -97,6 +97,9 @@ func (c *ctl) gatherStatus() *status {
 		missing(err)
 		if err == nil {
 			c.describeTargets(s, b)
+			for _, name := range b.Uncollected {
+				missing(&statusError{name + " has a dump that was not collected and takes no other", "Run kdumpctl collect."})
+			}
 			c.gatherImage(s, b, missing)
 		}
 	}

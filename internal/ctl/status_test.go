@@ -3,9 +3,11 @@ package ctl
 import (
 	"bytes"
 	"os"
+	"strings"
 	"testing"
 
 	"ukdump/internal/build/buildtest"
+	"ukdump/internal/fsid"
 )
 
 // Text and JSON of status in all states of a machine.
@@ -60,6 +62,13 @@ func TestStatusGolden(t *testing.T) {
 		{"collect-not-enabled", loaded, func(m *machine) {
 			m.enable(loadUnit)
 			m.AddSwap()
+			m.rewrite(image)
+			m.rewrite("var/lib/ukdump/loaded.json")
+			m.kdumpctl("load")
+		}, 0},
+		{"uncollected", loaded, func(m *machine) {
+			m.AddSwap()
+			m.Write("dev/nvme0n1p1", fsid.RawDumpMagic+strings.Repeat("\x00", 1<<20))
 			m.rewrite(image)
 			m.rewrite("var/lib/ukdump/loaded.json")
 			m.kdumpctl("load")

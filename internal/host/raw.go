@@ -24,6 +24,8 @@ type Raw struct {
 	// PartUUID is that of the partition, as blkid(8) prints it; empty for a
 	// whole disk.
 	PartUUID string `json:"partuuid,omitempty"`
+	// Dump says that there is one, which keeps the next one out.
+	Dump bool `json:"dump,omitempty"`
 
 	Stack   []BlockDevice `json:"stack"`   // the device itself and the disk that it is a part of
 	Devices []Device      `json:"devices"` // what the disk hangs on, what others need first
@@ -122,7 +124,7 @@ func (h *Host) raw(target string, b BlockDevice, overwrite bool) (*Raw, error) {
 		}
 	}
 	if id.Type == fsid.RawDump {
-		id = h.held(b)
+		r.Dump, id = true, h.held(b)
 	}
 	r.Type, r.UUID = id.Type, id.UUID
 	r.PartUUID = h.partUUID(b)

@@ -138,7 +138,7 @@ func TestRaw(t *testing.T) {
 			t.Errorf("%s: %v", tt.name, err)
 			continue
 		}
-		if got := r.Type + " " + r.UUID + " " + r.PartUUID; got != tt.want || r.Target != tt.target || len(r.Devices) == 0 {
+		if got := r.Type + " " + r.UUID + " " + r.PartUUID; got != tt.want || r.Target != tt.target || len(r.Devices) == 0 || r.Dump != strings.HasPrefix(tt.name, "dump on ") {
 			t.Errorf("%s: got %q, want %q: %+v", tt.name, got, tt.want, r)
 		}
 	}
