@@ -33,7 +33,7 @@ swap is swap again. A dump that cannot be saved stays where it is.
 // defaultDir is where dumps go if no directory is configured.
 const defaultDir = "/var/crash"
 
-// swaponLimit bounds how long swapon(8) may take.
+// swaponLimit bounds how long swapon(8) or systemctl(1) may take.
 const swaponLimit = 30 * time.Second
 
 // collector is one run of kdumpctl collect.
@@ -285,13 +285,19 @@ func (e *leftError) Advice() string {
 	return "kdumpctl collect --discard gives the device back without saving what is left on it."
 }
 
-// swapon turns on all swap of fstab(5).
+// swapon turns on what swap this machine is configured to have. Where systemd
+// does that it is only told to: it waits until udev has seen the swap again, and
+// what it has begun itself at boot must not be done twice.
 func swapon() error {
+	argv := []string{"swapon", "-a"}
+	if _, err := os.Stat("/run/systemd/system"); err == nil { // sd_booted(3)
+		argv = []string{"systemctl", "--no-block", "start", "swap.target"}
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), swaponLimit)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "swapon", "-a").CombinedOutput()
+	out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("swapon -a: %w: %s", err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }

@@ -97,6 +97,20 @@ func TestUnitsEnabledTogether(t *testing.T) {
 	}
 }
 
+// A dump on a swap area is collected before that is turned on.
+func TestSwapUnits(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ file, key, want string }{
+		{"swap.d/ukdump.conf", "Unit.After", "ukdump-collect.service"},
+		{"ukdump-collect.service", "Unit.Before", "swap.target"},
+		{"ukdump-collect.service", "Service.RemainAfterExit", "yes"},
+	} {
+		if u := unit(t, tt.file); !slices.Contains(u[tt.key], tt.want) {
+			t.Errorf("%s: %s is %q, without %s", tt.file, tt.key, u[tt.key], tt.want)
+		}
+	}
+}
+
 // The program and the units must agree on the file that stands for an event.
 func TestHotplugUnits(t *testing.T) {
 	t.Parallel()
