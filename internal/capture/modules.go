@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -72,6 +73,9 @@ func (w *worker) followModules(argv []string) (failed int, how string, err error
 			w.sample()
 		case ended:
 			return failed, p.how(), nil
+		case p.leaderDead():
+			p.kill(time.Second)
+			return failed, "it died in the kernel", nil
 		case uptime()-last > limit:
 			p.kill(time.Second)
 			return failed, p.how(), nil
@@ -95,6 +99,14 @@ func (w *worker) countModules(out *bytes.Buffer) (failed int) {
 		w.state.Module++
 	}
 	return failed
+}
+
+func init() {
+	// An oops kills the thread that was in the driver, and no other. If that is
+	// the first one it can be seen; else the child would only be silent.
+	if len(os.Args) > 1 && os.Args[1] == roleModules {
+		runtime.LockOSThread()
+	}
 }
 
 // runModules is the child: it loads the modules from index first on and writes

@@ -158,6 +158,14 @@ func parseStat(b []byte) (comm string, kernel bool) {
 	return printable(b[i+1 : j]), kernel
 }
 
+// leaderDead reports whether the first thread of the process has ended while
+// others go on.
+func (p *process) leaderDead() bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/stat")
+	i := bytes.LastIndexByte(b, ')')
+	return err == nil && !p.poll() && i >= 0 && bytes.HasPrefix(b[i+1:], []byte(" Z"))
+}
+
 // setOOMScore makes the kernel's OOM killer prefer (1000) or spare (-1000) a
 // process, see proc(5), oom_score_adj. pid 0 is this process. Best effort.
 func setOOMScore(pid, score int) {

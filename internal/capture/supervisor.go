@@ -6,7 +6,6 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,8 +23,8 @@ const (
 // supervise is PID 1. It returns only if nothing was left that could reboot the
 // machine.
 func supervise() {
-	// Caught and never read. Ignored signals would be so in every child too.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGPIPE)
+	// All are caught and never read. Ignored signals would be so in every child too.
+	signal.Notify(make(chan os.Signal, 1))
 	setupErrs := setup()
 	s := &supervisor{log: openLog(), final: plan.Reboot, failure: plan.Reboot, total: defaultTotal, finish: defaultFinish}
 	for _, err := range setupErrs {
