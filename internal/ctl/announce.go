@@ -97,7 +97,7 @@ func (c *ctl) lockAnnounced() (unlock func(), err error) {
 		f.Close()
 		return nil, fmt.Errorf("another kdumpctl announce is running: %w", err)
 	}
-	return func() { f.Close() }, nil
+	return func() { release(f) }, nil
 }
 
 // announceNew announces what was not announced yet. Every error is reported, but

@@ -79,7 +79,14 @@ func (c *ctl) lock(verb string) (unlock func(), err error) {
 	if f.Truncate(0) == nil {
 		io.WriteString(f, strconv.Itoa(os.Getpid())+"\n")
 	}
-	return func() { f.Close() }, nil
+	return func() { release(f) }, nil
+}
+
+// release unlocks f at once. Closing alone leaves the lock to a child that was
+// forked a moment ago and has not yet reached its execve(2) (flock(2)).
+func release(f *os.File) {
+	unix.Flock(int(f.Fd()), unix.LOCK_UN)
+	f.Close()
 }
 
 // sweepAge is how old a temporary file must be to belong to nobody.
