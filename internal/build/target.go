@@ -65,12 +65,14 @@ func (b *Build) target(name string, overwrite bool) (plan.Target, []kmod.Request
 	if r.Dump {
 		b.Uncollected = append(b.Uncollected, name)
 	}
+	layers, requests, err := b.layers(r.Stack)
 	return plan.Target{
 		Kind:       plan.Raw,
 		Dir:        name,
+		Layers:     layers,
 		Filesystem: plan.Filesystem{Type: r.Type, UUID: r.UUID},
 		Device:     planDevice(r.Stack[0], r.PartUUID),
-	}, r.Requests(), nil
+	}, append(requests, r.Requests()...), err
 }
 
 // directory finds out where a directory is.
@@ -79,13 +81,15 @@ func (b *Build) directory(dir string) (plan.Target, []kmod.Request, error) {
 	if err != nil {
 		return plan.Target{}, nil, err
 	}
+	layers, requests, err := b.layers(s.Stack)
 	return plan.Target{
 		Kind:       plan.Directory,
 		Dir:        s.Dir,
+		Layers:     layers,
 		Filesystem: plan.Filesystem{Type: s.FSType, UUID: s.UUID, Options: s.Options},
 		Path:       s.PathInFS,
 		Device:     planDevice(s.Stack[0], ""),
-	}, s.Requests(), nil
+	}, append(requests, s.Requests()...), err
 }
 
 func planDevice(d host.BlockDevice, partUUID string) plan.Device {

@@ -22,19 +22,17 @@ const mountFlags = unix.MS_NOATIME | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NO
 
 // waitDevice waits for the block device that holds the target's file system and
 // returns its kernel name. The file system is known by its type and UUID: names
-// change from boot to boot. After the deadline the error names what was there
-// instead.
-func (w *worker) waitDevice(t *plan.Target) (string, error) {
+// change from boot to boot. Where layers were assembled for it, it is on one of
+// those devices. After the deadline the error names what was there instead.
+func (w *worker) waitDevice(t *plan.Target, layers []string) (string, error) {
 	limit := seconds(w.plan.Deadlines.Device)
 	what := t.Filesystem.Type + " file system " + t.Filesystem.UUID
 	if t.Kind == plan.Raw {
 		what = rawName(t)
 	}
 	w.log.printf("waiting up to %d s for %s (%s when the image was built)", w.plan.Deadlines.Device, what, t.Device.Name)
-	s := &scan{sys: "/sys/class/block", dev: "/dev", seen: map[string]seenDevice{}, reading: w.reading}
-	for _, name := range w.state.Avoid {
-		s.seen[name] = seenDevice{err: errHung}
-	}
+	s := w.newScan()
+	s.layers = layers
 	for end := uptime() + limit; ; time.Sleep(50 * time.Millisecond) {
 		if name := s.find(t); name != "" {
 			w.log.printf("found on %s", name)
@@ -52,7 +50,16 @@ func (w *worker) waitDevice(t *plan.Target) (string, error) {
 type scan struct {
 	sys, dev string // /sys/class/block and /dev
 	seen     map[string]seenDevice
+	layers   []string          // if there are any, only these devices and their partitions
 	reading  func(name string) // called before a device is read, and with "" after it; may be nil
+}
+
+func (w *worker) newScan() *scan {
+	s := &scan{sys: "/sys/class/block", dev: "/dev", seen: map[string]seenDevice{}, reading: w.reading}
+	for _, name := range w.state.Avoid {
+		s.seen[name] = seenDevice{err: errHung}
+	}
+	return s
 }
 
 // errHung is that of a device in whose reading a worker ended.
@@ -72,46 +79,79 @@ type seenDevice struct {
 	partUUID string // only looked for where a target is known by it
 }
 
-// find looks at every block device that is new or could not be read before, and
-// returns the name of one that holds the target's file system, or "". The one
-// from build time comes first, so where several hold it, as the paths of one
-// disk do, that one is taken.
+// find looks at the block devices and returns the name of one that holds the
+// target's file system, or "". The one from build time comes first, so where
+// several hold it, as the paths of one disk do, that one is taken.
 func (s *scan) find(t *plan.Target) string {
-	ents, _ := os.ReadDir(s.sys)
-	var names []string
-	for _, e := range ents {
-		names = append(names, e.Name())
-	}
-	slices.SortStableFunc(names, func(a, b string) int { return s.rank(a, t) - s.rank(b, t) })
-	for _, name := range names {
-		size := blockSize(filepath.Join(s.sys, name))
-		if size == 0 { // a loop device or a drive without medium
+	for _, name := range s.names(t.Device) {
+		// What shows the file system of a mirror that it belongs to must never
+		// be written to.
+		if !s.layered(name) || s.held(name) {
 			continue
 		}
-		d, ok := s.seen[name]
-		if d.err == errHung {
-			continue
-		}
-		if !ok || d.size != size || d.err != nil && !errors.Is(d.err, fsid.ErrUnknown) {
-			d = s.look(name, size, t)
-			s.seen[name] = d
-		}
-		if d.holds(t) {
+		if d := s.device(name, t.Device.PartUUID != ""); d.holds(t) {
 			return name
 		}
 	}
 	return ""
 }
 
+// names returns all block devices, those that are most like one of the hints
+// first.
+func (s *scan) names(hints ...plan.Device) []string {
+	ents, _ := os.ReadDir(s.sys)
+	var names []string
+	for _, e := range ents {
+		names = append(names, e.Name())
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return s.rank(a, hints) - s.rank(b, hints) })
+	return names
+}
+
+// device returns what is on a device. It is read only if it is new, could not be
+// read before, or has another size.
+func (s *scan) device(name string, partUUID bool) seenDevice {
+	d, ok := s.seen[name]
+	if d.err == errHung {
+		return d
+	}
+	size := blockSize(filepath.Join(s.sys, name))
+	if size == 0 { // a loop device or a drive without medium
+		return seenDevice{err: fsid.ErrUnknown}
+	}
+	if !ok || d.size != size || d.err != nil && !errors.Is(d.err, fsid.ErrUnknown) {
+		d = s.look(name, size, partUUID)
+		s.seen[name] = d
+	}
+	return d
+}
+
+// layered reports whether a device is one of those that were assembled, or a
+// partition of one.
+func (s *scan) layered(name string) bool {
+	if len(s.layers) == 0 || slices.Contains(s.layers, name) {
+		return true
+	}
+	link, _ := os.Readlink(filepath.Join(s.sys, name))
+	return slices.Contains(s.layers, filepath.Base(filepath.Dir(link)))
+}
+
+// held reports whether another device is made of this one
+// (Documentation/ABI/testing/sysfs-block, holders).
+func (s *scan) held(name string) bool {
+	ents, _ := os.ReadDir(filepath.Join(s.sys, name, "holders"))
+	return len(ents) > 0
+}
+
 // look reads a device.
-func (s *scan) look(name string, size int64, t *plan.Target) seenDevice {
+func (s *scan) look(name string, size int64, partUUID bool) seenDevice {
 	if s.reading != nil {
 		s.reading(name)
 		defer s.reading("")
 	}
 	d := seenDevice{size: size}
 	d.id, d.err = probe(filepath.Join(s.dev, name), size)
-	if t.Device.PartUUID != "" {
+	if partUUID {
 		d.partUUID = s.partUUID(name)
 	}
 	return d
@@ -147,17 +187,20 @@ func (s *scan) partUUID(name string) string {
 	return uuid
 }
 
-// rank orders block devices: the one at the same place as at build time, one
+// rank orders block devices: those at the same place as at build time, those
 // with the same name, the others.
-func (s *scan) rank(name string, t *plan.Target) int {
+func (s *scan) rank(name string, hints []plan.Device) int {
 	link, _ := os.Readlink(filepath.Join(s.sys, name))
-	switch {
-	case t.Device.Path != "" && strings.HasSuffix(link, "/devices/"+t.Device.Path):
-		return 0
-	case name == t.Device.Name:
-		return 1
+	rank := 2
+	for _, h := range hints {
+		switch {
+		case h.Path != "" && strings.HasSuffix(link, "/devices/"+h.Path):
+			return 0
+		case name == h.Name:
+			rank = 1
+		}
 	}
-	return 2
+	return rank
 }
 
 // String lists the devices that were seen, for a person who wonders what is

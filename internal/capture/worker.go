@@ -154,7 +154,7 @@ func (w *worker) resume() (again string) {
 		if second {
 			st.Module++
 		}
-	case "device":
+	case "device", "assemble":
 		switch {
 		case st.Reading != "" && second: // the target may be another device
 			st.Avoid = append(st.Avoid, st.Reading)
@@ -209,10 +209,13 @@ func (w *worker) open(t *plan.Target) bool {
 	// the target before for this one's.
 	w.state.Collector, w.state.Doubtful, w.state.Attempts, w.state.Logged = 0, 0, len(w.report.Attempts), false
 	var dev string
-	err := w.step("device", d.Device, func() (err error) {
-		dev, err = w.waitDevice(t)
-		return err
-	})
+	layers, err := w.assembleAll(t)
+	if err == nil {
+		err = w.step("device", d.Device, func() (err error) {
+			dev, err = w.waitDevice(t, layers)
+			return err
+		})
+	}
 	switch {
 	case err != nil:
 	case t.Kind == plan.Raw:

@@ -229,7 +229,7 @@ func TestLoadErrors(t *testing.T) {
 			m.Write("my.img", pack(t, func(im *initramfs.Image) error { return im.AddFile("init", []byte("x"), 0o755) }))
 		}, mine, "image ROOT/my.img: it is an initramfs, but not one of ukdump: there is no " + plan.Path, false},
 		{"--image with a plan of another version", planned(func(p map[string]any) { p["version"] = 1 }), mine,
-			"image ROOT/my.img: plan has format version 1, this program speaks version 2", false},
+			"image ROOT/my.img: plan has format version 1, this program speaks version 3", false},
 		{"--image with a bad plan", planned(func(p map[string]any) { delete(p, "targets") }), mine,
 			"image ROOT/my.img: invalid plan: it has no targets", false},
 		{"--image for another kernel", planned(func(p map[string]any) { p["kernel"] = map[string]any{"release": "6.2.0", "arch": "amd64"} }), mine,

@@ -5,19 +5,41 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// BlockDevice is a disk or a partition.
+// BlockDevice is a disk, a partition, or made of others.
 type BlockDevice struct {
-	Name      string `json:"name"` // the kernel's: nvme0n1p2
-	Path      string `json:"path"` // below /sys/devices, beginning with /sys
-	Major     uint32 `json:"major"`
-	Minor     uint32 `json:"minor"`
-	Size      int64  `json:"size"`                // bytes
-	Partition int    `json:"partition,omitempty"` // its number, 0 for a whole disk
+	Name      string    `json:"name"` // the kernel's: nvme0n1p2
+	Path      string    `json:"path"` // below /sys/devices, beginning with /sys
+	Major     uint32    `json:"major"`
+	Minor     uint32    `json:"minor"`
+	Size      int64     `json:"size"` // bytes
+	Kind      BlockKind `json:"kind"`
+	Partition int       `json:"partition,omitempty"` // its number, 0 for what is not one
+	Below     []string  `json:"below,omitempty"`     // names of what it is made of; none for a disk
+
+	// Only for those of device-mapper, from sysfs:
+	DMName string `json:"dm_name,omitempty"`
+	DMUUID string `json:"dm_uuid,omitempty"` // tells in front who made it: LVM-, CRYPT-LUKS2-, mpath-
 }
+
+// BlockKind is what a block device is made as.
+type BlockKind string
+
+// The kinds of block devices.
+const (
+	Disk      BlockKind = "disk"
+	Partition BlockKind = "partition"
+	LVM       BlockKind = "lvm"       // logical volume, also a hidden one
+	Crypt     BlockKind = "crypt"     // dm-crypt
+	Multipath BlockKind = "multipath" // and, with DMUUID part*, a partition of one
+	Mapper    BlockKind = "dm"        // any other of device-mapper
+	MD        BlockKind = "md"
+	Bcache    BlockKind = "bcache"
+)
 
 // block returns the block device at a path of sysfs that may be a link.
 func (h *Host) block(name string) (BlockDevice, error) {
@@ -38,10 +60,44 @@ func (h *Host) block(name string) (BlockDevice, error) {
 	if n, err := strconv.ParseInt(h.attr(dir, "size"), 10, 54); err == nil {
 		b.Size = n * 512
 	}
+	b.DMName, b.DMUUID = h.attr(dir, "dm/name"), h.attr(dir, "dm/uuid")
+	b.Kind = h.blockKind(b)
 	if n, err := strconv.Atoi(h.attr(dir, "partition")); err == nil {
-		b.Partition = n
+		b.Partition, b.Kind = n, Partition
+		b.Below = []string{path.Base(path.Dir(dir))}
+		return b, nil
 	}
-	return b, nil
+	b.Below, err = h.names(path.Join(dir, "slaves"))
+	return b, err
+}
+
+// blockKind tells the kind of b, which is not a partition.
+func (h *Host) blockKind(b BlockDevice) BlockKind {
+	uuid := mapperUUID(b.DMUUID)
+	switch {
+	case strings.HasPrefix(uuid, "LVM-"):
+		return LVM
+	case strings.HasPrefix(uuid, "CRYPT-"):
+		return Crypt
+	case strings.HasPrefix(uuid, "mpath-"):
+		return Multipath
+	case h.exists(path.Join(b.Path, "dm")):
+		return Mapper
+	case h.exists(path.Join(b.Path, "md")):
+		return MD
+	case h.exists(path.Join(b.Path, "bcache")):
+		return Bcache
+	}
+	return Disk
+}
+
+// mapperUUID returns a UUID of device-mapper without the "partN-" that kpartx(8)
+// puts before that of what it divided.
+func mapperUUID(uuid string) string {
+	if part, rest, ok := strings.Cut(uuid, "-"); ok && strings.HasPrefix(part, "part") {
+		return rest
+	}
+	return uuid
 }
 
 // blockOf returns the block device of a mount.
@@ -102,16 +158,38 @@ func (h *Host) rootSource() (string, error) {
 	return "", fmt.Errorf("the root file system's device is unknown: /dev/root, and root=%.80s on the command line", root)
 }
 
-// stack returns b and the whole disk that it is a part of.
+// stack returns b and everything that it is made of, down to the disks: each
+// device before what it is made of, none twice.
 func (h *Host) stack(b BlockDevice) ([]BlockDevice, error) {
-	if b.Partition == 0 {
-		return []BlockDevice{b}, nil
+	var after []BlockDevice // each after what it is made of
+	seen := make(map[string]bool)
+	var visit func(b BlockDevice) error
+	visit = func(b BlockDevice) error {
+		if seen[b.Name] {
+			return nil
+		}
+		seen[b.Name] = true
+		for _, name := range b.Below {
+			dir := "/sys/class/block/" + name
+			if b.Partition > 0 {
+				dir = path.Dir(b.Path)
+			}
+			below, err := h.block(dir)
+			if err != nil {
+				return fmt.Errorf("%s, which %s is made of: %w", name, b.Name, err)
+			}
+			if err := visit(below); err != nil {
+				return err
+			}
+		}
+		after = append(after, b)
+		return nil
 	}
-	disk, err := h.block(path.Dir(b.Path))
-	if err != nil {
-		return nil, fmt.Errorf("disk of partition %s: %w", b.Name, err)
+	if err := visit(b); err != nil {
+		return nil, err
 	}
-	return []BlockDevice{b, disk}, nil
+	slices.Reverse(after)
+	return after, nil
 }
 
 // fabrics are the NVMe transports that lead to another machine.

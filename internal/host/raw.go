@@ -27,8 +27,8 @@ type Raw struct {
 	// Dump says that there is one, which keeps the next one out.
 	Dump bool `json:"dump,omitempty"`
 
-	Stack   []BlockDevice `json:"stack"`   // the device itself and the disk that it is a part of
-	Devices []Device      `json:"devices"` // what the disk hangs on, what others need first
+	Stack   []BlockDevice `json:"stack"`   // the device itself and all that it is made of, down to the disks
+	Devices []Device      `json:"devices"` // what the disks hang on, what others need first
 }
 
 // Requests returns what a kernel needs to reach the device: drivers, but no file

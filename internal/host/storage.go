@@ -22,8 +22,10 @@ type Storage struct {
 	// Options are what mount(2) must be given for PathInFS to be there.
 	Options string `json:"options,omitempty"`
 
-	Stack   []BlockDevice `json:"stack"`   // from the file system's device down to the disk
-	Devices []Device      `json:"devices"` // what the disk hangs on, what others need first
+	// Stack is the file system's device and all that it is made of, down to the
+	// disks: each before what it is made of.
+	Stack   []BlockDevice `json:"stack"`
+	Devices []Device      `json:"devices"` // what the disks hang on, what others need first
 }
 
 // Storage finds what the absolute path dir lies on. The directory itself may
@@ -95,9 +97,9 @@ func (h *Host) findDisk(s *Storage) error {
 	return err
 }
 
-// disk returns b with the disk that it is a part of, and what that hangs on. The
+// disk returns b with all that it is made of, and what the disks hang on. The
 // error is an *UnsupportedError about target if the capture kernel could not
-// open it.
+// open one of them.
 func (h *Host) disk(target string, b BlockDevice) (stack []BlockDevice, devices []Device, err error) {
 	if stack, err = h.stack(b); err != nil {
 		return nil, nil, err
@@ -107,13 +109,19 @@ func (h *Host) disk(target string, b BlockDevice) (stack []BlockDevice, devices 
 			return stack, nil, err
 		}
 	}
-	disk := stack[len(stack)-1]
-	paths, fabric, err := h.controllers(disk.Path)
-	if err != nil {
-		return stack, nil, fmt.Errorf("controllers of %s: %w", disk.Name, err)
-	}
-	if fabric != "" {
-		return stack, nil, &UnsupportedError{Dir: target, What: "NVMe over Fabrics disk", Name: disk.Name + " (" + fabric + ")", Why: "it is not on a disk of this machine"}
+	var paths []string
+	for _, disk := range stack {
+		if len(disk.Below) > 0 {
+			continue
+		}
+		controllers, fabric, err := h.controllers(disk.Path)
+		if err != nil {
+			return stack, nil, fmt.Errorf("controllers of %s: %w", disk.Name, err)
+		}
+		if fabric != "" {
+			return stack, nil, &UnsupportedError{Dir: target, What: "NVMe over Fabrics disk", Name: disk.Name + " (" + fabric + ")", Why: "it is not on a disk of this machine"}
+		}
+		paths = append(append(paths, controllers...), disk.Path)
 	}
 	devices, err = h.devices(append(paths, b.Path)...)
 	return stack, devices, err

@@ -2,7 +2,6 @@ package host
 
 import (
 	"fmt"
-	"path"
 	"strings"
 )
 
@@ -108,26 +107,22 @@ var virtualKinds = []struct{ prefix, what, why string }{
 func (h *Host) refuseBlock(dir string, b BlockDevice) error {
 	e := &UnsupportedError{Dir: dir, Name: b.Name}
 	const remote = "it is not on a disk of this machine"
-	if uuid := h.attr(b.Path, "dm/uuid"); uuid != "" || h.exists(path.Join(b.Path, "dm")) {
+	switch b.Kind {
+	case LVM, Crypt, Multipath, Mapper:
 		e.What = "device-mapper device"
-		// kpartx(8) puts "partN-" before the UUID of what it divided.
-		if n, rest, ok := strings.Cut(uuid, "-"); ok && strings.HasPrefix(n, "part") {
-			uuid = rest
-		}
 		for _, k := range mapperKinds {
-			if strings.HasPrefix(uuid, k.prefix) {
+			if strings.HasPrefix(mapperUUID(b.DMUUID), k.prefix) {
 				e.What = k.what
 				break
 			}
 		}
-		if name := h.attr(b.Path, "dm/name"); name != "" {
-			e.Name = fmt.Sprintf("%s (%s)", name, b.Name)
+		if b.DMName != "" {
+			e.Name = fmt.Sprintf("%s (%s)", b.DMName, b.Name)
 		}
 		return e
-	}
-	if level := h.attr(b.Path, "md/level"); level != "" || h.exists(path.Join(b.Path, "md")) {
+	case MD:
 		e.What = "md array"
-		if level != "" {
+		if level := h.attr(b.Path, "md/level"); level != "" {
 			e.Name += " (" + level + ")"
 		}
 		return e

@@ -15,7 +15,7 @@ import (
 )
 
 // Version is the version of the plan's format. Parse accepts no other.
-const Version = 2
+const Version = 3
 
 // Path is where the plan lies inside the image.
 const Path = "etc/ukdump/plan.json"
@@ -69,10 +69,11 @@ type Module struct {
 // Target is one place for a dump.
 type Target struct {
 	Kind       Kind       `json:"kind"`
-	Dir        string     `json:"dir"`            // as the user names it on the healthy system: /var/crash, raw:PARTUUID=…
-	Filesystem Filesystem `json:"filesystem"`     // what has to be mounted; of a raw device, what it held at build time
-	Path       string     `json:"path,omitempty"` // the directory inside the mounted file system, absolute; not for raw devices
-	Device     Device     `json:"device"`         // where that was seen at build time
+	Dir        string     `json:"dir"`              // as the user names it on the healthy system: /var/crash, raw:PARTUUID=…
+	Filesystem Filesystem `json:"filesystem"`       // what has to be mounted; of a raw device, what it held at build time
+	Path       string     `json:"path,omitempty"`   // the directory inside the mounted file system, absolute; not for raw devices
+	Layers     []Layer    `json:"layers,omitempty"` // what has to be assembled for it, in this order
+	Device     Device     `json:"device"`           // where that was seen at build time
 }
 
 // Kind is how a dump is written to a target.
@@ -307,6 +308,11 @@ func (t *Target) validate() error {
 		}
 	default:
 		return fmt.Errorf("kind is %q, not %s or %s", t.Kind, Directory, Raw)
+	}
+	for i := range t.Layers {
+		if err := t.Layers[i].validate(); err != nil {
+			return fmt.Errorf("layers[%d].%w", i, err)
+		}
 	}
 	return nil
 }

@@ -87,7 +87,7 @@ func TestParseErrors(t *testing.T) {
 	tests := []struct{ name, old, new, want string }{
 		{"empty", string(good), "", "parse plan"},
 		{"cut off", string(good), string(good[:len(good)/2]), "parse plan"},
-		{"other version", `"version": 2`, `"version": 1`, "format version 1"},
+		{"other version", `"version": 3`, `"version": 2`, "format version 2"},
 		{"unknown field", `"host": {`, `"hosts": {`, `unknown field "hosts"`},
 		{"trailing data", "\n}\n", "\n}\n{}", "after top-level value"},
 		{"module outside the image", `lib/modules/00-virtio_blk.ko`, `../x.ko`, "modules[0].path"},

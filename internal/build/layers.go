@@ -1,0 +1,20 @@
+package build
+
+import (
+	"slices"
+
+	"ukdump/internal/host"
+	"ukdump/internal/kmod"
+	"ukdump/internal/plan"
+)
+
+// layers returns what has to be assembled for the first device of a stack, lowest
+// first, and what the kernel needs for that. internal/host has refused what
+// cannot be assembled.
+func (b *Build) layers(stack []host.BlockDevice) (layers []plan.Layer, requests []kmod.Request, err error) {
+	for _, d := range slices.Backward(stack) {
+		switch d.Kind {
+		}
+	}
+	return layers, requests, nil
+}

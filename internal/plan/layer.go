@@ -1,0 +1,40 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Layer is a device that the kernel does not make by itself: PID 1 has to
+// assemble it of its members, which it finds by what is on them.
+type Layer struct {
+	Kind    LayerKind `json:"kind"`
+	Name    string    `json:"name"`              // on the healthy system: md127, vg/root; for messages
+	UUID    string    `json:"uuid"`              // what it is known by: that of the array, the volume group, the LUKS header, the file system
+	Members []Device  `json:"members,omitempty"` // what it was made of at build time
+}
+
+// LayerKind is how a layer is assembled.
+type LayerKind string
+
+// The kinds of layers.
+const (
+	MD       LayerKind = "md"       // Linux software RAID
+	LVM      LayerKind = "lvm"      // a logical volume
+	Crypt    LayerKind = "crypt"    // dm-crypt, with a key that the kernel took over
+	Bcache   LayerKind = "bcache"   // a disk with a cache in front of it
+	Btrfs    LayerKind = "btrfs"    // a file system of several devices, which the kernel must be told of
+	Bcachefs LayerKind = "bcachefs" // the same
+)
+
+func (l *Layer) validate() error {
+	switch l.Kind {
+	case MD, LVM, Crypt, Bcache, Btrfs, Bcachefs:
+	default:
+		return fmt.Errorf("kind is %q, which this program cannot assemble", l.Kind)
+	}
+	if l.UUID == "" {
+		return errors.New("uuid is empty: there is nothing to know it by")
+	}
+	return nil
+}
