@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -25,6 +26,7 @@ const (
 func supervise() {
 	// All are caught and never read. Ignored signals would be so in every child too.
 	signal.Notify(make(chan os.Signal, 1))
+	ignoreReserved()
 	setupErrs := setup()
 	s := &supervisor{log: openLog(), final: plan.Reboot, failure: plan.Reboot, total: defaultTotal, finish: defaultFinish}
 	for _, err := range setupErrs {
@@ -34,6 +36,18 @@ func supervise() {
 	if !s.try(s.run) {
 		s.try(s.waitOut)
 		s.try(func() { s.finalAction(s.failure, "") })
+	}
+}
+
+// ignoreReserved ignores the signals that C libraries keep for themselves and the
+// Go runtime therefore leaves at their default (runtime/sigtab_linux_generic.go).
+// The kernel protects PID 1 from those only while no thread blocks them
+// (kernel/signal.c, sig_ignored), and the runtime blocks all now and then.
+func ignoreReserved() {
+	// struct sigaction of the kernel, not of libc: handler, flags, restorer, mask.
+	ignore := [4]uintptr{1} // SIG_IGN
+	for sig := uintptr(32); sig <= 34; sig++ {
+		unix.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&ignore)), 0, 8, 0, 0)
 	}
 }
 
