@@ -43,7 +43,7 @@ func goList(t *testing.T, args ...string) []pkg {
 // adds an import here makes every machine pay for it.
 func TestImportsOfPID1(t *testing.T) {
 	ours := []string{
-		"ukdump/cmd/kdumpinit", "ukdump/internal/capture", "ukdump/internal/crashdir",
+		"ukdump/cmd/kdumpinit", "ukdump/internal/capture", "ukdump/internal/crashdir", "ukdump/internal/dm",
 		"ukdump/internal/fsid", "ukdump/internal/plan", "ukdump/internal/rawdump", "ukdump/internal/vmcore",
 		"golang.org/x/sys/unix",
 	}
