@@ -100,12 +100,12 @@ func (s *scan) find(t *plan.Target) string {
 // first.
 func (s *scan) names(hints ...plan.Device) []string {
 	ents, _ := os.ReadDir(s.sys)
-	var names []string
+	var ranks [3][]string
 	for _, e := range ents {
-		names = append(names, e.Name())
+		r := s.rank(e.Name(), hints)
+		ranks[r] = append(ranks[r], e.Name())
 	}
-	slices.SortStableFunc(names, func(a, b string) int { return s.rank(a, hints) - s.rank(b, hints) })
-	return names
+	return append(append(ranks[0], ranks[1]...), ranks[2]...)
 }
 
 // device returns what is on a device. It is read only if it is new, could not be

@@ -4,14 +4,12 @@
 package crashdir
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -157,11 +155,21 @@ func List(parent string) ([]Dump, error) {
 	return dumps, nil
 }
 
-// Sort sorts dumps, oldest first.
+// Sort sorts dumps, oldest first. By insertion: they come almost in order, and
+// package slices would add 8 KB to PID 1.
 func Sort(dumps []Dump) {
-	slices.SortStableFunc(dumps, func(a, b Dump) int {
-		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.nth, b.nth))
-	})
+	for i := range dumps {
+		for j := i; j > 0 && dumps[j].before(&dumps[j-1]); j-- {
+			dumps[j], dumps[j-1] = dumps[j-1], dumps[j]
+		}
+	}
+}
+
+func (d *Dump) before(other *Dump) bool {
+	if !d.Time.Equal(other.Time) {
+		return d.Time.Before(other.Time)
+	}
+	return d.nth < other.nth
 }
 
 // ParseName takes the name of a dump's directory apart: the time of the crash
