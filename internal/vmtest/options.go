@@ -25,27 +25,6 @@ const (
 	KVM Accel = "kvm"
 )
 
-// Bus is the controller that a disk is attached to.
-type Bus string
-
-// The buses that a disk can be on. Each disk gets a controller of its own.
-const (
-	VirtioBlk  Bus = "virtio-blk"
-	VirtioSCSI Bus = "virtio-scsi"
-	NVMe       Bus = "nvme"
-	AHCI       Bus = "ahci"
-	USB        Bus = "usb" // usb-storage on an xHCI controller
-)
-
-// Disk is one disk of a machine. The i-th of a machine is the device "disk<i>"
-// for VM.Monitor, and its image the drive "disk<i>-image".
-type Disk struct {
-	Path   string // image on the host, or what NBD.URI returned
-	Format string // qcow2 or raw; raw if empty
-	Bus    Bus    // VirtioBlk if empty
-	Serial string // as the guest sees it, at most 20 bytes
-}
-
 // Options describe a machine. Kernel is required.
 type Options struct {
 	Kernel  string // bzImage
@@ -117,54 +96,6 @@ func (o *Options) Args() ([]string, error) {
 	}
 	return a, nil
 }
-
-// args returns the options for one disk on a controller of its own.
-func (d Disk) args(id string) ([]string, error) {
-	format := d.Format
-	if format == "" {
-		format = "raw"
-	}
-	image := id + "-image"
-	drive := fmt.Sprintf("file=%s,format=%s,if=none,id=%s,cache=unsafe,discard=unmap", comma(d.Path), format, image)
-	args := []string{"-drive", drive}
-	controller, device, err := d.device(id, image)
-	if err != nil {
-		return nil, err
-	}
-	if controller != "" {
-		args = append(args, "-device", controller)
-	}
-	return append(args, "-device", device), nil
-}
-
-// device returns the -device options of the disk's controller, "" if it is its
-// own, and of the disk.
-func (d Disk) device(id, image string) (controller, device string, err error) {
-	dev := "id=" + id + ",drive=" + image
-	if d.Serial != "" {
-		dev += ",serial=" + d.Serial
-	}
-	bus := id + "-bus"
-	switch d.Bus {
-	case VirtioBlk, "":
-		return "", "virtio-blk-pci," + dev, nil
-	case VirtioSCSI:
-		return "virtio-scsi-pci,id=" + bus, "scsi-hd,bus=" + bus + ".0," + dev, nil
-	case NVMe:
-		if d.Serial == "" {
-			dev += ",serial=" + id // QEMU insists on one
-		}
-		return "", "nvme," + dev, nil
-	case AHCI:
-		return "ahci,id=" + bus, "ide-hd,bus=" + bus + ".0," + dev, nil
-	case USB:
-		return "qemu-xhci,id=" + bus, "usb-storage,bus=" + bus + ".0," + dev, nil
-	}
-	return "", "", fmt.Errorf("disk %s: unknown bus %q", d.Path, d.Bus)
-}
-
-// comma writes the commas of a file name twice (qemu(1), "Block device options").
-func comma(name string) string { return strings.ReplaceAll(name, ",", ",,") }
 
 // Command returns the shell command that starts the machine described by o.
 func (o *Options) Command() (string, error) {

@@ -32,6 +32,11 @@ func TestArgs(t *testing.T) {
 			{Path: "/e", Bus: AHCI},
 			{Path: "/f", Bus: USB},
 			{Path: "nbd:unix:/g"},
+			{Path: "/h", Bus: SCSIPaths, Serial: "s"},
+			{Path: "/i", Bus: NVMePaths},
+			{Path: "/j", Bus: UAS},
+			{Path: "/k", Bus: VirtioSCSI4K},
+			{Path: "/l", Bus: MegaSAS},
 		},
 	}
 	args, err := o.Args()
@@ -52,6 +57,13 @@ func TestArgs(t *testing.T) {
 		{"-device", "ahci,id=disk3-bus", "-device", "ide-hd,bus=disk3-bus.0,id=disk3,drive=disk3-image"},
 		{"-device", "qemu-xhci,id=disk4-bus", "-device", "usb-storage,bus=disk4-bus.0,id=disk4,drive=disk4-image"},
 		{"-drive", "file=nbd:unix:/g,format=raw,if=none,id=disk5-image,cache=unsafe,discard=unmap"},
+		{"-device", "virtio-scsi-pci,id=disk6-bus", "-device", "scsi-hd,bus=disk6-bus.0,id=disk6,drive=disk6-image,serial=s,share-rw=on",
+			"-device", "virtio-scsi-pci,id=disk6-bus2", "-device", "scsi-hd,bus=disk6-bus2.0,id=disk62,drive=disk6-image2,serial=s,share-rw=on"},
+		{"-device", "nvme-subsys,id=disk7-bus,nqn=disk7", "-device", "nvme,id=disk7-busa,subsys=disk7-bus,serial=disk7",
+			"-device", "nvme,id=disk7-busb,subsys=disk7-bus,serial=disk7", "-device", "nvme-ns,bus=disk7-busa,shared=on,id=disk7,drive=disk7-image"},
+		{"-device", "usb-uas,id=disk8-uas,bus=disk8-bus.0", "-device", "scsi-hd,bus=disk8-uas.0,id=disk8,drive=disk8-image"},
+		{"-device", "scsi-hd,bus=disk9-bus.0,id=disk9,drive=disk9-image,logical_block_size=4096,physical_block_size=4096"},
+		{"-device", "megasas,id=disk10-bus"},
 	} {
 		if !containsRun(args, want) {
 			t.Errorf("no %q in %q", want, args)
