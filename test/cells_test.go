@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"ukdump/internal/vmtest"
@@ -14,21 +15,28 @@ type cell struct {
 	flavour debian.Flavour
 	layout  string // what holds /var/crash, a key of layouts
 	bus     vmtest.Bus
-	ci      bool // belongs to the representative set
-	service bool // loaded at boot by ukdump.service instead of kdumpctl load
+	capture string // capture kernel, a key of captures; the running one if empty
+	ci      bool   // belongs to the representative set
+	service bool   // loaded at boot by ukdump.service instead of kdumpctl load
+	// refused is a part of the message with which kdumpctl has to refuse the
+	// machine. If it is empty the dump has to be captured.
+	refused string
 }
 
 func (c cell) String() string {
 	name := fmt.Sprintf("%s-%s-%s-%s", c.suite, c.flavour, c.layout, c.bus)
+	if c.capture != "" {
+		name += "-by-" + c.capture
+	}
 	if c.service {
 		name += "-service"
 	}
 	return name
 }
 
-// A new cell is one line here; a new layout one more below. bus is the
-// controller of the disk that holds /var/crash; with a layout other than root
-// that is a second disk, and the root is on virtio-blk.
+// A new cell is one line here, a new layout one more in layouts. bus is the
+// controller of the disks that hold /var/crash; with a layout that needs none
+// beside the root's it is that of the root, which else is on virtio-blk.
 var cells = []cell{
 	{suite: "bookworm", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, ci: true},
 	{suite: "bookworm", flavour: debian.Cloud, layout: "root", bus: vmtest.VirtioBlk, ci: true},
@@ -38,17 +46,42 @@ var cells = []cell{
 	{suite: "trixie", flavour: debian.Generic, layout: "btrfs-subvolume", bus: vmtest.VirtioSCSI, ci: true},
 	{suite: "sid", flavour: debian.Generic, layout: "var", bus: vmtest.AHCI, ci: true},
 
+	// Controllers.
 	{suite: "bookworm", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioSCSI},
 	{suite: "bookworm", flavour: debian.Generic, layout: "root", bus: vmtest.NVMe},
 	{suite: "bookworm", flavour: debian.Generic, layout: "root", bus: vmtest.AHCI},
 	{suite: "bookworm", flavour: debian.Generic, layout: "root", bus: vmtest.USB},
+	{suite: "bookworm", flavour: debian.Generic, layout: "root", bus: vmtest.IDE},
+	{suite: "bookworm", flavour: debian.Generic, layout: "ext4-partition", bus: vmtest.MegaSAS},
+	{suite: "sid", flavour: debian.Generic, layout: "xfs", bus: vmtest.MegaSAS2},
+	{suite: "bookworm", flavour: debian.Generic, layout: "ext4", bus: vmtest.MPTSAS},
+	{suite: "bookworm", flavour: debian.Generic, layout: "mbr", bus: vmtest.LSI},
+	{suite: "trixie", flavour: debian.Generic, layout: "ext4", bus: vmtest.PVSCSI},
+	{suite: "trixie", flavour: debian.Generic, layout: "ext4-partition", bus: vmtest.UAS},
+	{suite: "bookworm", flavour: debian.Generic, layout: "vfat", bus: vmtest.EHCI},
+	{suite: "sid", flavour: debian.Generic, layout: "mbr", bus: vmtest.SD},
+	{suite: "bookworm", flavour: debian.Generic, layout: "ext4-partition", bus: vmtest.VirtioBlk4K},
+	{suite: "trixie", flavour: debian.Generic, layout: "xfs", bus: vmtest.VirtioSCSI4K},
+	{suite: "sid", flavour: debian.Generic, layout: "btrfs", bus: vmtest.NVMe4K},
+	{suite: "trixie", flavour: debian.Generic, layout: "ext4-partition", bus: vmtest.NVMePaths},
+	// Disks that have other names in the capture kernel.
+	{suite: "bookworm", flavour: debian.Generic, layout: "renamed", bus: vmtest.NVMe},
+	{suite: "trixie", flavour: debian.Generic, layout: "renamed", bus: vmtest.VirtioBlk},
+
+	// File systems.
 	{suite: "bookworm", flavour: debian.Generic, layout: "bind", bus: vmtest.VirtioBlk},
 	{suite: "bookworm", flavour: debian.Generic, layout: "var", bus: vmtest.VirtioBlk},
+	{suite: "bookworm", flavour: debian.Generic, layout: "ext2", bus: vmtest.VirtioBlk},
+	{suite: "bookworm", flavour: debian.Generic, layout: "ext3", bus: vmtest.VirtioBlk},
+	{suite: "sid", flavour: debian.Generic, layout: "ext2", bus: vmtest.VirtioBlk},
 	{suite: "bookworm", flavour: debian.Generic, layout: "ext4", bus: vmtest.VirtioBlk},
 	{suite: "bookworm", flavour: debian.Generic, layout: "btrfs", bus: vmtest.VirtioBlk},
 	{suite: "bookworm", flavour: debian.Generic, layout: "btrfs-subvolume", bus: vmtest.USB},
+	{suite: "bookworm", flavour: debian.Generic, layout: "btrfs-root", bus: vmtest.VirtioBlk},
+	{suite: "trixie", flavour: debian.Generic, layout: "btrfs-var", bus: vmtest.VirtioBlk},
 	{suite: "bookworm", flavour: debian.Generic, layout: "f2fs", bus: vmtest.VirtioBlk},
 	{suite: "bookworm", flavour: debian.Generic, layout: "vfat", bus: vmtest.VirtioBlk},
+	{suite: "bookworm", flavour: debian.Generic, layout: "exfat", bus: vmtest.VirtioBlk},
 	{suite: "bookworm", flavour: debian.Cloud, layout: "xfs", bus: vmtest.VirtioBlk},
 	{suite: "bookworm", flavour: debian.Cloud, layout: "btrfs-subvolume", bus: vmtest.NVMe},
 	{suite: "trixie", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk},
@@ -63,79 +96,109 @@ var cells = []cell{
 	{suite: "sid", flavour: debian.Generic, layout: "xfs", bus: vmtest.VirtioSCSI},
 	{suite: "sid", flavour: debian.Generic, layout: "btrfs-subvolume", bus: vmtest.NVMe},
 	{suite: "sid", flavour: debian.Generic, layout: "vfat", bus: vmtest.VirtioBlk},
+	{suite: "sid", flavour: debian.Generic, layout: "exfat", bus: vmtest.VirtioBlk},
 	{suite: "sid", flavour: debian.Cloud, layout: "root", bus: vmtest.VirtioBlk},
-}
+	{suite: "bookworm", flavour: debian.Generic, layout: "xfs-external-log", bus: vmtest.VirtioBlk, refused: "its log is on another device"},
+	{suite: "bookworm", flavour: debian.Generic, layout: "ext4-external-journal", bus: vmtest.VirtioBlk, refused: "its journal is on another device"},
+	{suite: "bookworm", flavour: debian.Generic, layout: "overlay-root", bus: vmtest.VirtioBlk, refused: "overlay file system"},
+	{suite: "bookworm", flavour: debian.Generic, layout: "tmpfs", bus: vmtest.VirtioBlk, refused: "tmpfs file system"},
 
-// layout is what is done in the guest for /var/crash, in sh(1).
-type layout struct {
-	make  string // on the first boot; $target is the second disk
-	mount string // on both boots; $target is no longer known
-}
+	// Kernels other than the running one.
+	{suite: "bookworm", flavour: debian.Generic, layout: "root", bus: vmtest.NVMe, capture: "bookworm-cloud"},
+	{suite: "bookworm", flavour: debian.Cloud, layout: "ext4", bus: vmtest.VirtioSCSI, capture: "bookworm-generic"},
+	{suite: "sid", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, capture: "bookworm-cloud"},
+	{suite: "trixie", flavour: debian.Generic, layout: "xfs", bus: vmtest.NVMe, capture: "bookworm-cloud"},
+	{suite: "bookworm", flavour: debian.Generic, layout: "btrfs-subvolume", bus: vmtest.AHCI, capture: "sid-generic"},
+	{suite: "trixie", flavour: debian.Cloud, layout: "root", bus: vmtest.VirtioBlk, capture: "sid-cloud"},
+	{suite: "trixie", flavour: debian.Generic, layout: "btrfs", bus: vmtest.AHCI, capture: "zstd"},
+	{suite: "bookworm", flavour: debian.Generic, layout: "f2fs", bus: vmtest.MegaSAS, capture: "bookworm-cloud", refused: "has no module for"},
 
-var layouts = map[string]layout{
-	"root": {},
-	"bind": {
-		make:  "mkdir -p /srv/dumps",
-		mount: "mount --bind /srv/dumps /var/crash",
-	},
-	"ext4": {
-		make:  "mkfs.ext4 -q -L target $target",
-		mount: "mount LABEL=target /var/crash",
-	},
-	"ext4-partition": {
-		make:  "echo 'start=2048, type=L' | sfdisk -q --wipe always --label gpt $target && mkfs.ext4 -q -L target $(lsblk -nlpo NAME $target | tail -n 1)",
-		mount: "mount LABEL=target /var/crash",
-	},
-	"var": {
-		make:  "mkfs.ext4 -q -L target $target && mount $target /mnt && cp -a /var/. /mnt && umount /mnt",
-		mount: "mount LABEL=target /var",
-	},
-	"xfs": {
-		make:  "mkfs.xfs -q -f -L target $target",
-		mount: "mount LABEL=target /var/crash",
-	},
-	"btrfs": {
-		make:  "mkfs.btrfs -q -f -L target $target",
-		mount: "mount LABEL=target /var/crash",
-	},
-	"btrfs-subvolume": {
-		make:  "mkfs.btrfs -q -f -L target $target && mount $target /mnt && btrfs subvolume create /mnt/@crash && umount /mnt",
-		mount: "mount -o subvol=@crash LABEL=target /var/crash",
-	},
-	"f2fs": {
-		make:  "mkfs.f2fs -q -f -l target $target",
-		mount: "mount LABEL=target /var/crash",
-	},
-	"vfat": {
-		make:  "mkfs.vfat -n TARGET $target",
-		mount: "mount LABEL=TARGET /var/crash",
-	},
+	// Stacks.
+	{suite: "bookworm", flavour: debian.Generic, layout: "lvm-linear", bus: vmtest.VirtioBlk},
+	{suite: "trixie", flavour: debian.Generic, layout: "lvm-xfs", bus: vmtest.NVMe},
+	{suite: "bookworm", flavour: debian.Generic, layout: "lvm-striped", bus: vmtest.VirtioSCSI},
+	{suite: "trixie", flavour: debian.Generic, layout: "lvm-thin", bus: vmtest.VirtioBlk},
+	{suite: "bookworm", flavour: debian.Generic, layout: "lvm-cached", bus: vmtest.VirtioBlk},
+	{suite: "sid", flavour: debian.Generic, layout: "lvm-raid1", bus: vmtest.AHCI},
+	{suite: "bookworm", flavour: debian.Generic, layout: "lvm-root", bus: vmtest.VirtioBlk},
+	{suite: "sid", flavour: debian.Generic, layout: "lvm-linear", bus: vmtest.VirtioBlk, capture: "bookworm-cloud"},
+	{suite: "bookworm", flavour: debian.Generic, layout: "md0", bus: vmtest.VirtioBlk},
+	{suite: "bookworm", flavour: debian.Generic, layout: "md1", bus: vmtest.AHCI},
+	{suite: "trixie", flavour: debian.Generic, layout: "md1-partitions", bus: vmtest.NVMe},
+	{suite: "bookworm", flavour: debian.Generic, layout: "md1-0.90", bus: vmtest.VirtioBlk},
+	{suite: "sid", flavour: debian.Generic, layout: "md1-1.0", bus: vmtest.VirtioBlk},
+	{suite: "bookworm", flavour: debian.Generic, layout: "md1-degraded", bus: vmtest.VirtioBlk},
+	{suite: "trixie", flavour: debian.Generic, layout: "md5", bus: vmtest.VirtioSCSI},
+	{suite: "bookworm", flavour: debian.Generic, layout: "md5-degraded", bus: vmtest.VirtioBlk},
+	{suite: "sid", flavour: debian.Generic, layout: "md10", bus: vmtest.VirtioBlk},
+	{suite: "bookworm", flavour: debian.Generic, layout: "md-root", bus: vmtest.VirtioBlk},
+	{suite: "bookworm", flavour: debian.Generic, layout: "lvm-md1-partitions", bus: vmtest.VirtioBlk},
+	{suite: "bookworm", flavour: debian.Generic, layout: "btrfs-single", bus: vmtest.VirtioBlk},
+	{suite: "trixie", flavour: debian.Generic, layout: "btrfs-raid1", bus: vmtest.VirtioSCSI},
+	{suite: "sid", flavour: debian.Generic, layout: "btrfs-degraded", bus: vmtest.VirtioBlk},
+	{suite: "bookworm", flavour: debian.Generic, layout: "bcache", bus: vmtest.VirtioBlk},
+	{suite: "bookworm", flavour: debian.Generic, layout: "multipath", bus: vmtest.SCSIPaths},
+	{suite: "bookworm", flavour: debian.Generic, layout: "luks", bus: vmtest.VirtioBlk, refused: "LUKS volume"},
+	{suite: "bookworm", flavour: debian.Generic, layout: "lvm-luks", bus: vmtest.VirtioBlk, refused: "LUKS volume"},
+	{suite: "bookworm", flavour: debian.Generic, layout: "integrity", bus: vmtest.VirtioBlk, refused: "not supported"},
+	{suite: "bookworm", flavour: debian.Generic, layout: "loop", bus: vmtest.VirtioBlk, refused: "loop device"},
+	{suite: "bookworm", flavour: debian.Generic, layout: "zram", bus: vmtest.VirtioBlk, refused: "zram device"},
 }
-
-// script returns l as /ukdump-test/cell of the guest.
-func (l layout) script(mark string) string {
-	make, mount := "true", "true"
-	if l.make != "" {
-		make = l.make
-	}
-	if l.mount != "" {
-		mount = "mkdir -p /var/crash && " + l.mount
-	}
-	return fmt.Sprintf("mark='%s'\nmake_target() { %s; }\nmount_target() { %s; }\n", mark, make, mount)
-}
-
-// ownDisk tells whether the layout is on the second disk.
-func (c cell) ownDisk() bool { return c.layout != "root" && c.layout != "bind" }
 
 func TestCells(t *testing.T) {
 	seen := make(map[string]bool)
+	crashes := 0
 	for _, c := range cells {
 		if _, ok := layouts[c.layout]; !ok {
 			t.Errorf("%s: no layout %q", c, c.layout)
+		}
+		if _, ok := captures[c.capture]; !ok && c.capture != "" {
+			t.Errorf("%s: no capture kernel %q", c, c.capture)
 		}
 		if seen[c.String()] {
 			t.Errorf("%s is there twice", c)
 		}
 		seen[c.String()] = true
+		if c.refused == "" {
+			crashes++
+		}
 	}
+	if crashes < 60 {
+		t.Errorf("%d crashes, not 60", crashes)
+	}
+}
+
+// script returns l as /ukdump-test/cell of the guest.
+func (l layout) script(mark string) string {
+	mount, make := "true", orTrue(l.make)
+	if l.root != "" {
+		make = "true" // was done before
+	}
+	if l.mount != "" {
+		mount = "mkdir -p /var/crash && " + l.mount
+	}
+	return fmt.Sprintf("mark='%s'\ntargets='%s'\n. /ukdump-test/storage\nmake_target() { %s; }\nmount_target() { %s; }\n",
+		mark, strings.Join(l.disks(), " "), make, mount)
+}
+
+// rootScript returns what puts the root on other storage, "" if nothing does.
+func (l layout) rootScript() string {
+	if l.root == "" {
+		return ""
+	}
+	return fmt.Sprintf("targets='%s'\n. /ukdump-test/storage\nmake_root() { %s; }\nmount_root() { %s; }\nother_root\n",
+		strings.Join(l.disks(), " "), orTrue(l.make), l.root)
+}
+
+func orTrue(command string) string {
+	if command == "" {
+		return "true"
+	}
+	return command
+}
+
+// disks returns the names of the disks beside the root's.
+func (l layout) disks() []string {
+	names := []string{"target", "target2", "target3", "target4"}
+	return names[:l.n]
 }

@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -93,8 +94,8 @@ func TestCrash(t *testing.T) {
 				t.Parallel()
 				root, payload := lab(t, c.suite)
 				start := time.Now()
-				err := c.crash(t.Context(), root, payload)
-				table.add(c, time.Since(start), err)
+				message, err := c.crash(t.Context(), root, payload)
+				table.add(c, time.Since(start), message, err)
 				if err != nil {
 					t.Error(err)
 				}
@@ -110,6 +111,9 @@ func makeRoots(t *testing.T, set string) {
 	for _, c := range cells {
 		if set == "matrix" || c.ci {
 			suites[c.suite] = true
+			if k := captures[c.capture]; k.suite != "" {
+				suites[k.suite] = true
+			}
 		}
 	}
 	repo, err := debian.Repository()
@@ -131,34 +135,44 @@ func makeRoots(t *testing.T, set string) {
 }
 
 // crash runs the whole story of one cell. The machine's disks and logs are kept
-// if anything is wrong.
-func (c cell) crash(ctx context.Context, root *debian.Root, payload debian.Payload) error {
+// if anything is wrong. message is what kdumpctl said when it had to refuse.
+func (c cell) crash(ctx context.Context, root *debian.Root, payload debian.Payload) (message string, err error) {
 	h := debian.Hardware{Root: root, Flavour: c.flavour}
-	if c.ownDisk() {
-		h.Disks = []debian.Disk{{Name: "target", Bus: c.bus}}
-	} else {
+	for _, name := range layouts[c.layout].disks() {
+		h.Disks = append(h.Disks, debian.Disk{Name: name, Bus: c.bus})
+	}
+	if len(h.Disks) == 0 {
 		h.RootBus = c.bus
 	}
 	m, err := debian.New(ctx, c.String(), h)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if err := c.crashOn(ctx, m, payload); err != nil {
-		return fmt.Errorf("%w\n--- its disks and logs are kept in %s", err, m.Dir)
+	message, err = c.crashOn(ctx, m, payload)
+	if err != nil {
+		return "", fmt.Errorf("%w\n--- its disks and logs are kept in %s", err, m.Dir)
 	}
-	return m.Remove()
+	return message, m.Remove()
 }
 
-func (c cell) crashOn(ctx context.Context, m *debian.Machine, payload debian.Payload) error {
-	mark := "mark-" + rand.Text()
-	payload = payload.With("ukdump-test/cell", layouts[c.layout].script(mark))
+func (c cell) crashOn(ctx context.Context, m *debian.Machine, payload debian.Payload) (message string, err error) {
+	mark, l := "mark-"+rand.Text(), layouts[c.layout]
+	payload = payload.With("ukdump-test/cell", l.script(mark))
+	if script := l.rootScript(); script != "" {
+		payload = payload.With("ukdump-test/root", script)
+	}
+	if c.capture != "" {
+		if payload, err = captures[c.capture].addTo(ctx, payload, m); err != nil {
+			return "", err
+		}
+	}
 
 	init, load := debian.Quick, "kdumpctl load"
 	if c.service {
 		init, load = "/ukdump-test/enable", "systemctl is-active ukdump.service"
 		payload = payload.With("ukdump-test/enable", "#!/bin/sh\nsystemctl --root=/ enable ukdump.service\nexec /sbin/init\n")
 	}
-	payload.Run = "load='" + load + "'\n. /ukdump-test/crash\n"
+	payload.Run = "load='" + load + "'\nrefused='" + c.refused + "'\n. /ukdump-test/crash\n"
 	vm, err := m.Boot(ctx, debian.Boot{
 		Name:    "crash",
 		Init:    init,
@@ -166,20 +180,22 @@ func (c cell) crashOn(ctx context.Context, m *debian.Machine, payload debian.Pay
 		Payload: payload,
 	})
 	if err != nil {
-		return err
+		return "", err
 	}
 	// The crash kernel's reset ends the run, whatever it has done before.
 	if err := vm.Wait(); err != nil {
-		return err
+		return "", err
 	}
 	console := strings.Join(vm.Console(), "\n")
 	switch {
 	case strings.Contains(console, "ukdump-test: FAILED"):
-		return vm.Fail("the machine was not crashed")
-	case !strings.Contains(console, "ukdump-test: "+mark):
-		return vm.Fail("the machine ended before it was to be crashed")
+		return "", vm.Fail("the machine was not crashed")
+	case c.refused == "" && !strings.Contains(console, "ukdump-test: "+mark):
+		return "", vm.Fail("the machine ended before it was to be crashed")
+	case c.refused != "":
+		return c.refusal(m)
 	case strings.Count(console, "Kernel panic - not syncing") > 1:
-		return vm.Fail("the capture kernel panicked")
+		return "", vm.Fail("the capture kernel panicked")
 	}
 
 	payload.Run = ". /ukdump-test/after\n"
@@ -190,20 +206,37 @@ func (c cell) crashOn(ctx context.Context, m *debian.Machine, payload debian.Pay
 		Payload: payload,
 	})
 	if err != nil {
-		return err
+		return "", err
 	}
 	if err := after.Wait(); err != nil {
-		return err
+		return "", err
 	}
 	if err := after.Expect("ukdump-test: results written", 0); err != nil {
-		return err
+		return "", err
 	}
 	dir, err := m.Results()
 	if err != nil {
-		return err
+		return "", err
 	}
 	if err := checkDump(dir, mark, c); err != nil {
-		return vm.Fail("%v", err)
+		return "", vm.Fail("%v", err)
 	}
-	return nil
+	return "", nil
+}
+
+// refusal returns what kdumpctl said when it had to refuse.
+func (c cell) refusal(m *debian.Machine) (string, error) {
+	dir, err := m.Results()
+	if err != nil {
+		return "", err
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "ukdump-test/out/refused.txt"))
+	if err != nil {
+		return "", err
+	}
+	message := strings.TrimSpace(string(b))
+	if !strings.Contains(message, c.refused) {
+		return "", fmt.Errorf("refused without %q: %s", c.refused, message)
+	}
+	return message, nil
 }

@@ -51,8 +51,17 @@ func checkDump(dir, mark string, c cell) error {
 			bad("%w", err)
 		}
 	}
-	// vfat has no modes.
-	if c.layout != "vfat" {
+	l := layouts[c.layout]
+	if l.renamed && d.Report != nil {
+		source, err := os.ReadFile(filepath.Join(dir, "ukdump-test/out/source.txt"))
+		if now := "/dev/" + d.Report.Target.Device; err != nil || strings.TrimSpace(string(source)) == now {
+			bad("the disk was %s and is %s: its name has not changed", source, now)
+		}
+	}
+	if c.capture != "" && d.Report != nil && captures[c.capture].flavour != "" && d.Report.Capture == d.Report.Kernel {
+		bad("%s has captured its own crash", d.Report.Kernel)
+	}
+	if !l.noModes {
 		if err := checkModes(d.Path); err != nil {
 			bad("%w", err)
 		}

@@ -14,21 +14,30 @@ type results struct {
 	lines map[cell]string
 }
 
-func (r *results) add(c cell, took time.Duration, err error) {
+// add takes the result of a cell; message is what kdumpctl said when it had to
+// refuse.
+func (r *results) add(c cell, took time.Duration, message string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.lines == nil {
 		r.lines = make(map[cell]string)
 	}
 	outcome := "captured"
-	if err != nil {
+	switch {
+	case err != nil:
 		outcome = "FAILED: " + strings.SplitN(err.Error(), "\n", 2)[0]
+	case c.refused != "":
+		outcome = "refused: " + strings.ReplaceAll(message, "\n", " ")
 	}
-	how := "kdumpctl"
+	how, l, capture := "kdumpctl", layouts[c.layout], c.capture
 	if c.service {
 		how = "service"
 	}
-	r.lines[c] = fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%.0f\t%s", c.suite, c.flavour, c.layout, c.bus, how, took.Seconds(), outcome)
+	if capture == "" {
+		capture = "the same"
+	}
+	r.lines[c] = strings.Join([]string{l.fs, l.stack, string(c.bus), c.suite + " " + string(c.flavour), capture, how,
+		fmt.Sprintf("%.0f", took.Seconds()), outcome}, "\t")
 	fmt.Printf("    %s: %s (%.0f s)\n", c, outcome, took.Seconds())
 }
 
@@ -36,7 +45,7 @@ func (r *results) add(c cell, took time.Duration, err error) {
 func (r *results) String() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "SUITE\tKERNEL\t/var/crash\tBUS\tLOADED BY\tSECONDS\tRESULT")
+	fmt.Fprintln(w, "FILE SYSTEM\tSTACK\tCONTROLLER\tKERNEL\tCAPTURED BY\tLOADED BY\tSECONDS\tRESULT")
 	for _, c := range cells {
 		if line, ok := r.lines[c]; ok {
 			fmt.Fprintln(w, line)

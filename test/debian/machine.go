@@ -126,6 +126,9 @@ func (m *Machine) addDisk(ctx context.Context, d Disk) error {
 // Root returns the root disk that the machine was made of.
 func (m *Machine) Root() *Root { return m.hardware.Root }
 
+// Flavour returns which kernel the machine runs.
+func (m *Machine) Flavour() Flavour { return m.hardware.Flavour }
+
 // NBD returns the server of a disk, nil if that has none.
 func (m *Machine) NBD(name string) *vmtest.NBD { return m.servers[name] }
 

@@ -1,0 +1,97 @@
+package debian
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+
+	"ukdump/internal/kmod"
+)
+
+// Kernel copies a kernel of the root disk to dir, as it would be installed there,
+// with its configuration and its modules, and returns its release.
+func (r *Root) Kernel(f Flavour, dir string) (release string, err error) {
+	if release, err = r.Release(f); err != nil {
+		return "", err
+	}
+	boot, modules := filepath.Join(dir, "boot"), filepath.Join(dir, "usr/lib/modules")
+	for _, d := range []string{boot, modules} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return "", err
+		}
+	}
+	image, err := os.ReadFile(r.vmlinuz(f))
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(filepath.Join(boot, "vmlinuz-"+release), image, 0o644); err != nil {
+		return "", err
+	}
+	// The partition begins at 1 MiB (scripts/rootdisk). debugfs(8) says on
+	// standard error that it cannot give files to root, and ends with 0 anyway.
+	for _, command := range []string{
+		"dump /boot/config-" + release + " " + filepath.Join(boot, "config-"+release),
+		"rdump /usr/lib/modules/" + release + " " + modules,
+	} {
+		if out, err := exec.Command("debugfs", "-R", command, r.disk()+"?offset=1048576").CombinedOutput(); err != nil {
+			return "", fmt.Errorf("debugfs %s: %w\n%s", command, err, out)
+		}
+	}
+	for _, file := range []string{filepath.Join(boot, "config-"+release), filepath.Join(modules, release, "modules.dep")} {
+		if _, err := os.Stat(file); err != nil {
+			return "", err
+		}
+	}
+	return release, nil
+}
+
+// RepackModules compresses the modules below dir with zstd, whatever they were
+// compressed with, and lets depmod write their tables again.
+func RepackModules(dir, release string) error {
+	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		return err
+	}
+	err = filepath.WalkDir(filepath.Join(dir, "usr/lib/modules", release), func(p string, d fs.DirEntry, err error) error {
+		name, ext, ok := strings.Cut(p, ".ko")
+		if err != nil || !ok || !d.Type().IsRegular() || ext == ".zst" {
+			return err
+		}
+		raw, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		if ext != "" {
+			if raw, err = kmod.Unpack(raw, ext); err != nil {
+				return fmt.Errorf("%s: %w", p, err)
+			}
+		}
+		if err := os.WriteFile(name+".ko.zst", w.EncodeAll(raw, nil), 0o644); err != nil {
+			return err
+		}
+		return os.Remove(p)
+	})
+	if err != nil {
+		return err
+	}
+	// depmod looks below lib/, and for zstd only if it was built with it: the
+	// tables that are there need other names and nothing else.
+	tables := filepath.Join(dir, "usr/lib/modules", release, "modules.dep")
+	b, err := os.ReadFile(tables)
+	if err != nil {
+		return err
+	}
+	for _, ext := range []string{".ko.xz", ".ko.gz"} {
+		b = bytes.ReplaceAll(b, []byte(ext), []byte(".ko.zst"))
+	}
+	if !bytes.Contains(b, []byte(".ko.zst")) {
+		return fmt.Errorf("%s: no module is compressed", tables)
+	}
+	return os.WriteFile(tables, b, 0o644)
+}
