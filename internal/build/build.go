@@ -50,6 +50,7 @@ type Build struct {
 	Warnings       []string         // things a person should know, but that do not stop
 
 	host        *host.Host
+	conf        *kimage.Config // of Kernel
 	image       initramfs.Image
 	fingerprint string
 	allSigned   bool // every module is the kernel's own and carries a signature
@@ -71,6 +72,7 @@ func New(o Options) (*Build, error) {
 	if err != nil {
 		b.warn("%v: it is taken for a kernel that has what a capture kernel needs and unpacks gzip", err)
 	}
+	b.conf = conf
 	if err := checkKernel(b.Kernel, conf); err != nil {
 		return nil, err
 	}

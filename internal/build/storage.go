@@ -70,7 +70,7 @@ func (e *TreeError) Error() string {
 
 // Advice returns what to do about it.
 func (e *TreeError) Advice() string {
-	return "Install the modules of that kernel, or choose another one with KERNEL=."
+	return "Install the modules of that kernel, or choose another one with KERNEL=. If it was built without any, its configuration has to say so: put it at /boot/config-" + e.Release + "."
 }
 
 // openTree opens the module tree of the chosen kernel.
@@ -97,6 +97,9 @@ func (b *Build) openTree() (*kmod.Tree, error) {
 // addModules packs the modules that serve the requests, uncompressed and in
 // load order, with their firmware.
 func (b *Build) addModules(o Options, requests []kmod.Request) error {
+	if monolithic(b.conf) {
+		return b.checkBuiltin(requests)
+	}
 	tree, err := b.openTree()
 	if err != nil {
 		return err

@@ -115,7 +115,7 @@ func New(t testing.TB) *Machine {
 	m.Write("sys/kernel/kexec_crash_loaded", "0\n")
 
 	m.Write("boot/vmlinuz-"+Release, string(Kernel(Release)))
-	m.Write("boot/config-"+Release, "CONFIG_PROC_VMCORE=y\nCONFIG_BLK_DEV_INITRD=y\nCONFIG_DEVTMPFS=y\n"+
+	m.Write("boot/config-"+Release, "CONFIG_PROC_VMCORE=y\nCONFIG_BLK_DEV_INITRD=y\nCONFIG_DEVTMPFS=y\nCONFIG_MODULES=y\n"+
 		"CONFIG_RD_GZIP=y\nCONFIG_RD_XZ=y\nCONFIG_RD_ZSTD=y\n"+
 		"CONFIG_MODULE_SIG=y\nCONFIG_SECURITY_LOCKDOWN_LSM=y\nCONFIG_LSM=\"landlock,lockdown,yama\"\n")
 	m.modules()
@@ -306,7 +306,7 @@ func (m *Machine) Read(name string) string {
 func (m *Machine) Grow() {
 	m.t.Helper()
 	m.Write("lib/firmware/virtio/blk.bin", strings.Repeat("x", 33<<20))
-	m.Write("boot/config-"+Release, "CONFIG_PROC_VMCORE=y\nCONFIG_BLK_DEV_INITRD=y\nCONFIG_DEVTMPFS=y\n")
+	m.Write("boot/config-"+Release, "CONFIG_PROC_VMCORE=y\nCONFIG_BLK_DEV_INITRD=y\nCONFIG_DEVTMPFS=y\nCONFIG_MODULES=y\n")
 }
 
 // Snapshot lists every file below dir with a hash of its content, to compare

@@ -1,0 +1,109 @@
+package build
+
+import (
+	"fmt"
+	"strings"
+
+	"ukdump/internal/kimage"
+	"ukdump/internal/kmod"
+)
+
+// builtinOptions are the kernel options of which one must be y for what a
+// monolithic kernel is asked for, by the name of the driver, the module or the
+// file system: Kconfig and Makefile of the directory that each is in.
+var builtinOptions = map[string][]string{
+	"ext2":  {"CONFIG_EXT2_FS", "CONFIG_EXT4_USE_FOR_EXT2"},
+	"ext3":  {"CONFIG_EXT4_FS", "CONFIG_EXT3_FS"},
+	"ext4":  {"CONFIG_EXT4_FS"},
+	"xfs":   {"CONFIG_XFS_FS"},
+	"btrfs": {"CONFIG_BTRFS_FS"},
+	"f2fs":  {"CONFIG_F2FS_FS"},
+	"vfat":  {"CONFIG_VFAT_FS"},
+	"exfat": {"CONFIG_EXFAT_FS"},
+
+	"virtio_pci":   {"CONFIG_VIRTIO_PCI"},
+	"virtio_mmio":  {"CONFIG_VIRTIO_MMIO"},
+	"virtio_blk":   {"CONFIG_VIRTIO_BLK"},
+	"virtio_scsi":  {"CONFIG_SCSI_VIRTIO"},
+	"nvme":         {"CONFIG_BLK_DEV_NVME"},
+	"ahci":         {"CONFIG_SATA_AHCI"},
+	"ata_piix":     {"CONFIG_ATA_PIIX"},
+	"sd":           {"CONFIG_BLK_DEV_SD"},
+	"sd_mod":       {"CONFIG_BLK_DEV_SD"},
+	"megaraid_sas": {"CONFIG_MEGARAID_SAS"},
+	"mptsas":       {"CONFIG_FUSION_SAS"},
+	"mpt3sas":      {"CONFIG_SCSI_MPT3SAS"},
+	"sym53c8xx":    {"CONFIG_SCSI_SYM53C8XX_2"},
+	"vmw_pvscsi":   {"CONFIG_VMWARE_PVSCSI"},
+	"xhci_hcd":     {"CONFIG_USB_XHCI_HCD"},
+	"xhci_pci":     {"CONFIG_USB_XHCI_PCI"},
+	"ehci_pci":     {"CONFIG_USB_EHCI_PCI"},
+	"usb_storage":  {"CONFIG_USB_STORAGE"},
+	"uas":          {"CONFIG_USB_UAS"},
+	"sdhci_pci":    {"CONFIG_MMC_SDHCI_PCI"},
+	"mmc_block":    {"CONFIG_MMC_BLOCK"},
+	"mmcblk":       {"CONFIG_MMC_BLOCK"},
+	"hv_vmbus":     {"CONFIG_HYPERV"},
+	"hv_storvsc":   {"CONFIG_HYPERV_STORAGE"},
+	"xen_blkfront": {"CONFIG_XEN_BLKDEV_FRONTEND"},
+
+	"dm_mod":       {"CONFIG_BLK_DEV_DM"},
+	"dm_thin_pool": {"CONFIG_DM_THIN_PROVISIONING"},
+	"dm_snapshot":  {"CONFIG_DM_SNAPSHOT"},
+	"dm_cache":     {"CONFIG_DM_CACHE"},
+	"dm_mirror":    {"CONFIG_DM_MIRROR"},
+	"dm_raid":      {"CONFIG_DM_RAID"},
+	"dm_crypt":     {"CONFIG_DM_CRYPT"},
+	"dm_multipath": {"CONFIG_DM_MULTIPATH"},
+	"md_mod":       {"CONFIG_BLK_DEV_MD"},
+	"raid0":        {"CONFIG_MD_RAID0"},
+	"raid1":        {"CONFIG_MD_RAID1"},
+	"raid10":       {"CONFIG_MD_RAID10"},
+	"raid456":      {"CONFIG_MD_RAID456"},
+	"bcache":       {"CONFIG_BCACHE"},
+}
+
+// monolithic reports whether a kernel is known to have no loadable modules
+// (Documentation/kbuild/kconfig-language.rst, "modules").
+func monolithic(conf *kimage.Config) bool { return conf.Get("CONFIG_MODULES") == "n" }
+
+// checkBuiltin is addModules for a monolithic kernel: it looks into the
+// configuration for what serves the requests. What it does not know a kernel
+// option for gets a warning.
+func (b *Build) checkBuiltin(requests []kmod.Request) error {
+	for _, r := range requests {
+		options := optionsFor(r)
+		found := ""
+		for _, o := range options {
+			if b.conf.Get(o) == "y" {
+				found = o
+				break
+			}
+		}
+		switch {
+		case found != "":
+			b.Builtin = append(b.Builtin, found+": "+r.Why)
+		case len(options) == 0 && r.Optional:
+		case len(options) == 0:
+			b.warn("the kernel has no modules, and it is not known whether it has %s built in", r.Why)
+		case r.Optional:
+			b.warn("the kernel has nothing for %s: %s is not set", r.Why, options[0])
+		default:
+			return &KernelError{b.Kernel.Path,
+				fmt.Sprintf("%s has no modules and was built without %s (%s), needed for %s", b.Kernel.Release, options[0], b.conf.Source, r.Why),
+				"Choose a kernel that has it with KERNEL=, or storage that this one can reach with TARGET=."}
+		}
+	}
+	return nil
+}
+
+// optionsFor returns the options of the first name of r that has any.
+func optionsFor(r kmod.Request) []string {
+	for _, n := range r.Names {
+		n = strings.ReplaceAll(strings.TrimPrefix(n, "fs-"), "-", "_")
+		if o := builtinOptions[n]; o != nil {
+			return o
+		}
+	}
+	return nil
+}
