@@ -23,6 +23,10 @@ import (
 // newer kernels.
 const reservation = "crashkernel=192M"
 
+// bootLimit is for one run of a machine. It takes a minute, but five where several
+// share a processor.
+const bootLimit = 10 * time.Minute
+
 // vmSet returns the value of UKDUMP_VM or skips the test.
 func vmSet(t *testing.T) string {
 	set := os.Getenv("UKDUMP_VM")
@@ -174,10 +178,11 @@ func (c cell) crashOn(ctx context.Context, m *debian.Machine, payload debian.Pay
 	}
 	payload.Run = "load='" + load + "'\nrefused='" + c.refused + "'\n. /ukdump-test/crash\n"
 	vm, err := m.Boot(ctx, debian.Boot{
-		Name:    "crash",
-		Init:    init,
-		Cmdline: reservation + " panic=5 printk.devkmsg=on",
-		Payload: payload,
+		Name:     "crash",
+		Init:     init,
+		Cmdline:  reservation + " panic=5 printk.devkmsg=on",
+		Payload:  payload,
+		Deadline: bootLimit,
 	})
 	if err != nil {
 		return "", err
@@ -200,10 +205,11 @@ func (c cell) crashOn(ctx context.Context, m *debian.Machine, payload debian.Pay
 
 	payload.Run = ". /ukdump-test/after\n"
 	after, err := m.Boot(ctx, debian.Boot{
-		Name:    "after",
-		Init:    debian.Quick,
-		Cmdline: "panic=5 printk.devkmsg=on",
-		Payload: payload,
+		Name:     "after",
+		Init:     debian.Quick,
+		Cmdline:  "panic=5 printk.devkmsg=on",
+		Payload:  payload,
+		Deadline: bootLimit,
 	})
 	if err != nil {
 		return "", err
