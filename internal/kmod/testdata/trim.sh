@@ -10,7 +10,7 @@ want='ext4 xfs btrfs f2fs vfat exfat virtio_blk virtio_scsi virtio_pci virtio_mm
 nvme ahci ata_piix ata_generic sd_mod usb_storage uas xhci_pci ehci_pci sdhci_pci mmc_block
 nls_cp437 nls_ascii i6300esb crc32c_intel crc32c_generic crc32c_cryptoapi crc32_pclmul crc32_generic
 crct10dif_pclmul crct10dif_generic crc64_rocksoft_generic blake2b_generic xxhash_generic
-sha256_ssse3 sha256_generic shpchp libcrc32c'
+sha256_ssse3 sha256_generic shpchp libcrc32c hv_storvsc xen_blkfront'
 awk -v want="$want" -v tree="$tree" '
 function name(p) { sub(/.*\//, "", p); sub(/\.ko.*/, "", p); gsub(/-/, "_", p); return p }
 BEGIN {
