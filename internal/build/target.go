@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -81,6 +82,10 @@ func (b *Build) directory(dir string) (plan.Target, []kmod.Request, error) {
 	if err != nil {
 		return plan.Target{}, nil, err
 	}
+	if len(s.Copies) > 0 {
+		b.warn("%s: %s on %s has the UUID %s, and so has %s: a copy. Give one of them a new UUID, or the dump may have to go elsewhere",
+			s.Dir, s.FSType, s.Stack[0].Name, s.UUID, strings.Join(s.Copies, ", "))
+	}
 	layers, requests, err := b.layers(s.Stack)
 	return plan.Target{
 		Kind:       plan.Directory,
@@ -93,7 +98,10 @@ func (b *Build) directory(dir string) (plan.Target, []kmod.Request, error) {
 }
 
 func planDevice(d host.BlockDevice, partUUID string) plan.Device {
-	return plan.Device{Name: d.Name, Path: strings.TrimPrefix(d.Path, "/sys/devices/"), PartUUID: partUUID}
+	return plan.Device{
+		Name: d.Name, Path: strings.TrimPrefix(d.Path, "/sys/devices/"),
+		PartUUID: cmp.Or(partUUID, d.PartUUID), Serial: d.Serial,
+	}
 }
 
 // notTwice refuses a device that takes raw dumps and is another target too.

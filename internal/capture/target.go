@@ -33,12 +33,21 @@ func (w *worker) waitDevice(t *plan.Target, layers []string) (string, error) {
 	w.log.printf("waiting up to %d s for %s (%s when the image was built)", w.plan.Deadlines.Device, what, t.Device.Name)
 	s := w.newScan()
 	s.layers = layers
-	for end := uptime() + limit; ; time.Sleep(50 * time.Millisecond) {
-		if name := s.find(t); name != "" {
+	since := uptime()
+	for end := since + limit; ; time.Sleep(50 * time.Millisecond) {
+		name, sure := s.find(t)
+		// One in another place waits for the one in its place.
+		if name != "" && (sure || uptime() > since+grace) {
 			w.log.printf("found on %s", name)
+			if list := s.others(); list != "" {
+				w.warn("left alone, though they hold the same: %s", list)
+			}
 			return name, nil
 		}
 		if uptime() > end {
+			if s.several != "" {
+				return "", fmt.Errorf("%s is on several devices, none of them where it was: %s: nothing tells which is a copy", what, s.several)
+			}
 			return "", fmt.Errorf("%s did not appear within %d s; block devices: %s", what, w.plan.Deadlines.Device, s)
 		}
 	}
@@ -51,6 +60,7 @@ type scan struct {
 	sys, dev string // /sys/class/block and /dev
 	seen     map[string]seenDevice
 	layers   []string          // if there are any, only these devices and their partitions
+	several  string            // devices that find could not decide between
 	reading  func(name string) // called before a device is read, and with "" after it; may be nil
 }
 
@@ -77,23 +87,8 @@ type seenDevice struct {
 	id       fsid.ID
 	err      error
 	partUUID string // only looked for where a target is known by it
-}
-
-// find looks at the block devices and returns the name of one that holds the
-// target's file system, or "". The one from build time comes first, so where
-// several hold it, as the paths of one disk do, that one is taken.
-func (s *scan) find(t *plan.Target) string {
-	for _, name := range s.names(t.Device) {
-		// What shows the file system of a mirror that it belongs to must never
-		// be written to.
-		if !s.layered(name) || s.held(name) {
-			continue
-		}
-		if d := s.device(name, t.Device.PartUUID != ""); d.holds(t) {
-			return name
-		}
-	}
-	return ""
+	judged   bool
+	judgement
 }
 
 // names returns all block devices, those that are most like one of the hints
@@ -168,12 +163,10 @@ func (d *seenDevice) holds(t *plan.Target) bool {
 // partUUID returns the PARTUUID of a partition, or "".
 func (s *scan) partUUID(name string) string {
 	n := readInt(filepath.Join(s.sys, name, "partition"))
-	// .../block/vda/vda2 lies below its disk.
-	link, err := filepath.EvalSymlinks(filepath.Join(s.sys, name))
-	if n <= 0 || err != nil {
+	if n <= 0 {
 		return ""
 	}
-	disk := filepath.Base(filepath.Dir(link))
+	disk := filepath.Base(s.disk(name))
 	f, err := os.Open(filepath.Join(s.dev, disk))
 	if err != nil {
 		return ""
@@ -214,6 +207,9 @@ func (s *scan) String() string {
 		what := d.id.Type + " " + d.id.UUID
 		if d.err != nil {
 			what = d.err.Error()
+		}
+		if d.other != "" {
+			what += ", a copy: " + d.other
 		}
 		list = append(list, name+" ("+what+")")
 	}

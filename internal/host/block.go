@@ -21,6 +21,11 @@ type BlockDevice struct {
 	Partition int       `json:"partition,omitempty"` // its number, 0 for what is not one
 	Below     []string  `json:"below,omitempty"`     // names of what it is made of; none for a disk
 
+	// What a copy of the content would not have, of disks and partitions that are
+	// in a stack:
+	PartUUID string `json:"partuuid,omitempty"` // as blkid(8) prints it
+	Serial   string `json:"serial,omitempty"`   // of the disk, see fsid.Serial
+
 	// Only for those of device-mapper, from sysfs:
 	DMName string `json:"dm_name,omitempty"`
 	DMUUID string `json:"dm_uuid,omitempty"` // tells in front who made it: LVM-, CRYPT-LUKS2-, mpath-

@@ -26,6 +26,8 @@ type Storage struct {
 	// disks: each before what it is made of.
 	Stack   []BlockDevice `json:"stack"`
 	Devices []Device      `json:"devices"` // what the disks hang on, what others need first
+	// Copies are other devices with a file system of that type and UUID.
+	Copies []string `json:"copies,omitempty"`
 }
 
 // Storage finds what the absolute path dir lies on. The directory itself may
@@ -81,7 +83,11 @@ func (h *Host) storage(s *Storage) error {
 	if err := h.findDisk(s); err != nil {
 		return err
 	}
-	return h.identify(s)
+	if err := h.identify(s); err != nil {
+		return err
+	}
+	s.Copies, err = h.copies(s)
+	return err
 }
 
 // findDisk fills in Stack and Devices.
@@ -104,10 +110,11 @@ func (h *Host) disk(target string, b BlockDevice) (stack []BlockDevice, devices 
 	if stack, err = h.stack(b); err != nil {
 		return nil, nil, err
 	}
-	for _, b := range stack {
+	for i, b := range stack {
 		if err := h.refuseBlock(target, b); err != nil {
 			return stack, nil, err
 		}
+		stack[i].PartUUID, stack[i].Serial = h.partUUID(b), h.serial(b)
 	}
 	var paths []string
 	for _, disk := range stack {

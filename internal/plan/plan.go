@@ -94,11 +94,13 @@ type Filesystem struct {
 }
 
 // Device describes the block device at build time. Names change between boots,
-// so it is a hint for the search order and for messages, never the identity.
+// so it is a hint for the search order and for messages, never the identity; but
+// PartUUID and Serial tell a copy, which has the same content.
 type Device struct {
 	Name     string `json:"name"`               // kernel name: vda1
 	Path     string `json:"path,omitempty"`     // its sysfs path below /sys/devices
 	PartUUID string `json:"partuuid,omitempty"` // of a partition, as blkid(8) prints it; the identity of a raw device that holds nothing
+	Serial   string `json:"serial,omitempty"`   // of the disk, as fsid.Serial returns it
 }
 
 // Collector is one way to save /proc/vmcore.

@@ -1,0 +1,116 @@
+package capture
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"ukdump/internal/fsid"
+	"ukdump/internal/plan"
+)
+
+// grace is for how long after the beginning of the search a device that is not in
+// the target's place is not taken: two with one UUID need not appear at once.
+const grace = 2 * time.Second
+
+// find looks at the block devices and returns the name of the one that is the
+// target's, "" for none. It is sure if the device is where it was when the image
+// was built, or its disk is known to be the same.
+//
+// Where a disk or a partition was copied, several hold the same file system, and
+// a copy must not be written to. It differs in the serial number of its disk or in
+// its PARTUUID; a device in the target's place comes before one in another.
+// Several that none of this tells apart are noted, and none is taken.
+func (s *scan) find(t *plan.Target) (name string, sure bool) {
+	var found []string
+	s.several = ""
+	for _, n := range s.names(t.Device) {
+		// What shows the file system of a mirror that it belongs to must never
+		// be written to.
+		if !s.layered(n) || s.held(n) {
+			continue
+		}
+		raw := t.Kind == plan.Raw && t.Device.PartUUID != ""
+		d := s.device(n, raw)
+		if !d.holds(t) {
+			continue
+		}
+		if len(t.Layers) > 0 {
+			return n, true // it was assembled of the right members
+		}
+		switch j := s.judge(n, t); {
+		case j.other != "":
+		case j.same || s.rank(n, []plan.Device{t.Device}) == 0:
+			return n, true
+		default:
+			found = append(found, n)
+		}
+	}
+	switch len(found) {
+	case 0:
+	case 1:
+		name = found[0]
+	default:
+		s.several = strings.Join(found, ", ")
+	}
+	return name, false
+}
+
+// judgement is what tells a device that holds what the target's held from a copy.
+type judgement struct {
+	other string // why it is another one, "" if nothing says so
+	same  bool   // its disk is the same
+}
+
+// judge looks at what identifies a device besides its content.
+func (s *scan) judge(name string, t *plan.Target) judgement {
+	d := s.seen[name]
+	if d.judged || t.Device.PartUUID == "" && t.Device.Serial == "" {
+		return d.judgement
+	}
+	if s.reading != nil {
+		s.reading(name) // a serial number may be asked of the disk
+		defer s.reading("")
+	}
+	want, disk, serial := t.Device, s.disk(name), ""
+	if want.PartUUID != "" && d.partUUID == "" {
+		d.partUUID = s.partUUID(name)
+	}
+	if want.Serial != "" {
+		serial = fsid.Serial(disk)
+	}
+	switch {
+	case want.PartUUID != "" && d.partUUID != "" && !strings.EqualFold(d.partUUID, want.PartUUID):
+		d.other = "its PARTUUID is " + d.partUUID + ", not " + want.PartUUID
+	case serial != "" && serial != want.Serial:
+		d.other = "the serial number of " + filepath.Base(disk) + " is " + serial + ", not " + want.Serial
+	default:
+		d.same = serial != ""
+	}
+	d.judged = true
+	s.seen[name] = d
+	return d.judgement
+}
+
+// disk returns the directory in sysfs of the disk that a partition belongs to, or
+// of the device itself.
+func (s *scan) disk(name string) string {
+	dir := filepath.Join(s.sys, name)
+	if link, err := filepath.EvalSymlinks(dir); err == nil && fileExists(filepath.Join(dir, "partition")) {
+		return filepath.Dir(link) // .../block/vda/vda2
+	}
+	return dir
+}
+
+// others lists the copies that were seen, with what tells that they are.
+func (s *scan) others() string {
+	var list []string
+	for name, d := range s.seen {
+		if d.other != "" {
+			list = append(list, name+" ("+d.other+")")
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
+}

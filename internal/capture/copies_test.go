@@ -1,0 +1,129 @@
+package capture
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ukdump/internal/plan"
+)
+
+// aDisk is a disk with one partition, a GPT in sectors of that size, and an ext4.
+type aDisk struct {
+	name, place string // kernel name; below /sys/devices
+	sector      int
+	guid        byte // of the partition
+	uuid        byte // of the file system
+	serial      string
+}
+
+// machineWith makes /sys and /dev of disks and returns a scan of them.
+func machineWith(t *testing.T, disks ...aDisk) *scan {
+	t.Helper()
+	root := t.TempDir()
+	sys, dev := filepath.Join(root, "sys/class/block"), filepath.Join(root, "dev")
+	write := func(name, data string) {
+		t.Helper()
+		os.MkdirAll(filepath.Dir(name), 0o755)
+		if err := os.WriteFile(name, []byte(data), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, d := range disks {
+		part := d.name + "1"
+		dir := filepath.Join("devices", d.place, "block", d.name)
+		for name, below := range map[string]string{d.name: dir, part: filepath.Join(dir, part)} {
+			os.MkdirAll(sys, 0o755)
+			if err := os.Symlink("../../"+below, filepath.Join(sys, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		at := filepath.Join(root, "sys", dir)
+		table, fs := gptDisk(d.sector, d.guid), ext4Image([16]byte{d.uuid})
+		write(filepath.Join(at, "size"), fmt.Sprintln(len(table)/512))
+		write(filepath.Join(at, "serial"), d.serial+"\n")
+		write(filepath.Join(at, "queue/logical_block_size"), fmt.Sprintln(d.sector))
+		write(filepath.Join(at, part, "size"), fmt.Sprintln(len(fs)/512))
+		write(filepath.Join(at, part, "partition"), "1\n")
+		write(filepath.Join(dev, d.name), string(table))
+		write(filepath.Join(dev, part), string(fs))
+	}
+	return &scan{sys: sys, dev: dev, seen: map[string]seenDevice{}}
+}
+
+// gptDisk is the beginning of a disk with one partition (UEFI 5.3).
+func gptDisk(sector int, guid byte) []byte {
+	b := make([]byte, 16*sector)
+	b[446+4], b[510], b[511] = 0xee, 0x55, 0xaa
+	entries := b[2*sector:][:128]
+	entries[0], entries[16] = 1, guid
+	h := b[sector:]
+	copy(h, "EFI PART")
+	le := binary.LittleEndian
+	le.PutUint32(h[12:], 92)
+	le.PutUint64(h[24:], 1)
+	le.PutUint64(h[72:], 2)
+	le.PutUint32(h[80:], 1)
+	le.PutUint32(h[84:], 128)
+	le.PutUint32(h[88:], crc32.ChecksumIEEE(entries))
+	le.PutUint32(h[16:], crc32.ChecksumIEEE(h[:92]))
+	return b
+}
+
+// The target was made when its disk was vda, the first virtio disk.
+var copied = plan.Target{
+	Filesystem: plan.Filesystem{Type: "ext4", UUID: "07000000-0000-0000-0000-000000000000"},
+	Device: plan.Device{
+		Name: "vda1", Path: "pci0/virtio0/block/vda/vda1",
+		PartUUID: "00000009-0000-0000-0000-000000000000", Serial: "A",
+	},
+}
+
+func TestCopies(t *testing.T) {
+	const first, second, third = "pci0/virtio0", "pci0/virtio1", "pci0/virtio2"
+	noSerial := copied
+	noSerial.Device.Serial = ""
+	raw := noSerial
+	raw.Kind, raw.Filesystem = plan.Raw, plan.Filesystem{}
+	layered := copied
+	layered.Layers = []plan.Layer{{Kind: plan.Btrfs}}
+	for _, tt := range []struct {
+		name    string
+		target  plan.Target
+		disks   []aDisk
+		want    string
+		sure    bool
+		several string
+		others  string
+	}{
+		{"as it was", copied, []aDisk{{"vda", first, 512, 9, 7, "A"}}, "vda1", true, "", ""},
+		{"of 4096 bytes a sector", copied, []aDisk{{"vda", first, 4096, 9, 7, "A"}}, "vda1", true, "", ""},
+		{"names changed", copied, []aDisk{{"vda", first, 512, 8, 6, "B"}, {"vdb", second, 512, 9, 7, "A"}}, "vdb1", true, "", ""},
+		{"another kind of disk now", copied, []aDisk{{"sda", "ata1/host0", 512, 9, 7, "A"}}, "sda1", true, "", ""},
+		{"elsewhere, without a serial number", copied, []aDisk{{"vdb", second, 512, 9, 7, ""}}, "vdb1", false, "", ""},
+		{"in its place, without a serial number", copied, []aDisk{{"vda", first, 512, 9, 7, ""}}, "vda1", true, "", ""},
+		{"clone in its place", copied, []aDisk{{"vda", first, 512, 9, 7, "B"}, {"vdb", second, 512, 9, 7, "A"}}, "vdb1", true, "", "vda1 (the serial number of vda is B, not A)"},
+		{"clone alone", copied, []aDisk{{"vda", first, 512, 9, 7, "B"}}, "", false, "", "vda1 (the serial number of vda is B, not A)"},
+		{"copy of the partition alone", copied, []aDisk{{"vda", first, 4096, 8, 7, ""}}, "", false, "", "vda1 (its PARTUUID is 00000008-0000-0000-0000-000000000000, not 00000009-0000-0000-0000-000000000000)"},
+		{"copy of the partition, and the target", noSerial, []aDisk{{"vda", second, 512, 8, 7, ""}, {"vdb", third, 512, 9, 7, ""}}, "vdb1", false, "", "vda1 (its PARTUUID is 00000008-0000-0000-0000-000000000000, not 00000009-0000-0000-0000-000000000000)"},
+		{"clones, one in its place", noSerial, []aDisk{{"vdb", second, 512, 9, 7, ""}, {"vda", first, 512, 9, 7, ""}}, "vda1", true, "", ""},
+		{"clones, none in its place", noSerial, []aDisk{{"vdb", second, 512, 9, 7, ""}, {"vdc", third, 512, 9, 7, ""}}, "", false, "vdb1, vdc1", ""},
+		{"raw clones, none in its place", raw, []aDisk{{"vdb", second, 512, 9, 7, ""}, {"vdc", third, 512, 9, 7, ""}}, "", false, "vdb1, vdc1", ""},
+		{"assembled", layered, []aDisk{{"vdb", second, 512, 8, 7, "B"}}, "vdb1", true, "", ""},
+	} {
+		s := machineWith(t, tt.disks...)
+		for range 2 { // the second time it goes by what it remembers
+			name, sure := s.find(&tt.target)
+			if name != tt.want || sure != tt.sure || s.several != tt.several || s.others() != tt.others {
+				t.Errorf("%s: got %q, sure %v, several %q, others %q", tt.name, name, sure, s.several, s.others())
+			}
+		}
+		if list := s.String(); tt.others != "" && !strings.Contains(list, "a copy") {
+			t.Errorf("%s: described as %s", tt.name, list)
+		}
+	}
+}
