@@ -28,6 +28,7 @@ const maxFileSize = 1 << 20
 // Config is the configuration of ukdump, with defaults for what no file sets.
 type Config struct {
 	Kernel        string        // KERNEL: absolute path or release of the capture kernel; "" is the running kernel
+	Initramfs     string        // INITRAMFS: absolute path of the distribution's own initramfs for emergency mode; "" is looked for
 	BootOptions   string        // BOOT_OPTIONS: appended to the capture kernel's command line
 	Targets       []string      // TARGET: clean absolute directories and raw devices, see IsRaw; the first that works gets the dump
 	RawOverwrite  bool          // RAW_OVERWRITE: a raw device may be used that holds something else than swap
@@ -44,6 +45,7 @@ type Config struct {
 
 	Motd bool // MOTD: tell about new dumps at login
 
+	mode  mode // MODE; "" is what INITRAMFS says, see Emergency
 	where map[string]string
 	set   map[string]bool // keys with a value that is not the default's
 }
@@ -107,7 +109,7 @@ func Load(root string) (*Config, error) {
 			return nil, err
 		}
 	}
-	return c, nil
+	return c.checked()
 }
 
 // LoadFile reads that file alone, which must exist. Errors are as for Load.
@@ -116,7 +118,7 @@ func LoadFile(name string) (*Config, error) {
 	if err := c.readFile(name); err != nil {
 		return nil, err
 	}
-	return c, nil
+	return c.checked()
 }
 
 func (c *Config) readFile(name string) error {

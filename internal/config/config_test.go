@@ -45,6 +45,7 @@ func TestApply(t *testing.T) {
 				c.Kernel, c.Targets, c.DumpLevel, c.Compress = "6.12.1+deb13-amd64", []string{"/srv/dumps"}, 0, "none"
 				c.FinalAction, c.FailureAction, c.Timeout = plan.Halt, plan.Shell, 90*time.Minute
 				c.Modules = []string{"nvme", "xhci-pci"}
+				c.mode = dedicated
 			}},
 		{"empty value is the default", "TARGET=/a\nTARGET=\nDUMP_LEVEL=1\nDUMP_LEVEL=\"\"\nMODULES=a\nMODULES=", func(c *Config) { c.Modules = []string{} }},
 		{"several targets", "TARGET=/srv/dumps\nTARGET=\"/mnt/a/ \t /var//crash\"\n", func(c *Config) { c.Targets = []string{"/mnt/a", "/var/crash"} }},
@@ -100,7 +101,7 @@ func TestMistakes(t *testing.T) {
 		{"=x", "f:1: no key before the ="},
 		{"KERNEL=boot/vmlinuz", "f:1: KERNEL=boot/vmlinuz: neither an absolute path nor a kernel release as uname -r prints it"},
 		{"KERNEL=..", "f:1: KERNEL=..: neither an absolute path nor a kernel release as uname -r prints it"},
-		{"INITRAMFS=/boot/initrd.img", "f:1: INITRAMFS=/boot/initrd.img: ukdump builds its own image and cannot use another one yet; remove this line"},
+		{"INITRAMFS=initrd.img", "f:1: INITRAMFS=initrd.img: not an absolute path"},
 		{"TARGET=raw:", `f:1: TARGET=raw:: "raw:" is not a raw device: raw:PARTUUID=ID, raw:UUID=ID, raw:/dev/NAME or raw:swap; targets are separated by spaces`},
 		{"TARGET=raw:sda3", `f:1: TARGET=raw:sda3: "raw:sda3" is not a raw device: raw:PARTUUID=ID, raw:UUID=ID, raw:/dev/NAME or raw:swap; targets are separated by spaces`},
 		{"TARGET=raw:/dev", `f:1: TARGET=raw:/dev: "raw:/dev" is not a raw device: raw:PARTUUID=ID, raw:UUID=ID, raw:/dev/NAME or raw:swap; targets are separated by spaces`},
@@ -140,8 +141,7 @@ func TestMistakes(t *testing.T) {
 		{"TIMEOUT=59", "f:1: TIMEOUT=59: not a time from 60s to 168h, such as 600 (seconds), 10min or 1h 30min; 0 is derived from the size of the memory"},
 		{"TIMEOUT=soon", "f:1: TIMEOUT=soon: not a time from 60s to 168h, such as 600 (seconds), 10min or 1h 30min; 0 is derived from the size of the memory"},
 		{"MODULES=a,b", `f:1: MODULES=a,b: "a,b" is not the name of a module; names are separated by spaces`},
-		{"MODE=emergency", "f:1: MODE=emergency: emergency mode is not supported yet by this version; use dedicated"},
-		{"MODE=x", "f:1: MODE=x: not dedicated"},
+		{"MODE=x", "f:1: MODE=x: not dedicated or emergency"},
 		{`KERNEL="x`, `f:1: KERNEL: the closing quote " is missing`},
 		{"KERNEL=\"x\ny\"", `f:1: KERNEL: the closing quote " is missing`},
 		{"KERNEL='x", "f:1: KERNEL: the closing quote ' is missing"},

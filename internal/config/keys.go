@@ -29,10 +29,11 @@ var keys = []key{
 		c.Kernel = v
 		return nil
 	}},
-	{"INITRAMFS", "", func(_ *Config, v string) error {
-		if v != "" {
-			return errors.New("ukdump builds its own image and cannot use another one yet; remove this line")
+	{"INITRAMFS", "", func(c *Config, v string) error {
+		if v != "" && !filepath.IsAbs(v) {
+			return errors.New("not an absolute path")
 		}
+		c.Initramfs = v
 		return nil
 	}},
 	{"BOOT_OPTIONS", "", func(c *Config, v string) error {
@@ -90,12 +91,12 @@ var keys = []key{
 		return nil
 	}},
 	{"MOTD", "no", func(c *Config, v string) error { return yesNo(&c.Motd, v) }},
-	{"MODE", "dedicated", func(_ *Config, v string) error {
-		if v == "emergency" {
-			return errors.New("emergency mode is not supported yet by this version; use dedicated")
+	{"MODE", "", func(c *Config, v string) error {
+		if v == "" {
+			c.mode = ""
+			return nil
 		}
-		var mode string
-		return choose(&mode, v, "dedicated")
+		return choose(&c.mode, v, dedicated, emergency)
 	}},
 }
 

@@ -1,0 +1,62 @@
+package config
+
+import (
+	"fmt"
+
+	"ukdump/internal/plan"
+)
+
+// mode is a value of MODE.
+type mode string
+
+const (
+	dedicated mode = "dedicated" // an image of our own
+	emergency mode = "emergency" // the distribution's own initramfs
+)
+
+// Emergency reports whether the capture kernel is to start the distribution's own
+// initramfs and system: MODE=emergency, or no MODE and a file for INITRAMFS, as in
+// a simple-kdump.conf.
+func (c *Config) Emergency() bool {
+	return c.mode == emergency || c.mode == "" && c.Initramfs != ""
+}
+
+// modeError is a key that has no meaning in the mode.
+type modeError struct {
+	where, text, advice string
+}
+
+func (e *modeError) Error() string { return e.where + ": " + e.text }
+
+// Advice returns what to change.
+func (e *modeError) Advice() string { return e.advice }
+
+// checkMode looks for keys that contradict the mode, of which later files may
+// have the last word. The error is a *modeError.
+func (c *Config) checkMode() error {
+	if !c.Emergency() {
+		if c.Initramfs != "" {
+			return &modeError{c.Where("INITRAMFS"), "INITRAMFS=" + brief(c.Initramfs) + ": MODE=dedicated builds its own image",
+				"Remove one of both lines: without MODE, INITRAMFS means MODE=emergency."}
+		}
+		return nil
+	}
+	for _, t := range c.Targets {
+		if IsRaw(t) && c.IsSet("TARGET") {
+			return &modeError{c.Where("TARGET"), fmt.Sprintf("TARGET: %s: MODE=emergency writes to directories only", brief(t)),
+				"Remove the raw device from TARGET, or use MODE=dedicated."}
+		}
+	}
+	if c.FailureAction == plan.Shell {
+		return &modeError{c.Where("FAILURE_ACTION"), "FAILURE_ACTION=shell: MODE=emergency has no shell", "Use reboot, poweroff or halt."}
+	}
+	return nil
+}
+
+// checked returns c, or what checkMode says against it.
+func (c *Config) checked() (*Config, error) {
+	if err := c.checkMode(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
