@@ -28,6 +28,7 @@ const (
 	roleFeeder  = "feeder"
 	rolePstore  = "pstore"
 	roleFinal   = "final"
+	roleLog     = "log"  // of the guard
 	roleCopy    = "copy" // see plan.CopyArgv
 )
 
@@ -37,12 +38,14 @@ const argStuck = "stuck"
 
 // Paths inside the capture environment. The root file system is a ramfs.
 const (
-	self       = "/init"
 	stateFile  = "/run/ukdump/state.json"
 	stderrFile = "/run/ukdump/stderr"
 	mountDir   = "/mnt"
 	vmcorePath = "/proc/vmcore"
 )
+
+// self is this program.
+var self = "/init"
 
 // Main runs the role that this process has. As PID 1 it does not return; in the
 // other roles it returns the exit status.
@@ -51,18 +54,34 @@ func Main() int {
 	// from doubling before the first collection.
 	debug.SetGCPercent(25)
 	debug.SetMemoryLimit(24 << 20)
+	switch {
+	case os.Args[0] == "/"+plan.GuardPath && os.Getpid() == 1:
+		becomeGuarded()
+		return 1
+	case os.Args[0] == "@"+guardName:
+		runGuard()
+		return 1
+	}
 	// Not as PID 1 of a container: sysrq would reset the machine.
 	if os.Getpid() == 1 && (fileExists(self) || fileExists("/"+plan.Path)) {
 		supervise()
 		return 1 // ends in the kernel's panic, and panic= reboots
 	}
+	enterEmergency()
+	if emergency && len(os.Args) == 2 && os.Args[1] == plan.EmergencyRole {
+		supervise()
+		return 1 // and the unit's FailureAction reboots
+	}
 	signal.Ignore(syscall.SIGPIPE)
-	if len(os.Args) >= 2 && os.Getppid() == 1 {
+	if len(os.Args) >= 2 && (os.Getppid() == 1 || emergency) {
 		switch setName(os.Args[1]); os.Args[1] {
 		case roleWorker, roleSalvage:
 			return runWorker(os.Args[1], len(os.Args) > 2 && os.Args[2] == argStuck)
 		case roleFeeder:
 			return runFeeder(os.Args[2:])
+		case roleLog:
+			runLog()
+			return 0
 		case rolePstore:
 			return runPstore()
 		case roleFinal:

@@ -28,6 +28,9 @@ func (s *supervisor) finalAction(a plan.Action, outcome crashdir.Outcome) {
 		p := s.runLimited(rolePstore)
 		s.log.errorf("no panic for pstore (%s): %s", p.how(), next)
 	}
+	if emergency {
+		s.askSystemd(next)
+	}
 	p := s.runLimited(roleFinal, string(next))
 	s.log.errorf("%s did not happen (%s): trying sysrq", next, p.how())
 	// Documentation/admin-guide/sysrq.rst: o powers off, b reboots at once,
@@ -82,7 +85,7 @@ func runFinal(args []string) int {
 // action shell then means that there is one after a failure, any other plan that
 // there is one always.
 func (s *supervisor) wantsShell(a plan.Action) bool {
-	if !s.over.shell {
+	if !s.over.shell || emergency {
 		return false
 	}
 	return a == plan.Shell || s.plan == nil || s.plan.FailureAction != plan.Shell

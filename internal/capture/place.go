@@ -115,7 +115,13 @@ func (d *directory) taken() int64      { return min(d.size(), blocks(d.output())
 func (d *directory) checkpoint() error { return nil } // the file system knows
 func (d *directory) lost() error       { return nil } // fsync in prove says so
 func (d *directory) keeps() bool       { return readable(d.output()) }
-func (d *directory) close() error      { return d.w.umount() }
+
+func (d *directory) close() error {
+	if emergency {
+		return syncFilesystem(d.dir) // it is not ours to take off
+	}
+	return d.w.umount()
+}
 
 // blocks returns the bytes that a file takes on disk.
 func blocks(path string) int64 {

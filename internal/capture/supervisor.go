@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unsafe"
@@ -21,16 +22,23 @@ const (
 	defaultFinish = 2 * time.Minute
 )
 
-// supervise is PID 1. It returns only if nothing was left that could reboot the
+// supervise is PID 1, or in emergency mode a service. It returns only if nothing was left that could reboot the
 // machine.
 func supervise() {
 	// All are caught and never read. Ignored signals would be so in every child too.
 	signal.Notify(make(chan os.Signal, 1))
 	ignoreReserved()
+	setup := setup
+	if emergency {
+		setup = setupEmergency
+		signalGuard(unix.SIGUSR1)
+	}
 	setupErrs := setup()
 	s := &supervisor{log: openLog(), final: plan.Reboot, failure: plan.Reboot, total: defaultTotal, finish: defaultFinish}
 	for _, err := range setupErrs {
-		s.log.errorf("%v", err)
+		if err != nil {
+			s.log.errorf("%v", err)
+		}
 	}
 	setOOMScore(0, -1000)
 	if !s.try(s.run) {
@@ -208,6 +216,9 @@ func (s *supervisor) watch(role string, stuck bool, end time.Duration) (crashdir
 func (s *supervisor) killAll(limit time.Duration) (stuck bool) {
 	for end := uptime() + limit; ; s.pause(10 * time.Millisecond) {
 		list, err := s.others()
+		if err != nil && emergency {
+			return false
+		}
 		if err != nil { // no /proc: the feeder can be started again
 			unix.Kill(-1, unix.SIGKILL)
 			return false
@@ -238,7 +249,11 @@ func (s *supervisor) noteStuck(list []userProcess) bool {
 
 // others returns the processes beside this one and the feeder.
 func (s *supervisor) others() ([]userProcess, error) {
-	return userProcesses("/proc", s.watchdogs.pid())
+	list, err := userProcesses("/proc", s.watchdogs.pid())
+	if emergency {
+		list = descendants(list)
+	}
+	return list, err
 }
 
 // alone reports whether no other process is left.
@@ -326,13 +341,18 @@ func (s *supervisor) logStderr() {
 
 // readPlan reads the plan of the image.
 func readPlan() (*plan.Plan, error) {
-	b, err := os.ReadFile("/" + plan.Path)
+	name := "/" + plan.Path
+	if !fileExists(name) {
+		dir, _ := guardDir()
+		name = dir + "/fd/" + strconv.Itoa(planFD)
+	}
+	b, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
 	p, err := plan.Parse(b)
 	if err != nil {
-		return nil, fmt.Errorf("/%s: %w", plan.Path, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return p, nil
 }

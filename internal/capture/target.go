@@ -300,10 +300,14 @@ func diagnose(fs plan.Filesystem, dev string) string {
 // makeDir makes the dump's directory. The path comes from the plan, but the
 // file system may have changed since: no component may lead out of it.
 func (w *worker) makeDir(t *plan.Target) error {
-	parent := filepath.Join(mountDir, t.Path)
-	for p := parent; p != mountDir && p != "/"; p = filepath.Dir(p) {
+	base := mountDir
+	if t.Kind == plan.Mounted {
+		base = "/"
+	}
+	parent := filepath.Join(base, t.Path)
+	for p := parent; p != base && p != "/"; p = filepath.Dir(p) {
 		if fi, err := os.Lstat(p); err == nil && !fi.IsDir() {
-			return fmt.Errorf("%s is not a directory any more", strings.TrimPrefix(p, mountDir))
+			return fmt.Errorf("%s is not a directory any more", strings.TrimPrefix(p, base))
 		}
 	}
 	if fileExists(parent) { // on a full disk not even a directory can be made
@@ -322,7 +326,7 @@ func (w *worker) makeDir(t *plan.Target) error {
 // mounted reports whether there is a file system on mountDir.
 func mounted() bool {
 	var root, dir unix.Stat_t
-	return unix.Stat("/", &root) == nil && unix.Stat(mountDir, &dir) == nil && root.Dev != dir.Dev
+	return !emergency && unix.Stat("/", &root) == nil && unix.Stat(mountDir, &dir) == nil && root.Dev != dir.Dev
 }
 
 // umount writes back what is left and takes the file system off. While something

@@ -208,6 +208,9 @@ func (w *worker) open(t *plan.Target) bool {
 	// Before there is a place: a worker that follows must not take what belongs to
 	// the target before for this one's.
 	w.state.Collector, w.state.Doubtful, w.state.Attempts, w.state.Logged = 0, 0, len(w.report.Attempts), false
+	if t.Kind == plan.Mounted {
+		return w.openMounted(t)
+	}
 	var dev string
 	layers, err := w.assembleAll(t)
 	if err == nil {
@@ -236,7 +239,7 @@ func (w *worker) open(t *plan.Target) bool {
 // still can be used.
 func (w *worker) reopen() {
 	switch {
-	case w.state.Dir != "" && mounted():
+	case w.state.Dir != "" && (mounted() || emergency):
 		w.place = &directory{w.state.Dir, w}
 	case w.state.Raw != "":
 		r, err := resumeRaw(w.state.Raw, w.report.ID)

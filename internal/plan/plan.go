@@ -74,6 +74,8 @@ type Target struct {
 	Path       string     `json:"path,omitempty"`   // the directory inside the mounted file system, absolute; not for raw devices
 	Layers     []Layer    `json:"layers,omitempty"` // what has to be assembled for it, in this order
 	Device     Device     `json:"device"`           // where that was seen at build time
+
+	Mount *SystemMount `json:"mount,omitempty"` // of the kind Mounted alone
 }
 
 // Kind is how a dump is written to a target.
@@ -244,7 +246,7 @@ func (p *Plan) Validate() error {
 		if err := t.validate(); err != nil {
 			return bad("evidence[%d].%w", i, err)
 		}
-		if t.Kind != Directory {
+		if t.Kind == Raw {
 			return bad("evidence[%d].kind is %q, not %s", i, t.Kind, Directory)
 		}
 	}
@@ -302,6 +304,11 @@ func (t *Target) validate() error {
 		case t.Filesystem.UUID == "":
 			return errors.New("filesystem.uuid is empty")
 		}
+	case Mounted:
+		if !path.IsAbs(t.Path) || path.Clean(t.Path) != t.Path {
+			return fmt.Errorf("path %q is not a clean absolute path", t.Path)
+		}
+		return t.Mount.validate()
 	case Raw:
 		// Names change between boots: writing to a wrong device is worse than
 		// not to write.

@@ -1,0 +1,189 @@
+package capture
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ukdump/internal/crashdir"
+	"ukdump/internal/plan"
+)
+
+// emergency says that this kernel runs the distribution's own system, in which
+// kdumpinit is a service and not PID 1: it mounts nothing itself, kills nothing but
+// its own children, and asks systemd for the final action.
+var emergency bool
+
+// enterEmergency sets emergency if the command line says so. Programs are those of
+// the system then.
+func enterEmergency() {
+	line, _ := os.ReadFile("/proc/cmdline")
+	if !slices.Contains(strings.Fields(string(line)), plan.EmergencyWord) {
+		return
+	}
+	emergency, self = true, selfLink
+	childEnv = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "LC_ALL=C", "GOTRACEBACK=single"}
+}
+
+// selfLink is this program, even when its file was removed, see proc_pid_exe(5).
+const selfLink = "/proc/self/exe"
+
+// setupEmergency makes what the system has not got.
+func setupEmergency() []error {
+	// So that orphans of the worker stay among our descendants, prctl(2).
+	return []error{
+		os.MkdirAll("/run/ukdump", 0o700),
+		os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)),
+	}
+}
+
+// descendants returns those of list that this process or one of its children has
+// started.
+func descendants(list []userProcess) []userProcess {
+	parents := make(map[int]int)
+	for _, p := range list {
+		b, _ := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/stat")
+		parents[p.pid] = parseParent(b)
+	}
+	return slices.DeleteFunc(list, func(p userProcess) bool {
+		pid := p.pid
+		for range list { // not for ever, if processes come and go meanwhile
+			if pid = parents[pid]; pid == os.Getpid() {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// parseParent returns the parent of a process, 0 if that cannot be known, from the
+// content of proc_pid_stat(5).
+func parseParent(b []byte) int {
+	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	if len(fields) < 2 {
+		return 0
+	}
+	pid, _ := strconv.Atoi(fields[1])
+	return pid
+}
+
+// openMounted brings a directory of the running system to the point where a dump
+// can be written to it.
+func (w *worker) openMounted(t *plan.Target) bool {
+	d := w.plan.Deadlines
+	err := w.step("mount", d.Device+d.Mount, func() error { return w.waitMounted(t) })
+	if err == nil {
+		err = w.step("directory", d.Mount, func() error { return w.makeDir(t) })
+	}
+	return err == nil
+}
+
+// waitMounted has systemd mount what the directory lies on. One that is not
+// mounted would take the dump to a place where nobody finds it.
+func (w *worker) waitMounted(t *plan.Target) error {
+	end := uptime() + seconds(w.plan.Deadlines.Device+w.plan.Deadlines.Mount)
+	err := checkMounted(t.Mount.Point)
+	for _, unit := range t.Mount.Units {
+		if err == nil {
+			break
+		}
+		w.log.printf("%v: starting %s", err, unit)
+		if e := systemctl(end, func() {}, "start", unit); e != nil {
+			w.warn("%v", e)
+		}
+		err = checkMounted(t.Mount.Point)
+	}
+	if err == errReadOnly {
+		if e := unix.Mount("", t.Mount.Point, "", unix.MS_REMOUNT, ""); e == nil {
+			err = checkMounted(t.Mount.Point)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", t.Mount.Point, err)
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(t.Mount.Point, &st); err != nil {
+		return fmt.Errorf("statfs: %w", err)
+	}
+	w.report.Target = crashdir.Target{
+		Dir: t.Dir, Device: t.Device.Name, FSType: t.Filesystem.Type, Free: int64(st.Bavail) * st.Bsize,
+	}
+	return nil
+}
+
+var (
+	errNotMounted = errors.New("not mounted")
+	errReadOnly   = errors.New("mounted read-only")
+)
+
+// checkMounted returns errNotMounted if point is no mount point, see statx(2), and
+// errReadOnly if it cannot be written to.
+func checkMounted(point string) error {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, point, 0, 0, &st); err != nil {
+		return os.NewSyscallError("statx", err)
+	}
+	const root = unix.STATX_ATTR_MOUNT_ROOT // Linux 5.8
+	if st.Attributes_mask&root != 0 && st.Attributes&root == 0 {
+		return errNotMounted
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(point, &fs); err != nil {
+		return os.NewSyscallError("statfs", err)
+	}
+	if fs.Flags&unix.ST_RDONLY != 0 {
+		return errReadOnly
+	}
+	return nil
+}
+
+// systemctl runs systemctl(1) until uptime is end.
+func systemctl(end time.Duration, wait func(), args ...string) error {
+	path := "/usr/bin/systemctl"
+	if !fileExists(path) {
+		path = "/bin/systemctl"
+	}
+	null := openNull()
+	defer null.Close()
+	p, err := start(append([]string{path}, args...), childEnv, []*os.File{null, null, null})
+	if err != nil {
+		return err
+	}
+	for ; uptime() < end && !p.poll(); time.Sleep(50 * time.Millisecond) {
+		wait()
+	}
+	if !p.ok() {
+		err = fmt.Errorf("systemctl %s: %s", strings.Join(args, " "), p.how())
+		p.kill(time.Second)
+	}
+	return err
+}
+
+// Limits of the final action in emergency mode.
+const (
+	systemdLimit = time.Minute     // for systemd to begin with it and to kill us
+	guardLimit   = 3 * time.Minute // from then on for all of it
+)
+
+// askSystemd has systemd take the final action, which takes file systems off in
+// good order. It returns only if that does not happen.
+func (s *supervisor) askSystemd(a plan.Action) {
+	signalGuard(unix.SIGUSR2)
+	signal.Reset(syscall.SIGTERM) // it is now meant
+	end := uptime() + systemdLimit
+	s.watchdogs.extend(end + rebootLimit)
+	feed := func() { s.watchdogs.feed(uptime()) }
+	if err := systemctl(end, feed, "--force", string(a)); err != nil {
+		s.log.errorf("%v", err)
+		return
+	}
+	s.pause(end - uptime())
+}
