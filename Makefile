@@ -64,8 +64,8 @@ install: build
 	install -m 755 $(patsubst %,bin/%,$(filter-out kdumpinit,$(PROGRAMS))) $(DESTDIR)$(PREFIX)/bin
 	install -m 755 bin/kdumpinit $(DESTDIR)$(PREFIX)/lib/ukdump
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	for unit in $(wildcard packaging/*.service packaging/*.path); do \
-		sed 's|/usr/bin/|$(PREFIX)/bin/|' $$unit >bin/$${unit##*/} && \
+	for unit in $(wildcard packaging/*.service packaging/*.path packaging/*.target); do \
+		sed 's|/usr/bin/|$(PREFIX)/bin/|; s|/usr/lib/ukdump/|$(PREFIX)/lib/ukdump/|' $$unit >bin/$${unit##*/} && \
 		install -m 644 bin/$${unit##*/} $(DESTDIR)$(PREFIX)/lib/systemd/system || exit 1; \
 	done
 	install -D -m 644 packaging/swap.d/ukdump.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/swap.d/ukdump.conf

@@ -42,6 +42,7 @@ type Build struct {
 	Makedumpfile   string // its path on the machine
 	DumpLevel      int    // of the first collector, as makedumpfile(8) -d
 	Compression    initramfs.Compression
+	Initramfs      string           // path of the distribution's own, in emergency mode alone
 	Files          []File           // in the order in which they were added
 	Builtin        []string         // what needs no module because the kernel has it built in
 	LeftOut        []string         // targets that nobody asked for and this machine has not got, with the reason
@@ -52,6 +53,7 @@ type Build struct {
 	host        *host.Host
 	conf        *kimage.Config // of Kernel
 	image       initramfs.Image
+	stock       []byte // content of Initramfs
 	fingerprint string
 	allSigned   bool // every module is the kernel's own and carries a signature
 }
@@ -75,6 +77,12 @@ func New(o Options) (*Build, error) {
 	b.conf = conf
 	if err := checkKernel(b.Kernel, conf); err != nil {
 		return nil, err
+	}
+	if o.Config.Emergency() {
+		if err := b.emergency(o, conf); err != nil {
+			return nil, err
+		}
+		return b, nil
 	}
 	if b.Compression, err = chooseCompression(o.Compress, conf); err != nil {
 		return nil, err

@@ -77,16 +77,21 @@ var wordOptions = map[string]string{
 // user's, which therefore win. conf is that of the capture kernel, running the
 // content of /proc/cmdline.
 func CommandLine(arch string, conf *kimage.Config, running string, extra []string, user string) string {
+	words := append(ownWords(arch, conf), hardware(running)...)
+	words = append(words, extra...)
+	words = append(words, splitWords(user)...)
+	return strings.Join(words, " ")
+}
+
+// ownWords returns those of archWords that make sense for the capture kernel.
+func ownWords(arch string, conf *kimage.Config) []string {
 	var words []string
 	for _, w := range archWords[arch] {
 		if opt := wordOptions[w]; opt == "" || conf.Get(opt) != "n" {
 			words = append(words, w)
 		}
 	}
-	words = append(words, hardware(running)...)
-	words = append(words, extra...)
-	words = append(words, splitWords(user)...)
-	return strings.Join(words, " ")
+	return words
 }
 
 // shellWord permits PID 1 to open a shell. An image alone does not: whoever

@@ -53,19 +53,26 @@ func (b *Build) addPid1(o Options) error {
 
 // addMakedumpfile packs makedumpfile and plans the ladder of collectors.
 func (b *Build) addMakedumpfile(o Options) error {
-	m, err := findMakedumpfile(b.host)
+	m, err := b.planCollectors(o)
 	if err != nil {
-		return err
-	}
-	compress, err := m.choose(o.Config.Compress)
-	if err != nil {
-		return fmt.Errorf("%s: %w", o.Config.Where("COMPRESS"), err)
-	}
-	b.Makedumpfile, b.DumpLevel = m.path, o.Config.DumpLevel
-	if b.Plan.Collectors, err = m.collectors(o.Config.DumpLevel, compress); err != nil {
 		return err
 	}
 	return b.addProgram(m.path, makedumpfilePath, "version "+m.version+", saves the vmcore")
+}
+
+// planCollectors plans the ladder of collectors.
+func (b *Build) planCollectors(o Options) (*makedumpfile, error) {
+	m, err := findMakedumpfile(b.host)
+	if err != nil {
+		return nil, err
+	}
+	compress, err := m.choose(o.Config.Compress)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.Config.Where("COMPRESS"), err)
+	}
+	b.Makedumpfile, b.DumpLevel = m.path, o.Config.DumpLevel
+	b.Plan.Collectors, err = m.collectors(o.Config.DumpLevel, compress)
+	return m, err
 }
 
 // addShell packs busybox if the configuration asks for a shell.
@@ -148,8 +155,10 @@ func (b *Build) Fingerprint() (string, error) {
 	if _, err := b.image.WriteTo(&buf); err != nil {
 		return "", err
 	}
-	var err error
-	b.fingerprint, err = Fingerprint(initramfs.Open(&buf))
+	ours, err := Fingerprint(initramfs.Open(&buf))
+	if err == nil {
+		b.fingerprint = b.withStock(ours)
+	}
 	return b.fingerprint, err
 }
 

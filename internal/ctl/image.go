@@ -153,6 +153,10 @@ func (c *ctl) build(args []string) error {
 	if err != nil {
 		return err
 	}
+	if b.Initramfs != "" {
+		c.say("nothing to build: MODE=emergency loads %s as it is", b.Initramfs)
+		return nil
+	}
 	path := c.imagePath(b)
 	why, err := stale(b, path)
 	if err != nil {

@@ -87,6 +87,9 @@ func (c *ctl) loadConfigured(path string) error {
 		return err
 	}
 	var im *packed
+	if path != "" && b.Initramfs != "" {
+		return errors.New("--image: MODE=emergency loads the distribution's own initramfs, see INITRAMFS= in ukdump.conf(5)")
+	}
 	if path != "" {
 		im, err = openImage(path)
 	} else {
@@ -101,6 +104,9 @@ func (c *ctl) loadConfigured(path string) error {
 // currentImage returns the image of b. If it has to be built, the machine is
 // protected meanwhile by what could be loaded last.
 func (c *ctl) currentImage(b *build.Build) (*packed, error) {
+	if b.Initramfs != "" {
+		return c.emergencyImage(b)
+	}
 	path := c.imagePath(b)
 	im, why, err := upToDate(b, path)
 	if err != nil || why == "" {
@@ -108,6 +114,18 @@ func (c *ctl) currentImage(b *build.Build) (*packed, error) {
 	}
 	c.bridge()
 	return c.buildImage(b, path, why)
+}
+
+// emergencyImage returns what is loaded in emergency mode. It lies nowhere as a
+// file, but for the last good set.
+func (c *ctl) emergencyImage(b *build.Build) (*packed, error) {
+	n := len(b.Warnings)
+	data, contents, err := b.EmergencyImage()
+	if err != nil {
+		return nil, err
+	}
+	c.Warn(b.Warnings[n:]...)
+	return &packed{contents, b.Initramfs, data}, nil
 }
 
 // prepare finds out everything about the image that this machine needs.

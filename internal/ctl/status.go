@@ -125,14 +125,20 @@ func (e *statusError) Error() string { return e.text }
 func (e *statusError) Advice() string { return e.advice }
 
 func (c *ctl) gatherImage(s *status, b *build.Build, missing func(error)) {
-	path := filepath.Join(c.root, build.ImagePath(b.Kernel.Release))
+	path := c.imagePath(b)
+	file := path
+	if b.Initramfs != "" { // of the machine, not of this process
+		path, file = b.Initramfs, filepath.Join(c.root, b.Initramfs)
+	}
 	s.Image.Path = path
-	if fi, err := os.Stat(path); err == nil {
+	if fi, err := os.Stat(file); err == nil {
 		s.Image.Bytes, s.Image.Time = fi.Size(), fi.ModTime().UTC().Round(time.Second)
 	}
-	why, err := stale(b, path)
-	missing(err)
-	s.Image.Stale = why
+	if b.Initramfs == "" {
+		why, err := stale(b, path)
+		missing(err)
+		s.Image.Stale = why
+	}
 	if s.Ours != nil && s.Ours.Image == path { // not one given with --image
 		want, err := b.Fingerprint()
 		missing(err)

@@ -69,7 +69,7 @@ func (c *ctl) describeTargets(s *status, b *build.Build) {
 	s.Targets = s.Targets[:0]
 	for _, p := range b.Plan.Targets {
 		t := targetStatus{Kind: plan.Raw, Dir: p.Dir, Free: b.RawSizes[p.Dir], known: true}
-		if p.Kind == plan.Directory {
+		if p.Kind != plan.Raw {
 			t = room[filepath.Join(c.root, p.Dir)]
 		}
 		t.Device, t.FSType, t.UUID, t.PartUUID = p.Device.Name, p.Filesystem.Type, p.Filesystem.UUID, p.Device.PartUUID

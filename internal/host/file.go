@@ -1,6 +1,10 @@
 package host
 
-import "os"
+import (
+	"os"
+	"path/filepath"
+	"strings"
+)
 
 // File returns the path by which this process reaches the machine's file name,
 // with symbolic links resolved inside the machine's root. The file need not
@@ -11,6 +15,11 @@ func (h *Host) File(name string) (string, error) {
 		return "", err
 	}
 	return h.path(p), nil
+}
+
+// Inside returns the machine's name for a path by which this process reaches it.
+func (h *Host) Inside(file string) string {
+	return filepath.Join("/", strings.TrimPrefix(file, strings.TrimSuffix(h.root, "/")))
 }
 
 // ReadFile returns the content of the machine's file name, see os.ReadFile.

@@ -102,6 +102,9 @@ func run(p *cli.Program) error {
 	if err != nil {
 		return err
 	}
+	if o.Config.Emergency() {
+		return &emergencyError{}
+	}
 	begin := time.Now()
 	b, err := build.New(o)
 	if err != nil {
@@ -132,6 +135,16 @@ func run(p *cli.Program) error {
 		cli.Size(fi.Size()), b.Compression, cli.Size(b.Unpacked()), time.Since(begin).Seconds())
 	return nil
 }
+
+// emergencyError is the answer to whoever asks for an image that is not used.
+type emergencyError struct{}
+
+func (*emergencyError) Error() string {
+	return "nothing to build: MODE=emergency loads the distribution's own initramfs"
+}
+
+// Advice returns what to run instead.
+func (*emergencyError) Advice() string { return "Run kdumpctl load." }
 
 // printFiles explains the image, largest file first.
 func printFiles(out io.Writer, b *build.Build) error {

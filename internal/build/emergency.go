@@ -1,0 +1,271 @@
+package build
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"ukdump/initramfs"
+	"ukdump/internal/config"
+	"ukdump/internal/host"
+	"ukdump/internal/kimage"
+	"ukdump/internal/plan"
+)
+
+// emergencyUnits are what systemd starts in emergency mode, and where they can be.
+var (
+	emergencyUnits = []string{emergencyTarget, "ukdump-emergency.service"}
+	unitDirs       = []string{"/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
+)
+
+// EmergencyError reports what emergency mode lacks on this machine.
+type EmergencyError struct{ Why, Remedy string }
+
+func (e *EmergencyError) Error() string { return "emergency mode: " + e.Why }
+
+// Advice returns what to do about it.
+func (e *EmergencyError) Advice() string { return e.Remedy }
+
+// emergency prepares emergency mode: nothing is built but what goes before the
+// distribution's own initramfs, which is the guard and the plan.
+func (b *Build) emergency(o Options, conf *kimage.Config) error {
+	for _, unit := range emergencyUnits {
+		if !slices.ContainsFunc(unitDirs, func(dir string) bool { return isFile(b.host, filepath.Join(dir, unit)) }) {
+			return &EmergencyError{unit + " is not installed", "Install ukdump with its units; emergency mode needs systemd."}
+		}
+	}
+	if err := b.startPlan(o); err != nil {
+		return err
+	}
+	if err := b.findInitramfs(o.Config); err != nil {
+		return err
+	}
+	guard, err := readPid1(o.Pid1, b.Kernel.Arch)
+	if err != nil {
+		return err
+	}
+	if err := b.add(plan.GuardPath, guard, 0o755, "makes sure that the machine comes back"); err != nil {
+		return err
+	}
+	// As in addPid1; a device node of that name in the other initramfs replaces it.
+	if err := b.add("dev/null", nil, 0o666, "lets the guard start without a console"); err != nil {
+		return err
+	}
+	if err := b.emergencyTargets(o); err != nil {
+		return err
+	}
+	if _, err := b.addWatchdogs(); err != nil {
+		return err
+	}
+	if err := b.systemCollectors(o); err != nil {
+		return err
+	}
+	if err := b.addPlan(); err != nil {
+		return err
+	}
+	running, err := b.host.CommandLine()
+	if err != nil {
+		return err
+	}
+	b.Cmdline = EmergencyCommandLine(b.Kernel.Arch, conf, running, o.Config.BootOptions)
+	b.CmdlineForeign = b.Cmdline
+	return nil
+}
+
+// emergencyTargets plans the directories of the running system.
+func (b *Build) emergencyTargets(o Options) error {
+	targets := o.Targets
+	if len(targets) == 0 {
+		targets = o.Config.Directories()
+	}
+	for _, dir := range targets {
+		t, err := b.mounted(dir)
+		if err != nil {
+			return err
+		}
+		b.Plan.Targets = append(b.Plan.Targets, t)
+	}
+	for _, e := range o.Config.Evidence {
+		if e == config.Pstore {
+			b.Plan.Pstore = true
+			continue
+		}
+		t, err := b.mounted(e)
+		if err != nil {
+			return fmt.Errorf("%s: EVIDENCE: %w", o.Config.Where("EVIDENCE"), err)
+		}
+		b.Plan.Evidence = append(b.Plan.Evidence, t)
+	}
+	return nil
+}
+
+// mounted plans a directory that the distribution mounts.
+func (b *Build) mounted(dir string) (plan.Target, error) {
+	m, resolved, err := b.host.MountOf(dir)
+	if err != nil {
+		return plan.Target{}, err
+	}
+	return plan.Target{
+		Kind: plan.Mounted, Dir: dir, Path: resolved,
+		Filesystem: plan.Filesystem{Type: m.FSType},
+		Device:     plan.Device{Name: m.Source},
+		Mount:      &plan.SystemMount{Point: m.Point, Units: mountUnits(m)},
+	}, nil
+}
+
+// mountUnits returns the units that mount m, of which the next is started where one
+// did not do. In ukdump-emergency.target nothing else is mounted but the root.
+func mountUnits(m host.Mount) []string {
+	if m.Point == "/" {
+		return []string{"systemd-remount-fs.service"} // it may be read-only
+	}
+	// udev finds the devices; what needs none does not wait for it.
+	units := []string{"systemd-udev-trigger.service", escapePath(m.Point) + ".mount"}
+	switch {
+	case m.FSType == "zfs":
+		units = append(units, "zfs-mount.service", "local-fs.target")
+	case m.Remote():
+		units = append(units, "remote-fs.target")
+	default:
+		units = append(units, "local-fs.target")
+	}
+	return units
+}
+
+// escapePath returns the name of a unit for a path other than /, as systemd-escape
+// --path does (systemd.unit(5), "String Escaping for Inclusion in Unit Names").
+func escapePath(p string) string {
+	var s strings.Builder
+	for i, c := range []byte(strings.Trim(p, "/")) {
+		switch {
+		case c == '/':
+			s.WriteByte('-')
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == ':', c == '_', c == '.' && i > 0:
+			s.WriteByte(c)
+		default:
+			fmt.Fprintf(&s, `\x%02x`, c)
+		}
+	}
+	return s.String()
+}
+
+// systemCollectors plans the ladder with the programs of the system.
+func (b *Build) systemCollectors(o Options) error {
+	m, err := b.planCollectors(o)
+	if err != nil {
+		return err
+	}
+	for i := range b.Plan.Collectors {
+		c := &b.Plan.Collectors[i]
+		c.Argv = slices.Clone(c.Argv)
+		c.Stream = nil // there are no raw devices
+		switch c.Argv[0] {
+		case "/" + makedumpfilePath:
+			c.Argv[0] = m.path
+		case plan.CopyArgv[0]:
+			c.Argv[0] = "/proc/self/exe"
+		}
+	}
+	return nil
+}
+
+// findInitramfs finds the distribution's initramfs for the chosen kernel and reads
+// it.
+func (b *Build) findInitramfs(c *config.Config) error {
+	name, where := c.Initramfs, ""
+	if name != "" {
+		where = c.Where("INITRAMFS") + ": "
+	} else {
+		names := b.initramfsNames()
+		i := slices.IndexFunc(names, func(n string) bool { return isFile(b.host, n) })
+		if i < 0 {
+			return &EmergencyError{"the initramfs of kernel " + b.Kernel.Release + " is none of " + strings.Join(names, ", "),
+				"Set INITRAMFS= to the file that your boot loader gives to this kernel."}
+		}
+		name = names[i]
+	}
+	data, err := b.host.ReadFile(name)
+	if err == nil && len(data) == 0 {
+		err = errors.New("the file is empty")
+	}
+	if err != nil {
+		return fmt.Errorf("%sinitramfs %s: %w", where, name, underlying(err))
+	}
+	b.Initramfs, b.stock = name, data
+	return nil
+}
+
+// initramfsNames returns where distributions put the initramfs of the chosen
+// kernel.
+func (b *Build) initramfsNames() []string {
+	release, kernel := b.Kernel.Release, b.host.Inside(b.Kernel.Path)
+	names := []string{
+		"/boot/initrd.img-" + release,                    // Debian, Ubuntu
+		"/boot/initramfs-" + release + ".img",            // Fedora, Gentoo
+		"/boot/initrd-" + release,                        // openSUSE
+		"/usr/lib/modules/" + release + "/initrd",        // openSUSE
+		"/usr/lib/modules/" + release + "/initramfs.img", // Fedora CoreOS
+		"/lib/modules/" + release + "/initrd",
+	}
+	dir, file := filepath.Split(kernel)
+	if flavour, ok := strings.CutPrefix(file, "vmlinuz-"); ok && flavour != release { // Arch
+		names = append(names, dir+"initramfs-"+flavour+".img", dir+"initrd.img-"+flavour)
+	}
+	if file == "linux" { // kernel-install(8)
+		names = append(names, dir+"initrd")
+	}
+	// What Arch's kernels are called in /boot.
+	if base, err := b.host.ReadFile("/usr/lib/modules/" + release + "/pkgbase"); err == nil {
+		names = append(names, "/boot/initramfs-"+strings.TrimSpace(string(base))+".img")
+	}
+	return names
+}
+
+// EmergencyImage returns what is to be loaded in emergency mode: our own archive,
+// which is not compressed, and the distribution's initramfs as it is. The kernel
+// unpacks one after the other (Documentation/driver-api/early-userspace/buffer-format.rst);
+// ours comes first, since not all of its decompressors can stop before something else.
+// The error is that of reading a damaged image.
+func (b *Build) EmergencyImage() ([]byte, *Contents, error) {
+	var buf bytes.Buffer
+	if _, err := b.image.WriteTo(&buf); err != nil {
+		return nil, nil, err
+	}
+	buf.Write(make([]byte, -buf.Len()&511))
+	ours, err := Inspect(initramfs.Open(bytes.NewReader(buf.Bytes())))
+	if err != nil {
+		return nil, nil, err
+	}
+	theirs, err := Inspect(initramfs.Open(bytes.NewReader(b.stock)))
+	var format *initramfs.FormatError
+	switch {
+	case errors.As(err, &format):
+		// lz4 for one. The kernel can tell, we can only guess: three to one is what
+		// modules and programs come to.
+		b.warn("initramfs %s: %s: it is taken to unpack to three times its size", b.Initramfs, format.Reason)
+		ours.Unpacked += 3 * int64(len(b.stock))
+	case err != nil:
+		return nil, nil, fmt.Errorf("initramfs %s: %w", b.Initramfs, err)
+	default:
+		ours.Unpacked += theirs.Unpacked
+	}
+	if ours.Fingerprint, err = b.Fingerprint(); err != nil {
+		return nil, nil, err
+	}
+	return append(buf.Bytes(), b.stock...), ours, nil
+}
+
+// withStock returns the fingerprint of our own archive together with the
+// distribution's initramfs, if there is one.
+func (b *Build) withStock(fingerprint string) string {
+	if b.stock == nil {
+		return fingerprint
+	}
+	sum := sha256.Sum256(append([]byte(fingerprint), b.stock...))
+	return hex.EncodeToString(sum[:])
+}
