@@ -29,16 +29,16 @@ const (
 // Root is the root disk of a suite. It is shared between tests and never
 // written to.
 type Root struct {
-	Suite string // bookworm, trixie, sid
+	Suite string // bookworm, trixie, sid; bookworm-stock and so on
 	Dir   string // scripts/rootdisk tells what is in it
 }
 
 // MakeRoot returns the root disk of suite, which it makes if the cache has
-// none. It takes about a minute and downloads about 200 MB. repo is the top of
+// none. With "-stock" after its name it also has the distribution's own initramfs. It takes about a minute and downloads about 200 MB. repo is the top of
 // the source tree; progress gets what scripts/rootdisk says, the reasons of a failure
 // included.
 func MakeRoot(ctx context.Context, repo, suite string, progress io.Writer) (*Root, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(repo, "scripts/rootdisk"), suite)
+	cmd := exec.CommandContext(ctx, filepath.Join(repo, "scripts/rootdisk"), strings.Split(suite, "-")...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, progress
 	if err := cmd.Run(); err != nil {
