@@ -50,7 +50,7 @@ const (
 var emergencyCells = []emergencyCell{
 	{name: "plain", root: emergencyRoot, want: crashdir.Complete},
 	{name: "peer-plain", peer: true, root: emergencyRoot, want: crashdir.Complete},
-	{name: "full-disk", root: emergencyRoot, inject: fillRoot, want: crashdir.Incomplete},
+	{name: "full-disk", root: emergencyRoot, inject: fillRoot, want: crashdir.DmesgOnly},
 	{name: "peer-full-disk", peer: true, root: emergencyRoot, inject: fillRoot, want: none}, // B5
 	// The initramfs waits for a root that is not there, then opens a shell, as others
 	// ask for a passphrase.
@@ -148,8 +148,9 @@ func (c emergencyCell) check(out string) error {
 		return string(b)
 	}
 	if c.via == "pstore" {
-		if text("pstore.txt") == "" && !strings.Contains(text("marked.txt"), "/var/crash/") {
-			return fmt.Errorf("the log is not in pstore: %s\n%s", text("files.txt"), text("announce.txt"))
+		// kdumpctl announce has made a directory of it.
+		if list := text("list.txt"); !strings.Contains(list, string(c.want)) || !strings.Contains(list, "sysrq triggered crash") {
+			return fmt.Errorf("pstore had nothing of this crash: %s\n%s", list, text("announce.txt"))
 		}
 		return nil
 	}

@@ -4,6 +4,7 @@
 package buildtest
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"debug/elf"
 	"encoding/binary"
@@ -18,6 +19,7 @@ import (
 	"syscall"
 	"testing"
 
+	"ukdump/initramfs"
 	"ukdump/internal/plan"
 )
 
@@ -378,4 +380,23 @@ func UKI(kernel []byte) []byte {
 	le.PutUint32(b[sect+20:], start)
 	copy(b[start:], kernel)
 	return b
+}
+
+// Stock gives the machine what emergency mode needs: the units, and the
+// distribution's own initramfs of the kernel, which it returns.
+func (m *Machine) Stock() []byte {
+	m.t.Helper()
+	for _, unit := range []string{"ukdump-emergency.target", "ukdump-emergency.service"} {
+		m.Write("usr/lib/systemd/system/"+unit, "[Unit]\n")
+	}
+	var im initramfs.Image
+	if err := im.AddFile("init", []byte("#!/bin/sh\n"+strings.Repeat("# as it is\n", 1000)), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := im.Write(&b, initramfs.Gzip); err != nil {
+		m.t.Fatal(err)
+	}
+	m.Write("boot/initrd.img-"+Release, b.String())
+	return b.Bytes()
 }

@@ -1,0 +1,240 @@
+package build
+
+import (
+	"bytes"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"ukdump/initramfs"
+	"ukdump/internal/build/buildtest"
+	"ukdump/internal/plan"
+)
+
+func TestEmergencyCommandLine(t *testing.T) {
+	const running = `BOOT_IMAGE=/vmlinuz-6.1 root=zfs:rpool/root ro rootflags=noatime rd.luks.uuid=1 cryptdevice=UUID=2:c ip=dhcp netroot=iscsi:x ` +
+		`console=tty0 console=ttyS0 crashkernel=256M quiet splash panic=30 nr_cpus=8 systemd.unit=graphical.target udev.children-max=9 single zswap.enabled=1 -- x`
+	for _, tt := range []struct {
+		name, user string
+		with, not  []string
+		end        string
+	}{
+		{"inherited", "rootdelay=9", []string{"root=zfs:rpool/root", "rootflags=noatime", "rd.luks.uuid=1", "cryptdevice=UUID=2:c", "ip=dhcp", "netroot=iscsi:x",
+			"console=tty0", "console=ttyS0", "zswap.enabled=1", "rootdelay=9", `"panic=10"`, "nr_cpus=1", "udev.children_max=2"},
+			[]string{"crashkernel=256M", "quiet", "splash", "panic=30", "panic=10", "nr_cpus=8", "systemd.unit=graphical.target", "BOOT_IMAGE=/vmlinuz-6.1", "udev.children-max=9",
+				"single", "x", "--", "rootfstype=ramfs", "initramfs_options=size=90%"}, ""},
+		{"simple-kdump.conf", "root=/dev/os/root rw loglevel=5", []string{"root=/dev/os/root", "rw", "console=ttyS0"},
+			[]string{"root=zfs:rpool/root", "ip=dhcp", "ro"}, ""},
+		{"user wins", "nr_cpus=2 panic=5 systemd.unit=rescue.target", []string{"nr_cpus=2", "panic=5"}, nil, ""},
+		{"words for init", "root=/dev/a -- --log-level=debug", []string{"root=/dev/a"}, nil, " -- --log-level=debug"},
+	} {
+		line := EmergencyCommandLine("amd64", nil, running, tt.user)
+		if !strings.HasSuffix(line, " ukdump.emergency rdinit=/ukdump-guard systemd.unit=ukdump-emergency.target"+tt.end) {
+			t.Errorf("%s: %s", tt.name, line)
+		}
+		words := splitWords(line)
+		for _, w := range tt.with {
+			if !slices.Contains(words, w) {
+				t.Errorf("%s: no %s in %s", tt.name, w, line)
+			}
+		}
+		for _, w := range tt.not {
+			if slices.Contains(words, w) {
+				t.Errorf("%s: %s in %s", tt.name, w, line)
+			}
+		}
+	}
+	// The tmpfs that is rootfs then is half of the memory by default.
+	if line := EmergencyCommandLine("arm64", nil, "console=ttyAMA0", ""); !strings.Contains(line, " initramfs_options=size=90% ") {
+		t.Errorf("without root=: %s", line)
+	}
+}
+
+// As systemd-escape --path prints them.
+func TestEscapePath(t *testing.T) {
+	for path, want := range map[string]string{
+		"/var/crash":      "var-crash",
+		"/srv/my dumps":   `srv-my\x20dumps`,
+		"/a-b/.c":         `a\x2db-.c`,
+		"/.hidden":        `\x2ehidden`,
+		"/mnt/ü":          `mnt-\xc3\xbc`,
+		"/x:y_z.0/A":      "x:y_z.0-A",
+		"/-/":             `\x2d`,
+		"/run/media/u/@1": `run-media-u-\x401`,
+	} {
+		if got := escapePath(path); got != want {
+			t.Errorf("%s: got %s, want %s", path, got, want)
+		}
+	}
+}
+
+func emergencyMachine(t *testing.T) (*buildtest.Machine, []byte) {
+	m := buildtest.New(t)
+	stock := m.Stock()
+	m.Write("etc/ukdump.conf", "MODE=emergency\n")
+	return m, stock
+}
+
+func TestEmergency(t *testing.T) {
+	m, stock := emergencyMachine(t)
+	// What a dedicated image could not open.
+	m.Mount("0:77 / /var/crash rw - zfs tank/crash rw,xattr")
+	m.Write("etc/ukdump.conf", "MODE=emergency\nEVIDENCE=\"/srv pstore\"\n")
+	b := newBuild(t, m)
+	data, err := b.Plan.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	buildtest.Golden(t, "emergency.json", data)
+
+	image, contents, err := b.EmergencyImage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.HasSuffix(image, stock) || (len(image)-len(stock))%512 != 0 {
+		t.Errorf("the distribution's %d bytes are not the end of %d", len(stock), len(image))
+	}
+	if !bytes.Equal(contents.Plan, data) {
+		t.Errorf("the plan in it is %s", contents.Plan)
+	}
+	// Both are read one after the other, as the kernel does.
+	var names []string
+	r, unpacked := initramfs.Open(bytes.NewReader(image)), int64(0)
+	for {
+		e, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		names, unpacked = append(names, e.Path), unpacked+e.Size
+	}
+	for _, want := range []string{plan.GuardPath, plan.Path, "dev/null", "init"} {
+		if !slices.Contains(names, want) {
+			t.Errorf("no %s in %v", want, names)
+		}
+	}
+	if contents.Unpacked != unpacked {
+		t.Errorf("it unpacks to %d bytes, not %d", unpacked, contents.Unpacked)
+	}
+}
+
+// Whatever goes into it changes the fingerprint, and nothing else does.
+func TestEmergencyFingerprint(t *testing.T) {
+	m, stock := emergencyMachine(t)
+	fingerprint := func() string {
+		f, err := newBuild(t, m).Fingerprint()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	first := fingerprint()
+	if again := fingerprint(); again != first {
+		t.Error("not the same twice")
+	}
+	m.Run(t, "initramfs", func(t *testing.T) {
+		m.Write("boot/initrd.img-"+buildtest.Release, string(stock)+"\x00\x00\x00\x00")
+		if fingerprint() == first {
+			t.Error("the same")
+		}
+	})
+	m.Run(t, "plan", func(t *testing.T) {
+		m.Write("etc/ukdump.conf", "MODE=emergency\nDUMP_LEVEL=1\n")
+		if fingerprint() == first {
+			t.Error("the same")
+		}
+	})
+}
+
+func TestInitramfsNames(t *testing.T) {
+	m, stock := emergencyMachine(t)
+	initrd := "boot/initrd.img-" + buildtest.Release
+	for _, tt := range []struct {
+		name, want string
+		change     func()
+	}{
+		{"Debian", "/" + initrd, func() {}},
+		{"Fedora", "/boot/initramfs-" + buildtest.Release + ".img", func() {
+			m.Remove(initrd)
+			m.Write("boot/initramfs-"+buildtest.Release+".img", string(stock))
+		}},
+		{"Arch, by its path", "/boot/initramfs-linux-lts.img", func() {
+			m.Remove(initrd)
+			m.Write("boot/vmlinuz-linux-lts", string(buildtest.Kernel(buildtest.Release)))
+			m.Write("boot/initramfs-linux-lts.img", string(stock))
+			m.Write("etc/ukdump.conf", "MODE=emergency\nKERNEL=/boot/vmlinuz-linux-lts\n")
+		}},
+		{"Arch, by its release", "/boot/initramfs-linux.img", func() {
+			m.Remove(initrd)
+			m.Write("usr/lib/modules/"+buildtest.Release+"/pkgbase", "linux\n")
+			m.Write("boot/initramfs-linux.img", string(stock))
+		}},
+		{"kernel-install", "/boot/0123/x/initrd", func() {
+			m.Remove(initrd)
+			m.Write("boot/0123/x/linux", string(buildtest.Kernel(buildtest.Release)))
+			m.Write("boot/0123/x/initrd", string(stock))
+			m.Write("etc/ukdump.conf", "MODE=emergency\nKERNEL=/boot/0123/x/linux\n")
+		}},
+		{"simple-kdump.conf", "/boot/my.img", func() {
+			m.Write("boot/my.img", string(stock))
+			m.Write("etc/ukdump.conf", "INITRAMFS=/boot/my.img\n")
+		}},
+	} {
+		m.Run(t, tt.name, func(t *testing.T) {
+			tt.change()
+			if got := newBuild(t, m).Initramfs; got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestEmergencyErrors(t *testing.T) {
+	m, stock := emergencyMachine(t)
+	initrd := "boot/initrd.img-" + buildtest.Release
+	for _, tt := range []struct {
+		name, want string
+		change     func()
+	}{
+		{"no units", "emergency mode: ukdump-emergency.service is not installed", func() { m.Remove("usr/lib/systemd/system/ukdump-emergency.service") }},
+		{"no initramfs", "emergency mode: the initramfs of kernel " + buildtest.Release + " is none of /boot/initrd.img-", func() { m.Remove(initrd) }},
+		{"not there", "etc/ukdump.conf:1: initramfs /boot/x: no such file", func() { m.Write("etc/ukdump.conf", "INITRAMFS=/boot/x\n") }},
+		{"empty", "initramfs /" + initrd + ": the file is empty", func() { m.Write(initrd, "") }},
+		{"a file for a target", "storage of /etc/passwd", func() {
+			m.Write("etc/passwd", "x")
+			m.Write("etc/ukdump.conf", "MODE=emergency\nTARGET=/etc/passwd\n")
+		}},
+		{"memory for a target", "tmpfs file system mounted on /scratch is not supported: it is memory and lost at the reboot", func() {
+			m.Mount("0:78 / /scratch rw - tmpfs tmpfs rw")
+			m.Write("etc/ukdump.conf", "MODE=emergency\nTARGET=/scratch/crash\n")
+		}},
+		{"no makedumpfile", "makedumpfile: not found", func() { m.Remove("usr/bin/makedumpfile") }},
+	} {
+		m.Run(t, tt.name, func(t *testing.T) {
+			tt.change()
+			if _, err := New(options(t, m)); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %s", err, tt.want)
+			}
+		})
+	}
+	m.Run(t, "damaged", func(t *testing.T) {
+		m.Write(initrd, string(stock[:len(stock)/2]))
+		if _, _, err := newBuild(t, m).EmergencyImage(); err == nil || !strings.Contains(err.Error(), "initramfs /"+initrd) {
+			t.Errorf("got %v", err)
+		}
+	})
+	m.Run(t, "lz4", func(t *testing.T) {
+		m.Write(initrd, "\x02\x21\x4c\x18"+strings.Repeat("x", 1<<20))
+		b := newBuild(t, m)
+		_, c, err := b.EmergencyImage()
+		if err != nil || c.Unpacked < 3<<20 {
+			t.Errorf("got %v, %v", c, err)
+		}
+		if w := strings.Join(b.Warnings, "\n"); !strings.Contains(w, "three times its size") {
+			t.Errorf("warnings: %s", w)
+		}
+	})
+}
