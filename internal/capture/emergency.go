@@ -30,7 +30,8 @@ func enterEmergency() {
 		return
 	}
 	emergency, self = true, selfLink
-	childEnv = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "LC_ALL=C", "GOTRACEBACK=single"}
+	// The root may still be read-only, and makedumpfile has a file for its bitmap.
+	childEnv = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "TMPDIR=/run/ukdump", "LC_ALL=C", "GOTRACEBACK=single"}
 }
 
 // selfLink is this program, even when its file was removed, see proc_pid_exe(5).
