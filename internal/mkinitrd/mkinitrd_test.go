@@ -259,3 +259,12 @@ func TestForeign(t *testing.T) {
 		t.Errorf("got %+v, want %q", r, want)
 	}
 }
+
+func TestEmergency(t *testing.T) {
+	m := buildtest.New(t)
+	m.Write("etc/ukdump.conf", "MODE=emergency\n")
+	want := result{1, "", "mkkdumpinitrd: nothing to build: MODE=emergency loads the distribution's own initramfs\nmkkdumpinitrd: Run kdumpctl load.\n"}
+	if r := mkkdumpinitrd(m, builds...); r != want {
+		t.Errorf("got %+v", r)
+	}
+}
