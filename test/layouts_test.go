@@ -32,7 +32,7 @@ var layouts = map[string]layout{
 	"loop": {
 		fs: "ext4", stack: "loop",
 		make:  "truncate -s 512M /srv/disk && " + ext4 + " /srv/disk",
-		mount: "mount -o loop /srv/disk /var/crash",
+		mount: "modprobe loop && mount -o loop /srv/disk /var/crash",
 	},
 	"zram": {
 		fs: "ext4", stack: "zram",

@@ -76,6 +76,9 @@ func (d Disk) args(id string) ([]string, error) {
 		if d.Bus == VirtioSCSI4K {
 			dev += sectors4K
 		}
+		if d.Bus == MPTSAS {
+			dev += ",wwn=0x5000c50000000001" // the driver ignores disks without one
+		}
 		device("scsi-hd,bus=%s.0,%s%s", bus, dev, serial)
 	case d.Bus == VirtioBlk || d.Bus == "":
 		device("virtio-blk-pci,%s%s", dev, serial)

@@ -37,6 +37,7 @@ func TestArgs(t *testing.T) {
 			{Path: "/j", Bus: UAS},
 			{Path: "/k", Bus: VirtioSCSI4K},
 			{Path: "/l", Bus: MegaSAS},
+			{Path: "/m", Bus: MPTSAS},
 		},
 	}
 	args, err := o.Args()
@@ -64,6 +65,7 @@ func TestArgs(t *testing.T) {
 		{"-device", "usb-uas,id=disk8-uas,bus=disk8-bus.0", "-device", "scsi-hd,bus=disk8-uas.0,id=disk8,drive=disk8-image"},
 		{"-device", "scsi-hd,bus=disk9-bus.0,id=disk9,drive=disk9-image,logical_block_size=4096,physical_block_size=4096"},
 		{"-device", "megasas,id=disk10-bus"},
+		{"-device", "mptsas1068,id=disk11-bus", "-device", "scsi-hd,bus=disk11-bus.0,id=disk11,drive=disk11-image,wwn=0x5000c50000000001"},
 	} {
 		if !containsRun(args, want) {
 			t.Errorf("no %q in %q", want, args)
