@@ -76,7 +76,7 @@ var layouts = map[string]layout{
 	"overlay-root": {
 		fs: "overlay", stack: "ext4 on disk", n: 1,
 		make: ext4 + " $target && mount $target /media && mkdir /media/upper /media/work && umount /media",
-		root: "mount LABEL=target /media && mount -t overlay -o lowerdir=/,upperdir=/media/upper,workdir=/media/work overlay /mnt",
+		root: "modprobe overlay && mount LABEL=target /media && mount -t overlay -o lowerdir=/,upperdir=/media/upper,workdir=/media/work overlay /mnt",
 	},
 
 	// btrfs.
@@ -88,8 +88,8 @@ var layouts = map[string]layout{
 	},
 	"btrfs-root": {
 		fs: "btrfs subvolume /, compressed", stack: "GPT partition", n: 1,
-		make: "part=$(partition $target) && mkfs.btrfs -q -f -L target $part && mount $part /mnt && btrfs subvolume create /mnt/@ && umount /mnt",
-		root: "mount -o subvol=@,compress=lzo LABEL=target /mnt",
+		make: "modprobe btrfs && part=$(partition $target) && mkfs.btrfs -q -f -L target $part && mount $part /mnt && btrfs subvolume create /mnt/@ && umount /mnt",
+		root: "modprobe btrfs && mount -o subvol=@,compress=lzo LABEL=target /mnt",
 	},
 	"btrfs-var": {
 		fs: "btrfs subvolume /var", stack: "disk", n: 1,
