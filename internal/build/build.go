@@ -55,6 +55,7 @@ type Build struct {
 	image       initramfs.Image
 	stock       []byte // content of Initramfs
 	fingerprint string
+	stacks      []Stack
 	allSigned   bool // every module is the kernel's own and carries a signature
 }
 

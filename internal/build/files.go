@@ -151,15 +151,23 @@ func (b *Build) Fingerprint() (string, error) {
 	if b.fingerprint != "" {
 		return b.fingerprint, nil
 	}
-	var buf bytes.Buffer
-	if _, err := b.image.WriteTo(&buf); err != nil {
+	archive, err := b.Archive()
+	if err != nil {
 		return "", err
 	}
-	ours, err := Fingerprint(initramfs.Open(&buf))
+	ours, err := Fingerprint(initramfs.Open(bytes.NewReader(archive)))
 	if err == nil {
 		b.fingerprint = b.withStock(ours)
 	}
 	return b.fingerprint, err
+}
+
+// Archive returns the image as it is before it is packed; in emergency mode what
+// goes before the distribution's own.
+func (b *Build) Archive() ([]byte, error) {
+	var buf bytes.Buffer
+	_, err := b.image.WriteTo(&buf)
+	return buf.Bytes(), err
 }
 
 // Fingerprint identifies an image by what it unpacks to: names, modes and

@@ -13,7 +13,11 @@ import (
 // cannot be assembled.
 func (b *Build) layers(stack []host.BlockDevice) (layers []plan.Layer, requests []kmod.Request, err error) {
 	for _, d := range slices.Backward(stack) {
+		before := len(requests)
 		switch d.Kind {
+		}
+		for i := range requests[before:] {
+			requests[before+i].For = d.Name
 		}
 	}
 	return layers, requests, nil

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"ukdump/internal/host"
+	"ukdump/internal/plan"
 )
 
 // maxLibraries bounds the closure of one program.
@@ -147,6 +148,23 @@ func (l *linker) closure(program, arch string) (interp string, libs []library, e
 	}
 	slices.SortFunc(libs, func(a, b library) int { return strings.Compare(a.name, b.name) })
 	return interp, libs, nil
+}
+
+// CheckProgram reports whether everything that program needs to start is in the
+// directory tree root, which is an unpacked image for arch (a GOARCH): the dynamic
+// linker, whose path it returns, empty for a static program, and the libraries.
+// The error can be a *MissingLibraryError.
+func CheckProgram(root, program, arch string) (interp string, err error) {
+	h, err := host.Open(root)
+	if err != nil {
+		return "", err
+	}
+	l := &linker{host: h, dirs: []string{"/" + plan.LibraryDir}}
+	interp, _, err = l.closure(program, arch)
+	if err == nil && interp != "" && !isFile(h, interp) {
+		err = &MissingLibraryError{Library: interp, User: program, Looked: []string{"the image"}}
+	}
+	return interp, err
 }
 
 // needed returns the DT_NEEDED entries of a file and its own search path.

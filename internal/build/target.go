@@ -67,13 +67,15 @@ func (b *Build) target(name string, overwrite bool) (plan.Target, []kmod.Request
 		b.Uncollected = append(b.Uncollected, name)
 	}
 	layers, requests, err := b.layers(r.Stack)
+	requests = append(requests, r.Requests()...)
+	b.stacks = append(b.stacks, Stack{Target: name, Type: r.Type, UUID: r.UUID, Blocks: r.Stack, Devices: r.Devices, requests: requests})
 	return plan.Target{
 		Kind:       plan.Raw,
 		Dir:        name,
 		Layers:     layers,
 		Filesystem: plan.Filesystem{Type: r.Type, UUID: r.UUID},
 		Device:     planDevice(r.Stack[0], r.PartUUID),
-	}, append(requests, r.Requests()...), err
+	}, requests, err
 }
 
 // directory finds out where a directory is.
@@ -87,6 +89,8 @@ func (b *Build) directory(dir string) (plan.Target, []kmod.Request, error) {
 			s.Dir, s.FSType, s.Stack[0].Name, s.UUID, strings.Join(s.Copies, ", "))
 	}
 	layers, requests, err := b.layers(s.Stack)
+	requests = append(requests, s.Requests()...)
+	b.stacks = append(b.stacks, Stack{Target: s.Dir, Type: s.FSType, UUID: s.UUID, Blocks: s.Stack, Devices: s.Devices, requests: requests})
 	return plan.Target{
 		Kind:       plan.Directory,
 		Dir:        s.Dir,
@@ -94,7 +98,7 @@ func (b *Build) directory(dir string) (plan.Target, []kmod.Request, error) {
 		Filesystem: plan.Filesystem{Type: s.FSType, UUID: s.UUID, Options: s.Options},
 		Path:       s.PathInFS,
 		Device:     planDevice(s.Stack[0], ""),
-	}, append(requests, s.Requests()...), err
+	}, requests, err
 }
 
 func planDevice(d host.BlockDevice, partUUID string) plan.Device {

@@ -71,6 +71,7 @@ func deviceRequests(devices []Device) []kmod.Request {
 			Names:    []string{name},
 			Optional: !d.Loadable,
 			Why:      "driver " + d.Driver + " of " + d.Path,
+			For:      d.Path,
 		})
 	}
 	return out

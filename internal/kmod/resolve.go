@@ -21,6 +21,9 @@ type Request struct {
 	Optional bool
 	// Why is the reason, for people: "file system ext4".
 	Why string
+	// For is what needs it: the path of a device in sysfs, or the kernel's name of
+	// a block device that is made of others; empty for a file system and the rest.
+	For string `json:"-"`
 }
 
 // what returns the names that r tried, for messages.

@@ -1,0 +1,89 @@
+package build
+
+import (
+	"slices"
+
+	"ukdump/internal/host"
+	"ukdump/internal/kmod"
+	"ukdump/internal/plan"
+)
+
+// Stack is what a target or a place for evidence lies on, from the file system
+// down to the controllers, and what each level takes of the chosen kernel.
+type Stack struct {
+	Target  string             // as in plan.Target.Dir
+	Type    string             // of the file system, or what a raw device holds
+	UUID    string             // of the same
+	Blocks  []host.BlockDevice // as host.Storage.Stack
+	Devices []host.Device      // as host.Storage.Devices
+	Needs   []Need             // in the order in which PID 1 loads the modules
+
+	requests []kmod.Request
+}
+
+// Need is what one level of a Stack takes of the chosen kernel: modules, parts
+// that it has built in, or both. It has neither if that kernel has nothing for it.
+type Need struct {
+	For      string // what needs it, see kmod.Request
+	Why      string // for people
+	Optional bool   // works without, perhaps because the kernel does not list what it has built in
+
+	Modules []string // that serve it
+	With    []string // what those depend on
+	Builtin []string
+}
+
+// Survey finds out what the targets and the places for evidence of the options
+// lie on. Unlike New it goes on where the chosen kernel lacks something. If a
+// target cannot be used, it returns the others, and the error that New gives.
+func Survey(o Options) ([]Stack, error) {
+	h, err := host.Open(o.Root)
+	if err != nil {
+		return nil, err
+	}
+	b := &Build{host: h, Plan: new(plan.Plan)}
+	if err := b.openKernel(o); err != nil {
+		return nil, err
+	}
+	tree, err := b.openTree()
+	if err != nil {
+		return nil, err
+	}
+	_, err = b.addTargets(o)
+	if err == nil {
+		_, err = b.addEvidence(o)
+	}
+	var stacks []Stack
+	for _, t := range slices.Concat(b.Plan.Targets, b.Plan.Evidence) {
+		// One that was left out after all has no target.
+		i := slices.IndexFunc(b.stacks, func(s Stack) bool { return s.Target == t.Dir })
+		s := b.stacks[i]
+		for _, q := range s.requests {
+			s.Needs = append(s.Needs, need(tree, q))
+		}
+		stacks = append(stacks, s)
+	}
+	return stacks, err
+}
+
+// need returns what of the kernel serves q.
+func need(tree *kmod.Tree, q kmod.Request) Need {
+	n := Need{For: q.For, Why: q.Why, Optional: q.Optional}
+	res, err := tree.Resolve(q)
+	if err != nil {
+		return n // New says why
+	}
+	for _, m := range res.Modules {
+		if m.Reason == q.Why {
+			n.Modules = append(n.Modules, m.Name)
+		} else {
+			n.With = append(n.With, m.Name)
+		}
+	}
+	for _, x := range res.Builtin {
+		if x.Reason == q.Why {
+			n.Builtin = append(n.Builtin, x.Name)
+		}
+	}
+	return n
+}
