@@ -160,10 +160,20 @@ func CheckProgram(root, program, arch string) (interp string, err error) {
 		return "", err
 	}
 	l := &linker{host: h, dirs: []string{"/" + plan.LibraryDir}}
-	interp, _, err = l.closure(program, arch)
-	if err == nil && interp != "" && !isFile(h, interp) {
-		err = &MissingLibraryError{Library: interp, User: program, Looked: []string{"the image"}}
+	f, err := l.open(program)
+	if err != nil {
+		return "", fmt.Errorf("%s: not a program: %w", program, err)
 	}
+	interp = interpreter(f)
+	f.Close()
+	if interp != "" {
+		if !isFile(h, interp) {
+			return interp, &MissingLibraryError{Library: interp, User: program, Looked: []string{filepath.Dir(interp)}}
+		}
+		// Libraries that need the dynamic linker get the one that runs.
+		l.dirs = append(l.dirs, filepath.Dir(interp))
+	}
+	_, _, err = l.closure(program, arch)
 	return interp, err
 }
 

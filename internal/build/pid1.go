@@ -67,6 +67,13 @@ func readPid1(path, arch string) ([]byte, error) {
 	return b, nil
 }
 
+// CheckPid1 reports why the program at path cannot be PID 1 of an image for arch
+// (a GOARCH) that this version has built. The error is a *Pid1Error.
+func CheckPid1(path, arch string) error {
+	_, err := readPid1(path, arch)
+	return err
+}
+
 // underlying strips the path that the caller names anyway.
 func underlying(err error) error {
 	if pe, ok := err.(*os.PathError); ok {

@@ -87,3 +87,6 @@ func need(tree *kmod.Tree, q kmod.Request) Need {
 	}
 	return n
 }
+
+// Lacks reports whether the chosen kernel has nothing for n.
+func (n *Need) Lacks() bool { return len(n.Modules)+len(n.Builtin) == 0 }

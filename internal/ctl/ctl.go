@@ -24,6 +24,7 @@ Loads the capture kernel, says what is wrong with it, and manages the dumps.
   unload   unload the capture kernel
   status   what is loaded, what is missing, where the next dump goes
   build    build the image, but do not load it
+  verify   prove that a crash now would be saved, as far as that can be known
   list     list the dumps
   info     show why a kernel crashed and how its dump was made
   rm       remove dumps
@@ -49,13 +50,14 @@ type ctl struct {
 	swapon func() error // turns on what swap the machine is configured to have
 	// memUsage runs makedumpfile --mem-usage; nil is the real one.
 	memUsage func(program string) ([]byte, error)
+	tryWrite func(dir string) error // writes to a directory and leaves nothing there
 }
 
 // Run runs kdumpctl and returns its exit status.
 func Run(p *cli.Program) int {
 	c := &ctl{
 		Program: p, root: "/", pid1: build.DefaultPid1(), kexec: kexec.New("/"), uid: os.Geteuid(),
-		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: swapon,
+		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: swapon, tryWrite: tryWrite,
 	}
 	return p.End(c.run())
 }
@@ -76,6 +78,8 @@ func (c *ctl) run() error {
 		return c.status(args)
 	case "build":
 		return c.build(args)
+	case "verify":
+		return c.verify(args)
 	case "list":
 		return c.list(args)
 	case "info":

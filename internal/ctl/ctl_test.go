@@ -51,11 +51,14 @@ type machine struct {
 
 	swapons int // how often swap was turned on
 
+	memUsage func(string) ([]byte, error)
+	tryWrite func(string) error
+
 	kernel, initrd []byte // loaded last
 }
 
 func newMachine(t *testing.T) *machine {
-	return &machine{Machine: buildtest.New(t), t: t, asked: func() {}, sleep: func(time.Duration) {}, journalLimit: time.Minute}
+	return &machine{Machine: buildtest.New(t), t: t, asked: func() {}, sleep: func(time.Duration) {}, journalLimit: time.Minute, tryWrite: tryWrite}
 }
 
 // run runs a subtest after which the machine is as it was.
@@ -107,7 +110,7 @@ type result struct {
 var (
 	seconds = regexp.MustCompile(`in \d+\.\d s`)
 	free    = regexp.MustCompile(`[0-9.]+ ([KMGT]i)?B free`)
-	stamps  = regexp.MustCompile(`"(time|free_bytes|fingerprint|cmdline)": ("[^"]*"|\d+)`)
+	stamps  = regexp.MustCompile(`"(time|free_bytes|fingerprint|kernel_sha256|image_sha256|cmdline)": ("[^"]*"|\d+)`)
 )
 
 // ctl returns the program for this machine.
@@ -116,7 +119,7 @@ func (m *machine) ctl() *ctl {
 		Program: &cli.Program{Name: "kdumpctl", Stdout: io.Discard, Stderr: io.Discard},
 		root:    m.Root, pid1: m.Pid1, kexec: kexec.New(m.Root), uid: m.uid,
 		journalLimit: m.journalLimit, sleep: m.sleep,
-		swapon: func() error { m.swapons++; return nil },
+		swapon: func() error { m.swapons++; return nil }, memUsage: m.memUsage, tryWrite: m.tryWrite,
 	}
 	c.kexec.FileLoad = m.fileLoad
 	c.kexec.LookPath = func(string) (string, error) { return "", os.ErrNotExist }
@@ -204,6 +207,7 @@ func TestVerbs(t *testing.T) {
 		{"reload -h", result{0, loadUsage, ""}},
 		{"unload -h", result{0, unloadUsage, ""}},
 		{"build -h", result{0, buildUsage, ""}},
+		{"verify -h", result{0, verifyUsage, ""}},
 		{"status -h", result{0, statusUsage, ""}},
 		{"list -h", result{0, listUsage, ""}},
 		{"info -h", result{0, infoUsage, ""}},
@@ -218,6 +222,7 @@ func TestVerbs(t *testing.T) {
 		{"unload x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl unload --help\n"}},
 		{"status -x", result{2, "", "kdumpctl: flag provided but not defined: -x: see kdumpctl status --help\n"}},
 		{"build x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl build --help\n"}},
+		{"verify x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl verify --help\n"}},
 		{"list x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl list --help\n"}},
 		{"info a b", result{2, "", "kdumpctl: unexpected argument \"b\": see kdumpctl info --help\n"}},
 		{"announce x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl announce --help\n"}},
@@ -227,7 +232,7 @@ func TestVerbs(t *testing.T) {
 		m.expect(tt.line, tt.want)
 	}
 	m.uid = 1000
-	for _, verb := range []string{"load", "reload", "unload", "build", "prune", "collect", "announce"} {
+	for _, verb := range []string{"load", "reload", "unload", "build", "verify", "prune", "collect", "announce"} {
 		m.expect(verb, result{1, "", "kdumpctl: " + verb + ": only root can do that\nkdumpctl: Run sudo kdumpctl " + verb + ".\n"})
 	}
 	if len(m.calls) > 0 {

@@ -36,14 +36,20 @@ func (c *ctl) forecast(b *build.Build) *forecast {
 	}
 	ask := c.memUsage
 	if ask == nil {
-		ask = runMemUsage
+		ask = func(program string) ([]byte, error) { return runMemUsage(program) }
 	}
+	return c.forecastWith(b.DumpLevel, func() ([]byte, error) { return ask(b.Makedumpfile) })
+}
+
+// forecastWith is the forecast for dumps at that level; ask runs makedumpfile
+// --mem-usage.
+func (c *ctl) forecastWith(level int, ask func() ([]byte, error)) *forecast {
 	f := &forecast{Release: c.read("proc/sys/kernel/osrelease")}
 	if c.kexec.Lockdown() == "confidentiality" {
 		f.Problem = "the kernel is locked down and hides its memory (lockdown=confidentiality)"
 		return f
 	}
-	out, err := ask(b.Makedumpfile)
+	out, err := ask()
 	var u memUsage
 	if err == nil {
 		u, err = parseMemUsage(out)
@@ -55,8 +61,8 @@ func (c *ctl) forecast(b *build.Build) *forecast {
 		f.Problem = err.Error()
 		return f
 	}
-	f.Bytes = u.dump(b.DumpLevel)
-	if kinds := u.missing(); kinds != "" && b.DumpLevel > 1 {
+	f.Bytes = u.dump(level)
+	if kinds := u.missing(); kinds != "" && level > 1 {
 		f.Note = "makedumpfile finds no pages " + kinds + " in this kernel and saves them, too: update it for smaller dumps"
 	}
 	return f
@@ -91,15 +97,16 @@ func (c *ctl) read(name string) string {
 }
 
 // runMemUsage returns what makedumpfile --mem-usage prints about the running
-// kernel, see makedumpfile(8).
-func runMemUsage(program string) ([]byte, error) {
+// kernel, see makedumpfile(8). The words of argv are the program, or what starts
+// it.
+func runMemUsage(argv ...string) ([]byte, error) {
 	const memory = "/proc/kcore"
 	if _, err := os.Stat(memory); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), forecastDeadline)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, "--mem-usage", memory)
+	cmd := exec.CommandContext(ctx, argv[0], append(argv[1:], "--mem-usage", memory)...)
 	cmd.WaitDelay = time.Second
 	var out cappedBuffer
 	cmd.Stdout, cmd.Stderr = &out, &out

@@ -20,11 +20,9 @@ import (
 // set.json, and its two files named by their content. set.json is replaced last
 // and in one step, so whoever is interrupted leaves the old set or the new one.
 type set struct {
-	loaded          // as it was loaded
-	Unpacked int64  `json:"unpacked_bytes"` // image, unpacked
-	PageSize int    `json:"page_size"`      // of the kernel that it was loaded into
-	KernelID string `json:"kernel_sha256"`
-	ImageID  string `json:"image_sha256"`
+	loaded         // as it was loaded
+	Unpacked int64 `json:"unpacked_bytes"` // image, unpacked
+	PageSize int   `json:"page_size"`      // of the kernel that it was loaded into
 }
 
 // Names in the directory of the last good set.
@@ -50,7 +48,7 @@ func id(data []byte) string {
 // saveLastGood keeps a set that was loaded. If it is there and whole already,
 // nothing is written.
 func (c *ctl) saveLastGood(s *set, kernel, image []byte) error {
-	s.PageSize, s.KernelID, s.ImageID = os.Getpagesize(), id(kernel), id(image)
+	s.PageSize = os.Getpagesize()
 	dir := c.lastGoodDir()
 	old, _, _, err := c.readLastGood()
 	if err == nil && old.same(s) {

@@ -163,6 +163,7 @@ func (c *ctl) loadImage(b *build.Build, im *packed) error {
 	s := &set{
 		loaded: loaded{
 			Kernel: b.Kernel.Path, Release: b.Kernel.Release, Image: im.path, Fingerprint: im.Fingerprint,
+			KernelID: id(b.Kernel.Loadable()), ImageID: id(im.data),
 			KernelBytes: int64(b.Kernel.InitSize), ImageBytes: int64(len(im.data)),
 		},
 		Unpacked: im.Unpacked,

@@ -16,6 +16,8 @@ type loaded struct {
 	Release     string    `json:"release"`     // as uname -r prints it
 	Image       string    `json:"image"`       // path of the initramfs
 	Fingerprint string    `json:"fingerprint"` // of the image, see build.Fingerprint
+	KernelID    string    `json:"kernel_sha256,omitempty"`
+	ImageID     string    `json:"image_sha256,omitempty"`
 	Cmdline     string    `json:"cmdline"`
 	KernelBytes int64     `json:"kernel_bytes"` // memory the kernel takes to start
 	ImageBytes  int64     `json:"image_bytes"`  // packed

@@ -36,12 +36,13 @@ type status struct {
 		Time  time.Time `json:"time,omitzero"`
 		Stale string    `json:"stale,omitempty"` // why it has to be built again
 	} `json:"image"`
-	Targets []targetStatus `json:"targets"` // in the order in which they are tried
-	Dumps   *int           `json:"dumps"`   // null if the directories cannot be read
-	Last    *listed        `json:"last_dump,omitempty"`
-	Partial bool           `json:"partial,omitempty"` // not run by root, who alone sees images and dumps
-	Missing string         `json:"missing,omitempty"` // the first thing that is
-	Advice  string         `json:"advice,omitempty"`
+	Verified *verifiedStatus `json:"verified,omitempty"` // nil if only root could tell
+	Targets  []targetStatus  `json:"targets"`            // in the order in which they are tried
+	Dumps    *int            `json:"dumps"`              // null if the directories cannot be read
+	Last     *listed         `json:"last_dump,omitempty"`
+	Partial  bool            `json:"partial,omitempty"` // not run by root, who alone sees images and dumps
+	Missing  string          `json:"missing,omitempty"` // the first thing that is
+	Advice   string          `json:"advice,omitempty"`
 
 	dumpsHidden bool // the directory of the dumps cannot be read
 }
@@ -85,6 +86,9 @@ func (c *ctl) gatherStatus() *status {
 	if s.Loaded {
 		s.Ours = c.readLoaded()
 		missing(fallbackError(s.Ours))
+	}
+	if !s.Partial {
+		s.Verified = c.gatherVerified(s.Ours)
 	}
 	conf, err := c.config()
 	missing(err)
@@ -205,6 +209,9 @@ func (c *ctl) printStatus(s *status) error {
 		row("image", "%s, %s, %s", s.Image.Path, cli.Size(s.Image.Bytes), state)
 	} else if s.Image.Path != "" {
 		row("image", "none yet, load builds it")
+	}
+	if s.Verified != nil {
+		row("verified", "%s", s.Verified.line())
 	}
 	for _, t := range s.Targets {
 		row("target", "%s", t.line())

@@ -38,25 +38,32 @@ func (s *Slot) Check(kernel, initrd *os.File, unpacked int64, cmdline string) er
 		e.Cause, e.Detail = Lockdown, mode
 		return e
 	}
-	have, err := s.Reserved()
+	_, _, err := s.Room(kernel, initrd, unpacked)
+	return err
+}
+
+// Room returns how many bytes of the reservation the capture kernel takes until
+// it has unpacked its image, and how many there are. The arguments are those of
+// Check. The error is an *Error, also if it does not fit.
+func (s *Slot) Room(kernel, initrd *os.File, unpacked int64) (need, have int64, err error) {
+	e := &Error{Op: "load capture kernel", Kernel: kernel.Name()}
+	have, err = s.Reserved()
 	if noSupport := (*Error)(nil); errors.As(err, &noSupport) {
 		e.Cause = NoSupport
-		return e
+		return 0, 0, e
+	}
+	if err == nil {
+		need, err = s.need(kernel, initrd, unpacked)
 	}
 	if err != nil {
 		e.Cause, e.Err = Unknown, err
-		return e
-	}
-	need, err := s.need(kernel, initrd, unpacked)
-	if err != nil {
-		e.Cause, e.Err = Unknown, err
-		return e
+		return 0, 0, e
 	}
 	if need > have {
 		s.noRoom(e, need, have)
-		return e
+		return need, have, e
 	}
-	return nil
+	return need, have, nil
 }
 
 // Load checks everything and then loads kernel and initrd with kexec_file_load,
