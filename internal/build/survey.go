@@ -35,8 +35,12 @@ type Need struct {
 
 // Survey finds out what the targets and the places for evidence of the options
 // lie on. Unlike New it goes on where the chosen kernel lacks something. If a
-// target cannot be used, it returns the others, and the error that New gives.
+// target cannot be used, it returns the others, and the error that New gives. In
+// emergency mode there is nothing to find out: the distribution opens its storage.
 func Survey(o Options) ([]Stack, error) {
+	if o.Config.Emergency() {
+		return nil, nil
+	}
 	h, err := host.Open(o.Root)
 	if err != nil {
 		return nil, err

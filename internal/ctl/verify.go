@@ -135,10 +135,14 @@ func (v *verification) run() error {
 	if v.image != nil {
 		v.checkLoaded()
 		v.checkPlan()
-		v.checkFresh()
-		v.checkModules()
-		v.checkDrivers()
-		v.checkPrograms()
+		if v.emergency() {
+			v.checkSystem()
+		} else {
+			v.checkFresh()
+			v.checkModules()
+			v.checkDrivers()
+			v.checkPrograms()
+		}
 		v.checkReservation()
 	}
 	v.checkTargets()

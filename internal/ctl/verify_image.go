@@ -69,6 +69,18 @@ func (v *verification) checkSlot() {
 
 // findImage reads the image that is loaded, or else the one that load would take.
 func (v *verification) findImage() {
+	if v.emergency() {
+		im, err := v.emergencyImage(v.build)
+		if v.problem("image", err) {
+			return
+		}
+		v.image = im
+		if v.loaded != nil && v.loaded.Fingerprint != im.Fingerprint {
+			v.problem("image", toReload("%s or the plan has changed since it was loaded", im.path))
+			v.loaded = nil // what is looked at is not that
+		}
+		return
+	}
 	var paths []string
 	if l := v.loaded; l != nil {
 		paths = append(paths, l.Image)

@@ -147,6 +147,12 @@ func (v *verification) checkMakedumpfile(dir string, loaders map[string]string) 
 	if v.memUsage != nil {
 		ask = func() ([]byte, error) { return v.memUsage(program) }
 	}
+	v.tryMakedumpfile("the one in the image", ask)
+}
+
+// tryMakedumpfile makes the forecast.
+func (v *verification) tryMakedumpfile(which string, ask func() ([]byte, error)) {
+	const topic = "makedumpfile"
 	f := v.forecastWith(v.conf.DumpLevel, ask)
 	v.forecast = f
 	switch {
@@ -154,12 +160,12 @@ func (v *verification) checkMakedumpfile(dir string, loaders map[string]string) 
 		v.note(topic, "it was not tried: %s", f.Problem)
 	case f.Bytes == 0:
 		v.problem(topic, &statusError{
-			fmt.Sprintf("the one in the image fails on the running kernel %s: %s", f.Release, f.Problem),
+			fmt.Sprintf("%s fails on the running kernel %s: %s", which, f.Release, f.Problem),
 			"Install a newer makedumpfile and run kdumpctl reload; without it all pages but those of zeros are copied.",
 		})
 	case f.Note != "":
 		v.note(topic, "%s", f.Note)
 	default:
-		v.ok(topic, "the one in the image understands the running kernel %s", f.Release)
+		v.ok(topic, "%s understands the running kernel %s", which, f.Release)
 	}
 }

@@ -126,6 +126,38 @@ func TestVerifyGolden(t *testing.T) {
 	}
 }
 
+// In emergency mode there is less to prove.
+func TestVerifyEmergency(t *testing.T) {
+	t.Parallel()
+	const initrd = "boot/initrd.img-" + buildtest.Release
+	m := newMachine(t)
+	for _, unit := range []string{"ukdump-emergency.target", "ukdump-emergency.service"} {
+		m.Write("usr/lib/systemd/system/"+unit, "")
+	}
+	m.Write(initrd, pack(t, func(im *initramfs.Image) error { return im.AddFile("init", []byte("x"), 0o755) }))
+	m.Write("etc/ukdump.conf", "MODE=emergency\n")
+	m.Write("proc/meminfo", "MemTotal: 1900000 kB\nMemFree: 1700000 kB\n")
+	m.memUsage = func(program string) ([]byte, error) {
+		if program != "/usr/bin/makedumpfile" {
+			t.Errorf("asked %s", program)
+		}
+		return sample(t, "bookworm"), nil
+	}
+	m.load()
+	r := m.kdumpctl("verify")
+	if r.status != 0 || r.stderr != "" {
+		t.Errorf("%+v", r)
+	}
+	buildtest.Golden(t, "verify-emergency.txt", []byte(sums.ReplaceAllString(hasSpace.ReplaceAllString(r.stdout, " has N"), "SUM")))
+	if r := m.kdumpctl("status"); !strings.Contains(r.stdout, "(the loaded one)") {
+		t.Error(r.stdout)
+	}
+	m.Write(initrd, m.Read(initrd)+strings.Repeat("\x00", 512))
+	if r := m.kdumpctl("verify"); !found(r.stdout, "image", "/"+initrd+" or the plan has changed since it was loaded", "Run kdumpctl reload.") {
+		t.Error(r.stdout)
+	}
+}
+
 // Each way in which something can be wrong, with its message.
 func TestVerifyFinds(t *testing.T) {
 	t.Parallel()
