@@ -21,7 +21,12 @@ import (
 )
 
 // Host is a machine: the running one or a recorded one.
-type Host struct{ root string }
+type Host struct {
+	root string
+	// sameDir reports whether a directory of an overlay, the first, is the second
+	// one in its upper directory. Recorded machines do not have the times of theirs.
+	sameDir func(overlay, upper string) bool
+}
 
 // Open returns the machine whose file system tree begins at root: "/" for the
 // running one. It fails if root is not a directory.
@@ -33,7 +38,7 @@ func Open(root string) (*Host, error) {
 	if !st.IsDir() {
 		return nil, &fs.PathError{Op: "open host", Path: root, Err: syscall.ENOTDIR}
 	}
-	return &Host{root: root}, nil
+	return &Host{root: root, sameDir: sameDir}, nil
 }
 
 // Name returns the host name (proc_sys_kernel(5)).

@@ -14,6 +14,10 @@ type Storage struct {
 	Dir   string `json:"dir"` // as it was asked for
 	Mount Mount  `json:"mount"`
 
+	// Upper is what the directory is called in the upper directory of the overlay
+	// that it lies on; Mount and all that follows are about that.
+	Upper string `json:"upper,omitempty"`
+
 	FSType string `json:"fstype"` // as in /proc/filesystems
 	UUID   string `json:"uuid"`   // as blkid(8) prints it
 	// PathInFS is the directory as seen when the file system is mounted with
@@ -69,12 +73,7 @@ func (h *Host) storage(s *Storage) error {
 	if err != nil {
 		return err
 	}
-	m, ok := holding(mounts, dir)
-	if !ok {
-		return errors.New("nothing is mounted on / according to /proc/self/mountinfo")
-	}
-	s.Mount, s.FSType = m, m.FSType
-	if err := refuseType(s.Dir, m); err != nil {
+	if dir, err = h.beneath(s, mounts, dir); err != nil {
 		return err
 	}
 	if err := s.place(dir); err != nil {

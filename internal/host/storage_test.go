@@ -69,7 +69,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"tmpfs", mount("tmpfs", "x"), "tmpfs file system", "lost at the reboot"},
 		{"nfs", mount("nfs4", "server:/x"), "nfs4 file system", "not on a disk"},
-		{"overlay", mount("overlay", "overlay"), "overlay file system", "made of other"},
+		{"mergerfs", mount("fuse.mergerfs", "a:b"), "fuse.mergerfs file system", "made of other"},
 		{"zfs", mount("zfs", "rpool/ROOT"), "ZFS dataset", "rpool/ROOT"},
 		{"squashfs", mount("squashfs", "/dev/loop0"), "squashfs file system", "read-only"},
 		{"unknown type", mount("hfsplus", "/dev/sda1"), "hfsplus file system", "mounted on /"},

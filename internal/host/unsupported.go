@@ -12,6 +12,8 @@ type UnsupportedError struct {
 	What string // kind of the storage: "LVM volume", "tmpfs file system"
 	Name string // which one: "debian-root (dm-0)"; may be empty
 	Why  string // what is wrong with it; may be empty
+
+	Remedy string // the one thing to do, if it is not that of the kind
 }
 
 func (e *UnsupportedError) Error() string {
@@ -28,6 +30,9 @@ func (e *UnsupportedError) Error() string {
 
 // Advice returns what the user can do, whatever the reason is.
 func (e *UnsupportedError) Advice() string {
+	if e.Remedy != "" {
+		return e.Remedy
+	}
 	return "Set TARGET= to a directory on an ext4, xfs, btrfs, f2fs or vfat file system that lies on a partition or a whole disk of this machine, or to raw:swap if it has a swap partition."
 }
 

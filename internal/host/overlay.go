@@ -1,0 +1,130 @@
+package host
+
+import (
+	"errors"
+	"os"
+	"path"
+	"strings"
+	"syscall"
+)
+
+// maxOverlays is how many overlays can lie on each other (FILESYSTEM_MAX_STACK_DEPTH
+// in include/linux/fs.h).
+const maxOverlays = 2
+
+// beneath sets s.Mount to the mount that dir, which is resolved, really lies on,
+// and returns what dir is called there: what is written to an overlay goes to its upper directory
+// (Documentation/filesystems/overlayfs.rst).
+func (h *Host) beneath(s *Storage, mounts []Mount, dir string) (string, error) {
+	for depth := 0; ; depth++ {
+		m, ok := holding(mounts, dir)
+		if !ok {
+			return "", errors.New("nothing is mounted on / according to /proc/self/mountinfo")
+		}
+		s.Mount, s.FSType = m, m.FSType
+		if m.FSType != "overlay" || depth == maxOverlays {
+			return dir, refuseType(s.Dir, m)
+		}
+		upper, err := h.upper(s.Dir, m, dir)
+		if err != nil {
+			return "", err
+		}
+		if on, ok := holding(mounts, upper); ok && lost[on.FSType] {
+			e := overlayError(s.Dir, m)
+			e.Why = "its upper directory " + upper + " is on " + on.FSType + ", which is memory and lost at the reboot"
+			return "", e
+		}
+		dir, s.Upper = upper, upper
+	}
+}
+
+// overlayError refuses the overlay m.
+func overlayError(target string, m Mount) *UnsupportedError {
+	e := &UnsupportedError{Dir: target, What: "overlay file system", Name: "mounted on " + m.Point}
+	if m.Source == "composefs" {
+		e.What = "composefs"
+	}
+	return e
+}
+
+// upper returns where in the upper directory of the overlay m the resolved dir is,
+// which need not exist.
+func (h *Host) upper(target string, m Mount, dir string) (string, error) {
+	e := overlayError(target, m)
+	option, ok := m.option("upperdir")
+	fsync, _ := m.option("fsync")
+	_, volatile := m.option("volatile")
+	switch {
+	case !ok:
+		e.Why = "it is read-only"
+		return "", e
+	case volatile || fsync == "volatile":
+		e.Why = "it is mounted with volatile and cannot be used again after a crash"
+		return "", e
+	case strings.HasSuffix(m.Root, "//deleted"):
+		return "", errors.New("the directory mounted on " + m.Point + " was deleted")
+	}
+	// The name is from when the overlay was mounted, perhaps by an initramfs or
+	// outside of a container. It may mean something else here, or nothing.
+	// Some kernels show backslashes as they were given to mount(8), which needs
+	// them before commas and colons.
+	for _, name := range []string{option, strings.ReplaceAll(option, `\`, "")} {
+		if !path.IsAbs(name) {
+			continue
+		}
+		name, err := h.resolve(name)
+		if err != nil {
+			return "", err
+		}
+		rel := strings.TrimPrefix(dir, strings.TrimSuffix(m.Point, "/"))
+		if !h.same(m.Point, path.Join(name, m.Root)) {
+			continue
+		}
+		found := path.Join(name, m.Root, rel)
+		if at := h.notCopied(dir, found, m.Point); at != "" {
+			e.Why = at + " is in its read-only lower layer only"
+			e.Remedy = "Run touch " + at + ", which copies it to the upper layer, and build again."
+			return "", e
+		}
+		return found, nil
+	}
+	e.Why = "its upper directory " + option + " is not to be found from here"
+	return "", e
+}
+
+// notCopied returns the deepest directory on the way from point to dir that the
+// overlay has, but its upper directory, where dir is called upper, has not. To
+// make it there would hide the mode and the owner that it has below.
+func (h *Host) notCopied(dir, upper, point string) string {
+	for ; dir != point; dir, upper = path.Dir(dir), path.Dir(upper) {
+		if !h.exists(dir) {
+			continue
+		}
+		if h.same(dir, upper) {
+			return ""
+		}
+		return dir
+	}
+	return ""
+}
+
+// same reports whether a directory of an overlay is the one called upper. Numbers
+// of inodes do not tell: an overlay has its own. But it shows the times of change
+// of the upper directory, in nanoseconds, which nobody can set (fs/overlayfs/inode.c,
+// ovl_getattr).
+func (h *Host) same(overlay, upper string) bool { return h.sameDir(h.path(overlay), h.path(upper)) }
+
+func sameDir(a, b string) bool {
+	for range 3 { // it may be changed in between
+		x, err := os.Stat(a)
+		y, err2 := os.Stat(b)
+		if err != nil || err2 != nil || !x.IsDir() || !y.IsDir() {
+			return false
+		}
+		sx, sy := x.Sys().(*syscall.Stat_t), y.Sys().(*syscall.Stat_t)
+		if x.Mode() == y.Mode() && x.ModTime().Equal(y.ModTime()) && sx.Ctim == sy.Ctim {
+			return true
+		}
+	}
+	return false
+}
