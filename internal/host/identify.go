@@ -1,10 +1,8 @@
 package host
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -88,9 +86,14 @@ func (h *Host) probe(s *Storage, b BlockDevice) (fsid.ID, error) {
 	if err != nil {
 		return fsid.ID{}, err
 	}
-	if part := externalJournal(f, id.Type); part != "" {
-		return fsid.ID{}, s.external(part)
+	is := featuresOf(f, id.Type)
+	switch {
+	case is.apart != "":
+		return fsid.ID{}, s.external(is.apart)
+	case is.why != "":
+		return fsid.ID{}, &UnsupportedError{Dir: s.Dir, What: id.Type + " file system", Name: "on " + b.Name, Why: is.why}
 	}
+	s.Needs = is.needs
 	return id, nil
 }
 
@@ -114,30 +117,6 @@ func (h *Host) openBlockFlags(b BlockDevice, flags int) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
-}
-
-// externalJournal returns what part of the file system on r is on another
-// device according to its superblock, or "".
-func externalJournal(r io.ReaderAt, typ string) string {
-	b := make([]byte, 2048)
-	if n, err := r.ReadAt(b, 0); n < len(b) || err != nil && err != io.EOF {
-		return ""
-	}
-	switch family(typ) {
-	case "ext4":
-		// Documentation/filesystems/ext4/super.rst: with the feature has_journal
-		// and no inode for it, the journal is elsewhere.
-		sb := b[1024:]
-		if binary.LittleEndian.Uint32(sb[0x5c:])&0x4 != 0 && binary.LittleEndian.Uint32(sb[0xe0:]) == 0 {
-			return "journal"
-		}
-	case "xfs":
-		// fs/xfs/libxfs/xfs_format.h: sb_logstart is 0 for an external log.
-		if binary.BigEndian.Uint64(b[48:]) == 0 {
-			return "log"
-		}
-	}
-	return ""
 }
 
 // udevID returns what the udev database knows of b: the lines that udevd writes

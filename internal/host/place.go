@@ -35,16 +35,47 @@ func (s *Storage) place(dir string) error {
 			id = topLevel
 		}
 		s.Options = "subvolid=" + id
-	case "vfat", "exfat":
-		// The defaults are the running kernel's (CONFIG_FAT_DEFAULT_*); without
-		// their tables another kernel could not mount.
-		var o []string
-		for _, name := range []string{"codepage", "iocharset"} {
-			if v, ok := m.option(name); ok {
-				o = append(o, name+"="+v)
-			}
-		}
-		s.Options = strings.Join(o, ",")
+	default:
+		s.Options = carried(m)
 	}
 	return nil
+}
+
+// carriedOptions are those without which a file system that the running kernel has
+// mounted could not be mounted, or not with the same names. All others are left
+// out, because the capture kernel mounts it once, to write one directory:
+//
+//   - ext2, ext3, ext4 (ext4(5)): features and the place of the journal are in the
+//     superblock. data=, commit=, barrier and the like are about how it is
+//     written, the quota options of old about files that quotacheck(8) renews;
+//     ro, noload and norecovery would keep the dump out.
+//   - xfs (xfs(5)): with nouuid it was mounted beside a copy, and it must be again
+//     if that is a target too and still in use. inode32, allocsize and sunit are about
+//     how it is allocated. Quotas need not match: a mount without them has the next
+//     one with them check them again, and their limits must not stop a dump.
+//   - btrfs (btrfs(5)): only the subvolume, see place. compress and nodatasum are
+//     attributes of what is written, and a dump is compressed; space_cache and
+//     the checksum are what the superblock says.
+//   - f2fs, bcachefs: what they need is in the superblock.
+//   - vfat, exfat (Documentation/filesystems/vfat.rst): the defaults are those that
+//     the kernel was built with (CONFIG_FAT_DEFAULT_*); without their tables
+//     another one could not mount.
+var carriedOptions = map[string][]string{
+	"xfs":   {"nouuid"},
+	"vfat":  {"codepage", "iocharset"},
+	"exfat": {"iocharset"},
+}
+
+// carried returns the carriedOptions that m has.
+func carried(m Mount) string {
+	var list []string
+	for _, name := range carriedOptions[m.FSType] {
+		switch value, ok := m.option(name); {
+		case value != "":
+			list = append(list, name+"="+value)
+		case ok:
+			list = append(list, name)
+		}
+	}
+	return strings.Join(list, ",")
 }

@@ -14,6 +14,7 @@ func (s *Storage) Requests() []kmod.Request {
 		Names: []string{"fs-" + s.FSType, s.FSType},
 		Why:   "file system " + s.FSType,
 	})
+	out = append(out, s.Needs...)
 	for o := range strings.SplitSeq(s.Options, ",") {
 		switch key, value, _ := strings.Cut(o, "="); {
 		case key == "codepage":

@@ -7,6 +7,10 @@ import (
 	"os"
 	"path"
 	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"ukdump/internal/kmod"
 )
 
 // Storage is what a directory lies on.
@@ -25,6 +29,8 @@ type Storage struct {
 	PathInFS string `json:"path_in_fs"`
 	// Options are what mount(2) must be given for PathInFS to be there.
 	Options string `json:"options,omitempty"`
+	// Needs are what its features need of a kernel besides its driver.
+	Needs []kmod.Request `json:"-"`
 
 	// Stack is the file system's device and all that it is made of, down to the
 	// disks: each before what it is made of.
@@ -79,6 +85,9 @@ func (h *Host) storage(s *Storage) error {
 	if err := s.place(dir); err != nil {
 		return err
 	}
+	if h.encrypted(dir) {
+		return &UnsupportedError{Dir: s.Dir, What: "encrypted directory", Name: "on " + s.Mount.Point, Why: "the key of fscrypt is lost with the kernel that crashes"}
+	}
 	if err := h.findDisk(s); err != nil {
 		return err
 	}
@@ -87,6 +96,16 @@ func (h *Host) storage(s *Storage) error {
 	}
 	s.Copies, err = h.copies(s)
 	return err
+}
+
+// encrypted reports whether what is made in dir, or in the nearest parent that is
+// there, is encrypted by the file system (statx(2), Documentation/filesystems/fscrypt.rst).
+func (h *Host) encrypted(dir string) bool {
+	for ; dir != "/" && !h.exists(dir); dir = path.Dir(dir) {
+	}
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, h.path(dir), 0, 0, &st)
+	return err == nil && st.Attributes&unix.STATX_ATTR_ENCRYPTED != 0
 }
 
 // findDisk fills in Stack and Devices.

@@ -217,6 +217,13 @@ func TestPlace(t *testing.T) {
 		{"/@b", "/", "btrfs", "rw,subvolid=256,subvol=/@", "/var", "/@b/var", "subvolid=5"},
 		{"/@", "/", "btrfs", "rw", "/var", "/@/var", "subvolid=5"},
 		{"/a,b", "/", "btrfs", "rw,subvolid=300,subvol=/a,b", "/var", "/var", "subvolid=300"},
+		{"/", "/", "ext4", "ro,noload,data=journal,journal_async_commit,usrjquota=aquota.user,jqfmt=vfsv0", "/var", "/var", ""},
+		{"/", "/", "xfs", "rw,nouuid,inode64,logbufs=8,sunit=8,usrquota,prjquota", "/var", "/var", "nouuid"},
+		{"/", "/", "xfs", "rw,attr2,inode64,noquota", "/var", "/var", ""},
+		{"/@", "/", "btrfs", "rw,compress=zstd:3,degraded,ssd,space_cache=v2,subvolid=256,subvol=/@", "/var", "/var", "subvolid=256"},
+		{"/", "/", "f2fs", "rw,lazytime,compress_algorithm=lz4,checkpoint=disable", "/var", "/var", ""},
+		{"/", "/", "bcachefs", "rw,compression=zstd", "/var", "/var", ""},
+		{"/", "/sd", "exfat", "rw,iocharset=utf8,errors=remount-ro", "/sd/c", "/c", "iocharset=utf8"},
 		{"/", "/boot", "vfat", "rw,codepage=850,iocharset=utf8,errors=remount-ro", "/boot/c", "/c", "codepage=850,iocharset=utf8"},
 	} {
 		s := &Storage{FSType: tt.fstype, Mount: Mount{Root: tt.root, Point: tt.point, FSType: tt.fstype, Super: tt.super}}

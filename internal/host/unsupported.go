@@ -39,7 +39,7 @@ func (e *UnsupportedError) Advice() string {
 // mountable are the file systems that need nothing but their block device.
 var mountable = map[string]bool{
 	"ext2": true, "ext3": true, "ext4": true, "xfs": true, "btrfs": true,
-	"f2fs": true, "vfat": true, "exfat": true,
+	"f2fs": true, "vfat": true, "exfat": true, "bcachefs": true,
 }
 
 // lost are file systems that end with the kernel.
