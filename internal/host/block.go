@@ -29,6 +29,8 @@ type BlockDevice struct {
 	// Only for those of device-mapper, from sysfs:
 	DMName string `json:"dm_name,omitempty"`
 	DMUUID string `json:"dm_uuid,omitempty"` // tells in front who made it: LVM-, CRYPT-LUKS2-, mpath-
+
+	Crypt *CryptVolume `json:"crypt,omitempty"` // of kind Crypt
 }
 
 // BlockKind is what a block device is made as.

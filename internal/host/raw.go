@@ -134,10 +134,11 @@ func (h *Host) raw(target string, b BlockDevice, overwrite bool) (*Raw, error) {
 	return r, nil
 }
 
-// encrypted adds the reason to the refusal of an encrypted device.
+// encrypted adds the reason to the refusal of a device whose key is in no header,
+// as that of swap with a random key.
 func encrypted(err error) error {
 	var u *UnsupportedError
-	if errors.As(err, &u) && (u.What == "LUKS volume" || u.What == "dm-crypt volume") {
+	if errors.As(err, &u) && u.What == "dm-crypt volume" {
 		u.Why = "its key is lost with the kernel that crashes"
 	}
 	return err

@@ -237,7 +237,6 @@ func TestRawRefusals(t *testing.T) {
 // recording has a swap of its own.
 func TestSwapOfRecordedHosts(t *testing.T) {
 	for name, want := range map[string]string{
-		"luks":        "LUKS volume",
 		"lvm":         "LVM volume",
 		"lvm-on-luks": "LVM volume",
 	} {

@@ -134,6 +134,9 @@ func (h *Host) disk(target string, b BlockDevice) (stack []BlockDevice, devices 
 		}
 		stack[i].PartUUID, stack[i].Serial = h.partUUID(b), h.serial(b)
 	}
+	if err := h.addCrypt(target, stack); err != nil {
+		return stack, nil, err
+	}
 	var paths []string
 	for _, disk := range stack {
 		if len(disk.Below) > 0 {

@@ -61,6 +61,13 @@ func TestRefusals(t *testing.T) {
 	}
 	virtual := func(name string) string { return "sys/devices/virtual/block/" + name }
 	dm := virtual("dm-0")
+	luks := func(table string) map[string]string {
+		return disk("ext4", "rw", dm, map[string]string{
+			dm + "/dm/uuid": "CRYPT-LUKS2-00000000000040008000000000000001-x\n", dm + "/dm/name": "luks-x\n", dm + "/dm/table": table,
+			dm + "/slaves/sda":    "-> ../../../../pci0000:00/host0/block/sda",
+			"sys/class/block/sda": "-> ../../devices/pci0000:00/host0/block/sda", sda + "/dev": "8:0\n", sda + "/size": "100\n",
+		})
+	}
 	for _, tt := range []struct {
 		name  string
 		files map[string]string
@@ -74,7 +81,9 @@ func TestRefusals(t *testing.T) {
 		{"squashfs", mount("squashfs", "/dev/loop0"), "squashfs file system", "read-only"},
 		{"unknown type", mount("hfsplus", "/dev/sda1"), "hfsplus file system", "mounted on /"},
 		{"lvm", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "LVM-abc\n", dm + "/dm/name": "vg-root\n"}), "LVM volume", "vg-root (dm-0)"},
-		{"luks", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "CRYPT-LUKS2-abc\n"}), "LUKS volume", "dm-0"},
+		{"luks without header", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "CRYPT-LUKS2-abc\n"}), "dm-crypt volume", "no LUKS header"},
+		{"luks re-encrypted", luks("0 8 crypt aes-xts-plain64 :64:logon:d 0 8:0 0\n8 8 linear 8:0 8\n"), "LUKS volume", "luks-x (dm-0) is not supported: it is being re-encrypted"},
+		{"luks with integrity", luks("0 8 crypt capi:authenc(hmac(sha256),xts(aes))-random :96:logon:d 0 253:0 0 1 integrity:48:aead\n"), "LUKS volume", "integrity"},
 		{"dm-crypt", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "CRYPT-PLAIN-abc\n"}), "dm-crypt volume", "dm-0"},
 		{"multipath partition", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "part1-mpath-abc\n"}), "multipath device", "dm-0"},
 		{"other dm", disk("ext4", "rw", dm, map[string]string{dm + "/dm/name": "x\n"}), "device-mapper device", "x (dm-0)"},

@@ -86,8 +86,6 @@ func refuseType(dir string, m Mount) error {
 // which says who made them.
 var mapperKinds = []struct{ prefix, what string }{
 	{"LVM-", "LVM volume"},
-	{"CRYPT-LUKS", "LUKS volume"},
-	{"CRYPT-", "dm-crypt volume"},
 	{"mpath-", "multipath device"},
 	{"DMRAID-", "BIOS RAID set"},
 	{"VDO-", "VDO volume"},
@@ -113,7 +111,9 @@ func (h *Host) refuseBlock(dir string, b BlockDevice) error {
 	e := &UnsupportedError{Dir: dir, Name: b.Name}
 	const remote = "it is not on a disk of this machine"
 	switch b.Kind {
-	case LVM, Crypt, Multipath, Mapper:
+	case Crypt:
+		return nil // addCrypt looks closer
+	case LVM, Multipath, Mapper:
 		e.What = "device-mapper device"
 		for _, k := range mapperKinds {
 			if strings.HasPrefix(mapperUUID(b.DMUUID), k.prefix) {

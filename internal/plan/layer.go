@@ -12,6 +12,8 @@ type Layer struct {
 	Name    string    `json:"name"`              // on the healthy system: md127, vg/root; for messages
 	UUID    string    `json:"uuid"`              // what it is known by: that of the array, the volume group, the LUKS header, the file system
 	Members []Device  `json:"members,omitempty"` // what it was made of at build time
+
+	Crypt *CryptVolume `json:"crypt,omitempty"` // of kind Crypt
 }
 
 // LayerKind is how a layer is assembled.
@@ -35,6 +37,12 @@ func (l *Layer) validate() error {
 	}
 	if l.UUID == "" {
 		return errors.New("uuid is empty: there is nothing to know it by")
+	}
+	if l.Kind == Crypt {
+		if l.Crypt == nil {
+			return errors.New("crypt is missing")
+		}
+		return l.Crypt.validate()
 	}
 	return nil
 }

@@ -51,6 +51,18 @@ device() (
 	done
 )
 
+# luks2 records of the LUKS2 header on /dev/$1 what fsid.LUKSSegments reads, and
+# nothing that could help to open it.
+luks2() {
+	segments=$(dd if="/dev/$1" bs=4096 skip=1 count=3 2>/dev/null | tr -d '\0' | sed -n 's/.*"segments":\({[^}]*}}\).*/\1/p')
+	mkdir -p "$out/dev"
+	{
+		printf 'LUKS\272\276\000\002\000\000\000\000\000\000\100\000'
+		head -c 4080 /dev/zero
+		printf '{"segments":%s}' "$segments"
+	} >"$out/dev/$1"
+}
+
 # block records the block device with the kernel name $1 and what it lies on.
 block() (
 	link "/sys/class/block/$1"
@@ -71,10 +83,15 @@ block() (
 		done
 		;;
 	esac
+	# What sysfs does not tell. dmsetup shows no keys.
+	[ ! -e "$b/dm" ] || dmsetup table "$(cat "$b/dm/name")" >"$out$b/dm/table" 2>/dev/null || rm -f "$out$b/dm/table"
 	for s in "$b"/slaves/*; do
 		[ -e "$s" ] || continue
 		link "$s"
 		block "$(basename "$s")"
+		case $(cat "$b/dm/uuid" 2>/dev/null) in
+		CRYPT-LUKS2-*) luks2 "$(basename "$s")" ;;
+		esac
 	done
 	data=/run/udev/data/b$dev
 	mkdir -p "$out/run/udev/data"

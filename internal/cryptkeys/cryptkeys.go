@@ -1,0 +1,222 @@
+// Package cryptkeys has the running kernel hand the keys of encrypted volumes to
+// the capture kernel (CONFIG_CRASH_DM_CRYPT, Linux 6.16; "Write the dump file to
+// encrypted disk volume" in Documentation/admin-guide/kdump/kdump.rst). No key
+// is ever read by this program, except where a volume's own table shows it, and
+// none is written anywhere but to the kernel.
+package cryptkeys
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Key is the volume key of one encrypted volume.
+type Key struct {
+	Volume      string `json:"volume"`      // its name on this system, for messages
+	UUID        string `json:"uuid"`        // of its LUKS header
+	Description string `json:"description"` // under which the kernel has it
+	Bytes       int    `json:"bytes"`       // its length
+}
+
+// Handover hands keys over. Use New; the fields are there to be replaced in
+// tests.
+type Handover struct {
+	// Root is the directory that holds sys.
+	Root string
+	// Mount mounts configfs on a directory.
+	Mount func(dir string) error
+	// Table returns the key that the table of a volume in use shows, as that of
+	// LUKS1 does; nil if it only refers to the kernel's keyring. The caller
+	// clears it.
+	Table func(k Key) []byte
+
+	Ring Keyring
+}
+
+// New returns the handover of the running kernel, whose sys is below root.
+func New(root string, table func(Key) []byte) *Handover {
+	return &Handover{Root: root, Mount: mountConfigfs, Table: table, Ring: kernelKeyring{}}
+}
+
+// itemPrefix begins the names of our items in configfs.
+const itemPrefix = "ukdump-"
+
+// maxKeys is KEY_NUM_MAX of kernel/crash_dump_dm_crypt.c.
+const maxKeys = 128
+
+// Load calls load, which loads a capture kernel, in such a way that the kernel
+// takes the keys along. taken are those that the one which is loaded now has: if
+// the others are gone from the keyring the kernel takes over its copy of these.
+// Everything is looked at before load is called, because that drops what is
+// loaded; the error is then an *UnsupportedError or a *MissingError, or what
+// failed.
+func (h *Handover) Load(keys, taken []Key, load func() error) error {
+	if len(keys) == 0 {
+		return load()
+	}
+	if len(keys) > maxKeys {
+		return fmt.Errorf("hand over volume keys: the kernel takes %d, there are %d", maxKeys, len(keys))
+	}
+	dir, err := h.open()
+	if err != nil {
+		return err
+	}
+	done, err := h.Ring.Enter()
+	if err != nil {
+		return fmt.Errorf("hand over volume keys: look into root's keyring: %w", err)
+	}
+	defer done()
+	reuse := false
+	for _, k := range keys {
+		if err := h.find(k); err != nil {
+			if !same(keys, taken) {
+				return err
+			}
+			reuse = true
+		}
+	}
+	h.sweep(dir)
+	defer h.sweep(dir)
+	for i, k := range keys {
+		item := filepath.Join(dir, itemPrefix+strconv.Itoa(i))
+		err := os.Mkdir(item, 0o700)
+		if err == nil {
+			err = write(filepath.Join(item, "description"), k.Description)
+		}
+		if err != nil {
+			return fmt.Errorf("hand over the volume key of %s: %w", k.Volume, err)
+		}
+	}
+	if err := h.reuse(dir, reuse); err != nil {
+		return err
+	}
+	err = load()
+	if reuse && err == nil {
+		// The next load looks for the keys again.
+		_ = h.reuse(dir, false)
+	}
+	return err
+}
+
+// Check looks for everything that can be known before Load: whether the kernel
+// can hand over keys, and where each of them comes from. Errors are those of
+// Load.
+func (h *Handover) Check(keys, taken []Key) error {
+	if len(keys) == 0 || same(keys, taken) {
+		return nil
+	}
+	if _, err := h.open(); err != nil {
+		return err
+	}
+	done, err := h.Ring.Enter()
+	if err != nil {
+		return fmt.Errorf("look into root's keyring: %w", err)
+	}
+	defer done()
+	for _, k := range keys {
+		if err := h.find(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// find makes sure that the kernel finds a key.
+func (h *Handover) find(k Key) error {
+	err := h.Ring.Find(k.Description)
+	if err == nil {
+		return nil
+	}
+	if secret := h.Table(k); secret != nil {
+		defer clear(secret)
+		if err := h.Ring.Add(k.Description, secret); err != nil {
+			return fmt.Errorf("hand over the volume key of %s: %w", k.Volume, err)
+		}
+		return nil
+	}
+	return &MissingError{Key: k, Err: err}
+}
+
+// open returns the directory of the kernel's interface. configfs is mounted
+// where nobody has done that.
+func (h *Handover) open() (string, error) {
+	const name = "crash_dm_crypt_keys"
+	configfs := filepath.Join(h.Root, "sys/kernel/config")
+	dir := filepath.Join(configfs, name)
+	_, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) && empty(configfs) {
+		if err := h.Mount(configfs); err != nil && !errors.Is(err, syscall.EBUSY) {
+			// Without configfs there is no interface either.
+			if errors.Is(err, syscall.ENODEV) || errors.Is(err, fs.ErrNotExist) {
+				return "", &UnsupportedError{}
+			}
+			return "", fmt.Errorf("mount configfs on %s: %w", configfs, err)
+		}
+		_, err = os.Stat(dir)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", &UnsupportedError{}
+	}
+	return dir, err
+}
+
+func empty(dir string) bool {
+	ents, err := os.ReadDir(dir)
+	return err != nil || len(ents) == 0
+}
+
+// reuse tells the kernel whether to take its own copy of the keys instead of
+// looking for them. That copy is the one of what is loaded, and there must be as
+// many items.
+func (h *Handover) reuse(dir string, on bool) error {
+	file := filepath.Join(dir, "reuse")
+	value := "0"
+	if on {
+		value = "1"
+	}
+	if b, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(b)) == value {
+		return nil
+	}
+	err := write(file, value)
+	if err != nil && on {
+		return fmt.Errorf("have the kernel take over the volume keys of what is loaded: %w", err)
+	}
+	return nil // off is what it is after each boot
+}
+
+// sweep removes our items. The keys that were taken are not in them.
+func (h *Handover) sweep(dir string) {
+	items, _ := filepath.Glob(filepath.Join(dir, itemPrefix+"*"))
+	for _, item := range items {
+		os.Remove(filepath.Join(item, "description")) // only where it is no configfs
+		os.Remove(item)
+	}
+}
+
+// same reports whether both are the same keys, in any order.
+func same(a, b []Key) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	have := make(map[string]bool)
+	for _, k := range a {
+		have[k.Description] = true
+	}
+	for _, k := range b {
+		if !have[k.Description] {
+			return false
+		}
+	}
+	return true
+}
+
+// write writes a value to an attribute, which exists in configfs.
+func write(file, value string) error {
+	return os.WriteFile(file, []byte(value), 0o600)
+}

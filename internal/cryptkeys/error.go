@@ -1,0 +1,74 @@
+package cryptkeys
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Description returns the description under which the key of a LUKS volume is
+// looked for unless crypttab(5) says another. It is the one that kdump-utils
+// uses, so that what was set up for either works for both.
+func Description(uuid string) string { return "kdump-cryptsetup:vk-" + uuid }
+
+// CrypttabOption is what makes systemd-cryptsetup leave a volume's key where the
+// kernel finds it, crypttab(5).
+func CrypttabOption(description string) string {
+	return "link-volume-key=@u::%logon:" + description
+}
+
+// UnsupportedError reports that a kernel cannot hand over keys. Kernel and
+// Release say which; without them it is the running one.
+type UnsupportedError struct {
+	Kernel, Release string
+	Volume          string // that needs it; may be empty
+}
+
+func (e *UnsupportedError) Error() string {
+	s := "the running kernel"
+	if e.Kernel != "" {
+		s = fmt.Sprintf("kernel %s (%s)", e.Kernel, e.Release)
+	}
+	s += " cannot open an encrypted volume without its passphrase: it lacks CONFIG_CRASH_DM_CRYPT, which Linux has since 6.16"
+	if e.Volume != "" {
+		s = e.Volume + ": " + s
+	}
+	return s
+}
+
+// Advice returns what to do instead.
+func (e *UnsupportedError) Advice() string {
+	return "Boot a kernel that has it; or set TARGET= to a directory on an unencrypted file system or to a raw partition; " +
+		"or save the log alone with EVIDENCE= on /boot or the EFI system partition."
+}
+
+// MissingError reports that the kernel does not have a volume's key where it
+// would find it.
+type MissingError struct {
+	Key Key
+	Err error // ENOKEY, or why the key that is there is of no use
+}
+
+// Unwrap returns Err.
+func (e *MissingError) Unwrap() error { return e.Err }
+
+func (e *MissingError) Error() string {
+	s := fmt.Sprintf("the volume key of %s (LUKS %s) is not in root's keyring", e.Key.Volume, e.Key.UUID)
+	switch {
+	case errors.Is(e.Err, unix.ENOKEY):
+		return s
+	case errors.Is(e.Err, unix.EKEYEXPIRED):
+		return s + " any more: it has expired"
+	case errors.Is(e.Err, unix.EKEYREVOKED):
+		return s + " any more: it was revoked"
+	}
+	return s + ": " + e.Err.Error()
+}
+
+// Advice returns what to set once.
+func (e *MissingError) Advice() string {
+	return fmt.Sprintf("Add the option %s to the line of %s in /etc/crypttab and reboot (systemd 257 and cryptsetup 2.7 know it); "+
+		"until then: cryptsetup open --test-passphrase --link-vk-to-keyring '@u::%%logon:%s' UUID=%s",
+		CrypttabOption(e.Key.Description), e.Key.Volume, e.Key.Description, e.Key.UUID)
+}

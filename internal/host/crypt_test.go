@@ -1,0 +1,84 @@
+package host
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestParseCrypt(t *testing.T) {
+	const secret = "00112233445566778899aabbccddeeff"
+	for _, tt := range []struct {
+		params    string
+		want      CryptVolume
+		integrity bool
+	}{
+		{"aes-xts-plain64 :64:logon:cryptsetup:u-d0 0 254:0 32768",
+			CryptVolume{Cipher: "aes-xts-plain64", KeyBytes: 64, Offset: 32768}, false},
+		{"aes-cbc-essiv:sha256 " + secret + " 0 254:0 4096",
+			CryptVolume{Cipher: "aes-cbc-essiv:sha256", KeyBytes: 16, InTable: true, Offset: 4096}, false},
+		{"aes-xts-plain64 :64:logon:d 8 254:0 32768 5 allow_discards same_cpu_crypt sector_size:4096 iv_large_sectors no_write_workqueue",
+			CryptVolume{Cipher: "aes-xts-plain64", KeyBytes: 64, IVOffset: 8, Offset: 32768, Options: []string{"allow_discards", "sector_size:4096", "iv_large_sectors"}}, false},
+		{"capi:authenc(hmac(sha256),xts(aes))-random :96:logon:d 0 253:0 0 1 integrity:48:aead",
+			CryptVolume{Cipher: "capi:authenc(hmac(sha256),xts(aes))-random", KeyBytes: 96, Options: []string{"integrity:48:aead"}}, true},
+	} {
+		c, integrity, err := parseCrypt(tt.params)
+		if err != nil {
+			t.Errorf("%s: %v", tt.params, err)
+			continue
+		}
+		if c.Cipher != tt.want.Cipher || c.KeyBytes != tt.want.KeyBytes || c.InTable != tt.want.InTable || c.IVOffset != tt.want.IVOffset ||
+			c.Offset != tt.want.Offset || !slices.Equal(c.Options, tt.want.Options) || integrity != tt.integrity {
+			t.Errorf("%s: got %+v, %v", tt.params, c, integrity)
+		}
+	}
+	// What is wrong is said without the key.
+	for _, params := range []string{"", "aes " + secret, "aes " + secret + " x 8:0 0", "aes " + secret + " 0 8:0 x", "aes :x:logon:d 0 8:0 0"} {
+		if _, _, err := parseCrypt(params); err == nil || strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: %v", params, err)
+		}
+	}
+}
+
+func FuzzParseCrypt(f *testing.F) {
+	f.Add("aes-xts-plain64 :64:logon:cryptsetup:u-d0 0 254:0 32768 1 allow_discards")
+	f.Add("aes-xts-plain64 0011 0 254:0 32768")
+	f.Fuzz(func(t *testing.T, params string) {
+		c, _, err := parseCrypt(params)
+		if err == nil && c.Cipher == "" {
+			t.Errorf("%q: %+v", params, c)
+		}
+		if table, err := parseTable("0 8 crypt " + params); err == nil && len(table) == 0 {
+			t.Errorf("%q: empty table", params)
+		}
+	})
+}
+
+func TestCrypttab(t *testing.T) {
+	const uuid = "00000000-0000-4000-8000-000000000001"
+	for _, tt := range []struct {
+		text string
+		want Crypttab
+	}{
+		{"", Crypttab{}},
+		{"# " + "root UUID=" + uuid + " none luks\n", Crypttab{}},
+		{"other UUID=1111 none link-volume-key=@u::%logon:x\n", Crypttab{}},
+		{"root /dev/vda2\n", Crypttab{Listed: true}},
+		{"root /dev/vda2 none luks,discard\n", Crypttab{Listed: true}},
+		{"root /dev/vda2 none luks,link-volume-key=@u::%logon:kdump:x,discard\n", Crypttab{true, "kdump:x"}},
+		{"other UUID=" + uuid + " none link-volume-key=@u::%logon:x\n", Crypttab{true, "x"}},
+		{"other UUID=\"" + strings.ToUpper(uuid) + "\" none link-volume-key=@u::%logon:x\n", Crypttab{true, "x"}},
+		{"other /dev/disk/by-uuid/" + uuid + " none link-volume-key=@u::%logon:x\n", Crypttab{true, "x"}},
+		// The kernel looks for a logon key, and in no other keyring of root.
+		{"root /dev/vda2 none link-volume-key=@u::%user:x\n", Crypttab{Listed: true}},
+		{"root /dev/vda2 none link-volume-key=@u::x\n", Crypttab{Listed: true}},
+		{"root /dev/vda2 none link-volume-key=@s::%logon:x\n", Crypttab{Listed: true}},
+	} {
+		if got := machine(t, map[string]string{"etc/crypttab": tt.text}).Crypttab("root", uuid); got != tt.want {
+			t.Errorf("%q: got %+v, want %+v", tt.text, got, tt.want)
+		}
+	}
+	if got := machine(t, nil).Crypttab("root", uuid); got != (Crypttab{}) {
+		t.Errorf("none: got %+v", got)
+	}
+}
