@@ -15,6 +15,12 @@ func (b *Build) layers(stack []host.BlockDevice) (layers []plan.Layer, requests 
 	for _, d := range slices.Backward(stack) {
 		before := len(requests)
 		switch d.Kind {
+		case host.Crypt:
+			l, more, err := b.cryptLayer(d, stack)
+			if err != nil {
+				return nil, nil, err
+			}
+			layers, requests = append(layers, l), append(requests, more...)
 		}
 		for i := range requests[before:] {
 			requests[before+i].For = d.Name

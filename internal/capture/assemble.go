@@ -33,6 +33,8 @@ func (w *worker) assembleAll(t *plan.Target) (names []string, err error) {
 // assemble brings up one layer and returns the kernel names of its devices.
 func (w *worker) assemble(l *plan.Layer) (names []string, err error) {
 	switch l.Kind {
+	case plan.Crypt:
+		return w.assembleCrypt(l)
 	default:
 		return nil, errors.New("this program cannot assemble it")
 	}

@@ -140,8 +140,12 @@ func (m *Machine) modules() {
 	dir := "lib/modules/" + Release + "/"
 	var dep strings.Builder
 	for _, x := range []struct{ path, deps, info string }{
+		{"arch/x86/crypto/aesni-intel", "", ""},
 		{"crypto/crc32c_generic", "", ""},
+		{"crypto/xts", "", ""},
 		{"drivers/block/virtio_blk", "drivers/virtio/virtio", "firmware=virtio/blk.bin firmware=virtio/none.bin"},
+		{"drivers/md/dm-crypt", "drivers/md/dm-mod", ""},
+		{"drivers/md/dm-mod", "", ""},
 		{"drivers/nvme/host/nvme", "", ""},
 		{"drivers/scsi/sd_mod", "", ""},
 		{"drivers/scsi/virtio_scsi", "drivers/virtio/virtio", ""},
@@ -168,6 +172,7 @@ func (m *Machine) modules() {
 		"alias virtio:d00000008v* virtio_scsi\nalias scsi:t-0x00* sd_mod\nalias fs-xfs xfs\n"+
 		"alias pci:v*d*sv*sd*bc01sc08i02* nvme\n"+
 		"alias pci:v00008086d000025ABsv*sd*bc*sc*i* i6300esb\n"+
+		"alias crypto-aes aesni_intel\nalias crypto-xts xts\n"+
 		"alias fs-ext4 ext4\nalias crc32c crc32c_generic\n")
 	m.Write("lib/firmware/virtio/blk.bin", "firmware")
 	m.Write("etc/modprobe.d/blk.conf", "options virtio_blk queue_depth=64\n")
@@ -179,6 +184,22 @@ func (m *Machine) AddDisk() {
 	m.t.Helper()
 	m.merge("virtio-scsi-xfs", func(string) bool { return true })
 	m.Mount("8:0 / /srv rw,relatime - xfs /dev/sda rw,attr2,inode64")
+}
+
+// AddLUKS puts the root file system on a LUKS2 volume, and gives the kernel what
+// it takes to hand over the key.
+func (m *Machine) AddLUKS() {
+	m.t.Helper()
+	m.merge("luks", func(string) bool { return true })
+	for _, name := range []string{"proc/self/mountinfo", "etc/crypttab", "dev/vda"} {
+		data, err := os.ReadFile(filepath.Join("../host/testdata/hosts/luks", name))
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		m.Write(name, string(data))
+	}
+	conf := "boot/config-" + Release
+	m.Write(conf, m.Read(conf)+"CONFIG_CRASH_DM_CRYPT=y\n")
 }
 
 // AddSwap gives the machine a swap partition of 128 MiB on an NVMe disk, and

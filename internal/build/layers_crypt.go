@@ -1,0 +1,74 @@
+package build
+
+import (
+	"strings"
+
+	"ukdump/internal/cryptkeys"
+	"ukdump/internal/host"
+	"ukdump/internal/kmod"
+	"ukdump/internal/plan"
+)
+
+// cryptSince is the first kernel that hands over volume keys.
+var cryptSince = [2]int{6, 16}
+
+// cryptLayer plans how a LUKS volume of a stack is opened and what the kernel
+// needs for that. The error is a *cryptkeys.UnsupportedError if the capture
+// kernel cannot get its key.
+func (b *Build) cryptLayer(d host.BlockDevice, stack []host.BlockDevice) (plan.Layer, []kmod.Request, error) {
+	c := d.Crypt
+	unsupported := releaseBefore(b.Kernel.Release, cryptSince)
+	if b.conf.Known() {
+		unsupported = b.conf.Get("CONFIG_CRASH_DM_CRYPT") != "y"
+	}
+	if unsupported {
+		return plan.Layer{}, nil, &cryptkeys.UnsupportedError{Kernel: b.Kernel.Path, Release: b.Kernel.Release, Volume: "LUKS volume " + d.DMName}
+	}
+	description := cryptkeys.Description(c.UUID)
+	tab := b.host.Crypttab(d.DMName, c.UUID)
+	if tab.Linked != "" {
+		description = tab.Linked
+	} else if tab.Listed && !c.InTable {
+		b.warn("the next boot will not leave the volume key of %s for the capture kernel: add %s to its options in /etc/crypttab",
+			d.DMName, cryptkeys.CrypttabOption(description))
+	}
+	if err := plan.CheckKeyDescription(description); err != nil {
+		return plan.Layer{}, nil, err
+	}
+	l := plan.Layer{
+		Kind: plan.Crypt, Name: d.DMName, UUID: c.UUID,
+		Crypt: &plan.CryptVolume{
+			Cipher: c.Cipher, KeyBytes: c.KeyBytes, KeyDescription: description,
+			IVOffset: c.IVOffset, Offset: c.Offset, Options: c.Options, Segments: c.Segments,
+		},
+	}
+	for _, m := range stack {
+		if m.Name == d.Below[0] {
+			l.Members = append(l.Members, planDevice(m, ""))
+			// What does not reach to the end has its length for a reason.
+			if l.Crypt.Length(m.Size) != c.Sectors {
+				l.Crypt.Sectors = c.Sectors
+			}
+		}
+	}
+	return l, cryptRequests(c.Cipher, d.DMName), nil
+}
+
+// cryptRequests asks for dm-crypt and for what it asks the crypto API for, by the
+// aliases under which that looks for modules: nothing in the capture kernel
+// could answer the kernel's own request. A cipher without a module is taken for
+// built in.
+func cryptRequests(cipher, volume string) []kmod.Request {
+	requests := []kmod.Request{{Names: []string{"dm-crypt"}, Why: "LUKS volume " + volume}}
+	seen := make(map[string]bool)
+	// aes-xts-plain64, aes-cbc-essiv:sha256, capi:xts(aes)-plain64
+	for _, word := range strings.FieldsFunc(cipher, func(r rune) bool { return strings.ContainsRune("-:(),", r) }) {
+		switch {
+		case seen[word], word == "capi", strings.HasPrefix(word, "plain"), word == "null", word == "benbi", word == "random":
+			continue
+		}
+		seen[word] = true
+		requests = append(requests, kmod.Request{Names: []string{"crypto-" + word}, Optional: true, Why: "cipher " + cipher + " of LUKS volume " + volume})
+	}
+	return requests
+}
