@@ -10,6 +10,7 @@ import (
 	"ukdump/internal/build"
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
+	"ukdump/internal/cryptkeys"
 	"ukdump/internal/kexec"
 	"ukdump/internal/plan"
 )
@@ -42,6 +43,7 @@ type ctl struct {
 	root  string // of the machine; "/" but for tests
 	pid1  string // kdumpinit to pack
 	kexec *kexec.Slot
+	keys  *cryptkeys.Handover
 	uid   int
 
 	journalLimit time.Duration // how long journald may take to take an entry
@@ -56,7 +58,7 @@ type ctl struct {
 // Run runs kdumpctl and returns its exit status.
 func Run(p *cli.Program) int {
 	c := &ctl{
-		Program: p, root: "/", pid1: build.DefaultPid1(), kexec: kexec.New("/"), uid: os.Geteuid(),
+		Program: p, root: "/", pid1: build.DefaultPid1(), kexec: kexec.New("/"), keys: cryptkeys.New("/", keyInTable("/")), uid: os.Geteuid(),
 		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: swapon, tryWrite: tryWrite,
 	}
 	return p.End(c.run())

@@ -17,6 +17,7 @@ import (
 	"ukdump/internal/build"
 	"ukdump/internal/build/buildtest"
 	"ukdump/internal/cli"
+	"ukdump/internal/cryptkeys"
 	"ukdump/internal/kexec"
 	"ukdump/internal/plan"
 )
@@ -55,6 +56,9 @@ type machine struct {
 	tryWrite func(string) error
 
 	kernel, initrd []byte // loaded last
+
+	ring    keyring
+	inTable map[string][]byte // keys that the table of a volume shows, by its UUID
 }
 
 func newMachine(t *testing.T) *machine {
@@ -120,6 +124,12 @@ func (m *machine) ctl() *ctl {
 		root:    m.Root, pid1: m.Pid1, kexec: kexec.New(m.Root), uid: m.uid,
 		journalLimit: m.journalLimit, sleep: m.sleep,
 		swapon: func() error { m.swapons++; return nil }, memUsage: m.memUsage, tryWrite: m.tryWrite,
+	}
+	c.keys = &cryptkeys.Handover{
+		Root:  m.Root,
+		Mount: func(string) error { m.t.Error("configfs was mounted"); return nil },
+		Table: func(k cryptkeys.Key) []byte { return bytes.Clone(m.inTable[k.UUID]) },
+		Ring:  m.ring,
 	}
 	c.kexec.FileLoad = m.fileLoad
 	c.kexec.LookPath = func(string) (string, error) { return "", os.ErrNotExist }

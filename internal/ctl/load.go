@@ -171,6 +171,9 @@ func (c *ctl) loadImage(b *build.Build, im *packed) error {
 	if s.Cmdline, err = cmdlineFor(b, im.Fingerprint); err != nil {
 		return err
 	}
+	if s.Keys, err = c.chooseKeys(p); err != nil {
+		return err
+	}
 	// Counting pages can take a while, and a crash does not wait.
 	early := c.canForecast() && c.canSpareLoad()
 	if early {
@@ -200,13 +203,14 @@ func (c *ctl) put(s *set, kernel, initrd *os.File) error {
 	if err := c.kexec.Check(kernel, initrd, s.Unpacked, s.Cmdline); err != nil {
 		return err
 	}
-	before := c.readLoaded()
+	before, taken := c.readLoaded(), c.takenKeys()
 	if err := c.forgetLoaded(); err != nil {
 		c.Warn(fmt.Sprintf("status will not know what is loaded: %v", err))
 	}
 	// Processors and memory are those of this moment.
 	c.forgetHotplug()
-	if err := c.kexec.Load(kernel, initrd, s.Unpacked, s.Cmdline); err != nil {
+	load := func() error { return c.kexec.Load(kernel, initrd, s.Unpacked, s.Cmdline) }
+	if err := c.keys.Load(s.Keys, taken, load); err != nil {
 		if still, e := c.kexec.Loaded(); e == nil && still && before != nil {
 			c.remember(before)
 		}

@@ -8,23 +8,25 @@ import (
 	"time"
 
 	"ukdump/internal/build"
+	"ukdump/internal/cryptkeys"
 )
 
 // loaded is what we loaded; the kernel itself only says that something is.
 type loaded struct {
-	Kernel      string    `json:"kernel"`      // path of its image
-	Release     string    `json:"release"`     // as uname -r prints it
-	Image       string    `json:"image"`       // path of the initramfs
-	Fingerprint string    `json:"fingerprint"` // of the image, see build.Fingerprint
-	KernelID    string    `json:"kernel_sha256,omitempty"`
-	ImageID     string    `json:"image_sha256,omitempty"`
-	Cmdline     string    `json:"cmdline"`
-	KernelBytes int64     `json:"kernel_bytes"` // memory the kernel takes to start
-	ImageBytes  int64     `json:"image_bytes"`  // packed
-	Time        time.Time `json:"time"`
-	BootID      string    `json:"boot_id"`            // of the kernel that it was loaded into
-	Fallback    string    `json:"fallback,omitempty"` // why it is the last good set that was loaded
-	Forecast    *forecast `json:"forecast,omitempty"`
+	Kernel      string          `json:"kernel"`      // path of its image
+	Release     string          `json:"release"`     // as uname -r prints it
+	Image       string          `json:"image"`       // path of the initramfs
+	Fingerprint string          `json:"fingerprint"` // of the image, see build.Fingerprint
+	KernelID    string          `json:"kernel_sha256,omitempty"`
+	ImageID     string          `json:"image_sha256,omitempty"`
+	Cmdline     string          `json:"cmdline"`
+	KernelBytes int64           `json:"kernel_bytes"` // memory the kernel takes to start
+	ImageBytes  int64           `json:"image_bytes"`  // packed
+	Time        time.Time       `json:"time"`
+	BootID      string          `json:"boot_id"`            // of the kernel that it was loaded into
+	Fallback    string          `json:"fallback,omitempty"` // why it is the last good set that was loaded
+	Forecast    *forecast       `json:"forecast,omitempty"`
+	Keys        []cryptkeys.Key `json:"keys,omitempty"` // volume keys that it has, by their descriptions
 }
 
 // String names what is loaded in messages.

@@ -105,6 +105,9 @@ func (c *ctl) gatherStatus() *status {
 				missing(&statusError{name + " has a dump that was not collected and takes no other", "Run kdumpctl collect."})
 			}
 			c.gatherImage(s, b, missing)
+			if !s.Loaded {
+				missing(c.checkKeys(b.Plan))
+			}
 		}
 	}
 	if err := s.checkRoom(); err != nil {

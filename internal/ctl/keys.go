@@ -1,0 +1,150 @@
+package ctl
+
+import (
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"ukdump/internal/advice"
+	"ukdump/internal/cryptkeys"
+	"ukdump/internal/dm"
+	"ukdump/internal/plan"
+)
+
+// keysOf returns the keys that the layers of a target need.
+func keysOf(t *plan.Target) []cryptkeys.Key {
+	var keys []cryptkeys.Key
+	for _, l := range t.Layers {
+		if l.Crypt != nil {
+			keys = append(keys, cryptkeys.Key{Volume: l.Name, UUID: l.UUID, Description: l.Crypt.KeyDescription, Bytes: l.Crypt.KeyBytes})
+		}
+	}
+	return keys
+}
+
+// addKeys appends those of more that are not in keys.
+func addKeys(keys, more []cryptkeys.Key) []cryptkeys.Key {
+	for _, k := range more {
+		known := false
+		for _, have := range keys {
+			known = known || have.Description == k.Description
+		}
+		if !known {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+// chooseKeys returns the volume keys that a capture kernel with the plan p is to
+// get. A target whose key cannot be had costs a warning if there is another one,
+// and else it is the error.
+func (c *ctl) chooseKeys(p *plan.Plan) ([]cryptkeys.Key, error) {
+	places := slices.Concat(p.Targets, p.Evidence)
+	var all, usable []cryptkeys.Key
+	for i := range places {
+		all = addKeys(all, keysOf(&places[i]))
+	}
+	if c.keys.Check(all, c.takenKeys()) == nil {
+		return all, nil
+	}
+	var first error
+	left := false
+	for i := range places {
+		keys := keysOf(&places[i])
+		if err := c.keys.Check(keys, nil); err != nil {
+			err = fmt.Errorf("%s cannot be opened after a crash: %w", places[i].Dir, err)
+			if first == nil {
+				first = err
+			} else {
+				c.Warn(err.Error())
+			}
+			continue
+		}
+		usable = addKeys(usable, keys)
+		left = left || i < len(p.Targets)
+	}
+	if !left {
+		return nil, first
+	}
+	c.Warn(first.Error(), advice.For(first))
+	return usable, nil
+}
+
+// takenKeys returns the keys that what is loaded now has.
+func (c *ctl) takenKeys() []cryptkeys.Key {
+	loaded, err := c.kexec.Loaded()
+	l := c.readLoaded()
+	if err != nil || !loaded || l == nil {
+		return nil
+	}
+	return l.Keys
+}
+
+// checkKeys returns the first thing that would keep the keys of a plan from being
+// handed over at the next load.
+func (c *ctl) checkKeys(p *plan.Plan) error {
+	for _, t := range p.Targets {
+		if err := c.keys.Check(keysOf(&t), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keyInTable returns the key of a LUKS volume in use if its table shows it: that
+// of LUKS1, and of LUKS2 opened with --disable-keyring.
+func keyInTable(root string) func(k cryptkeys.Key) []byte {
+	return func(k cryptkeys.Key) []byte {
+		name := cryptName(root, k.UUID)
+		if root != "/" || name == "" {
+			return nil
+		}
+		control, err := dm.Open()
+		if err != nil {
+			return nil
+		}
+		defer control.Close()
+		table, err := control.Table(name)
+		if err != nil || len(table) != 1 {
+			return nil
+		}
+		return tableKey(table[0], k.Bytes)
+	}
+}
+
+// tableKey returns the key of that many bytes in a line of a table, nil if there
+// is none.
+func tableKey(t dm.Target, size int) []byte {
+	words := strings.Fields(t.Params)
+	if t.Type != "crypt" || len(words) < 2 || strings.HasPrefix(words[1], ":") {
+		return nil
+	}
+	key, err := hex.DecodeString(words[1])
+	if err != nil || len(key) != size {
+		return nil
+	}
+	return key
+}
+
+// cryptName returns the name of the open LUKS volume with that UUID, "" if there
+// is none. cryptsetup(8) puts the UUID without its dashes into that of the
+// device: CRYPT-LUKS1-UUID-NAME.
+func cryptName(root, uuid string) string {
+	want := strings.ReplaceAll(uuid, "-", "")
+	dirs, _ := filepath.Glob(filepath.Join(root, "sys/class/block/dm-*/dm"))
+	for _, dir := range dirs {
+		b, err := os.ReadFile(filepath.Join(dir, "uuid"))
+		f := strings.SplitN(string(b), "-", 4)
+		if err != nil || len(f) != 4 || f[0] != "CRYPT" || !strings.EqualFold(f[2], want) {
+			continue
+		}
+		if name, err := os.ReadFile(filepath.Join(dir, "name")); err == nil {
+			return strings.TrimSpace(string(name))
+		}
+	}
+	return ""
+}

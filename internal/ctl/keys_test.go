@@ -1,0 +1,217 @@
+package ctl
+
+import (
+	"bytes"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"ukdump/initramfs"
+	"ukdump/internal/build/buildtest"
+	"ukdump/internal/cryptkeys"
+	"ukdump/internal/dm"
+	"ukdump/internal/plan"
+)
+
+// keyring has logon keys by their descriptions.
+type keyring map[string]bool
+
+func (r keyring) Enter() (func(), error) { return func() {}, nil }
+
+func (r keyring) Find(description string) error {
+	if !r[description] {
+		return unix.ENOKEY
+	}
+	return nil
+}
+
+func (r keyring) Add(description string, secret []byte) error { return nil }
+
+const (
+	luksID      = "00000000-0000-4000-8000-000000000001"
+	description = "kdump-cryptsetup:vk-" + luksID
+	configfs    = "sys/kernel/config/crash_dm_crypt_keys"
+)
+
+// encrypted returns a machine with its root on LUKS, and what the items in
+// configfs held at each load.
+func encrypted(t *testing.T) (*machine, *[]string) {
+	m := newMachine(t)
+	m.AddLUKS()
+	m.Write(configfs+"/reuse", "0")
+	m.ring = keyring{description: true}
+	seen := new([]string)
+	m.asked = func() {
+		items, _ := filepath.Glob(filepath.Join(m.Root, configfs, "*/description"))
+		line := "reuse " + strings.TrimSpace(m.Read(configfs+"/reuse"))
+		for _, i := range items {
+			b, _ := os.ReadFile(i)
+			line += " " + string(b)
+		}
+		*seen = append(*seen, line)
+	}
+	return m, seen
+}
+
+func TestLoadEncrypted(t *testing.T) {
+	t.Parallel()
+	m, seen := encrypted(t)
+	m.expect("load", result{0, builtLine + "\n" + loadedLine, ""})
+	if items, _ := filepath.Glob(filepath.Join(m.Root, configfs, "ukdump-*")); len(items) > 0 {
+		t.Errorf("left in configfs: %v", items)
+	}
+	// Processors came, and the key has been removed meanwhile.
+	m.ring = nil
+	m.Write("run/ukdump-hotplug", "")
+	m.expect("reload --hotplug", result{0, "loaded " + buildtest.Release + " with initramfs-" + buildtest.Release + ".img again in N s\n", ""})
+	m.expect("reload", result{0, loadedLine, ""})
+	if got := m.kdumpctl("status"); !strings.Contains(got.stdout, "\nmissing         nothing\n") {
+		t.Errorf("status %s", got.stdout)
+	}
+	want := []string{"reuse 0 " + description, "reuse 1 " + description, "reuse 1 " + description}
+	if !slices.Equal(*seen, want) {
+		t.Errorf("the kernel saw %q\nwant %q", *seen, want)
+	}
+	// What is not loaded has no keys to take over.
+	m.expect("unload", result{0, "unloaded\n", ""})
+	missing := "kdumpctl: /var/crash cannot be opened after a crash: the volume key of luks-root (LUKS " + luksID + ") is not in root's keyring; ...\n" +
+		"kdumpctl: Add the option link-volume-key=@u::%logon:" + description + " to the line of luks-root in /etc/crypttab and reboot ...\n"
+	m.expect("load", result{1, "", missing})
+	if got := m.kdumpctl("status"); got.status != 3 || !strings.Contains(got.stdout, "missing         the volume key of luks-root") {
+		t.Errorf("status %s", got.stdout)
+	}
+}
+
+// Nobody can know the key of the last good set either, but it is asked for.
+func TestLoadEncryptedFails(t *testing.T) {
+	t.Parallel()
+	m, seen := encrypted(t)
+	m.expect("load", result{0, builtLine + "\n" + loadedLine, ""})
+	m.Write("etc/ukdump.conf", "BOOT_OPTIONS=debug\n")
+	asked, calls := m.asked, 0
+	m.asked = func() {
+		asked()
+		m.err = nil
+		if calls++; calls == 1 {
+			m.err = unix.ENOMEM
+		}
+	}
+	if got := m.kdumpctl("load"); got.status != 1 || !strings.Contains(got.stderr, "loaded instead: the last good set") {
+		t.Errorf("got %+v", got)
+	}
+	if want := "reuse 0 " + description; len(*seen) != 3 || (*seen)[2] != want {
+		t.Errorf("the kernel saw %q", *seen)
+	}
+}
+
+// A second target makes up for a key that is missing.
+func TestLoadEncryptedOther(t *testing.T) {
+	t.Parallel()
+	m, seen := encrypted(t)
+	m.ring = nil
+	m.AddDisk()
+	m.Write("etc/ukdump.conf", "TARGET=/var/crash /srv/dumps\n")
+	got := m.kdumpctl("load")
+	if got.status != 0 || !strings.HasPrefix(got.stderr, "kdumpctl: warning: /var/crash cannot be opened after a crash: the volume key of luks-root") {
+		t.Errorf("got %+v", got)
+	}
+	if !slices.Equal(*seen, []string{"reuse 0"}) {
+		t.Errorf("the kernel saw %q", *seen)
+	}
+}
+
+func TestLoadEncryptedUnsupported(t *testing.T) {
+	t.Parallel()
+	m, _ := encrypted(t)
+	// The capture kernel can, the running one cannot.
+	m.Remove(configfs)
+	m.Write("sys/kernel/config/other/x", "")
+	got := m.kdumpctl("load")
+	if got.status != 1 || !strings.Contains(got.stderr, "the running kernel cannot open an encrypted volume without its passphrase: it lacks CONFIG_CRASH_DM_CRYPT") || len(m.calls) > 0 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// The key itself is nowhere but in the kernel.
+func TestNoKeyOnDisk(t *testing.T) {
+	t.Parallel()
+	secret := []byte("0123456789abcdef0123456789ABCDEF")
+	m, _ := encrypted(t)
+	m.ring = nil
+	m.inTable = map[string][]byte{luksID: secret}
+	m.Write("sys/devices/virtual/block/dm-0/dm/table", "0 4096 crypt aes-xts-plain64 "+hex.EncodeToString(secret)+" 0 254:0 32768\n")
+	output := ""
+	for _, line := range []string{"load", "status", "status --json", "build --force", "reload"} {
+		got := m.kdumpctl(line)
+		if got.status != 0 {
+			t.Fatalf("%s: %+v", line, got)
+		}
+		output += got.stdout + got.stderr
+	}
+	m.err = unix.EINVAL
+	output += m.kdumpctl("load").stderr
+	contents := []string{output, string(m.initrd), strings.Join(m.calls, "\n")}
+	im := initramfs.Open(bytes.NewReader(m.initrd))
+	p, err := im.ReadFile(plan.Path, 1<<20)
+	if err != nil || !strings.Contains(string(p), description) {
+		t.Fatalf("%s, %v", p, err)
+	}
+	contents = append(contents, string(p))
+	for _, dir := range []string{"var/lib/ukdump", configfs} {
+		err := filepath.Walk(filepath.Join(m.Root, dir), func(path string, fi os.FileInfo, err error) error {
+			if err == nil && fi.Mode().IsRegular() {
+				b, rerr := os.ReadFile(path)
+				contents, err = append(contents, string(b)), rerr
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(contents) < 7 {
+		t.Errorf("only %d files", len(contents))
+	}
+	for i, s := range contents {
+		if strings.Contains(s, string(secret)) || strings.Contains(strings.ToLower(s), hex.EncodeToString(secret)) {
+			t.Errorf("%d of %d has the key", i, len(contents))
+		}
+	}
+}
+
+func TestTableKey(t *testing.T) {
+	for _, tt := range []struct {
+		target dm.Target
+		want   string
+	}{
+		{dm.Target{Type: "crypt", Params: "aes-xts-plain64 0011aabb 0 8:0 0"}, "\x00\x11\xaa\xbb"},
+		{dm.Target{Type: "crypt", Params: "aes-xts-plain64 :4:logon:d 0 8:0 0"}, ""},
+		{dm.Target{Type: "crypt", Params: "aes-xts-plain64 0011 0 8:0 0"}, ""},
+		{dm.Target{Type: "crypt", Params: "aes-xts-plain64 00zzaabb 0 8:0 0"}, ""},
+		{dm.Target{Type: "linear", Params: "x 0011aabb"}, ""},
+		{dm.Target{Type: "crypt"}, ""},
+	} {
+		if got := tableKey(tt.target, 4); string(got) != tt.want {
+			t.Errorf("%+v: %x", tt.target, got)
+		}
+	}
+}
+
+func TestCryptName(t *testing.T) {
+	m := newMachine(t)
+	m.AddLUKS()
+	if got := cryptName(m.Root, luksID); got != "luks-root" {
+		t.Errorf("got %q", got)
+	}
+	if got := cryptName(m.Root, "1111"); got != "" {
+		t.Errorf("got %q", got)
+	}
+	if key := keyInTable(m.Root)(cryptkeys.Key{UUID: luksID, Bytes: 64}); key != nil {
+		t.Errorf("key %x of a machine that is not this one", key)
+	}
+}
