@@ -10,6 +10,8 @@
 #   make test-matrix crashes all of them and prints a table
 #   make test-faults crashes machines in which something is wrong and prints
 #                    what came of it
+#   make test-luks   crashes machines with an encrypted target, and first builds
+#                    a kernel that can hand over its key; see scripts/testkernel
 #   make fuzz        each fuzz target for FUZZTIME
 #   make lint        gofmt, go vet, staticcheck, go mod tidy
 #   make bench       sizes, times and the smallest crashkernel=, beside those
@@ -17,7 +19,7 @@
 #   make size        bytes of kdumpinit and what its packages weigh
 #   make deps        what demo and VM tests need, by apt-get
 #   make clean       removes bin/
-#   make clean-cache removes the machines' disks
+#   make clean-cache removes the machines' disks and kernels
 #
 # Variables:
 #
@@ -48,7 +50,7 @@ PROGRAMS = $(patsubst cmd/%/main.go,%,$(wildcard cmd/*/main.go))
 SOURCES  = $(wildcard go.mod go.sum) \
 	$(shell find cmd internal initramfs -type f ! -name '*_test.go' ! -path '*/testdata/*')
 
-.PHONY: build install deps demo test test-unit test-vm test-matrix test-faults bench fuzz lint size clean clean-cache
+.PHONY: build install deps demo test test-unit test-vm test-matrix test-faults test-luks bench fuzz lint size clean clean-cache
 
 build: $(PROGRAMS:%=bin/%)
 
@@ -103,6 +105,9 @@ test-matrix: build
 test-faults: build
 	$(call vm_test,faults)
 
+test-luks: build
+	UKDUMP_VM=luks $(GO) test -count=1 -v -timeout 3h -parallel $(JOBS) -run TestLUKS ./test
+
 bench: deps
 	$(GO) run ./test/bench
 
@@ -138,4 +143,4 @@ clean:
 	rm -rf bin
 
 clean-cache:
-	cache=$${UKDUMP_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/ukdump}; rm -rf "$$cache/roots" "$$cache/run" "$$cache/demo"
+	cache=$${UKDUMP_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/ukdump}; rm -rf "$$cache/roots" "$$cache/run" "$$cache/demo" "$$cache/kernels"

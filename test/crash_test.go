@@ -2,7 +2,7 @@
 // their disks after the reboot.
 //
 // The tests are skipped unless UKDUMP_VM is ci (the representative set), matrix
-// (every cell) or faults (every fault). UKDUMP_ACCEL=kvm makes them faster where KVM works.
+// (every cell), faults (every fault) or luks (encrypted targets). UKDUMP_ACCEL=kvm makes them faster where KVM works.
 package test
 
 import (
@@ -32,7 +32,7 @@ func vmSet(t *testing.T) string {
 	set := os.Getenv("UKDUMP_VM")
 	switch set {
 	case "ci", "matrix", "faults":
-	case "":
+	case "", "luks":
 		t.Skip("needs virtual machines: run make test-vm, or set UKDUMP_VM=ci")
 	default:
 		t.Fatalf("UKDUMP_VM is %q, not ci, matrix or faults", set)

@@ -2,7 +2,9 @@ package debian
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -49,6 +51,55 @@ func (r *Root) Kernel(f Flavour, dir string) (release string, err error) {
 		}
 	}
 	return release, nil
+}
+
+// TestKernel is a kernel that scripts/testkernel has built.
+type TestKernel struct {
+	Dir     string // the script tells what is in it
+	Release string // as uname -r prints it
+}
+
+// MakeKernel returns the kernel of a variant of scripts/testkernel, which it
+// builds if the cache has none: that takes long. repo is the top of the source
+// tree; progress gets what the script says.
+func MakeKernel(ctx context.Context, repo, variant string, progress io.Writer) (*TestKernel, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(repo, "scripts/testkernel"), variant)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, progress
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("make kernel %s: %w", variant, err)
+	}
+	k := &TestKernel{Dir: strings.TrimSpace(out.String())}
+	release, err := os.ReadFile(filepath.Join(k.Dir, "release"))
+	k.Release = strings.TrimSpace(string(release))
+	return k, err
+}
+
+// Image returns the path of the kernel's image.
+func (k *TestKernel) Image() string { return filepath.Join(k.Dir, "vmlinuz") }
+
+// Install copies the kernel and its modules below dir, as a package would have
+// installed them.
+func (k *TestKernel) Install(dir string) error {
+	boot := filepath.Join(dir, "boot")
+	if err := os.MkdirAll(boot, 0o755); err != nil {
+		return err
+	}
+	for name, file := range map[string]string{"vmlinuz-": "vmlinuz", "config-": "config"} {
+		data, err := os.ReadFile(filepath.Join(k.Dir, file))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(boot, name+k.Release), data, 0o644)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	// A monolithic kernel has none.
+	modules := os.DirFS(filepath.Join(k.Dir, "modules"))
+	if _, err := fs.Stat(modules, "modules.dep"); err != nil {
+		return nil
+	}
+	return os.CopyFS(filepath.Join(dir, "usr/lib/modules", k.Release), modules)
 }
 
 // RepackModules compresses the modules below dir with zstd, whatever they were

@@ -162,6 +162,7 @@ type Boot struct {
 	Deadline time.Duration
 	Memory   int    // MiB, 1024 if zero
 	RTC      string // as in vmtest.Options
+	Kernel   string // an image instead of one of the root disk
 	Initrd   string // instead of the one that boots the root disk
 	CPUs     int    // 1 if zero
 }
@@ -208,6 +209,9 @@ func (m *Machine) Boot(ctx context.Context, b Boot) (*vmtest.VM, error) {
 	}
 	if m.hardware.ERST {
 		o.ERST = m.erst()
+	}
+	if b.Kernel != "" {
+		o.Kernel = b.Kernel
 	}
 	if b.Initrd != "" {
 		o.Initrd = b.Initrd

@@ -1,0 +1,266 @@
+package test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ukdump/initramfs"
+	"ukdump/internal/crashdir"
+	"ukdump/test/debian"
+)
+
+// encrypted are targets on LUKS volumes. What they mount opens the volume first.
+var encrypted = map[string]layout{
+	"luks2": {
+		n:     1,
+		make:  "luks $target && " + ext4 + " /dev/mapper/secret && cryptsetup close secret",
+		mount: openSecret + mountTarget,
+	},
+	// What is encrypted at once is a page, and the volume ends before its device.
+	"luks2-4k-partition": {
+		n: 1,
+		make: "part=$(partition $target) && echo secret | cryptsetup luksFormat -q --type luks2 --sector-size 4096 --pbkdf pbkdf2 " +
+			"--pbkdf-force-iterations 1000 $part - && echo secret | cryptsetup open --key-file=- $part secret && " +
+			ext4 + " /dev/mapper/secret && cryptsetup close secret",
+		mount: openSecret + mountTarget,
+	},
+	"lvm-on-luks2": {
+		n: 1,
+		make: "luks $target && vg /dev/mapper/secret && lvcreate $lvm -n target -L 1g ukdump && " + ext4 + " /dev/ukdump/target && " +
+			"vgchange $lvm -an ukdump && cryptsetup close secret",
+		mount: openSecret + "vg_on && " + mountTarget,
+	},
+}
+
+// openSecret opens the LUKS volume of the machine as /dev/mapper/secret.
+const openSecret = "echo secret | cryptsetup open --key-file=- --allow-discards $(blkid -c /dev/null -t TYPE=crypto_LUKS -o device) secret && "
+
+// TestLUKS crashes machines whose dumps go to an encrypted volume. No passphrase
+// is typed after the crash, and the volume key is nowhere but in kernels.
+func TestLUKS(t *testing.T) {
+	if set := os.Getenv("UKDUMP_VM"); set != "luks" {
+		t.Skip("needs a kernel that is built for it: run make test-luks")
+	}
+	root, payload := lab(t, "sid")
+	repo, err := debian.Repository()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernel, err := debian.MakeKernel(t.Context(), repo, "luks", os.Stdout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("layout", func(t *testing.T) {
+		for name, l := range encrypted {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				m, err := debian.New(t.Context(), name, debian.Hardware{Root: root, Flavour: debian.Generic, Disks: []debian.Disk{{Name: "target"}}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := crashEncrypted(t.Context(), m, l, kernel, payload); err != nil {
+					t.Fatalf("%v\n--- its disks and logs are kept in %s", err, m.Dir)
+				}
+				if err := m.Remove(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	})
+}
+
+func crashEncrypted(ctx context.Context, m *debian.Machine, l layout, kernel *debian.TestKernel, payload debian.Payload) error {
+	mark := "mark-" + rand.Text()
+	dir := filepath.Join(m.Dir, "kernel")
+	if err := kernel.Install(dir); err != nil {
+		return err
+	}
+	payload.Trees = append(payload.Trees[:len(payload.Trees):len(payload.Trees)], dir)
+	payload = payload.With("ukdump-test/cell", l.script(mark))
+	payload.Run = ". /ukdump-test/luks\n"
+	crash, err := m.Boot(ctx, debian.Boot{
+		Name: "crash", Init: debian.Quick, Kernel: kernel.Image(), Payload: payload, Deadline: bootLimit,
+		Cmdline: reservation + " panic=5 printk.devkmsg=on",
+	})
+	if err != nil {
+		return err
+	}
+	if err := crash.Wait(); err != nil {
+		return err
+	}
+	console := strings.Join(crash.Console(), "\n")
+	if strings.Contains(console, "ukdump-test: FAILED") || !strings.Contains(console, "ukdump-test: "+mark) {
+		return crash.Fail("the machine was not crashed")
+	}
+	before, err := m.Results()
+	if err != nil {
+		return err
+	}
+	key, err := os.ReadFile(filepath.Join(before, "ukdump-test/out/volume-key"))
+	if err != nil {
+		return err
+	}
+	if err := checkMessages(filepath.Join(before, "ukdump-test/out")); err != nil {
+		return err
+	}
+	if err := findKey(before, console, key); err != nil {
+		return err
+	}
+
+	payload.Run = ". /ukdump-test/after\n"
+	after, err := m.Boot(ctx, debian.Boot{
+		Name: "after", Init: debian.Quick, Kernel: kernel.Image(), Payload: payload, Deadline: bootLimit,
+		Cmdline: "panic=5 printk.devkmsg=on",
+	})
+	if err != nil {
+		return err
+	}
+	if err := after.Wait(); err != nil {
+		return err
+	}
+	if err := after.Expect("ukdump-test: results written", 0); err != nil {
+		return err
+	}
+	results, err := m.Results()
+	if err != nil {
+		return err
+	}
+	if err := checkDump(results, mark, cell{}); err != nil {
+		return crash.Fail("%v", err)
+	}
+	return findKey(results, console, key)
+}
+
+// checkMessages looks at what kdumpctl said before the crash.
+func checkMessages(out string) error {
+	for name, want := range map[string][]string{
+		"without-key": {
+			"/var/crash cannot be opened after a crash: the volume key of secret (LUKS ", " is not in root's keyring; nothing is loaded now",
+			"kdumpctl: Add the option link-volume-key=@u::%logon:kdump-cryptsetup:vk-", "to the line of secret in /etc/crypttab",
+		},
+		"with-key": {"loaded ", "dumps go to /var/crash"},
+		"hotplug":  {"again in "},
+		"status":   {"capture kernel  loaded"},
+	} {
+		b, err := os.ReadFile(filepath.Join(out, name+".txt"))
+		if err != nil {
+			return err
+		}
+		for _, w := range want {
+			if !strings.Contains(string(b), w) {
+				return fmt.Errorf("%s: %q is not in %s", name, w, b)
+			}
+		}
+	}
+	return nil
+}
+
+// findKey looks for the bytes of a volume key in everything below dir, but for
+// the copy that it is compared with, and for dumps of memory: there the key is
+// where dm-crypt had it.
+func findKey(dir, console string, key []byte) error {
+	if len(key) < 32 {
+		return fmt.Errorf("a volume key of %d bytes", len(key))
+	}
+	files := 0
+	has := func(b []byte) bool {
+		lower := bytes.ToLower(b)
+		// Half of it is enough: aes-xts has two.
+		for _, half := range [][]byte{key[:16], key[len(key)-16:]} {
+			if bytes.Contains(b, half) || bytes.Contains(lower, []byte(hex.EncodeToString(half))) ||
+				bytes.Contains(b, []byte(base64.StdEncoding.EncodeToString(half[:15]))) {
+				return true
+			}
+		}
+		return false
+	}
+	if has([]byte(console)) {
+		return fmt.Errorf("the console has the volume key")
+	}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || d.Name() == "volume-key" || d.Name() == crashdir.Vmcore {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if files++; has(b) {
+			return fmt.Errorf("%s has the volume key", path)
+		}
+		if !strings.HasPrefix(d.Name(), "initramfs-") && !strings.HasPrefix(d.Name(), "image-") {
+			return nil
+		}
+		im := initramfs.Open(bytes.NewReader(b))
+		for {
+			e, err := im.Next()
+			if err == io.EOF {
+				return nil
+			}
+			if err == nil {
+				b, err = io.ReadAll(im)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+			if has(b) {
+				return fmt.Errorf("%s in %s has the volume key", e.Path, path)
+			}
+		}
+	})
+	if err == nil && files < 4 {
+		err = fmt.Errorf("only %d files to look at", files)
+	}
+	return err
+}
+
+// What is not found must be something that would be.
+func TestFindKey(t *testing.T) {
+	key := []byte("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+/")
+	var im initramfs.Image
+	if err := im.AddFile("etc/key", key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var packed bytes.Buffer
+	if err := im.Write(&packed, initramfs.Gzip); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{
+		"none":           "nothing",
+		"raw":            "x" + string(key) + "x",
+		"half":           string(key[48:]),
+		"hex":            hex.EncodeToString(key),
+		"HEX":            strings.ToUpper(hex.EncodeToString(key)),
+		"initramfs-x":    packed.String(),
+		crashdir.Vmcore:  string(key), // there it is no secret
+		"report.json":    `{"key":"` + base64.StdEncoding.EncodeToString(key) + `"}`,
+		"image-1234abcd": packed.String(),
+	} {
+		dir := t.TempDir()
+		for _, n := range []string{"a", "b", "c", "d"} {
+			if err := os.WriteFile(filepath.Join(dir, n), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		found := findKey(dir, "", key) != nil
+		if want := name != "none" && name != crashdir.Vmcore; found != want {
+			t.Errorf("%s: found is %v", name, found)
+		}
+	}
+	if findKey(t.TempDir(), hex.EncodeToString(key), key) == nil {
+		t.Error("not found on the console")
+	}
+}
