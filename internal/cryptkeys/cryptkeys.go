@@ -44,6 +44,9 @@ func New(root string, table func(Key) []byte) *Handover {
 	return &Handover{Root: root, Mount: mountConfigfs, Table: table, Ring: kernelKeyring{}}
 }
 
+// interfaceDir is the kernel's interface, in configfs.
+const interfaceDir = "sys/kernel/config/crash_dm_crypt_keys"
+
 // itemPrefix begins the names of our items in configfs.
 const itemPrefix = "ukdump-"
 
@@ -58,6 +61,9 @@ const maxKeys = 128
 // failed.
 func (h *Handover) Load(keys, taken []Key, load func() error) error {
 	if len(keys) == 0 {
+		// What a run that was killed has left would be looked for, and without
+		// its description be an error.
+		h.sweep(filepath.Join(h.Root, interfaceDir))
 		return load()
 	}
 	if len(keys) > maxKeys {
@@ -146,9 +152,8 @@ func (h *Handover) find(k Key) error {
 // open returns the directory of the kernel's interface. configfs is mounted
 // where nobody has done that.
 func (h *Handover) open() (string, error) {
-	const name = "crash_dm_crypt_keys"
-	configfs := filepath.Join(h.Root, "sys/kernel/config")
-	dir := filepath.Join(configfs, name)
+	dir := filepath.Join(h.Root, interfaceDir)
+	configfs := filepath.Dir(dir)
 	_, err := os.Stat(dir)
 	if errors.Is(err, fs.ErrNotExist) && empty(configfs) {
 		if err := h.Mount(configfs); err != nil && !errors.Is(err, syscall.EBUSY) {

@@ -47,8 +47,6 @@ var (
 	dataKey = Key{Volume: "luks-data", UUID: "2222", Description: "mine", Bytes: 32}
 )
 
-const interfaceDir = "sys/kernel/config/crash_dm_crypt_keys"
-
 // kernel is a kernel with the interface below a root.
 type kernel struct {
 	*Handover
@@ -148,6 +146,14 @@ func TestLoadWithoutKeys(t *testing.T) {
 		t.Errorf("%v, %d loads", err, n)
 	}
 	if err := k.Check(nil, nil); err != nil {
+		t.Error(err)
+	}
+	// Items that are left would be asked for.
+	k = newKernel(t)
+	if err := os.Mkdir(filepath.Join(k.dir(), "ukdump-0"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Load(nil, nil, func() error { k.clean(t); return nil }); err != nil {
 		t.Error(err)
 	}
 }

@@ -68,7 +68,7 @@ func (e *MissingError) Error() string {
 
 // Advice returns what to set once.
 func (e *MissingError) Advice() string {
-	return fmt.Sprintf("Add the option %s to the line of %s in /etc/crypttab and reboot (systemd 257 and cryptsetup 2.7 know it); "+
+	return fmt.Sprintf("Add the option %s to the line of %s in /etc/crypttab, make the initramfs again if it opens the volume, and reboot (systemd 257 and cryptsetup 2.7 know the option); "+
 		"until then: cryptsetup open --test-passphrase --link-vk-to-keyring '@u::%%logon:%s' UUID=%s",
 		CrypttabOption(e.Key.Description), e.Key.Volume, e.Key.Description, e.Key.UUID)
 }
