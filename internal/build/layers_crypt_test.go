@@ -109,6 +109,34 @@ func TestLUKSKernel(t *testing.T) {
 	}
 }
 
+// What was to be saved elsewhere is, even if nothing else can be.
+func TestLUKSEvidenceOnly(t *testing.T) {
+	m := buildtest.New(t)
+	m.AddLUKS()
+	m.AddDisk()
+	m.Remove("boot/config-" + buildtest.Release)
+	m.Write("etc/ukdump.conf", "EVIDENCE=/srv/log\n")
+	b := newBuild(t, m)
+	if len(b.Plan.Targets) != 0 || len(b.Plan.Evidence) != 1 || b.Plan.Evidence[0].Dir != "/srv/log" {
+		t.Errorf("targets %+v, evidence %+v", b.Plan.Targets, b.Plan.Evidence)
+	}
+	w := strings.Join(b.Warnings, "\n")
+	if !strings.Contains(w, "CONFIG_CRASH_DM_CRYPT") || !strings.Contains(w, "only log and report are saved") {
+		t.Errorf("warnings %s", w)
+	}
+	data, err := b.Plan.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := plan.Parse(data); err != nil {
+		t.Error(err)
+	}
+	m.Write("etc/ukdump.conf", "EVIDENCE=pstore\n")
+	if _, err := New(options(t, m)); !errors.As(err, new(*cryptkeys.UnsupportedError)) {
+		t.Errorf("pstore alone: %v", err)
+	}
+}
+
 func TestCryptRequests(t *testing.T) {
 	for cipher, want := range map[string]string{
 		"aes-xts-plain64":                "dm-crypt crypto-aes crypto-xts",

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"ukdump/internal/config"
+	"ukdump/internal/cryptkeys"
 	"ukdump/internal/host"
 	"ukdump/internal/kmod"
 	"ukdump/internal/plan"
@@ -20,6 +22,10 @@ func (b *Build) addTargets(o Options) ([]kmod.Request, error) {
 	}
 	var all []kmod.Request
 	var left error // why the last one was left out
+	// Without its key a volume cannot take a dump, but what was meant to be saved
+	// elsewhere can be.
+	onlyEvidence := false
+	evidence := slices.ContainsFunc(o.Config.Evidence, func(e string) bool { return e != config.Pstore })
 	for _, name := range list {
 		t, requests, err := b.target(name, o.Config.RawOverwrite)
 		if err == nil {
@@ -27,6 +33,7 @@ func (b *Build) addTargets(o Options) ([]kmod.Request, error) {
 		}
 		byDefault := config.IsRaw(name) && !chosen
 		var none *host.NoSwapError
+		var noKey *cryptkeys.UnsupportedError
 		switch {
 		case err == nil:
 			b.Plan.Targets = append(b.Plan.Targets, t)
@@ -39,12 +46,17 @@ func (b *Build) addTargets(o Options) ([]kmod.Request, error) {
 			b.LeftOut = append(b.LeftOut, err.Error())
 		case errors.As(err, &none):
 			b.warn("%v: it is left out", err)
+		case errors.As(err, &noKey) && evidence:
+			b.warn("%v: %s is left out", err, name)
+			onlyEvidence = true
 		default:
 			return nil, err
 		}
 		left = err
 	}
-	if len(b.Plan.Targets) == 0 {
+	if len(b.Plan.Targets) == 0 && onlyEvidence {
+		b.warn("no target is left for a dump: only log and report are saved, as EVIDENCE says")
+	} else if len(b.Plan.Targets) == 0 {
 		return nil, fmt.Errorf("no target is left for a dump: %w", left)
 	}
 	return all, nil

@@ -65,7 +65,7 @@ func (c *ctl) chooseKeys(p *plan.Plan) ([]cryptkeys.Key, error) {
 			continue
 		}
 		usable = addKeys(usable, keys)
-		left = left || i < len(p.Targets)
+		left = left || i < len(p.Targets) || len(p.Targets) == 0
 	}
 	if !left {
 		return nil, first

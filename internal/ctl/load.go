@@ -253,6 +253,11 @@ func targetNames(p *plan.Plan) string {
 	for _, t := range p.Targets {
 		dirs = append(dirs, t.Dir)
 	}
+	if len(dirs) == 0 { // and that was a warning of its own
+		for _, t := range p.Evidence {
+			dirs = append(dirs, t.Dir+" (log and report only)")
+		}
+	}
 	return strings.Join(dirs, ", or else ")
 }
 

@@ -35,7 +35,7 @@ type Plan struct {
 	Host   Host   `json:"host"`
 
 	Modules    []Module    `json:"modules,omitempty"`    // in load order
-	Targets    []Target    `json:"targets"`              // tried in order
+	Targets    []Target    `json:"targets"`              // tried in order; none if there is only evidence
 	Evidence   []Target    `json:"evidence,omitempty"`   // for log and report only, where no target could take them
 	Pstore     bool        `json:"pstore,omitempty"`     // as the last resort leave the log to pstore, by a panic
 	MakeSpace  bool        `json:"make_space,omitempty"` // remove expendable old dumps where there is no room for the new one
@@ -234,7 +234,7 @@ func (p *Plan) Validate() error {
 			return bad("modules[%d].path %q is not a clean relative path", i, m.Path)
 		}
 	}
-	if len(p.Targets) == 0 {
+	if len(p.Targets)+len(p.Evidence) == 0 {
 		return bad("it has no targets")
 	}
 	for i, t := range p.Targets {
