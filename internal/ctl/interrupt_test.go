@@ -17,6 +17,7 @@ import (
 	"ukdump/internal/build"
 	"ukdump/internal/build/buildtest"
 	"ukdump/internal/cli"
+	"ukdump/internal/cryptkeys"
 	"ukdump/internal/kexec"
 )
 
@@ -40,6 +41,7 @@ func loadUntilKilled(root string) {
 		c := &ctl{
 			Program: &cli.Program{Name: "kdumpctl", Args: []string{"load"}, Stdout: &out, Stderr: &out},
 			root:    root, pid1: filepath.Join(filepath.Dir(root), "kdumpinit"), kexec: kexec.New(root), sleep: time.Sleep,
+			keys: cryptkeys.New(root, nil),
 		}
 		c.kexec.FileLoad = func(kernel, initrd int, cmdline string, _ int) error {
 			slot := filepath.Join(root, "sys/kernel/kexec_crash_loaded")
