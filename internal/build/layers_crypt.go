@@ -39,7 +39,7 @@ func (b *Build) cryptLayer(d host.BlockDevice, stack []host.BlockDevice) (plan.L
 		Kind: plan.Crypt, Name: d.DMName, UUID: c.UUID,
 		Crypt: &plan.CryptVolume{
 			Cipher: c.Cipher, KeyBytes: c.KeyBytes, KeyDescription: description,
-			IVOffset: c.IVOffset, Offset: c.Offset, Options: c.Options, Segments: c.Segments,
+			IVOffset: c.IVOffset, Offset: c.Offset, SectorSize: c.SectorSize, Options: c.Options, Segments: c.Segments,
 		},
 	}
 	for _, m := range stack {

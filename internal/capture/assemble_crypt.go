@@ -1,10 +1,10 @@
 package capture
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 
@@ -39,29 +39,20 @@ func (w *worker) assembleCrypt(l *plan.Layer) ([]string, error) {
 	})
 	name := members[l.UUID]
 	if name == "" {
-		return nil, fmt.Errorf("no device with LUKS header %s", l.UUID)
+		return nil, errors.New("no device has the LUKS header " + l.UUID)
 	}
 	if err := checkSegments("/dev/"+name, l.Crypt.Segments); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	dir := filepath.Join("/sys/class/block", name)
-	number, err := os.ReadFile(dir + "/dev")
-	if err != nil {
 		return nil, err
 	}
-	length := l.Crypt.Length(blockSize(dir))
+	length := l.Crypt.Length(blockSize("/sys/class/block/" + name))
 	if length == 0 {
-		return nil, fmt.Errorf("%s is too small", name)
+		return nil, errors.New(name + " is too small")
 	}
-	leave, err := takeKeys("/sys/kernel/config")
-	if err != nil {
+	if err := takeKeys("/sys/kernel/config"); err != nil {
 		return nil, fmt.Errorf("take over the keys: %w", err)
 	}
-	defer leave()
-	d, err := ctl.Make(id, id, []dm.Target{{Length: length, Type: "crypt", Params: l.Crypt.Params(strings.TrimSpace(string(number)))}}, false)
-	if errors.Is(err, unix.ENOKEY) {
-		return nil, fmt.Errorf("the key %s was not handed over: %w", l.Crypt.KeyDescription, err)
-	}
+	defer runtime.UnlockOSThread()
+	d, err := ctl.Make(id, id, []dm.Target{{Length: length, Type: "crypt", Params: l.Crypt.Params("/dev/" + name)}}, false)
 	if err != nil {
 		return nil, err
 	}
@@ -77,37 +68,32 @@ func checkSegments(path, want string) error {
 		return err
 	}
 	defer f.Close()
-	got, err := fsid.LUKSSegments(f)
-	if err == nil && got != want {
-		err = errors.New("it is encrypted in another way than when the image was built")
+	text, err := fsid.LUKSText(f)
+	if err == nil && !bytes.Contains(text, []byte(want)) {
+		err = errors.New(path + " is encrypted in another way than when the image was built")
 	}
 	return err
 }
 
 // takeKeys has the kernel put the keys that the crashed one has left into root's
-// keyring, and makes that one in which device-mapper looks for them, until leave
-// is called. The kernel restores them once and then only says that it has
-// (kernel/crash_dump_dm_crypt.c).
-func takeKeys(configfs string) (leave func(), err error) {
+// keyring, and makes that one in which device-mapper looks for them on behalf of
+// this thread, to which the caller is locked then. The kernel restores them once
+// and then only says that it has (kernel/crash_dump_dm_crypt.c).
+func takeKeys(configfs string) error {
 	// Without this word it would read them from address 0. On arm64 they are in
 	// the device tree.
-	if line, err := os.ReadFile("/proc/cmdline"); runtime.GOARCH == "amd64" && err == nil && !strings.Contains(string(line), "dmcryptkeys=") {
-		return nil, errors.New("none were handed over when this kernel was loaded")
+	line, _ := os.ReadFile("/proc/cmdline")
+	if runtime.GOARCH == "amd64" && !bytes.Contains(line, []byte("dmcryptkeys=")) {
+		return errors.New("none were handed over when this kernel was loaded")
 	}
-	restore := configfs + "/crash_dm_crypt_keys/restore"
-	if !fileExists(restore) {
-		if err := unix.Mount("configfs", configfs, "configfs", 0, ""); err != nil && err != unix.EBUSY {
-			return nil, fmt.Errorf("mount configfs: %w", err)
-		}
+	_ = unix.Mount("configfs", configfs, "configfs", 0, "") // may be there; the next error says if not
+	err := os.WriteFile(configfs+"/crash_dm_crypt_keys/restore", []byte("1"), 0)
+	if err != nil {
+		return err
 	}
-	if err := os.WriteFile(restore, []byte("1"), 0); err != nil {
-		return nil, err
-	}
-	// The keyrings in which the kernel looks are those of a thread.
 	runtime.LockOSThread()
-	if _, err := unix.KeyctlInt(unix.KEYCTL_LINK, unix.KEY_SPEC_USER_KEYRING, unix.KEY_SPEC_THREAD_KEYRING, 0, 0); err != nil {
+	if _, err = unix.KeyctlInt(unix.KEYCTL_LINK, unix.KEY_SPEC_USER_KEYRING, unix.KEY_SPEC_THREAD_KEYRING, 0, 0); err != nil {
 		runtime.UnlockOSThread()
-		return nil, os.NewSyscallError("keyctl", err)
 	}
-	return runtime.UnlockOSThread, nil
+	return err
 }

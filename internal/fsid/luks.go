@@ -3,9 +3,7 @@ package fsid
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 )
 
@@ -16,38 +14,27 @@ const (
 	minLUKS = 4096
 )
 
-// LUKSSegments returns what the LUKS header at the beginning of r says of where
-// and how the data is encrypted: of LUKS2 the object "segments" of its JSON, byte
-// for byte, and "" of LUKS1, where that never changes. While a volume is
-// re-encrypted it is different from before.
-func LUKSSegments(r io.ReaderAt) (string, error) {
-	b := make([]byte, minLUKS)
+// LUKSText returns the JSON in the LUKS header at the beginning of r, which says
+// how the data is encrypted; none of LUKS1, where that never changes.
+func LUKSText(r io.ReaderAt) ([]byte, error) {
+	b := make([]byte, 16)
 	if _, err := r.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
-		return "", err
+		return nil, err
 	}
 	if string(b[:6]) != "LUKS\xba\xbe" {
-		return "", ErrUnknown
+		return nil, ErrUnknown
 	}
 	if binary.BigEndian.Uint16(b[6:]) == 1 {
-		return "", nil
+		return nil, nil
 	}
 	size := binary.BigEndian.Uint64(b[8:]) // of both parts
 	if size <= minLUKS || size > maxLUKS {
-		return "", fmt.Errorf("LUKS header of %d bytes", size)
+		return nil, errors.New("the LUKS header has a size that cannot be")
 	}
 	text := make([]byte, size-minLUKS)
 	if _, err := r.ReadAt(text, minLUKS); err != nil && !errors.Is(err, io.EOF) {
-		return "", err
+		return nil, err
 	}
 	text, _, _ = bytes.Cut(text, []byte{0})
-	var header struct {
-		Segments json.RawMessage `json:"segments"`
-	}
-	if err := json.Unmarshal(text, &header); err != nil {
-		return "", fmt.Errorf("LUKS header: %w", err)
-	}
-	if len(header.Segments) == 0 {
-		return "", errors.New("LUKS header without segments")
-	}
-	return string(header.Segments), nil
+	return text, nil
 }

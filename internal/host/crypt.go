@@ -1,6 +1,8 @@
 package host
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -14,15 +16,17 @@ import (
 // CryptVolume is what dm-crypt makes a LUKS volume of, as its table says
 // (Documentation/admin-guide/device-mapper/dm-crypt.rst), without the key.
 type CryptVolume struct {
-	UUID     string   `json:"uuid"`                // of the LUKS header
-	Cipher   string   `json:"cipher"`              // aes-xts-plain64
-	KeyBytes int      `json:"key_bytes"`           // length of the key
-	InTable  bool     `json:"in_table,omitempty"`  // the table shows the key, instead of referring to the kernel's keyring
-	IVOffset uint64   `json:"iv_offset,omitempty"` // in sectors of 512 bytes
-	Offset   uint64   `json:"offset"`              // of the data on the device below, in sectors of 512 bytes
-	Sectors  uint64   `json:"sectors"`             // length, in sectors of 512 bytes
-	Options  []string `json:"options,omitempty"`   // those that change what is on the disk
-	Segments string   `json:"segments,omitempty"`  // see fsid.LUKSSegments
+	UUID     string `json:"uuid"`                // of the LUKS header
+	Cipher   string `json:"cipher"`              // aes-xts-plain64
+	KeyBytes int    `json:"key_bytes"`           // length of the key
+	InTable  bool   `json:"in_table,omitempty"`  // the table shows the key, instead of referring to the kernel's keyring
+	IVOffset uint64 `json:"iv_offset,omitempty"` // in sectors of 512 bytes
+	Offset   uint64 `json:"offset"`              // of the data on the device below, in sectors of 512 bytes
+	Sectors  uint64 `json:"sectors"`             // length, in sectors of 512 bytes
+	// SectorSize is that of what is encrypted at once, in bytes; 0 for 512.
+	SectorSize uint64   `json:"sector_size,omitempty"`
+	Options    []string `json:"options,omitempty"`  // those that change what is on the disk
+	Segments   string   `json:"segments,omitempty"` // of LUKS2, the object of that name in the JSON of its header
 }
 
 // Table returns the table in use of a device of device-mapper. It may show a key.
@@ -124,10 +128,29 @@ func (h *Host) luksSegments(name string, stack []BlockDevice) (string, error) {
 				return "", err
 			}
 			defer f.Close()
-			return fsid.LUKSSegments(f)
+			text, err := fsid.LUKSText(f)
+			if err != nil || len(text) == 0 {
+				return "", err
+			}
+			return parseSegments(text)
 		}
 	}
 	return "", os.ErrNotExist
+}
+
+// parseSegments returns the object "segments" of the JSON of a LUKS2 header, byte
+// for byte. While a volume is re-encrypted it is different from before.
+func parseSegments(text []byte) (string, error) {
+	var header struct {
+		Segments json.RawMessage `json:"segments"`
+	}
+	if err := json.Unmarshal(text, &header); err != nil {
+		return "", err
+	}
+	if len(header.Segments) == 0 {
+		return "", errors.New("it has no segments")
+	}
+	return string(header.Segments), nil
 }
 
 // luksUUID returns the UUID of the LUKS header from that which cryptsetup(8)
@@ -176,6 +199,13 @@ func parseCrypt(params string) (c *CryptVolume, integrity bool, err error) {
 			integrity = integrity || strings.HasPrefix(o, "integrity")
 			if !speedOptions[o] {
 				c.Options = append(c.Options, o)
+			}
+			if v, ok := strings.CutPrefix(o, "sector_size:"); ok {
+				n, err := strconv.ParseUint(v, 10, 16)
+				if err != nil || n < 512 || n&(n-1) != 0 {
+					return nil, false, fmt.Errorf("%q is not a size of sectors", o)
+				}
+				c.SectorSize = n
 			}
 		}
 	}

@@ -18,7 +18,7 @@ func TestParseCrypt(t *testing.T) {
 		{"aes-cbc-essiv:sha256 " + secret + " 0 254:0 4096",
 			CryptVolume{Cipher: "aes-cbc-essiv:sha256", KeyBytes: 16, InTable: true, Offset: 4096}, false},
 		{"aes-xts-plain64 :64:logon:d 8 254:0 32768 5 allow_discards same_cpu_crypt sector_size:4096 iv_large_sectors no_write_workqueue",
-			CryptVolume{Cipher: "aes-xts-plain64", KeyBytes: 64, IVOffset: 8, Offset: 32768, Options: []string{"allow_discards", "sector_size:4096", "iv_large_sectors"}}, false},
+			CryptVolume{Cipher: "aes-xts-plain64", KeyBytes: 64, IVOffset: 8, Offset: 32768, SectorSize: 4096, Options: []string{"allow_discards", "sector_size:4096", "iv_large_sectors"}}, false},
 		{"capi:authenc(hmac(sha256),xts(aes))-random :96:logon:d 0 253:0 0 1 integrity:48:aead",
 			CryptVolume{Cipher: "capi:authenc(hmac(sha256),xts(aes))-random", KeyBytes: 96, Options: []string{"integrity:48:aead"}}, true},
 	} {
@@ -28,14 +28,26 @@ func TestParseCrypt(t *testing.T) {
 			continue
 		}
 		if c.Cipher != tt.want.Cipher || c.KeyBytes != tt.want.KeyBytes || c.InTable != tt.want.InTable || c.IVOffset != tt.want.IVOffset ||
-			c.Offset != tt.want.Offset || !slices.Equal(c.Options, tt.want.Options) || integrity != tt.integrity {
+			c.Offset != tt.want.Offset || c.SectorSize != tt.want.SectorSize || !slices.Equal(c.Options, tt.want.Options) || integrity != tt.integrity {
 			t.Errorf("%s: got %+v, %v", tt.params, c, integrity)
 		}
 	}
 	// What is wrong is said without the key.
-	for _, params := range []string{"", "aes " + secret, "aes " + secret + " x 8:0 0", "aes " + secret + " 0 8:0 x", "aes :x:logon:d 0 8:0 0"} {
+	for _, params := range []string{"", "aes " + secret, "aes " + secret + " x 8:0 0", "aes " + secret + " 0 8:0 x", "aes :x:logon:d 0 8:0 0", "aes " + secret + " 0 8:0 0 1 sector_size:1000"} {
 		if _, _, err := parseCrypt(params); err == nil || strings.Contains(err.Error(), secret) {
 			t.Errorf("%s: %v", params, err)
+		}
+	}
+}
+
+func TestParseSegments(t *testing.T) {
+	const segments = `{"0":{"type":"crypt","offset":"16777216"}}`
+	if got, err := parseSegments([]byte(`{"keyslots":{},"segments":` + segments + `,"config":{}}`)); got != segments || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, text := range []string{"", "x", "{}", `{"segments":`} {
+		if got, err := parseSegments([]byte(text)); err == nil {
+			t.Errorf("%q: %q", text, got)
 		}
 	}
 }

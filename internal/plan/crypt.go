@@ -3,7 +3,6 @@ package plan
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 )
 
@@ -13,15 +12,16 @@ import (
 // (Documentation/admin-guide/device-mapper/dm-crypt.rst). There is no key in it:
 // the capture kernel has that from the one that crashed, under KeyDescription.
 type CryptVolume struct {
-	Cipher         string   `json:"cipher"`              // aes-xts-plain64
-	KeyBytes       int      `json:"key_bytes"`           // length of the key
-	KeyDescription string   `json:"key_description"`     // in root's keyring, of a key of type user
-	IVOffset       uint64   `json:"iv_offset,omitempty"` // in sectors of 512 bytes
-	Offset         uint64   `json:"offset"`              // of the data on the member, in sectors of 512 bytes
-	Sectors        uint64   `json:"sectors,omitempty"`   // length of the volume in sectors of 512 bytes; 0 for all of the member
-	Options        []string `json:"options,omitempty"`   // sector_size:4096
-	// Segments is what the header of LUKS2 said of the data at build time, see
-	// fsid.LUKSSegments. If it says something else the table is not used.
+	Cipher         string   `json:"cipher"`                // aes-xts-plain64
+	KeyBytes       int      `json:"key_bytes"`             // length of the key
+	KeyDescription string   `json:"key_description"`       // in root's keyring, of a key of type user
+	IVOffset       uint64   `json:"iv_offset,omitempty"`   // in sectors of 512 bytes
+	Offset         uint64   `json:"offset"`                // of the data on the member, in sectors of 512 bytes
+	Sectors        uint64   `json:"sectors,omitempty"`     // length of the volume in sectors of 512 bytes; 0 for all of the member
+	SectorSize     uint64   `json:"sector_size,omitempty"` // of what is encrypted at once, in bytes; 512 if 0
+	Options        []string `json:"options,omitempty"`     // sector_size:4096
+	// Segments is what the JSON in a header of LUKS2 said of the data at build
+	// time. If it is not there as it was the table is not used.
 	Segments string `json:"segments,omitempty"`
 }
 
@@ -29,9 +29,6 @@ type CryptVolume struct {
 // over: KEY_DESC_MAX_LEN of kernel/crash_dump_dm_crypt.c, of which one is for
 // the NUL.
 const MaxKeyDescription = 127
-
-// maxKeyBytes is KEY_SIZE_MAX there.
-const maxKeyBytes = 256
 
 // CheckKeyDescription returns why a key of this description cannot be handed
 // over to a table of dm-crypt, whose words must not have blanks.
@@ -48,18 +45,10 @@ func CheckKeyDescription(s string) error {
 }
 
 func (c *CryptVolume) validate() error {
-	if c.Cipher == "" || !isWord(c.Cipher) {
-		return fmt.Errorf("cipher %q is not one word", c.Cipher)
+	if c == nil || c.Cipher == "" || c.KeyBytes < 1 || c.KeyDescription == "" {
+		return errors.New("crypt has no cipher or no key")
 	}
-	if c.KeyBytes < 1 || c.KeyBytes > maxKeyBytes {
-		return fmt.Errorf("key_bytes is %d, not 1 to %d", c.KeyBytes, maxKeyBytes)
-	}
-	for _, o := range c.Options {
-		if o == "" || !isWord(o) {
-			return fmt.Errorf("option %q is not one word", o)
-		}
-	}
-	return CheckKeyDescription(c.KeyDescription)
+	return nil
 }
 
 func isWord(s string) bool {
@@ -69,38 +58,22 @@ func isWord(s string) bool {
 // Length returns the length of the volume in sectors of 512 bytes if its member
 // has that many bytes; 0 if that is too small.
 func (c *CryptVolume) Length(member int64) uint64 {
-	if c.Sectors != 0 {
-		return c.Sectors
-	}
 	n := uint64(member) / 512
-	if n <= c.Offset {
+	switch {
+	case c.Sectors != 0:
+		return c.Sectors
+	case n <= c.Offset:
 		return 0
 	}
-	return (n - c.Offset) &^ (c.sector()/512 - 1)
+	return (n - c.Offset) &^ (max(c.SectorSize, 512)/512 - 1)
 }
 
-// sector returns the size of what is encrypted at once, in bytes.
-func (c *CryptVolume) sector() uint64 {
-	for _, o := range c.Options {
-		if v, ok := strings.CutPrefix(o, "sector_size:"); ok {
-			if n, err := strconv.ParseUint(v, 10, 16); err == nil && n >= 512 && n&(n-1) == 0 {
-				return n
-			}
-		}
-	}
-	return 512
-}
-
-// Params returns the parameters of the table for a member by its device number,
-// "253:3". The key is a reference to the keyring.
+// Params returns the parameters of the table for a member, the path of its device
+// or MAJOR:MINOR. The key is a reference to the keyring.
 func (c *CryptVolume) Params(member string) string {
-	return c.params(":"+strconv.Itoa(c.KeyBytes)+":user:"+c.KeyDescription, member)
-}
-
-func (c *CryptVolume) params(key, member string) string {
-	words := []string{c.Cipher, key, strconv.FormatUint(c.IVOffset, 10), member, strconv.FormatUint(c.Offset, 10)}
+	s := fmt.Sprintf("%s :%d:user:%s %d %s %d", c.Cipher, c.KeyBytes, c.KeyDescription, c.IVOffset, member, c.Offset)
 	if n := len(c.Options); n > 0 {
-		words = append(append(words, strconv.Itoa(n)), c.Options...)
+		s += fmt.Sprintf(" %d %s", n, strings.Join(c.Options, " "))
 	}
-	return strings.Join(words, " ")
+	return s
 }

@@ -39,9 +39,6 @@ func (l *Layer) validate() error {
 		return errors.New("uuid is empty: there is nothing to know it by")
 	}
 	if l.Kind == Crypt {
-		if l.Crypt == nil {
-			return errors.New("crypt is missing")
-		}
 		return l.Crypt.validate()
 	}
 	return nil

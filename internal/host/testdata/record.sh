@@ -51,7 +51,7 @@ device() (
 	done
 )
 
-# luks2 records of the LUKS2 header on /dev/$1 what fsid.LUKSSegments reads, and
+# luks2 records of the LUKS2 header on /dev/$1 what this program reads, and
 # nothing that could help to open it.
 luks2() {
 	segments=$(dd if="/dev/$1" bs=4096 skip=1 count=3 2>/dev/null | tr -d '\0' | sed -n 's/.*"segments":\({[^}]*}}\).*/\1/p')
