@@ -49,9 +49,14 @@ func Survey(o Options) ([]Stack, error) {
 	if err := b.openKernel(o); err != nil {
 		return nil, err
 	}
-	tree, err := b.openTree()
-	if err != nil {
-		return nil, err
+	b.conf, _ = b.Kernel.Config(o.Root) // New warns
+	look := b.builtinNeed
+	if !monolithic(b.conf) {
+		tree, err := b.openTree()
+		if err != nil {
+			return nil, err
+		}
+		look = func(q kmod.Request) Need { return need(tree, q) }
 	}
 	_, err = b.addTargets(o)
 	if err == nil {
@@ -63,7 +68,7 @@ func Survey(o Options) ([]Stack, error) {
 		i := slices.IndexFunc(b.stacks, func(s Stack) bool { return s.Target == t.Dir })
 		s := b.stacks[i]
 		for _, q := range s.requests {
-			s.Needs = append(s.Needs, need(tree, q))
+			s.Needs = append(s.Needs, look(q))
 		}
 		stacks = append(stacks, s)
 	}
@@ -87,6 +92,20 @@ func need(tree *kmod.Tree, q kmod.Request) Need {
 	for _, x := range res.Builtin {
 		if x.Reason == q.Why {
 			n.Builtin = append(n.Builtin, x.Name)
+		}
+	}
+	return n
+}
+
+// builtinNeed returns what of a monolithic kernel serves q: an option of its
+// configuration. What no option is known for may be there.
+func (b *Build) builtinNeed(q kmod.Request) Need {
+	options := optionsFor(q)
+	n := Need{For: q.For, Why: q.Why, Optional: q.Optional || len(options) == 0}
+	for _, o := range options {
+		if b.conf.Get(o) == "y" {
+			n.Builtin = []string{o}
+			break
 		}
 	}
 	return n

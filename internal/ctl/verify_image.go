@@ -233,7 +233,11 @@ func (v *verification) checkModules() {
 			v.problem("modules", toReload("%s%s", x.what, few(x.names)))
 		}
 	}
-	if len(v.findings) == n {
+	switch {
+	case len(v.findings) > n:
+	case len(v.plan.Modules) == 0:
+		v.ok("modules", "none: the kernel has built in what is needed")
+	default:
 		v.ok("modules", "%d, all built for %s, each after what it needs", len(v.plan.Modules), v.plan.Kernel.Release)
 	}
 	switch {

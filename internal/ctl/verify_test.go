@@ -101,6 +101,14 @@ func TestVerifyGolden(t *testing.T) {
 		{"module-missing", func(m *machine) {
 			m.changed(func(files map[string]file) { delete(files, module(files, "virtio")) })
 		}, 1},
+		{"monolithic", func(m *machine) {
+			m.Remove("lib/modules/" + buildtest.Release)
+			conf := "boot/config-" + buildtest.Release
+			m.Write(conf, strings.NewReplacer("CONFIG_MODULES=y\n", "", "CONFIG_MODULE_SIG=y\n", "CONFIG_EXT4_FS=y\nCONFIG_VIRTIO_BLK=y\nCONFIG_VIRTIO_PCI=y\n").Replace(m.Read(conf)))
+			m.Write("etc/ukdump.conf", "TARGET=/var/crash\n")
+			m.rewrite(image)
+			m.load()
+		}, 0},
 		{"not-loaded", func(m *machine) { m.kdumpctl("unload") }, 1},
 		{"nothing-can-be-built", func(m *machine) { m.Remove("usr/bin/makedumpfile") }, 1},
 	} {
