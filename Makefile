@@ -57,8 +57,10 @@ build: $(PROGRAMS:%=bin/%)
 bin/%: $(SOURCES)
 	$(GOBUILD) -o $@ ./cmd/$*
 
-# PID 1 waits for disks: without inlining it is smaller and no slower.
-bin/kdumpinit: GOBUILD += -gcflags=all=-l
+# PID 1 waits for disks: without inlining, and with functions at multiples of 16
+# bytes instead of 32, it is smaller and no slower.
+PID1BUILD   = $(GOBUILD) -gcflags=all=-l -ldflags='-s -w -buildid= -funcalign=16'
+bin/kdumpinit: GOBUILD := $(PID1BUILD)
 
 # After "make", "sudo make install" finds everything built and needs no Go.
 install: build
@@ -129,7 +131,7 @@ lint:
 size:
 	@mkdir -p bin
 	@for arch in amd64 arm64; do \
-		GOARCH=$$arch $(GOBUILD) -gcflags=all=-l -o bin/kdumpinit.$$arch ./cmd/kdumpinit && \
+		GOARCH=$$arch $(PID1BUILD) -o bin/kdumpinit.$$arch ./cmd/kdumpinit && \
 		printf '%9d bytes  kdumpinit %s\n' $$(stat -c %s bin/kdumpinit.$$arch) $$arch || exit 1; \
 	done
 	@CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -gcflags=all=-l -o bin/kdumpinit.symbols ./cmd/kdumpinit

@@ -43,7 +43,7 @@ func goList(t *testing.T, args ...string) []pkg {
 // adds an import here makes every machine pay for it.
 func TestImportsOfPID1(t *testing.T) {
 	ours := []string{
-		"ukdump/cmd/kdumpinit", "ukdump/internal/capture", "ukdump/internal/crashdir", "ukdump/internal/dm",
+		"ukdump/cmd/kdumpinit", "ukdump/internal/capture", "ukdump/internal/crashdir", "ukdump/internal/dm", "ukdump/internal/lvm",
 		"ukdump/internal/fsid", "ukdump/internal/plan", "ukdump/internal/rawdump", "ukdump/internal/vmcore",
 		"golang.org/x/sys/unix",
 	}
@@ -76,7 +76,7 @@ func TestSizeOfPID1(t *testing.T) {
 	const limit = 26 << 20 / 10 // 2.6 MiB
 	for _, arch := range []string{"amd64", "arm64"} {
 		file := filepath.Join(t.TempDir(), "kdumpinit")
-		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-gcflags=all=-l", "-ldflags=-s -w -buildid=", "-o", file, ".")
+		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-gcflags=all=-l", "-ldflags=-s -w -buildid= -funcalign=16", "-o", file, ".")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
