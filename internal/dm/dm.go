@@ -7,10 +7,9 @@ package dm
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"runtime"
-	"strings"
+	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -37,7 +36,12 @@ type Device struct {
 }
 
 // Kernel returns the name that sysfs and /dev have for the device: dm-3.
-func (d *Device) Kernel() string { return fmt.Sprintf("dm-%d", d.Minor) }
+func (d *Device) Kernel() string { return "dm-" + strconv.Itoa(int(d.Minor)) }
+
+// Number returns its number as tables have it: MAJOR:MINOR.
+func (d *Device) Number() string {
+	return strconv.Itoa(int(d.Major)) + ":" + strconv.Itoa(int(d.Minor))
+}
 
 // Control is an open control device. It holds no memory of what it was asked.
 type Control struct{ f *os.File }
@@ -57,78 +61,70 @@ func (c *Control) Close() error { return c.f.Close() }
 
 // Make makes a device of a table and makes it usable. With readOnly nothing can
 // be written to it. After an error no device is left.
-func (c *Control) Make(name, uuid string, table []Target, readOnly bool) (Device, error) {
-	if _, err := c.Create(name, uuid); err != nil {
-		return Device{}, err
+func (c *Control) Make(name, uuid string, table []Target, readOnly bool) (d Device, err error) {
+	if d, err = c.Create(name, uuid); err != nil {
+		return d, err
 	}
-	err := c.Load(name, table, readOnly)
-	var d Device
-	if err == nil {
+	if err = c.Load(name, table, readOnly); err == nil {
 		d, err = c.Resume(name)
 	}
 	if err != nil {
 		// The first error is the one that says what is wrong.
 		_ = c.Remove(name)
-		return Device{}, err
 	}
-	return d, nil
+	return d, err
 }
 
 // Create makes a device without a table. The error is EBUSY if there is already
 // one of this name or UUID.
 func (c *Control) Create(name, uuid string) (Device, error) {
-	r, err := newRequest(name, uuid, nil)
-	if err != nil {
-		return Device{}, err
-	}
-	return c.device(unix.DM_DEV_CREATE, r, "create")
+	return c.device(unix.DM_DEV_CREATE, "create", name, uuid)
 }
 
 // Load hands over a table, which the next Resume puts into use. EINVAL means
 // that the kernel lacks a target's type or does not accept its parameters; only
 // its log says which.
 func (c *Control) Load(name string, table []Target, readOnly bool) error {
-	r, err := newRequest(name, "", table)
-	if err != nil {
-		return err
+	r, err := newRequest(name, "", tableSize(table))
+	if err == nil {
+		// The table may hold a key: the kernel wipes its copy, and so do we.
+		defer clear(r)
+		r.header().Flags = unix.DM_SECURE_DATA_FLAG
+		if readOnly {
+			r.header().Flags |= unix.DM_READONLY_FLAG
+		}
+		if err = r.putTable(table); err == nil {
+			err = c.ioctl(unix.DM_TABLE_LOAD, r)
+		}
 	}
-	// The table may hold a key: the kernel wipes its copy, and so do we.
-	defer clear(r)
-	flags := uint32(unix.DM_SECURE_DATA_FLAG)
-	if readOnly {
-		flags |= unix.DM_READONLY_FLAG
-	}
-	r.setFlags(flags)
-	_, err = c.device(unix.DM_TABLE_LOAD, r, "load the table of")
-	return err
+	return wrap("load the table of", name, err)
 }
 
 // Resume puts the table that was loaded into use.
 func (c *Control) Resume(name string) (Device, error) {
-	r, err := newRequest(name, "", nil)
-	if err != nil {
-		return Device{}, err
-	}
-	return c.device(unix.DM_DEV_SUSPEND, r, "resume") // without DM_SUSPEND_FLAG
+	return c.device(unix.DM_DEV_SUSPEND, "resume", name, "") // without DM_SUSPEND_FLAG
 }
 
 // Remove removes a device. The error is EBUSY while it is in use.
 func (c *Control) Remove(name string) error {
-	r, err := newRequest(name, "", nil)
-	if err != nil {
-		return err
-	}
-	_, err = c.device(unix.DM_DEV_REMOVE, r, "remove")
+	_, err := c.device(unix.DM_DEV_REMOVE, "remove", name, "")
 	return err
 }
 
 // Find returns the device with this UUID. The error is ENXIO if there is none.
 func (c *Control) Find(uuid string) (Device, error) {
-	r, err := newRequest("", uuid, nil)
-	if err != nil {
-		return Device{}, err
+	return c.device(unix.DM_DEV_STATUS, "find", "", uuid)
+}
+
+// Message sends a message to the targets of a device, in the words of their type.
+func (c *Control) Message(name, message string) error {
+	const sector = 8 // the size of struct dm_target_msg without its text
+	r, err := newRequest(name, "", sector+len(message)+1)
+	if err == nil {
+		copy(r[headerSize+sector:], message)
+		err = c.ioctl(unix.DM_TARGET_MSG, r)
 	}
-	return c.device(unix.DM_DEV_STATUS, r, "find")
+	return wrap("send a message to", name, err)
 }
 
 // Table returns the table in use of the device with this name. Devices in its
@@ -142,49 +138,44 @@ func (c *Control) Table(name string) ([]Target, error) {
 // of its type.
 func (c *Control) Status(name string) ([]Target, error) { return c.targets(name, 0) }
 
-func (c *Control) targets(name string, flags uint32) ([]Target, error) {
-	for size := 16 << 10; ; size *= 4 {
-		r, err := newRequest(name, "", nil)
-		if err != nil {
-			return nil, err
-		}
-		r = r.grow(size)
-		// It may write a key into the answer.
-		r.setFlags(flags | unix.DM_SECURE_DATA_FLAG | unix.DM_SKIP_BDGET_FLAG | unix.DM_NOFLUSH_FLAG)
-		if err := c.ioctl(unix.DM_TABLE_STATUS, r, "read the table of"); err != nil {
-			return nil, err
-		}
-		if r.flags()&unix.DM_BUFFER_FULL_FLAG == 0 {
-			return r.targets()
-		}
-		if size >= maxAnswer {
-			return nil, &Error{"read the table of", name, errTooLong}
-		}
-	}
-}
-
 // maxAnswer is the length of the longest answer in bytes.
 const maxAnswer = 1 << 20
 
-var errTooLong = errors.New("the table is longer than 1 MiB")
-
-// device makes a request whose answer is the state of a device.
-func (c *Control) device(op uint, r request, what string) (Device, error) {
-	if err := c.ioctl(op, r, what); err != nil {
-		return Device{}, err
+func (c *Control) targets(name string, flags uint32) ([]Target, error) {
+	const op = "read the table of"
+	for size := 16 << 10; size <= maxAnswer; size *= 4 {
+		r, err := newRequest(name, "", size)
+		if err == nil {
+			// The kernel may write a key into the answer.
+			r.header().Flags = flags | unix.DM_SECURE_DATA_FLAG | unix.DM_NOFLUSH_FLAG
+			err = c.ioctl(unix.DM_TABLE_STATUS, r)
+		}
+		if err != nil {
+			return nil, wrap(op, name, err)
+		}
+		if r.header().Flags&unix.DM_BUFFER_FULL_FLAG == 0 {
+			return r.targets()
+		}
 	}
-	return r.device(), nil
+	return nil, wrap(op, name, errors.New("it is longer than 1 MiB"))
 }
 
-func (c *Control) ioctl(op uint, r request, what string) error {
-	name := r.text(nameAt, unix.DM_NAME_LEN)
-	if name == "" {
-		name = r.text(uuidAt, unix.DM_UUID_LEN)
+// device makes a request about a device whose answer is the state of that.
+func (c *Control) device(op uint, what, name, uuid string) (d Device, err error) {
+	r, err := newRequest(name, uuid, 0)
+	if err == nil {
+		if err = c.ioctl(op, r); err == nil {
+			d = r.device()
+		}
 	}
+	return d, wrap(what, name+uuid, err)
+}
+
+func (c *Control) ioctl(op uint, r request) error {
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, c.f.Fd(), uintptr(op), uintptr(unsafe.Pointer(&r[0])))
 	runtime.KeepAlive(c)
 	if errno != 0 {
-		return &Error{what, name, errno}
+		return errno
 	}
 	return nil
 }
@@ -196,16 +187,16 @@ type Error struct {
 	Err    error
 }
 
+func wrap(op, device string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{op, device, err}
+}
+
 // Unwrap returns Err, an Errno if it is from the kernel.
 func (e *Error) Unwrap() error { return e.Err }
 
 func (e *Error) Error() string {
 	return "device-mapper: " + e.Op + " " + e.Device + ": " + e.Err.Error()
-}
-
-// badName reports whether the kernel would take s as the name or UUID of a
-// device: it must fit in size bytes with its NUL, and a slash would lead out of
-// /dev/mapper.
-func badName(s string, size int) bool {
-	return len(s) >= size || strings.ContainsAny(s, "/\x00")
 }

@@ -16,40 +16,16 @@ var table = []Target{
 	{43008, 8, "error", ""},
 }
 
-// The offsets are written down by hand; x/sys has the structures too.
-func TestLayout(t *testing.T) {
-	var h unix.DmIoctl
-	var s unix.DmTargetSpec
-	for _, c := range []struct {
-		field     string
-		got, want uintptr
-	}{
-		{"dm_ioctl", headerSize, unsafe.Sizeof(h)},
-		{"data_size", sizeAt, unsafe.Offsetof(h.Data_size)},
-		{"data_start", startAt, unsafe.Offsetof(h.Data_start)},
-		{"target_count", targetCountAt, unsafe.Offsetof(h.Target_count)},
-		{"flags", flagsAt, unsafe.Offsetof(h.Flags)},
-		{"dev", devAt, unsafe.Offsetof(h.Dev)},
-		{"name", nameAt, unsafe.Offsetof(h.Name)},
-		{"uuid", uuidAt, unsafe.Offsetof(h.Uuid)},
-		{"dm_target_spec", specSize, unsafe.Sizeof(s)},
-		{"length", specLengthAt, unsafe.Offsetof(s.Length)},
-		{"next", specNextAt, unsafe.Offsetof(s.Next)},
-		{"target_type", specTypeAt, unsafe.Offsetof(s.Target_type)},
-	} {
-		if c.got != c.want {
-			t.Errorf("%s: %d, want %d", c.field, c.got, c.want)
-		}
-	}
-}
-
 func TestRequest(t *testing.T) {
-	r, err := newRequest("vg-root", "LVM-abc", table)
+	r, err := newRequest("vg-root", "LVM-abc", tableSize(table))
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := r.putTable(table); err != nil {
+		t.Fatal(err)
+	}
 	h := (*unix.DmIoctl)(unsafe.Pointer(&r[0]))
-	if h.Version != [3]uint32{4, 0, 0} || int(h.Data_size) != len(r) || h.Data_start != headerSize || h.Target_count != 3 {
+	if h.Version != [3]uint32{4, 0, 0} || int(h.Data_size) != len(r) || int(h.Data_start) != headerSize || h.Target_count != 3 {
 		t.Errorf("header %+v", h)
 	}
 	if d := r.device(); d.Name != "vg-root" || d.UUID != "LVM-abc" {
@@ -79,28 +55,35 @@ func TestRequestRefused(t *testing.T) {
 		{"n", "", []Target{{Type: "linear", Params: "8:1 0\x00"}}},
 		{"n", "", []Target{{Type: "linear", Params: strings.Repeat("p", maxTable)}}},
 	} {
-		if _, err := newRequest(c.name, c.uuid, c.table); err == nil {
+		r, err := newRequest(c.name, c.uuid, tableSize(c.table))
+		if err == nil {
+			err = r.putTable(c.table)
+		}
+		if err == nil {
 			t.Errorf("%.20q %.20q %.40v: no error", c.name, c.uuid, c.table)
 		}
 	}
-	if _, err := newRequest(strings.Repeat("n", 127), strings.Repeat("u", 128), nil); err != nil {
+	if _, err := newRequest(strings.Repeat("n", 127), strings.Repeat("u", 128), 0); err != nil {
 		t.Error(err)
 	}
 }
 
 // answer turns a request with a table into what the kernel answers.
 func answer(t testing.TB, table []Target) request {
-	r, err := newRequest("vg-root", "", table)
+	r, err := newRequest("vg-root", "", tableSize(table)+100)
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := headerSize
-	for range table {
-		next := at + int(native.Uint32(r[at+specNextAt:]))
-		native.PutUint32(r[at+specNextAt:], uint32(next-headerSize))
-		at = next
+	if err := r.putTable(table); err != nil {
+		t.Fatal(err)
 	}
-	return r.grow(1 << 10)
+	at := headerSize
+	for i := range table {
+		s := r.spec(at)
+		at += lineSize(&table[i])
+		s.Next = uint32(at - headerSize)
+	}
+	return r
 }
 
 func TestTargets(t *testing.T) {
@@ -114,14 +97,14 @@ func TestTargets(t *testing.T) {
 }
 
 func TestDevice(t *testing.T) {
-	r, err := newRequest("a", "", nil)
+	r, err := newRequest("a", "", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	native.PutUint64(r[devAt:], unix.Mkdev(253, 300))
-	r.setFlags(unix.DM_ACTIVE_PRESENT_FLAG | unix.DM_READONLY_FLAG)
+	r.header().Dev = unix.Mkdev(253, 300)
+	r.header().Flags = unix.DM_ACTIVE_PRESENT_FLAG | unix.DM_READONLY_FLAG
 	d := r.device()
-	if d.Major != 253 || d.Minor != 300 || d.Kernel() != "dm-300" || !d.Active || !d.ReadOnly || d.Suspended {
+	if d.Major != 253 || d.Minor != 300 || d.Kernel() != "dm-300" || d.Number() != "253:300" || !d.Active || !d.ReadOnly || d.Suspended {
 		t.Errorf("%+v", d)
 	}
 }
@@ -141,7 +124,7 @@ func FuzzTargets(f *testing.F) {
 			return
 		}
 		list, err := request(b).targets()
-		if err == nil && len(list) != int(native.Uint32(b[targetCountAt:])) {
+		if err == nil && len(list) != int(request(b).header().Target_count) {
 			t.Errorf("%d targets", len(list))
 		}
 	})

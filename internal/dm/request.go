@@ -2,8 +2,9 @@ package dm
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
+	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,85 +13,88 @@ import (
 // over it.
 type request []byte
 
-// Where the fields of struct dm_ioctl and struct dm_target_spec lie.
 const (
-	sizeAt        = 12
-	startAt       = 16
-	targetCountAt = 20
-	flagsAt       = 28
-	devAt         = 40
-	nameAt        = 48
-	uuidAt        = nameAt + unix.DM_NAME_LEN
-	headerSize    = 312
-
-	specLengthAt = 8
-	specNextAt   = 20
-	specTypeAt   = 24
-	specSize     = 40
+	headerSize = int(unsafe.Sizeof(unix.DmIoctl{}))
+	specSize   = int(unsafe.Sizeof(unix.DmTargetSpec{}))
 )
 
 // maxTable limits what is handed to the kernel, in bytes: a table that is longer
 // has tens of thousands of lines.
 const maxTable = 4 << 20
 
-var native = binary.NativeEndian
-
-// newRequest returns a request about the device of this name, or this UUID, or
-// to create one with both, followed by a table.
-func newRequest(name, uuid string, table []Target) (request, error) {
-	if badName(name, unix.DM_NAME_LEN) || badName(uuid, unix.DM_UUID_LEN) || name == "" && uuid == "" {
-		return nil, &Error{"find", name + uuid, errors.New("that is no name of a device")}
-	}
-	r := make(request, headerSize)
-	native.PutUint32(r, unix.DM_VERSION_MAJOR) // of any minor version
-	copy(r[nameAt:], name)
-	copy(r[uuidAt:], uuid)
-	for _, t := range table {
-		if badName(t.Type, unix.DM_MAX_TYPE_NAME) || bytes.IndexByte([]byte(t.Params), 0) >= 0 || len(r)+len(t.Params) > maxTable {
-			return nil, &Error{"load the table of", name, unix.E2BIG}
-		}
-		at := len(r)
-		r = append(r, make([]byte, specSize)...)
-		r = append(append(r, t.Params...), 0)
-		for len(r)%8 != 0 {
-			r = append(r, 0)
-		}
-		native.PutUint64(r[at:], t.Start)
-		native.PutUint64(r[at+specLengthAt:], t.Length)
-		native.PutUint32(r[at+specNextAt:], uint32(len(r)-at))
-		copy(r[at+specTypeAt:], t.Type)
-	}
-	native.PutUint32(r[targetCountAt:], uint32(len(table)))
-	native.PutUint32(r[startAt:], headerSize)
-	return r.grow(len(r)), nil
+// badName reports whether the kernel would take s as the name or UUID of a
+// device: it must fit in size bytes with its NUL, and a slash would lead out of
+// /dev/mapper.
+func badName(s string, size int) bool {
+	return len(s) >= size || strings.ContainsAny(s, "/\x00")
 }
 
-// grow returns r with room for an answer of size bytes.
-func (r request) grow(size int) request {
-	if size > len(r) {
-		r = append(r, make([]byte, size-len(r))...)
+// newRequest returns a request about the device of this name, or this UUID, or to
+// create one with both, with room for size bytes behind the header.
+func newRequest(name, uuid string, size int) (request, error) {
+	if badName(name, unix.DM_NAME_LEN) || badName(uuid, unix.DM_UUID_LEN) || len(name)+len(uuid) == 0 || size > maxTable {
+		return nil, errors.New("that is no name of a device, or its table is too long")
 	}
-	native.PutUint32(r[sizeAt:], uint32(len(r)))
-	return r
+	r := make(request, headerSize+size)
+	h := r.header()
+	h.Version[0] = unix.DM_VERSION_MAJOR // of any minor version
+	h.Data_size = uint32(len(r))
+	h.Data_start = uint32(headerSize)
+	copy(h.Name[:], name)
+	copy(h.Uuid[:], uuid)
+	return r, nil
 }
 
-func (r request) flags() uint32         { return native.Uint32(r[flagsAt:]) }
-func (r request) setFlags(flags uint32) { native.PutUint32(r[flagsAt:], flags) }
+func (r request) header() *unix.DmIoctl { return (*unix.DmIoctl)(unsafe.Pointer(&r[0])) }
 
-// text returns a string that a NUL ends, of at most size bytes.
-func (r request) text(at, size int) string {
-	b, _, _ := bytes.Cut(r[at:at+size], []byte{0})
+// spec returns the specification at an offset behind the header.
+func (r request) spec(at int) *unix.DmTargetSpec {
+	return (*unix.DmTargetSpec)(unsafe.Pointer(&r[at : at+specSize][0]))
+}
+
+// tableSize returns how long the lines of a table are in a request.
+func tableSize(table []Target) (n int) {
+	for i := range table {
+		n += lineSize(&table[i])
+	}
+	return n
+}
+
+// lineSize is that of one line: with the NUL and a multiple of 8.
+func lineSize(t *Target) int { return (specSize + len(t.Params) + 8) &^ 7 }
+
+// putTable writes a table behind the header.
+func (r request) putTable(table []Target) error {
+	at := headerSize
+	for i := range table {
+		t := &table[i]
+		if badName(t.Type, unix.DM_MAX_TYPE_NAME) || strings.IndexByte(t.Params, 0) >= 0 {
+			return unix.EINVAL
+		}
+		s := r.spec(at)
+		s.Sector_start, s.Length, s.Next = t.Start, t.Length, uint32(lineSize(t))
+		copy(s.Target_type[:], t.Type)
+		copy(r[at+specSize:], t.Params)
+		at += lineSize(t)
+	}
+	r.header().Target_count = uint32(len(table))
+	return nil
+}
+
+// text returns a string that a NUL ends.
+func text(b []byte) string {
+	b, _, _ = bytes.Cut(b, []byte{0})
 	return string(b)
 }
 
 func (r request) device() Device {
-	dev := native.Uint64(r[devAt:])
+	h := r.header()
 	return Device{
-		Name: r.text(nameAt, unix.DM_NAME_LEN), UUID: r.text(uuidAt, unix.DM_UUID_LEN),
-		Major: unix.Major(dev), Minor: unix.Minor(dev),
-		Active:    r.flags()&unix.DM_ACTIVE_PRESENT_FLAG != 0,
-		Suspended: r.flags()&unix.DM_SUSPEND_FLAG != 0,
-		ReadOnly:  r.flags()&unix.DM_READONLY_FLAG != 0,
+		Name: text(h.Name[:]), UUID: text(h.Uuid[:]),
+		Major: unix.Major(h.Dev), Minor: unix.Minor(h.Dev),
+		Active:    h.Flags&unix.DM_ACTIVE_PRESENT_FLAG != 0,
+		Suspended: h.Flags&unix.DM_SUSPEND_FLAG != 0,
+		ReadOnly:  h.Flags&unix.DM_READONLY_FLAG != 0,
 	}
 }
 
@@ -100,30 +104,26 @@ var errAnswer = errors.New("device-mapper: the kernel's answer cannot be underst
 // targets decodes the answer to DM_TABLE_STATUS. There, and only there, a
 // specification's "next" counts from the first one.
 func (r request) targets() ([]Target, error) {
-	start, count := int(native.Uint32(r[startAt:])), int(native.Uint32(r[targetCountAt:]))
+	start, count := int(r.header().Data_start), int(r.header().Target_count)
 	if start < headerSize || start > len(r) || count > len(r)/specSize {
 		return nil, errAnswer
 	}
-	data := r[start:]
 	list := make([]Target, 0, count)
-	for at := 0; len(list) < count; {
-		if at < 0 || len(data)-at < specSize {
+	for at := start; len(list) < count; {
+		if len(r)-at < specSize {
 			return nil, errAnswer
 		}
-		spec := data[at:]
-		params, _, ok := bytes.Cut(spec[specSize:], []byte{0})
+		s := r.spec(at)
+		params, _, ok := bytes.Cut(r[at+specSize:], []byte{0})
 		if !ok {
 			return nil, errAnswer
 		}
-		list = append(list, Target{
-			Start: native.Uint64(spec), Length: native.Uint64(spec[specLengthAt:]),
-			Type: spec.text(specTypeAt, unix.DM_MAX_TYPE_NAME), Params: string(params),
-		})
-		next := int(native.Uint32(spec[specNextAt:]))
-		if next <= at && len(list) < count {
+		list = append(list, Target{Start: s.Sector_start, Length: s.Length, Type: text(s.Target_type[:]), Params: string(params)})
+		next := start + int(s.Next)
+		if (next <= at || next > len(r)) && len(list) < count {
 			return nil, errAnswer
 		}
-		at = min(next, len(data))
+		at = next
 	}
 	return list, nil
 }
