@@ -1,0 +1,132 @@
+package lvm
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ukdump/internal/dm"
+)
+
+// MissingError says which physical volumes a logical volume cannot be without.
+type MissingError struct {
+	LV  string
+	PVs []string // their UUIDs, some perhaps more than once
+}
+
+func (e *MissingError) Error() string {
+	return e.LV + " is on physical volumes that are not there: " + strings.Join(e.PVs, ", ")
+}
+
+// Plain is the Layout of a volume that Table can make the whole table of.
+const Plain = "striped"
+
+// Plain reports whether a volume is made of parts of physical volumes and
+// nothing else, so that Table can make its table. That of a volume with snapshots
+// is not what writes may go to.
+func (vg *VG) Plain(lv *LV) bool {
+	for _, s := range lv.segments() {
+		stripes := s.list("stripes")
+		if typ := s.Type(); typ != "striped" && typ != "linear" || len(stripes) == 0 || len(stripes)%2 != 0 {
+			return false
+		}
+		for i := 0; i < len(stripes); i += 2 {
+			if vg.pvs.part(stripes[i]).Name == "" {
+				return false // another volume, while pvmove(8) is at work
+			}
+		}
+	}
+	return len(lv.parts) > 0
+}
+
+// snapshots returns the segments of the snapshots of lv. Each write to lv has to
+// go by way of them.
+func (vg *VG) snapshots(lv *LV) (list []*Section) {
+	for _, other := range vg.lvs.parts {
+		for _, s := range other.segments() {
+			if s.Type() == "snapshot" && s.Text("origin") == lv.Name {
+				list = append(list, s)
+			}
+		}
+	}
+	return list
+}
+
+// Table returns device-mapper's table of a plain volume. device returns the
+// MAJOR:MINOR of a physical volume by its UUID, "" if it is not there. The error
+// is a *MissingError if one is needed that is not there, or whose content is old.
+//
+// The parameters are those of Documentation/admin-guide/device-mapper/linear.rst
+// and striped.rst.
+func (vg *VG) Table(lv *LV, device func(pv string) string) (table []dm.Target, err error) {
+	var at uint64
+	missing := &MissingError{LV: lv.Name}
+	for _, s := range lv.segments() {
+		count := s.number("extent_count")
+		stripes := s.list("stripes")
+		n := len(stripes) / 2
+		if s.number("start_extent")*vg.ExtentSize != at || n == 0 {
+			return nil, errExtents
+		}
+		t := dm.Target{Start: at, Length: count * vg.ExtentSize, Type: "linear"}
+		var words []string
+		if n > 1 {
+			t.Type = "striped"
+			words = append(words, strconv.Itoa(n), s.Text("stripe_size"))
+		}
+		for i := 0; i < len(stripes)-1; i += 2 {
+			pv := vg.pvs.part(stripes[i])
+			id := pv.Text("id")
+			from, err := strconv.ParseUint(stripes[i+1], 10, 32)
+			if err != nil || from+count/uint64(n) > pv.number("pe_count") {
+				return nil, errExtents
+			}
+			dev := device(id)
+			if dev == "" || slices.Contains(pv.list("flags"), "MISSING") {
+				missing.PVs = append(missing.PVs, id)
+			}
+			words = append(words, dev, strconv.FormatUint(pv.number("pe_start")+from*vg.ExtentSize, 10))
+		}
+		t.Params = strings.Join(words, " ")
+		table = append(table, t)
+		at += t.Length
+	}
+	if len(missing.PVs) > 0 {
+		return nil, missing
+	}
+	return table, nil
+}
+
+var errExtents = errors.New("LVM metadata: a volume is on extents that do not exist")
+
+// Layout describes what a volume is made of, as far as a table that was taken
+// from the kernel has to be another one if that changes. Sizes, places on
+// physical volumes and what only counts changes are not in it, names of volumes
+// are replaced by their UUIDs.
+func (vg *VG) Layout(lv *LV) string {
+	list := vg.snapshots(lv)
+	var words []string
+	if vg.Plain(lv) {
+		words = append(words, Plain)
+	} else {
+		list = append(lv.segments(), list...)
+	}
+	for _, s := range list {
+		words = append(words, s.Type()+":")
+		for _, v := range s.values {
+			switch v.name {
+			case "type", "start_extent", "extent_count", "transaction_id":
+				continue
+			}
+			words = append(words, v.name)
+			for _, w := range v.words {
+				if id := vg.lvs.part(w).Text("id"); id != "" {
+					w = id
+				}
+				words = append(words, w)
+			}
+		}
+	}
+	return strings.Join(words, " ")
+}

@@ -1,0 +1,119 @@
+package lvm
+
+import (
+	"errors"
+	"slices"
+	"strings"
+)
+
+// VG is a volume group.
+type VG struct {
+	*Section
+	ID         string
+	Seqno      uint64   // counts the changes
+	ExtentSize uint64   // in sectors of 512 bytes
+	pvs, lvs   *Section // in a section of its own each
+}
+
+// LV is a logical volume, also a hidden one.
+type LV = Section
+
+// ID returns a UUID of LVM with its dashes.
+func ID(s string) string {
+	if len(s) != pvIDSize {
+		return s
+	}
+	return s[:6] + "-" + s[6:10] + "-" + s[10:14] + "-" + s[14:18] + "-" + s[18:22] + "-" + s[22:26] + "-" + s[26:]
+}
+
+// Parse reads the text of a volume group's metadata.
+func Parse(text string) (*VG, error) {
+	all, err := parse(text)
+	if err != nil {
+		return nil, err
+	}
+	if len(all.parts) != 1 || all.Text("contents") != "Text Format Volume Group" {
+		return nil, errors.New("LVM metadata: it is not that of one volume group")
+	}
+	g := all.parts[0]
+	vg := &VG{
+		Section: g, ID: g.Text("id"), Seqno: g.number("seqno"), ExtentSize: g.number("extent_size"),
+		pvs: g.part("physical_volumes"), lvs: g.part("logical_volumes"),
+	}
+	if vg.ID == "" || vg.ExtentSize == 0 {
+		return nil, errors.New("LVM metadata: the volume group has no id or no extent_size")
+	}
+	return vg, nil
+}
+
+// SystemID returns that of the one machine that may use the group, "" if any may
+// (lvmsystemid(7)).
+func (vg *VG) SystemID() string { return vg.Text("system_id") }
+
+// Shared reports whether several machines use it, which lock each other out
+// (lvmlockd(8), clvmd).
+func (vg *VG) Shared() bool {
+	lock := vg.Text("lock_type")
+	return lock != "" && lock != "none" || slices.Contains(vg.list("status"), "CLUSTERED")
+}
+
+// mapperUUID returns what the UUID of a device begins with by those of LVM: it has
+// no dashes.
+func mapperUUID(ids string) string { return "LVM-" + strings.ReplaceAll(ids, "-", "") }
+
+// Owns reports whether the device with this UUID is one of the group.
+func (vg *VG) Owns(uuid string) bool { return strings.HasPrefix(uuid, mapperUUID(vg.ID)) }
+
+// Volume returns the logical volume of a device by the UUID of that, nil if
+// there is none in the group. Hidden devices have a suffix there.
+func (vg *VG) Volume(uuid string) *LV {
+	for _, lv := range vg.lvs.parts {
+		want := mapperUUID(vg.ID + lv.Text("id"))
+		if strings.HasPrefix(uuid, want) && (len(uuid) == len(want) || uuid[len(want)] == '-') {
+			return lv
+		}
+	}
+	return nil
+}
+
+// Complete reports whether all physical volumes are there; device returns ""
+// for one that is not, by its UUID.
+func (vg *VG) Complete(device func(pv string) string) bool {
+	for _, pv := range vg.pvs.parts {
+		if device(pv.Text("id")) == "" {
+			return false
+		}
+	}
+	return true
+}
+
+// segments returns the parts of lv, in their order.
+func (lv *Section) segments() (list []*Section) {
+	for _, s := range lv.parts {
+		if strings.HasPrefix(s.Name, "segment") {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// Type returns what a volume, or a part of one, is made as: striped, raid1, thin.
+// Of several parts that are not alike it is that of the first.
+func (lv *Section) Type() string {
+	for _, s := range lv.segments() {
+		return s.Type()
+	}
+	typ, _, _ := strings.Cut(lv.Text("type"), "+") // what follows are flags
+	return typ
+}
+
+// ReadOnly reports whether nothing may be written to a volume.
+func (lv *Section) ReadOnly() bool { return !slices.Contains(lv.list("status"), "WRITE") }
+
+// Size returns the size of a volume in sectors of 512 bytes.
+func (vg *VG) Size(lv *LV) (sectors uint64) {
+	for _, s := range lv.segments() {
+		sectors += s.number("extent_count") * vg.ExtentSize
+	}
+	return sectors
+}
