@@ -8,15 +8,24 @@ import (
 	"ukdump/internal/plan"
 )
 
-// layers returns what has to be assembled for the first device of a stack, lowest
-// first, and what the kernel needs for that. internal/host has refused what
-// cannot be assembled.
-func (b *Build) layers(stack []host.BlockDevice) (layers []plan.Layer, requests []kmod.Request, err error) {
+// layers returns what has to be assembled for the first device of the stack of a
+// target, lowest first, and what the kernel needs for that. internal/host has
+// refused what cannot be assembled.
+func (b *Build) layers(target string, stack []host.BlockDevice) (layers []plan.Layer, requests []kmod.Request, err error) {
 	for _, d := range slices.Backward(stack) {
 		before := len(requests)
 		switch d.Kind {
 		case host.Crypt:
 			l, more, err := b.cryptLayer(d, stack)
+			if err != nil {
+				return nil, nil, err
+			}
+			layers, requests = append(layers, l), append(requests, more...)
+		case host.LVM:
+			if d.Hidden(stack) {
+				continue // its volume's layer makes it
+			}
+			l, more, err := b.volume(target, stack, d)
 			if err != nil {
 				return nil, nil, err
 			}

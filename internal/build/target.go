@@ -78,15 +78,19 @@ func (b *Build) target(name string, overwrite bool) (plan.Target, []kmod.Request
 	if r.Dump {
 		b.Uncollected = append(b.Uncollected, name)
 	}
-	layers, requests, err := b.layers(r.Stack)
+	layers, requests, err := b.layers(name, r.Stack)
 	requests = append(requests, r.Requests()...)
 	b.stacks = append(b.stacks, Stack{Target: name, Type: r.Type, UUID: r.UUID, Blocks: r.Stack, Devices: r.Devices, requests: requests})
+	device := planDevice(r.Stack[0], r.PartUUID)
+	if r.Stack[0].Kind == host.LVM {
+		device.Volume = r.Stack[0].DMUUID
+	}
 	return plan.Target{
 		Kind:       plan.Raw,
 		Dir:        name,
 		Layers:     layers,
 		Filesystem: plan.Filesystem{Type: r.Type, UUID: r.UUID},
-		Device:     planDevice(r.Stack[0], r.PartUUID),
+		Device:     device,
 	}, requests, err
 }
 
@@ -100,7 +104,7 @@ func (b *Build) directory(dir string) (plan.Target, []kmod.Request, error) {
 		b.warn("%s: %s on %s has the UUID %s, and so has %s: a copy. Give one of them a new UUID, or the dump may have to go elsewhere",
 			s.Dir, s.FSType, s.Stack[0].Name, s.UUID, strings.Join(s.Copies, ", "))
 	}
-	layers, requests, err := b.layers(s.Stack)
+	layers, requests, err := b.layers(s.Dir, s.Stack)
 	requests = append(requests, s.Requests()...)
 	b.stacks = append(b.stacks, Stack{Target: s.Dir, Type: s.FSType, UUID: s.UUID, Blocks: s.Stack, Devices: s.Devices, requests: requests})
 	return plan.Target{

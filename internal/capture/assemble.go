@@ -35,6 +35,8 @@ func (w *worker) assemble(l *plan.Layer) (names []string, err error) {
 	switch l.Kind {
 	case plan.Crypt:
 		return w.assembleCrypt(l)
+	case plan.LVM:
+		return w.volume(l)
 	default:
 		return nil, errors.New("this program cannot assemble it")
 	}

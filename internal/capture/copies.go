@@ -31,6 +31,9 @@ func (s *scan) find(t *plan.Target) (name string, sure bool) {
 		if !s.layered(n) || s.held(n) {
 			continue
 		}
+		if t.Device.Volume != "" && slices.Contains(s.layers, n) {
+			return n, true // whatever is on it
+		}
 		raw := t.Kind == plan.Raw && t.Device.PartUUID != ""
 		d := s.device(n, raw)
 		if !d.holds(t) {

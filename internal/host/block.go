@@ -176,6 +176,11 @@ func (h *Host) stack(b BlockDevice) ([]BlockDevice, error) {
 			return nil
 		}
 		seen[b.Name] = true
+		snapshots, err := h.snapshots(b)
+		if err != nil {
+			return err
+		}
+		b.Below = append(b.Below, snapshots...)
 		for _, name := range b.Below {
 			dir := "/sys/class/block/" + name
 			if b.Partition > 0 {

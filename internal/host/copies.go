@@ -41,7 +41,7 @@ func (h *Host) copies(s *Storage) ([]string, error) {
 		if !strings.EqualFold(props["ID_FS_UUID"], s.UUID) || family(props["ID_FS_TYPE"]) != family(s.FSType) || props["ID_FS_UUID_SUB"] != sub {
 			continue
 		}
-		if serial := h.serial(b); serial != "" && serial == self.Serial && h.partUUID(b) == self.PartUUID {
+		if serial := h.serial(b); serial != "" && serial == self.Serial && (self.Kind == Multipath || h.partUUID(b) == self.PartUUID) {
 			continue
 		}
 		copies = append(copies, n)

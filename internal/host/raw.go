@@ -115,7 +115,7 @@ func (h *Host) raw(target string, b BlockDevice, overwrite bool) (*Raw, error) {
 		case "swsuspend":
 			what = "a hibernated system"
 		}
-		if b.Partition == 0 {
+		if b.Partition == 0 && b.Kind != LVM {
 			// After the first dump there would be nothing to know it by.
 			return bad("it is a whole disk that does not hold swap", "Make a partition on it, and name that as raw:PARTUUID=ID.")
 		}
@@ -128,7 +128,7 @@ func (h *Host) raw(target string, b BlockDevice, overwrite bool) (*Raw, error) {
 	}
 	r.Type, r.UUID = id.Type, id.UUID
 	r.PartUUID = h.partUUID(b)
-	if r.PartUUID == "" && r.UUID == "" {
+	if r.PartUUID == "" && r.UUID == "" && b.Kind != LVM {
 		return bad("it has neither PARTUUID nor UUID to know it by", "Name another partition.")
 	}
 	return r, nil

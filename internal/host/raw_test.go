@@ -233,37 +233,6 @@ func TestRawRefusals(t *testing.T) {
 	}
 }
 
-// Swap of recorded machines that no dump can go to, besides those whose
-// recording has a swap of its own.
-func TestSwapOfRecordedHosts(t *testing.T) {
-	for name, want := range map[string]string{
-		"lvm":         "LVM volume",
-		"lvm-on-luks": "LVM volume",
-	} {
-		root := t.TempDir()
-		if err := os.CopyFS(root, os.DirFS(filepath.Join("testdata", "hosts", name))); err != nil {
-			t.Fatal(err)
-		}
-		dev := "/dev/dm-0"
-		if name == "lvm-on-luks" {
-			dev = "/dev/dm-1"
-		}
-		if err := os.WriteFile(filepath.Join(root, "proc/swaps"), []byte(dev+" partition 1 0 -2\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		h, err := Open(root)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = h.Raw("raw:swap", true)
-		var none *NoSwapError
-		var unsupported *UnsupportedError
-		if !errors.As(err, &none) || !errors.As(err, &unsupported) || unsupported.What != want {
-			t.Errorf("%s: got %v", name, err)
-		}
-	}
-}
-
 func TestTablePartUUID(t *testing.T) {
 	defer func() { readPartition = fsid.ReadPartition }()
 	typ := "0x83"

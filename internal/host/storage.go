@@ -137,6 +137,14 @@ func (h *Host) disk(target string, b BlockDevice) (stack []BlockDevice, devices 
 	if err := h.addCrypt(target, stack); err != nil {
 		return stack, nil, err
 	}
+	// A multipath device is the disk that its paths lead to.
+	for i := range stack {
+		for _, below := range stack[i:] {
+			if stack[i].Kind == Multipath && stack[i].Serial == "" {
+				stack[i].Serial = below.Serial
+			}
+		}
+	}
 	var paths []string
 	for _, disk := range stack {
 		if len(disk.Below) > 0 {

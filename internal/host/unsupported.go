@@ -85,11 +85,12 @@ func refuseType(dir string, m Mount) error {
 // mapperKinds name device-mapper devices by the beginning of their dm/uuid,
 // which says who made them.
 var mapperKinds = []struct{ prefix, what string }{
-	{"LVM-", "LVM volume"},
-	{"mpath-", "multipath device"},
 	{"DMRAID-", "BIOS RAID set"},
 	{"VDO-", "VDO volume"},
 	{"stratis-", "Stratis volume"},
+	{"INTEGRITY-", "dm-integrity volume"},
+	{"CRYPT-INTEGRITY-", "dm-integrity volume"},
+	{"CRYPT-VERITY-", "dm-verity volume"},
 }
 
 // virtualKinds name block devices without hardware by the beginning of their
@@ -113,7 +114,9 @@ func (h *Host) refuseBlock(dir string, b BlockDevice) error {
 	switch b.Kind {
 	case Crypt:
 		return nil // addCrypt looks closer
-	case LVM, Multipath, Mapper:
+	case LVM, Multipath:
+		return nil
+	case Mapper:
 		e.What = "device-mapper device"
 		for _, k := range mapperKinds {
 			if strings.HasPrefix(mapperUUID(b.DMUUID), k.prefix) {

@@ -13,6 +13,7 @@ type Layer struct {
 	UUID    string    `json:"uuid"`              // what it is known by: that of the array, the volume group, the LUKS header, the file system
 	Members []Device  `json:"members,omitempty"` // what it was made of at build time
 
+	LVM   *LVMVolume   `json:"lvm,omitempty"`   // of kind LVM
 	Crypt *CryptVolume `json:"crypt,omitempty"` // of kind Crypt
 }
 
@@ -38,7 +39,10 @@ func (l *Layer) validate() error {
 	if l.UUID == "" {
 		return errors.New("uuid is empty: there is nothing to know it by")
 	}
-	if l.Kind == Crypt {
+	switch l.Kind {
+	case LVM:
+		return l.LVM.validate()
+	case Crypt:
 		return l.Crypt.validate()
 	}
 	return nil

@@ -103,6 +103,7 @@ type Device struct {
 	Path     string `json:"path,omitempty"`     // its sysfs path below /sys/devices
 	PartUUID string `json:"partuuid,omitempty"` // of a partition, as blkid(8) prints it; the identity of a raw device that holds nothing
 	Serial   string `json:"serial,omitempty"`   // of the disk, as fsid.Serial returns it
+	Volume   string `json:"volume,omitempty"`   // of a raw logical volume, that of its layer; its identity
 }
 
 // Collector is one way to save /proc/vmcore.
@@ -312,8 +313,11 @@ func (t *Target) validate() error {
 	case Raw:
 		// Names change between boots: writing to a wrong device is worse than
 		// not to write.
-		if t.Device.PartUUID == "" && t.Filesystem.UUID == "" {
+		if t.Device.PartUUID == "" && t.Filesystem.UUID == "" && t.Device.Volume == "" {
 			return errors.New("device.partuuid and filesystem.uuid are empty: there is nothing to know the raw device by")
+		}
+		if n := len(t.Layers); t.Device.Volume != "" && (n == 0 || t.Layers[n-1].UUID != t.Device.Volume) {
+			return errors.New("device.volume is not that of the last layer")
 		}
 	default:
 		return fmt.Errorf("kind is %q, not %s or %s", t.Kind, Directory, Raw)

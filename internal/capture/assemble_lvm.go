@@ -1,0 +1,237 @@
+package capture
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"ukdump/internal/dm"
+	"ukdump/internal/lvm"
+	"ukdump/internal/plan"
+)
+
+// late is how long the physical volumes of a group are waited for that the volume
+// is not on: they may have newer metadata.
+const late = 2 * time.Second
+
+// group is a volume group as it is found in here.
+type group struct {
+	*lvm.VG
+	pvs map[string]string // MAJOR:MINOR of physical volumes by their UUIDs, those of other groups too
+}
+
+func (g *group) device(pv string) string { return g.pvs[pv] }
+
+// errChanged is that of a volume which is not what its tables in the plan are for.
+var errChanged = errors.New("the volume was changed since the image was built")
+
+// volume brings up a logical volume by what its metadata says now. A table from
+// the plan is used only for what is still made as it was.
+func (w *worker) volume(l *plan.Layer) ([]string, error) {
+	c, err := dm.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	g, err := w.waitGroup(l)
+	if err != nil {
+		return nil, err
+	}
+	if now := g.SystemID(); now != l.LVM.SystemID {
+		return nil, fmt.Errorf("its volume group belongs to the system %q now", now)
+	}
+	parts := g.parts(l)
+	var d dm.Device
+	made := make([]string, len(parts)) // MAJOR:MINOR
+	for i, p := range parts {
+		table, err := g.table(p, made[:i])
+		// Perhaps a member of a RAID, which can do without it.
+		if _, ok := err.(*lvm.MissingError); ok && i+1 < len(parts) {
+			w.warn("%s %s: %v", l.Kind, l.Name, err)
+			continue
+		}
+		if err == nil {
+			d, err = w.mapDevice(c, p, table)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", p.Name, err)
+		}
+		made[i] = d.Number()
+	}
+	return []string{d.Kernel()}, nil
+}
+
+// parts returns the devices to make: of a volume that is plain now only itself.
+func (g *group) parts(l *plan.Layer) (parts []*plan.LVMDevice) {
+	for i := range l.LVM.Devices {
+		parts = append(parts, &l.LVM.Devices[i])
+	}
+	if lv := g.Volume(l.UUID); lv != nil && g.Layout(lv) == lvm.Plain {
+		top := parts[len(parts)-1]
+		top.Type = ""
+		parts = []*plan.LVMDevice{top}
+	}
+	return parts
+}
+
+// mapDevice makes a device, if it is not there yet.
+func (w *worker) mapDevice(c *dm.Control, p *plan.LVMDevice, table []dm.Target) (dm.Device, error) {
+	d, err := c.Find(p.UUID)
+	if err == nil && d.Active {
+		return d, nil
+	}
+	if err == nil { // a worker ended in the middle of it
+		err = c.Remove(d.Name)
+		if err != nil {
+			return d, err
+		}
+	}
+	if d, err = c.Make(p.Name, p.UUID, table, false); err != nil {
+		return d, err
+	}
+	if p.Type == "raid" {
+		// What has to be repaired can wait for the next boot (dm-raid.rst).
+		if err := c.Message(p.Name, "frozen"); err != nil {
+			w.warn("%v", err)
+		}
+	}
+	w.log.printf("made %s as %s", p.Name, d.Kernel())
+	return d, nil
+}
+
+// table returns the table of the device p. made are the devices that were made
+// before it, "" for those that could not be.
+func (g *group) table(p *plan.LVMDevice, made []string) ([]dm.Target, error) {
+	lv := g.Volume(p.UUID)
+	if lv == nil {
+		return nil, errChanged
+	}
+	if p.Type == "" {
+		if !g.Plain(lv) {
+			return nil, fmt.Errorf("%w: it is %s", errChanged, lv.Type())
+		}
+		return g.Table(lv, g.device)
+	}
+	if now := g.Layout(lv); now != p.Layout {
+		return nil, fmt.Errorf("%w: it was «%s» and is «%s»", errChanged, p.Layout, now)
+	}
+	words := strings.Fields(p.Params)
+	for i, word := range words {
+		if at, ok := strings.CutPrefix(word, plan.DeviceArg); ok {
+			n, err := strconv.Atoi(at)
+			if err != nil || uint(n) >= uint(len(made)) {
+				return nil, errors.New("the plan has no device " + word + " before it")
+			}
+			words[i] = made[n]
+		}
+	}
+	if p.Type == "raid" {
+		withoutMissing(words)
+	}
+	if slices.Contains(words, "") {
+		return nil, errors.New("it cannot be without what is missing")
+	}
+	length := p.Length
+	if length == 0 {
+		length = g.Size(lv)
+	}
+	return []dm.Target{{Length: length, Type: p.Type, Params: strings.Join(words, " ")}}, nil
+}
+
+// withoutMissing takes members of a raid target out of its parameters of which
+// one device is missing: both devices are "-" then. The list ends the parameters:
+// the number of members, and a device for metadata and one for data of each
+// (Documentation/admin-guide/device-mapper/dm-raid.rst).
+func withoutMissing(words []string) {
+	if len(words) < 2 {
+		return
+	}
+	n, err := strconv.Atoi(words[1])
+	if err != nil || n < 0 || n > len(words)-3 {
+		return
+	}
+	for list := words[3+n:]; len(list) >= 2; list = list[2:] {
+		if list[0] == "" || list[1] == "" {
+			list[0], list[1] = "-", "-"
+		}
+	}
+}
+
+// waitGroup waits until the newest metadata of a volume's group and every
+// physical volume that it is on has appeared. After the deadline it returns the
+// group if there is at least its metadata.
+func (w *worker) waitGroup(l *plan.Layer) (*group, error) {
+	w.log.printf("waiting up to %d s for the physical volumes of %s", w.plan.Deadlines.Device, l.Name)
+	s := w.newScan()
+	seen := make(map[string]bool) // devices by name
+	g := &group{pvs: make(map[string]string)}
+	begun := uptime()
+	complete := begun // since when the volume is
+	for ; ; time.Sleep(50 * time.Millisecond) {
+		w.readGroup(g, s, l, seen)
+		now := uptime()
+		switch {
+		case g.VG == nil || !g.has(l):
+			complete = now
+		case g.Complete(g.device) || now-complete > late:
+			return g, nil
+		}
+		switch {
+		case now-begun <= seconds(w.plan.Deadlines.Device):
+		case g.VG == nil:
+			return nil, fmt.Errorf("its metadata did not appear within %d s; block devices: %s", w.plan.Deadlines.Device, s)
+		default:
+			return g, nil
+		}
+	}
+}
+
+// has reports whether every physical volume is there that a volume needs.
+func (g *group) has(l *plan.Layer) bool {
+	for _, p := range g.parts(l) {
+		if lv := g.Volume(p.UUID); lv != nil && g.Plain(lv) {
+			if _, err := g.Table(lv, g.device); err != nil {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// readGroup looks at the physical volumes that are new.
+func (w *worker) readGroup(g *group, s *scan, l *plan.Layer, seen map[string]bool) {
+	for _, name := range s.names(l.Members...) {
+		if d := s.device(name, false); d.err != nil || d.id.Type != "LVM2_member" || g.pvs[d.id.UUID] != "" {
+			continue
+		}
+		w.reading(name)
+		pv, vg, err := readPV(filepath.Join(s.dev, name))
+		w.reading("")
+		if err != nil && !seen[name] {
+			w.warn("%s: %v", name, err)
+		}
+		seen[name] = true
+		number, _ := os.ReadFile(filepath.Join(s.sys, name, "dev"))
+		if pv == "" {
+			continue // perhaps it can be read later
+		}
+		g.pvs[pv] = strings.TrimSpace(string(number))
+		if vg != nil && vg.Owns(l.UUID) && (g.VG == nil || vg.Seqno > g.Seqno) {
+			g.VG = vg
+		}
+	}
+}
+
+func readPV(path string) (pv string, vg *lvm.VG, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", nil, err
+	}
+	defer f.Close()
+	return lvm.Read(f)
+}

@@ -1,0 +1,205 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ukdump/internal/dm"
+	"ukdump/internal/lvm"
+)
+
+// Volume is a logical volume with everything that it is made of.
+type Volume struct {
+	Name     string // VG/LV
+	UUID     string // in device-mapper
+	SystemID string // of its volume group, if only this machine may use that
+	Devices  []VolumeDevice
+	Members  []BlockDevice // the physical volumes that it is on
+	Types    []string      // of the targets, each once
+}
+
+// VolumeDevice is one device of device-mapper; plan.LVMDevice says what the
+// fields are. The last one is the volume, the others come before those that they
+// are for.
+type VolumeDevice struct {
+	Name, UUID, Layout, Type, Params string
+	Length                           uint64
+}
+
+// targets are the types that the capture kernel can be given as they are, beside
+// linear and striped.
+var targets = map[string]bool{
+	"thin": true, "thin-pool": true, "cache": true, "raid": true, "snapshot": true, "snapshot-origin": true,
+}
+
+// Volume finds out what the logical volume top of a stack is made of. dir is for
+// messages. The error is an *UnsupportedError if the capture kernel could not
+// bring it up.
+func (h *Host) Volume(dir string, stack []BlockDevice, top BlockDevice) (*Volume, error) {
+	v := &Volume{UUID: top.DMUUID}
+	refuse := func(why string) error {
+		return &UnsupportedError{Dir: dir, What: "LVM volume", Name: fmt.Sprintf("%s (%s)", top.DMName, top.Name), Why: why}
+	}
+	parts := h.volumeParts(v, stack, top)
+	vg, pvs, err := h.group(v.Members, top)
+	if err != nil {
+		return nil, fmt.Errorf("LVM volume %s: %w", top.DMName, err)
+	}
+	if vg.Shared() {
+		return nil, refuse("its volume group is shared with other machines, which may have taken it over")
+	}
+	v.SystemID = vg.SystemID()
+	index := make(map[string]string) // of Devices, by the number of the device
+	for _, b := range parts {
+		lv := vg.Volume(b.DMUUID)
+		if lv == nil {
+			return nil, refuse("the metadata of its volume group has no volume with the UUID of " + b.DMName)
+		}
+		if b.Name == top.Name {
+			v.Name = vg.Name + "/" + lv.Name
+		}
+		table, err := h.Table(b)
+		if err != nil {
+			return nil, fmt.Errorf("LVM volume %s: %w", top.DMName, err)
+		}
+		d := VolumeDevice{Name: b.DMName, UUID: b.DMUUID}
+		if why := d.describe(vg, lv, table, pvs, index); why != "" {
+			return nil, refuse(b.DMName + " " + why)
+		}
+		for _, t := range table {
+			if !slices.Contains(v.Types, t.Type) {
+				v.Types = append(v.Types, t.Type)
+			}
+		}
+		index[number(b)] = strconv.Itoa(len(v.Devices))
+		v.Devices = append(v.Devices, d)
+	}
+	return v, nil
+}
+
+// volumeParts returns the devices that top is made of in its volume group, lowest
+// first, and adds to v.Members what those are on.
+func (h *Host) volumeParts(v *Volume, stack []BlockDevice, top BlockDevice) (parts []BlockDevice) {
+	needed := map[string]bool{top.Name: true}
+	for _, b := range stack { // each before what it is made of
+		switch {
+		case !needed[b.Name]:
+		case sameGroup(b, top):
+			parts = append(parts, b)
+			for _, name := range b.Below {
+				needed[name] = true
+			}
+		default:
+			v.Members = append(v.Members, b)
+		}
+	}
+	slices.Reverse(parts)
+	return parts
+}
+
+// group reads the metadata of the volume group of top from its physical volumes.
+// pvs are the numbers of these devices by their UUIDs.
+func (h *Host) group(members []BlockDevice, top BlockDevice) (vg *lvm.VG, pvs map[string]string, err error) {
+	pvs = make(map[string]string)
+	for _, b := range members {
+		f, err := h.openBlock(b)
+		if err != nil {
+			return nil, nil, err
+		}
+		pv, got, err := lvm.Read(f)
+		f.Close()
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", b.Name, err)
+		}
+		pvs[pv] = number(b)
+		if got != nil && got.Owns(top.DMUUID) && (vg == nil || got.Seqno > vg.Seqno) {
+			vg = got
+		}
+	}
+	if vg == nil {
+		return nil, nil, errors.New("none of the devices that it is on has the metadata of its volume group")
+	}
+	return vg, pvs, nil
+}
+
+// number returns the device number of b as tables have it.
+func number(b BlockDevice) string { return fmt.Sprintf("%d:%d", b.Major, b.Minor) }
+
+// describe fills in how to make the device of lv that has this table, or returns
+// why that is not possible. devices are the words for those that come before it,
+// by their numbers.
+func (d *VolumeDevice) describe(vg *lvm.VG, lv *lvm.LV, table []dm.Target, pvs, devices map[string]string) (why string) {
+	// Its table made of what is on the disks must be the one in use: then it will
+	// be right too where the disks say something else at the time of the crash.
+	if vg.Plain(lv) {
+		plain, err := vg.Table(lv, func(pv string) string { return pvs[pv] })
+		if err == nil && slices.Equal(plain, table) {
+			return ""
+		}
+	}
+	if len(table) != 1 {
+		return "has a table that does not follow from the metadata of its volume group"
+	}
+	t := table[0]
+	if t.Type != "linear" && !targets[t.Type] {
+		return "is of the type " + t.Type
+	}
+	d.Type, d.Layout = t.Type, vg.Layout(lv)
+	if t.Length != vg.Size(lv) || t.Type == "linear" {
+		d.Length = t.Length
+	}
+	words := strings.Fields(t.Params)
+	if t.Type == "raid" {
+		if words, why = raidParams(words); why != "" {
+			return why
+		}
+	}
+	for i, w := range words {
+		if n, ok := devices[w]; ok {
+			words[i] = "%" + n
+		} else if isNumber(w) {
+			return "is made of a device outside of its volume group, " + w
+		}
+	}
+	d.Params = strings.Join(words, " ")
+	return ""
+}
+
+// isNumber reports whether a word of a table is MAJOR:MINOR.
+func isNumber(word string) bool {
+	major, minor, ok := strings.Cut(word, ":")
+	_, err1 := strconv.ParseUint(major, 10, 32)
+	_, err2 := strconv.ParseUint(minor, 10, 32)
+	return ok && err1 == nil && err2 == nil
+}
+
+// raidParams returns the parameters of a raid target without those that begin
+// something when it is loaded: what is on its disks says how far that has come
+// (Documentation/admin-guide/device-mapper/dm-raid.rst).
+func raidParams(words []string) (kept []string, why string) {
+	n, err := 0, error(nil)
+	if len(words) > 2 {
+		n, err = strconv.Atoi(words[1])
+	}
+	if n < 1 || err != nil || len(words) < 2+n {
+		return nil, "has parameters that are not understood: " + strings.Join(words, " ")
+	}
+	params := words[2 : 2+n]
+	out := params[:1:1] // the size of a chunk
+	for i := 1; i < n; i++ {
+		switch params[i] {
+		case "sync":
+		case "rebuild":
+			i++
+		case "delta_disks", "data_offset":
+			return nil, "is being reshaped"
+		default:
+			out = append(out, params[i])
+		}
+	}
+	kept = append([]string{words[0], strconv.Itoa(len(out))}, out...)
+	return append(kept, words[2+n:]...), ""
+}
