@@ -29,8 +29,14 @@ func (b *BlockDevice) Hidden(stack []BlockDevice) bool {
 func (h *Host) snapshots(b BlockDevice) ([]string, error) {
 	var list []string
 	for _, name := range b.Below {
-		dir := "/sys/class/block/" + name
-		if b.DMUUID == "" || h.attr(dir, "dm/uuid") != b.DMUUID+"-real" {
+		if b.DMUUID == "" {
+			break
+		}
+		dir, err := h.resolve("/sys/class/block/" + name)
+		if err != nil {
+			return nil, err
+		}
+		if h.attr(dir, "dm/uuid") != b.DMUUID+"-real" {
 			continue
 		}
 		holders, err := h.names(path.Join(dir, "holders"))
