@@ -31,8 +31,11 @@ type raw struct {
 
 // rawName describes a raw target.
 func rawName(t *plan.Target) string {
-	if t.Device.PartUUID != "" {
+	switch {
+	case t.Device.PartUUID != "":
 		return "partition " + t.Device.PartUUID
+	case t.Device.Volume != "":
+		return "logical volume " + t.Layers[len(t.Layers)-1].Name
 	}
 	return t.Filesystem.Type + " " + t.Filesystem.UUID
 }

@@ -15,6 +15,8 @@ type Device struct {
 	Module    string `json:"module,omitempty"` // of the driver
 	// Loadable says that Module is a file on the running kernel, not built in.
 	Loadable bool `json:"loadable,omitempty"`
+	// PathHandler is what knows the paths of a SCSI disk: alua, rdac, emc, hp_sw.
+	PathHandler string `json:"path_handler,omitempty"`
 }
 
 // device reads the device at a resolved path.
@@ -35,6 +37,9 @@ func (h *Host) device(dir string) Device {
 	}
 	if d.Driver == "" {
 		return d
+	}
+	if dh := h.attr(dir, "dh_state"); dh != "detached" {
+		d.PathHandler = dh
 	}
 	if driver, err := h.resolve(path.Join(dir, "driver")); err == nil {
 		d.Module = h.link(driver, "module")

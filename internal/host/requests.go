@@ -74,6 +74,11 @@ func deviceRequests(devices []Device) []kmod.Request {
 			Why:      "driver " + d.Driver + " of " + d.Path,
 			For:      d.Path,
 		})
+		// Disks of arrays that answer on one of their paths only need to be asked to
+		// change that (drivers/scsi/device_handler).
+		if d.PathHandler != "" {
+			out = append(out, kmod.Request{Names: []string{"scsi_dh_" + d.PathHandler}, Optional: true, Why: "paths of " + d.Path})
+		}
 	}
 	return out
 }

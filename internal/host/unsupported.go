@@ -33,7 +33,7 @@ func (e *UnsupportedError) Advice() string {
 	if e.Remedy != "" {
 		return e.Remedy
 	}
-	return "Set TARGET= to a directory on an ext4, xfs, btrfs, f2fs or vfat file system that lies on a partition or a whole disk of this machine, or to raw:swap if it has a swap partition."
+	return "Set TARGET= to a directory on an ext4, xfs, btrfs, f2fs or vfat file system that lies on a partition, a whole disk or a logical volume of this machine, or to raw:swap if it has a swap partition."
 }
 
 // mountable are the file systems that need nothing but their block device.

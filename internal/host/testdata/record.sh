@@ -30,7 +30,7 @@ device() (
 		if [ -f "$d/uevent" ]; then
 			mkdir -p "$out$d"
 			grep -E '^(MAJOR|MINOR|DEVNAME|DEVTYPE|PARTN|DRIVER|MODALIAS|PARTUUID)=' "$d/uevent" >"$out$d/uevent" || :
-			for f in modalias dev size partition transport; do
+			for f in modalias dh_state dev size partition transport; do
 				file "$d/$f"
 			done
 			link "$d/subsystem"
@@ -85,6 +85,14 @@ block() (
 	esac
 	# What sysfs does not tell. dmsetup shows no keys.
 	[ ! -e "$b/dm" ] || dmsetup table "$(cat "$b/dm/name")" >"$out$b/dm/table" 2>/dev/null || rm -f "$out$b/dm/table"
+	if [ "$(blkid -p -s TYPE -o value "/dev/$1" 2>/dev/null)" = LVM2_member ]; then
+		# Label and metadata of the physical volume, with the machine's name.
+		mkdir -p "$out/dev"
+		dd if="/dev/$1" of="$out/dev/$1" bs=64k count=17 conv=sparse 2>/dev/null
+	fi
+	for s in "$b"/holders/*; do
+		[ ! -e "$s" ] || link "$s"
+	done
 	for s in "$b"/slaves/*; do
 		[ -e "$s" ] || continue
 		link "$s"
