@@ -30,8 +30,7 @@ func enterEmergency() {
 		return
 	}
 	emergency, self = true, selfLink
-	// The root may still be read-only, and makedumpfile has a file for its bitmap.
-	childEnv = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "TMPDIR=/run/ukdump", "LC_ALL=C", "GOTRACEBACK=single"}
+	childEnv = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "TMPDIR=/tmp", "LC_ALL=C", "GOTRACEBACK=single"}
 }
 
 // selfLink is this program, even when its file was removed, see proc_pid_exe(5).
@@ -39,11 +38,17 @@ const selfLink = "/proc/self/exe"
 
 // setupEmergency makes what the system has not got.
 func setupEmergency() []error {
-	// So that orphans of the worker stay among our descendants, prctl(2).
-	return []error{
+	errs := []error{
 		os.MkdirAll("/run/ukdump", 0o700),
+		// So that orphans of the worker stay among our descendants, prctl(2).
 		os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)),
 	}
+	// makedumpfile has a file there, whatever TMPDIR is (copy_vmcoreinfo), and the
+	// root may be read-only.
+	if unix.Access("/tmp", unix.W_OK) != nil {
+		errs = append(errs, os.NewSyscallError("mount", unix.Mount("tmpfs", "/tmp", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=1777")))
+	}
+	return errs
 }
 
 // descendants returns those of list that this process or one of its children has
