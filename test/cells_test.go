@@ -100,6 +100,7 @@ var cells = []cell{
 	{suite: "sid", flavour: debian.Cloud, layout: "root", bus: vmtest.VirtioBlk},
 	{suite: "bookworm", flavour: debian.Generic, layout: "xfs-external-log", bus: vmtest.VirtioBlk, refused: "its log is on another device"},
 	{suite: "bookworm", flavour: debian.Generic, layout: "ext4-external-journal", bus: vmtest.VirtioBlk, refused: "its journal is on another device"},
+	{suite: "bookworm", flavour: debian.Generic, layout: "overlay", bus: vmtest.VirtioBlk},
 	{suite: "bookworm", flavour: debian.Generic, layout: "overlay-root", bus: vmtest.VirtioBlk, refused: "overlay file system"},
 	{suite: "bookworm", flavour: debian.Generic, layout: "tmpfs", bus: vmtest.VirtioBlk, refused: "tmpfs file system"},
 

@@ -74,9 +74,16 @@ var layouts = map[string]layout{
 	"vfat":  {fs: "vfat", stack: "disk", n: 1, noModes: true, make: "mkfs.vfat -n TARGET $target", mount: "mount LABEL=TARGET /var/crash"},
 	"exfat": {fs: "exfat", stack: "disk", n: 1, noModes: true, make: "mkfs.exfat -L target $target", mount: mountTarget},
 	"overlay-root": {
-		fs: "overlay", stack: "ext4 on disk", n: 1,
+		fs: "overlay (root)", stack: "ext4 out of sight", n: 1,
 		make: ext4 + " $target && mount $target /media && mkdir /media/upper /media/work && umount /media",
 		root: "modprobe overlay && mount LABEL=target /media && mount -t overlay -o lowerdir=/,upperdir=/media/upper,workdir=/media/work overlay /mnt",
+	},
+
+	"overlay": {
+		fs: "overlay", stack: "ext4 on disk", n: 1,
+		make: ext4 + " $target && mount $target /media && mkdir /media/upper /media/work && umount /media",
+		mount: "modprobe overlay && mount LABEL=target /media && " +
+			"mount -t overlay -o lowerdir=/srv,upperdir=/media/upper,workdir=/media/work overlay /var/crash",
 	},
 
 	// btrfs.
