@@ -84,6 +84,8 @@ func (h *Host) blockKind(b BlockDevice) BlockKind {
 	switch {
 	case strings.HasPrefix(uuid, "LVM-"):
 		return LVM
+	case strings.HasPrefix(uuid, "CRYPT-INTEGRITY-"), strings.HasPrefix(uuid, "CRYPT-VERITY-"), strings.HasPrefix(uuid, "CRYPT-SUBDEV-"):
+		return Mapper // cryptsetup's, too, but nothing is encrypted
 	case strings.HasPrefix(uuid, "CRYPT-"):
 		return Crypt
 	case strings.HasPrefix(uuid, "mpath-"):

@@ -28,14 +28,6 @@ func (e *UnsupportedError) Error() string {
 	return s
 }
 
-// Advice returns what the user can do, whatever the reason is.
-func (e *UnsupportedError) Advice() string {
-	if e.Remedy != "" {
-		return e.Remedy
-	}
-	return "Set TARGET= to a directory on an ext4, xfs, btrfs, f2fs or vfat file system that lies on a partition, a whole disk or a logical volume of this machine, or to raw:swap if it has a swap partition."
-}
-
 // mountable are the file systems that need nothing but their block device.
 var mountable = map[string]bool{
 	"ext2": true, "ext3": true, "ext4": true, "xfs": true, "btrfs": true,
@@ -72,6 +64,8 @@ func refuseType(dir string, m Mount) error {
 		e.Why = "it is memory and lost at the reboot"
 	case network[m.FSType]:
 		e.Why = "it is not on a disk of this machine"
+	case m.FSType == "autofs":
+		e.Why = "nothing was mounted there when it was opened"
 	case layered[m.FSType]:
 		e.Why = "it is made of other file systems"
 	case readOnly[m.FSType]:
@@ -85,6 +79,9 @@ func refuseType(dir string, m Mount) error {
 // mapperKinds name device-mapper devices by the beginning of their dm/uuid,
 // which says who made them.
 var mapperKinds = []struct{ prefix, what string }{
+	{"CRYPT-INTEGRITY-", "dm-integrity volume"},
+	{"CRYPT-VERITY-", "dm-verity volume"},
+	{"CRYPT-SUBDEV-", "part of a dm-crypt volume"},
 	{"DMRAID-", "BIOS RAID set"},
 	{"VDO-", "VDO volume"},
 	{"stratis-", "Stratis volume"},
