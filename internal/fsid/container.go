@@ -1,50 +1,9 @@
 package fsid
 
-import "encoding/binary"
-
-const mdMagic = 0xa92b4efc
-
-// md recognises members of Linux software RAID: struct mdp_superblock_1 and
-// mdp_superblock_s, include/uapi/linux/raid/md_p.h. Version 1.1 is at the
-// start, 1.2 at 4 KiB, 1.0 and 0.90 near the end of the device.
-func md(d *device) (ID, bool) {
-	offsets := []int64{0, 4096}
-	if d.size > 0 {
-		offsets = append(offsets, (d.size>>9-16)&^7<<9)
-	}
-	for _, off := range offsets {
-		b := d.at(off, 256)
-		// The superblock knows its own place, in sectors.
-		if b != nil && le.Uint32(b) == mdMagic && le.Uint32(b[4:]) == 1 && le.Uint64(b[144:]) == uint64(off>>9) {
-			return ID{Type: "linux_raid_member", UUID: uuid(b[16:32]), Label: text(b[32:64])}, true
-		}
-	}
-	if d.size > 0 {
-		return md090(d)
-	}
-	return ID{}, false
-}
-
-// md090 lies in the last whole 64 KiB but one, in the byte order of the machine
-// that made it. Its UUID is four words, the first apart from the others.
-func md090(d *device) (ID, bool) {
-	b := d.at(d.size&^0xffff-0x10000, 64)
-	if b == nil {
-		return ID{}, false
-	}
-	var order binary.ByteOrder = binary.LittleEndian
-	if le.Uint32(b) != mdMagic {
-		order = binary.BigEndian
-	}
-	if order.Uint32(b) != mdMagic || order.Uint32(b[4:]) != 0 || order.Uint32(b[8:]) != 90 {
-		return ID{}, false
-	}
-	var u [16]byte
-	for i, word := range []int{20, 52, 56, 60} {
-		binary.BigEndian.PutUint32(u[4*i:], order.Uint32(b[word:]))
-	}
-	return ID{Type: "linux_raid_member", UUID: uuid(u[:])}, true
-}
+import (
+	"encoding/binary"
+	"strconv"
+)
 
 // fakeRAID recognises the firmware RAID formats that md assembles, Intel's IMSM
 // and SNIA DDF, by the anchor in one of the last two sectors. Their members,
@@ -110,9 +69,13 @@ func bcache(d *device) (ID, bool) {
 	}
 	switch magic := string(b[24:40]); {
 	case magic == oldMagic && le.Uint64(b[8:]) == 8:
-		return ID{Type: "bcache", UUID: uuid(b[40:56])}, true
+		u := uuid(b[40:56])
+		return ID{Type: "bcache", UUID: u, Member: u}, true
 	case (magic == oldMagic || magic == newMagic) && le.Uint64(b[104:]) == 8:
-		return ID{Type: "bcachefs", UUID: uuid(b[56:72]), Label: text(b[72:104])}, true
+		return ID{
+			Type: "bcachefs", UUID: uuid(b[56:72]), Label: text(b[72:104]),
+			Member: strconv.Itoa(int(b[122])), Members: uint64(b[123]), Generation: le.Uint64(b[112:]),
+		}, true
 	}
 	return ID{}, false
 }

@@ -59,8 +59,9 @@ func btrfs(d *device) (ID, bool) {
 		Type:       "btrfs",
 		UUID:       uuid(b[32:48]),
 		Label:      text(b[299:555]),
-		DeviceUUID: uuid(b[267:283]),
-		Devices:    le.Uint64(b[136:]),
+		Member:     uuid(b[267:283]),
+		Members:    le.Uint64(b[136:]),
+		Generation: le.Uint64(b[72:]),
 	}, true
 }
 

@@ -25,9 +25,14 @@ type ID struct {
 	// contain control characters.
 	Label string
 
-	// Only for btrfs:
-	DeviceUUID string // of this one device (UUID_SUB of blkid(8))
-	Devices    uint64 // how many devices the file system has
+	// Only for what is made of several devices: linux_raid_member, btrfs, bcachefs, bcache.
+	Member     string // tells this one from the others: its number, of btrfs its UUID (UUID_SUB of blkid(8))
+	Members    uint64 // how many there are, of an array those that are Active
+	Generation uint64 // counts the changes: a device that knows fewer was left behind
+
+	// Only for linux_raid_member:
+	Version string // of the format: 0.90, 1.0, 1.1, 1.2; empty if the array cannot be run as it is, because it is being reshaped
+	Active  string // the numbers of all members that hold its data, each between two blanks
 }
 
 // ReadError is a read that failed for another reason than the end of the

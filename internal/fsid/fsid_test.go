@@ -58,10 +58,16 @@ func load(t testing.TB, name string) (*sparse, ID) {
 			want.UUID = val
 		case "label":
 			want.Label = val
-		case "device_uuid":
-			want.DeviceUUID = val
-		case "devices":
-			want.Devices, _ = strconv.ParseUint(val, 10, 64)
+		case "member":
+			want.Member = val
+		case "members":
+			want.Members, _ = strconv.ParseUint(val, 10, 64)
+		case "version":
+			want.Version = val
+		case "active":
+			want.Active = " " + val + " "
+		case "generation":
+			want.Generation, _ = strconv.ParseUint(val, 10, 64)
 		default:
 			off, err := strconv.ParseInt(key, 16, 64)
 			row := make([]byte, 16)

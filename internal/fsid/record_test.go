@@ -55,14 +55,15 @@ func sampleText(t *testing.T, r recorder, size int64, want ID) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "size %d\n", size)
 	for _, line := range []struct{ key, val string }{
-		{"type", want.Type}, {"uuid", want.UUID}, {"label", want.Label}, {"device_uuid", want.DeviceUUID},
+		{"type", want.Type}, {"uuid", want.UUID}, {"label", want.Label}, {"member", want.Member},
+		{"version", want.Version}, {"active", strings.TrimSpace(want.Active)},
 	} {
 		if line.val != "" {
 			fmt.Fprintf(&b, "%s %s\n", line.key, line.val)
 		}
 	}
-	if want.Devices > 0 {
-		fmt.Fprintf(&b, "devices %d\n", want.Devices)
+	if want.Members > 0 {
+		fmt.Fprintf(&b, "members %d\ngeneration %d\n", want.Members, want.Generation)
 	}
 	for off := int64(0); off < size; off += 16 {
 		if off >= 4096 && !r.rows[off] {
@@ -76,15 +77,15 @@ func sampleText(t *testing.T, r recorder, size int64, want ID) string {
 	return b.String()
 }
 
-// blkid asks blkid(8). What Probe does not report by intention, and the number
-// of devices, which blkid does not tell, are taken from got.
+// blkid asks blkid(8). What Probe does not report by intention, and what blkid
+// does not tell of several devices, are taken from got.
 func blkid(t *testing.T, image string, got ID) ID {
 	out, err := exec.Command("blkid", "-p", "-o", "export", image).Output()
 	if err != nil {
 		t.Logf("%s: blkid: %v; recording what Probe says", image, err)
 		return got
 	}
-	want := ID{Devices: got.Devices}
+	want := ID{Member: got.Member, Members: got.Members, Generation: got.Generation, Version: got.Version, Active: got.Active}
 	for line := range strings.Lines(string(out)) {
 		key, val, _ := strings.Cut(strings.TrimSpace(line), "=")
 		val = strings.ReplaceAll(val, `\ `, " ")
@@ -96,7 +97,9 @@ func blkid(t *testing.T, image string, got ID) ID {
 		case "LABEL":
 			want.Label = val
 		case "UUID_SUB":
-			want.DeviceUUID = val
+			if want.Type == "btrfs" {
+				want.Member = val
+			}
 		}
 	}
 	switch want.Type {
@@ -104,9 +107,6 @@ func blkid(t *testing.T, image string, got ID) ID {
 		want.UUID = ""
 	case "zfs_member":
 		want = ID{Type: want.Type}
-	}
-	if want.Type != "btrfs" {
-		want.DeviceUUID = ""
 	}
 	return want
 }

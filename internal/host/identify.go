@@ -37,7 +37,7 @@ func (h *Host) identify(s *Storage) error {
 		return fmt.Errorf("the %s on %s has no UUID to find it by", s.FSType, b.Name)
 	}
 	s.UUID = id.UUID
-	n := int(min(id.Devices, 1<<20))
+	n := int(min(id.Members, 1<<20))
 	if s.FSType == "btrfs" && n == 0 {
 		members, err := h.names(path.Join("/sys/fs/btrfs", id.UUID, "devices"))
 		if err != nil {

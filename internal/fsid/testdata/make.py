@@ -31,7 +31,7 @@ def md1(off, data, start):
     b[168:184] = U[::-1]
     pack_into("<QQQ", b, 192, 1700000000, 5, 2**64 - 1)
     pack_into("<I", b, 220, 128)
-    b[256:260] = pack("<HH", 0, 1)
+    b[256:] = pack("<HH", 0, 1) + b"\xff" * (2 * 126)  # roles; all others are spare
     pack_into("<I", b, 216, checksum(b, "<"))
     data = bytearray(data)
     data[off : off + len(b)] = b
@@ -44,6 +44,10 @@ def md090(data, order):
     pack_into(order + "II", b, 24, 1700000000, 1)
     pack_into(order + "II", b, 36, 2, 2)
     pack_into(order + "III", b, 52, 0x89ABCDEF, 0x01234567, 0x89ABCDEF)
+    pack_into(order + "II", b, 156, *((0, 5) if order == ">" else (5, 0)))  # events
+    for n in range(3):  # the third disk has failed
+        pack_into(order + "IIIII", b, 512 + 128 * n, n, 8, 16 * n, n, 6 if n < 2 else 1)
+    pack_into(order + "IIIII", b, 3968, 1, 8, 16, 1, 6)
     pack_into(order + "I", b, 152, checksum(b, order))
     data = bytearray(data)
     off = (len(data) & ~0xFFFF) - 0x10000
