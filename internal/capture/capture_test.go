@@ -178,11 +178,11 @@ func TestFindDevice(t *testing.T) {
 	add("vda", make([]byte, 8192))
 	add("vda1", ext4Image([16]byte{9}))
 	find := func() string {
-		s := &scan{sys: sys, dev: dev, seen: map[string]seenDevice{}}
+		s := &scan{sys: sys, dev: dev, seen: map[string]*seenDevice{}}
 		name, _ := s.find(target)
 		return name
 	}
-	s := &scan{sys: sys, dev: dev, seen: map[string]seenDevice{}}
+	s := &scan{sys: sys, dev: dev, seen: map[string]*seenDevice{}}
 	if got, _ := s.find(target); got != "" {
 		t.Fatalf("found %q", got)
 	}
@@ -206,7 +206,7 @@ func TestScanRemembers(t *testing.T) {
 	os.MkdirAll(filepath.Join(sys, "sda"), 0o755)
 	os.WriteFile(filepath.Join(sys, "sda", "size"), []byte("16\n"), 0o644)
 	target := &plan.Target{Filesystem: plan.Filesystem{Type: "ext4", UUID: "09000000-0000-0000-0000-000000000000"}}
-	s := &scan{sys: sys, dev: dev, seen: map[string]seenDevice{}}
+	s := &scan{sys: sys, dev: dev, seen: map[string]*seenDevice{}}
 	if got, _ := s.find(target); got != "" { // no device node yet
 		t.Fatalf("found %q", got)
 	}
@@ -231,7 +231,7 @@ func TestScanAvoids(t *testing.T) {
 	}
 	target := &plan.Target{Filesystem: plan.Filesystem{Type: "ext4", UUID: "09000000-0000-0000-0000-000000000000"}}
 	var read []string
-	s := &scan{sys: sys, dev: dev, seen: map[string]seenDevice{"sda": {err: errHung}}, reading: func(name string) { read = append(read, name) }}
+	s := &scan{sys: sys, dev: dev, seen: map[string]*seenDevice{"sda": {err: errHung}}, reading: func(name string) { read = append(read, name) }}
 	if got, _ := s.find(target); got != "sdb" || strings.Join(read, " ") != "sdb " {
 		t.Errorf("found %q after reading %q", got, read)
 	}

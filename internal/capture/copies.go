@@ -92,7 +92,6 @@ func (s *scan) judge(name string, t *plan.Target) judgement {
 		d.same = serial != ""
 	}
 	d.judged = true
-	s.seen[name] = d
 	return d.judgement
 }
 

@@ -52,7 +52,7 @@ func machineWith(t *testing.T, disks ...aDisk) *scan {
 		write(filepath.Join(dev, d.name), string(table))
 		write(filepath.Join(dev, part), string(fs))
 	}
-	return &scan{sys: sys, dev: dev, seen: map[string]seenDevice{}}
+	return &scan{sys: sys, dev: dev, seen: map[string]*seenDevice{}}
 }
 
 // gptDisk is the beginning of a disk with one partition (UEFI 5.3).

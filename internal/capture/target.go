@@ -58,16 +58,16 @@ func (w *worker) waitDevice(t *plan.Target, layers []string) (string, error) {
 // one that has nothing to do with the dump.
 type scan struct {
 	sys, dev string // /sys/class/block and /dev
-	seen     map[string]seenDevice
+	seen     map[string]*seenDevice
 	layers   []string          // if there are any, only these devices and their partitions
 	several  string            // devices that find could not decide between
 	reading  func(name string) // called before a device is read, and with "" after it; may be nil
 }
 
 func (w *worker) newScan() *scan {
-	s := &scan{sys: "/sys/class/block", dev: "/dev", seen: map[string]seenDevice{}, reading: w.reading}
+	s := &scan{sys: "/sys/class/block", dev: "/dev", seen: map[string]*seenDevice{}, reading: w.reading}
 	for _, name := range w.state.Avoid {
-		s.seen[name] = seenDevice{err: errHung}
+		s.seen[name] = &seenDevice{err: errHung}
 	}
 	return s
 }
@@ -105,14 +105,14 @@ func (s *scan) names(hints ...plan.Device) []string {
 
 // device returns what is on a device. It is read only if it is new, could not be
 // read before, or has another size.
-func (s *scan) device(name string, partUUID bool) seenDevice {
+func (s *scan) device(name string, partUUID bool) *seenDevice {
 	d, ok := s.seen[name]
-	if d.err == errHung {
+	if d != nil && d.err == errHung {
 		return d
 	}
 	size := blockSize(filepath.Join(s.sys, name))
 	if size == 0 { // a loop device or a drive without medium
-		return seenDevice{err: fsid.ErrUnknown}
+		return &seenDevice{err: fsid.ErrUnknown}
 	}
 	if !ok || d.size != size || d.err != nil && !errors.Is(d.err, fsid.ErrUnknown) {
 		d = s.look(name, size, partUUID)
@@ -139,12 +139,12 @@ func (s *scan) held(name string) bool {
 }
 
 // look reads a device.
-func (s *scan) look(name string, size int64, partUUID bool) seenDevice {
+func (s *scan) look(name string, size int64, partUUID bool) *seenDevice {
 	if s.reading != nil {
 		s.reading(name)
 		defer s.reading("")
 	}
-	d := seenDevice{size: size}
+	d := &seenDevice{size: size}
 	d.id, d.err = probe(filepath.Join(s.dev, name), size)
 	if partUUID {
 		d.partUUID = s.partUUID(name)
@@ -254,8 +254,15 @@ func sameType(onDisk, mounted string) bool {
 // the kernel. After an error it may be mounted all the same.
 func (w *worker) mount(t *plan.Target, dev string) error {
 	fs := t.Filesystem
-	if err := unix.Mount("/dev/"+dev, mountDir, fs.Type, mountFlags, fs.Options); err != nil {
-		return fmt.Errorf("%s as %s: %w (%s)", dev, fs.Type, err, diagnose(fs, dev))
+	if w.degraded {
+		fs.Options = joinOptions(fs.Options, "degraded")
+	}
+	source := w.source
+	if source == "" {
+		source = "/dev/" + dev
+	}
+	if err := unix.Mount(source, mountDir, fs.Type, mountFlags, fs.Options); err != nil {
+		return fmt.Errorf("%s as %s: %w (%s)", dev, fs.Type, err, diagnose(fs, source))
 	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(mountDir, &st); err != nil {
@@ -280,21 +287,26 @@ var withoutReplay = map[string]string{
 
 // diagnose tries to mount a file system that could not be mounted, so that the
 // report can say what is broken. Nothing is written to it.
-func diagnose(fs plan.Filesystem, dev string) string {
+func diagnose(fs plan.Filesystem, source string) string {
 	options := withoutReplay[fs.Type]
 	if options == "" {
 		return "check the file system"
 	}
-	if fs.Options != "" {
-		options += "," + fs.Options
-	}
-	if err := unix.Mount("/dev/"+dev, mountDir, fs.Type, mountFlags|unix.MS_RDONLY, options); err != nil {
+	if err := unix.Mount(source, mountDir, fs.Type, mountFlags|unix.MS_RDONLY, joinOptions(options, fs.Options)); err != nil {
 		return fmt.Sprintf("nor read-only without its journal: %v: its structures are damaged", err)
 	}
 	if err := unix.Unmount(mountDir, 0); err != nil {
 		return fmt.Sprintf("umount: %v", err)
 	}
 	return "read-only without its journal it can be mounted: the journal is damaged"
+}
+
+// joinOptions joins two lists of mount options.
+func joinOptions(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + "," + b
 }
 
 // makeDir makes the dump's directory. The path comes from the plan, but the

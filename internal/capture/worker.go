@@ -19,15 +19,17 @@ import (
 // worker follows the plan. Its steps stand in run, one after the other. A worker
 // that follows one that died goes on where that one was: state says where.
 type worker struct {
-	log    *logger
-	super  reporter
-	over   overrides
-	plan   *plan.Plan
-	state  *state
-	report *crashdir.Report // &state.Report
-	place  place            // where the dump goes; nil if no target is open
-	end    time.Duration    // uptime after which no collector may run
-	stuck  bool             // the worker before this one is stuck in the kernel, or its collector is
+	log      *logger
+	super    reporter
+	over     overrides
+	plan     *plan.Plan
+	state    *state
+	report   *crashdir.Report // &state.Report
+	place    place            // where the dump goes; nil if no target is open
+	end      time.Duration    // uptime after which no collector may run
+	degraded bool             // the file system is to be mounted without some of its devices
+	source   string           // what to mount, if that is not one device
+	stuck    bool             // the worker before this one is stuck in the kernel, or its collector is
 
 	percent float64 // how far the running collector has come
 }

@@ -12,6 +12,7 @@ type Layer struct {
 	Name    string    `json:"name"`              // on the healthy system: md127, vg/root; for messages
 	UUID    string    `json:"uuid"`              // what it is known by: that of the array, the volume group, the LUKS header, the file system
 	Members []Device  `json:"members,omitempty"` // what it was made of at build time
+	Missing int       `json:"missing,omitempty"` // how many members of a file system were not there then
 
 	LVM   *LVMVolume   `json:"lvm,omitempty"`   // of kind LVM
 	Crypt *CryptVolume `json:"crypt,omitempty"` // of kind Crypt
@@ -35,6 +36,9 @@ func (l *Layer) validate() error {
 	case MD, LVM, Crypt, Bcache, Btrfs, Bcachefs:
 	default:
 		return fmt.Errorf("kind is %q, which this program cannot assemble", l.Kind)
+	}
+	if l.Missing < 0 {
+		return fmt.Errorf("missing is %d", l.Missing)
 	}
 	if l.UUID == "" {
 		return errors.New("uuid is empty: there is nothing to know it by")

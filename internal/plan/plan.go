@@ -104,6 +104,7 @@ type Device struct {
 	PartUUID string `json:"partuuid,omitempty"` // of a partition, as blkid(8) prints it; the identity of a raw device that holds nothing
 	Serial   string `json:"serial,omitempty"`   // of the disk, as fsid.Serial returns it
 	Volume   string `json:"volume,omitempty"`   // of a raw logical volume, that of its layer; its identity
+	ID       string `json:"id,omitempty"`       // of a layer's member: what is on it that tells it from the others
 }
 
 // Collector is one way to save /proc/vmcore.

@@ -1,0 +1,138 @@
+package capture
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"ukdump/internal/fsid"
+	"ukdump/internal/plan"
+)
+
+// member is a device that belongs to the layer which is looked for.
+type member struct {
+	name   string
+	holder string // what is made of it
+	id     *fsid.ID
+}
+
+// gather waits for the members of an array or a file system and returns those that
+// have its newest state, at least one, the newest first, and whether these are all
+// that belong to it.
+func (w *worker) gather(s *scan, l *plan.Layer) (use []member, whole bool, err error) {
+	limit := w.plan.Deadlines.Device
+	w.log.printf("waiting up to %d s for the members of %s", limit, l.Name)
+	for end := uptime() + seconds(limit); ; time.Sleep(50 * time.Millisecond) {
+		if use, err = fresh(s.belonging(l)); err != nil {
+			return nil, false, err
+		}
+		known := false
+		for _, m := range use {
+			known = known || knows(l, m.id.Member)
+		}
+		if known {
+			missing := int(use[0].id.Members) - len(use)
+			if whole = missing <= 0; whole || missing <= l.Missing {
+				return use, whole, nil
+			}
+		}
+		switch {
+		case uptime() <= end:
+			continue
+		case len(use) == 0:
+			err = errors.New("none of its members is there")
+		case !known:
+			err = errors.New(use[0].name + " was left behind before the image was built, and no other member is there")
+		}
+		w.warn("%s: %d members after %d s; block devices: %s", l.Name, len(use), limit, s)
+		return use, false, err
+	}
+}
+
+// knows reports whether a member was there at build time: any, if the builder could
+// not read them.
+func knows(l *plan.Layer, id string) bool {
+	for i := range l.Members {
+		if known := l.Members[i].ID; known == "" || known == id {
+			return true
+		}
+	}
+	return len(l.Members) == 0
+}
+
+// belonging returns the members that are there, each once, those at the places of
+// build time first.
+func (s *scan) belonging(l *plan.Layer) (list []member) {
+	typ := string(l.Kind)
+	if l.Kind == plan.MD {
+		typ = "linux_raid_member"
+	}
+names:
+	for _, name := range s.names(l.Members...) {
+		d := s.device(name, false)
+		if d.err != nil || d.id.Type != typ {
+			continue
+		}
+		// A cache has a UUID of its own.
+		if d.id.UUID != l.UUID && (l.Kind != plan.Bcache || !knows(l, d.id.UUID)) {
+			continue
+		}
+		m := member{name: name, id: &d.id}
+		if holders, _ := os.ReadDir(filepath.Join(s.sys, name, "holders")); len(holders) > 0 {
+			m.holder = holders[0].Name()
+			if strings.HasPrefix(m.holder, "dm-") {
+				continue // it is a path of the disk
+			}
+		}
+		for i := range list {
+			if list[i].id.Member == m.id.Member {
+				if m.id.Generation > list[i].id.Generation {
+					list[i] = m // a disk that took the place of one that had failed
+				}
+				continue names
+			}
+		}
+		list = append(list, m)
+	}
+	return list
+}
+
+// fresh returns those members that have the newest state, the newest first, as
+// mdadm(8) decides it: the others were left behind.
+func fresh(list []member) (use []member, err error) {
+	newest := -1
+	for i := range list {
+		m := list[i].id
+		if !counts(m, m) {
+			continue // a spare
+		}
+		if newest < 0 || m.Generation > list[newest].id.Generation {
+			newest = i
+		}
+		for j := range i {
+			// One that was left behind knows of no failure of those that went on.
+			if other := list[j].id; counts(other, other) && !counts(m, other) && !counts(other, m) {
+				return nil, errors.New(list[i].name + " and " + list[j].name + " both went on without the other one: which has the data cannot be known")
+			}
+		}
+	}
+	if newest < 0 {
+		return nil, nil
+	}
+	use = append(use, list[newest])
+	for i := range list {
+		// A crash can come between the writing of two superblocks: the kernel allows
+		// for the same difference.
+		if m := list[i].id; i != newest && counts(use[0].id, m) && counts(m, m) && m.Generation+1 >= use[0].id.Generation {
+			use = append(use, list[i])
+		}
+	}
+	return use, nil
+}
+
+// counts reports whether according to one member another one holds the data.
+func counts(by, m *fsid.ID) bool {
+	return by.Active == "" && by.Version == "" || strings.Contains(by.Active, " "+m.Member+" ")
+}
