@@ -53,6 +53,7 @@ var commonWords = []string{
 	"transparent_hugepage=never",
 	"novmcoredd",
 	"cma=0",
+	"raid=noautodetect",                 // PID 1 runs the arrays that the dump needs, and no other
 	"init_on_alloc=0", "init_on_free=0", // clearing memory twice is only slow
 	"printk.devkmsg=on", // the log keeps all that PID 1 says
 	"loglevel=5",        // warnings and worse: a serial line is slower than the kernel
@@ -67,6 +68,7 @@ var wordOptions = map[string]string{
 	"sysctl.kernel.hung_task_panic=0": "CONFIG_BOOTPARAM_HUNG_TASK_PANIC",
 	"novmcoredd":                      "CONFIG_PROC_VMCORE_DEVICE_DUMP",
 	"cma=0":                           "CONFIG_CMA",
+	"raid=noautodetect":               "CONFIG_MD_AUTODETECT",
 	"hest_disable":                    "CONFIG_ACPI_APEI",
 	"acpi_no_memhotplug":              "CONFIG_ACPI_HOTPLUG_MEMORY",
 	"cgroup_disable=memory":           "CONFIG_CGROUPS",

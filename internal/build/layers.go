@@ -30,6 +30,12 @@ func (b *Build) layers(target string, stack []host.BlockDevice) (layers []plan.L
 				return nil, nil, err
 			}
 			layers, requests = append(layers, l), append(requests, more...)
+		case host.MD:
+			layers = append(layers, mdLayer(d, stack))
+			requests = append(requests, d.MD.Requests()...)
+		case host.Bcache:
+			layers = append(layers, bcacheLayer(d, stack))
+			requests = append(requests, d.Bcache.Requests()...)
 		}
 		for i := range requests[before:] {
 			requests[before+i].For = d.Name

@@ -110,7 +110,7 @@ func (b *Build) directory(dir string) (plan.Target, []kmod.Request, error) {
 	return plan.Target{
 		Kind:       plan.Directory,
 		Dir:        s.Dir,
-		Layers:     layers,
+		Layers:     append(layers, filesystemLayer(s)...),
 		Filesystem: plan.Filesystem{Type: s.FSType, UUID: s.UUID, Options: s.Options},
 		Path:       s.PathInFS,
 		Device:     planDevice(s.Stack[0], ""),

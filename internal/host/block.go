@@ -26,6 +26,9 @@ type BlockDevice struct {
 	PartUUID string `json:"partuuid,omitempty"` // as blkid(8) prints it
 	Serial   string `json:"serial,omitempty"`   // of the disk, see fsid.Serial
 
+	MD     *Array  `json:"md,omitempty"`
+	Bcache *Cached `json:"bcache,omitempty"`
+
 	// Only for those of device-mapper, from sysfs:
 	DMName string `json:"dm_name,omitempty"`
 	DMUUID string `json:"dm_uuid,omitempty"` // tells in front who made it: LVM-, CRYPT-LUKS2-, mpath-
@@ -74,8 +77,16 @@ func (h *Host) block(name string) (BlockDevice, error) {
 		b.Below = []string{path.Base(path.Dir(dir))}
 		return b, nil
 	}
-	b.Below, err = h.names(path.Join(dir, "slaves"))
-	return b, err
+	if b.Below, err = h.names(path.Join(dir, "slaves")); err != nil {
+		return b, err
+	}
+	switch b.Kind {
+	case MD:
+		b.MD = h.array(b)
+	case Bcache:
+		b.Bcache = h.cached(b)
+	}
+	return b, nil
 }
 
 // blockKind tells the kind of b, which is not a partition.
@@ -94,7 +105,7 @@ func (h *Host) blockKind(b BlockDevice) BlockKind {
 		return Mapper
 	case h.exists(path.Join(b.Path, "md")):
 		return MD
-	case h.exists(path.Join(b.Path, "bcache")):
+	case h.link(b.Path, "bcache") != "": // what it is made of has a directory of that name
 		return Bcache
 	}
 	return Disk
@@ -167,9 +178,9 @@ func (h *Host) rootSource() (string, error) {
 	return "", fmt.Errorf("the root file system's device is unknown: /dev/root, and root=%.80s on the command line", root)
 }
 
-// stack returns b and everything that it is made of, down to the disks: each
-// device before what it is made of, none twice.
-func (h *Host) stack(b BlockDevice) ([]BlockDevice, error) {
+// stack returns the top devices and everything that they are made of, down to the
+// disks: each device before what it is made of, none twice.
+func (h *Host) stack(top ...BlockDevice) ([]BlockDevice, error) {
 	var after []BlockDevice // each after what it is made of
 	seen := make(map[string]bool)
 	var visit func(b BlockDevice) error
@@ -199,8 +210,10 @@ func (h *Host) stack(b BlockDevice) ([]BlockDevice, error) {
 		after = append(after, b)
 		return nil
 	}
-	if err := visit(b); err != nil {
-		return nil, err
+	for _, b := range slices.Backward(top) {
+		if err := visit(b); err != nil {
+			return nil, err
+		}
 	}
 	slices.Reverse(after)
 	return after, nil

@@ -13,8 +13,8 @@ import (
 )
 
 // identify fills in the UUID of the file system on the first device of the
-// stack and refuses one that has parts on other devices.
-func (h *Host) identify(s *Storage) error {
+// stack, and which others it has, and refuses one that has other parts on them.
+func (h *Host) identify(s *Storage, devices []BlockDevice) error {
 	b := s.Stack[0]
 	if part := otherDevice(s.Mount); part != "" {
 		return s.external(part)
@@ -37,21 +37,7 @@ func (h *Host) identify(s *Storage) error {
 		return fmt.Errorf("the %s on %s has no UUID to find it by", s.FSType, b.Name)
 	}
 	s.UUID = id.UUID
-	n := int(min(id.Members, 1<<20))
-	if s.FSType == "btrfs" && n == 0 {
-		members, err := h.names(path.Join("/sys/fs/btrfs", id.UUID, "devices"))
-		if err != nil {
-			return err
-		}
-		n = len(members)
-	}
-	if n > 1 {
-		return &UnsupportedError{
-			Dir: s.Dir, What: "btrfs file system", Name: id.UUID,
-			Why: fmt.Sprintf("it has %d devices", n),
-		}
-	}
-	return nil
+	return h.identifyMembers(s, devices, id.Members)
 }
 
 // external refuses a file system that keeps part on another device.

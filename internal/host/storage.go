@@ -38,6 +38,11 @@ type Storage struct {
 	Devices []Device      `json:"devices"` // what the disks hang on, what others need first
 	// Copies are other devices with a file system of that type and UUID.
 	Copies []string `json:"copies,omitempty"`
+	// Members are the devices of a btrfs that has several, the first of them that
+	// of Stack. All of their stacks are in Stack.
+	Members []Member `json:"members,omitempty"`
+	// Missing is how many more it should have: it is mounted degraded.
+	Missing int `json:"missing,omitempty"`
 }
 
 // Storage finds what the absolute path dir lies on. The directory itself may
@@ -91,9 +96,6 @@ func (h *Host) storage(s *Storage) error {
 	if err := h.findDisk(s); err != nil {
 		return err
 	}
-	if err := h.identify(s); err != nil {
-		return err
-	}
 	s.Copies, err = h.copies(s)
 	return err
 }
@@ -108,7 +110,7 @@ func (h *Host) encrypted(dir string) bool {
 	return err == nil && st.Attributes&unix.STATX_ATTR_ENCRYPTED != 0
 }
 
-// findDisk fills in Stack and Devices.
+// findDisk fills in Stack, Devices and what is on them.
 func (h *Host) findDisk(s *Storage) error {
 	b, err := h.blockOf(s.Mount)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -117,15 +119,23 @@ func (h *Host) findDisk(s *Storage) error {
 	if err != nil {
 		return fmt.Errorf("block device of %s: %w", s.Mount.Point, err)
 	}
-	s.Stack, s.Devices, err = h.disk(s.Dir, b)
-	return err
+	devices := []BlockDevice{b}
+	if s.FSType == "btrfs" {
+		if devices, err = h.btrfsMembers(b); err != nil {
+			return err
+		}
+	}
+	if s.Stack, s.Devices, err = h.disk(s.Dir, devices...); err != nil {
+		return err
+	}
+	return h.identify(s, devices)
 }
 
-// disk returns b with all that it is made of, and what the disks hang on. The
-// error is an *UnsupportedError about target if the capture kernel could not
-// open one of them.
-func (h *Host) disk(target string, b BlockDevice) (stack []BlockDevice, devices []Device, err error) {
-	if stack, err = h.stack(b); err != nil {
+// disk returns the top devices with all that they are made of, and what the disks
+// hang on. The error is an *UnsupportedError about target if the capture kernel
+// could not open one of them.
+func (h *Host) disk(target string, top ...BlockDevice) (stack []BlockDevice, devices []Device, err error) {
+	if stack, err = h.stack(top...); err != nil {
 		return nil, nil, err
 	}
 	for i, b := range stack {
@@ -159,6 +169,6 @@ func (h *Host) disk(target string, b BlockDevice) (stack []BlockDevice, devices 
 		}
 		paths = append(append(paths, controllers...), disk.Path)
 	}
-	devices, err = h.devices(append(paths, b.Path)...)
+	devices, err = h.devices(append(paths, top[0].Path)...)
 	return stack, devices, err
 }

@@ -3,6 +3,7 @@ package host
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,6 +69,16 @@ func TestRefusals(t *testing.T) {
 			"sys/class/block/sda": "-> ../../devices/pci0000:00/host0/block/sda", sda + "/dev": "8:0\n", sda + "/size": "100\n",
 		})
 	}
+	md := func(metadata, level string, more map[string]string) map[string]string {
+		dir := virtual("md127") + "/md/"
+		files := map[string]string{dir + "metadata_version": metadata + "\n", dir + "level": level + "\n"}
+		maps.Copy(files, more)
+		return disk("ext4", "rw", virtual("md127"), files)
+	}
+	member := map[string]string{
+		virtual("md127") + "/slaves/sda": "-> ../../../../../" + sda, "sys/class/block/sda": "-> ../../../" + sda,
+		sda + "/dev": "8:16\n", sda + "/uevent": "DEVNAME=sda\n", "run/udev/data/b8:16": "E:ID_FS_TYPE=linux_raid_member\nE:ID_FS_UUID=u\n",
+	}
 	for _, tt := range []struct {
 		name  string
 		files map[string]string
@@ -90,12 +101,22 @@ func TestRefusals(t *testing.T) {
 		{"drbd", disk("ext4", "rw", virtual("drbd0"), nil), "DRBD device", "drbd0"},
 		{"autofs", mount("autofs", "/etc/auto.misc"), "autofs file system", "nothing was mounted"},
 		{"other dm", disk("ext4", "rw", dm, map[string]string{dm + "/dm/name": "x\n"}), "device-mapper device", "x (dm-0)"},
-		{"md", disk("ext4", "rw", virtual("md127"), map[string]string{virtual("md127") + "/md/level": "raid1\n"}), "md array", "md127 (raid1)"},
+		{"md without UUID", md("1.2", "raid1", nil), "md array", "md127 (raid1) is not supported: the UUID"},
+		{"md of an unknown level", md("1.2", "multipath", member), "md array", "cannot run that level"},
+		{"md without metadata", md("none", "raid0", nil), "md array", "no metadata"},
+		{"md that is reshaped", md("1.2", "raid5", map[string]string{virtual("md127") + "/md/reshape_position": "1024\n"}), "md array", "being reshaped"},
+		{"imsm", md("external:/md126/0", "raid1", map[string]string{
+			virtual("md126") + "/md/metadata_version": "external:imsm\n", "sys/class/block/md126": "-> ../../../" + virtual("md126"),
+		}), "Intel RAID (IMSM)", "mdmon"},
+		{"ddf", md("external:ddf", "raid1", nil), "DDF RAID", "mdmon"},
 		{"loop", disk("ext4", "rw", virtual("loop0"), nil), "loop device", "a file on another"},
 		{"zram", disk("ext4", "rw", virtual("zram0"), nil), "zram device", "memory"},
 		{"nbd", disk("ext4", "rw", virtual("nbd1"), nil), "network block device", "not on a disk"},
 		{"rbd", disk("ext4", "rw", "sys/devices/rbd/0/block/rbd0", nil), "Ceph block device", "not on a disk"},
-		{"bcache", disk("ext4", "rw", virtual("bcache0"), nil), "bcache device", ""},
+		{"bcache without UUID", disk("ext4", "rw", virtual("bcache0"), map[string]string{virtual("bcache0") + "/bcache": "-> ../vdb/bcache"}), "bcache device", "UUID"},
+		{"bcache that lost its cache", disk("ext4", "rw", virtual("bcache0"), map[string]string{
+			virtual("bcache0") + "/bcache": "-> ../vdb/bcache", virtual("vdb") + "/bcache/state": "inconsistent\n", virtual("vdb") + "/bcache/backing_dev_uuid": "x\n",
+		}), "bcache device", "was lost"},
 		{"zvol", disk("ext4", "rw", virtual("zd0"), nil), "ZFS volume", ""},
 		{"unknown virtual", disk("ext4", "rw", virtual("foo0"), nil), "virtual block device", "foo0"},
 		{"iscsi", disk("ext4", "rw", "sys/devices/platform/host2/session1/target2:0:0/2:0:0:0/block/sda", nil), "iSCSI disk", "sda"},

@@ -99,7 +99,6 @@ var virtualKinds = []struct{ prefix, what, why string }{
 	{"nbd", "network block device", "it is not on a disk of this machine"},
 	{"rbd", "Ceph block device", "it is not on a disk of this machine"},
 	{"drbd", "DRBD device", ""},
-	{"bcache", "bcache device", ""},
 	{"zd", "ZFS volume", ""},
 }
 
@@ -126,11 +125,15 @@ func (h *Host) refuseBlock(dir string, b BlockDevice) error {
 		}
 		return e
 	case MD:
-		e.What = "md array"
-		if level := h.attr(b.Path, "md/level"); level != "" {
-			e.Name += " (" + level + ")"
+		if b.MD.refuse(h, e) {
+			return e
 		}
-		return e
+		return nil
+	case Bcache:
+		if b.Bcache.refuse(e) {
+			return e
+		}
+		return nil
 	}
 	if strings.Contains(b.Path, "/nvme-fabrics/") {
 		e.What, e.Why = "NVMe over Fabrics disk", remote
@@ -153,7 +156,7 @@ func (h *Host) refuseBlock(dir string, b BlockDevice) error {
 			return e
 		}
 	}
-	if virtual {
+	if virtual && b.Kind != Partition { // that of what it is on is in the stack too
 		e.What, e.Why = "virtual block device", "what is behind it is not known"
 		return e
 	}

@@ -69,9 +69,19 @@ block() (
 	b=$(readlink -f "/sys/class/block/$1")
 	dev=$(cat "$b/dev")
 	link "/sys/dev/block/$dev"
-	for f in ro dm/name dm/uuid md/level md/metadata_version loop/backing_file; do
+	for f in ro dm/name dm/uuid md/level md/metadata_version md/reshape_position loop/backing_file; do
 		file "$b/$f"
 	done
+	for m in "$b"/md/dev-*; do
+		file "$m/slot"
+		file "$m/state"
+	done
+	if [ -L "$b/bcache" ]; then # to that of the disk behind the cache
+		link "$b/bcache"
+		c=$(readlink -f "$b/bcache")
+		file "$c/state"
+		file "$c/backing_dev_uuid"
+	fi
 	device "$b"
 	[ ! -e "$b/partition" ] || block "$(basename "${b%/*}")"
 	case $b in
