@@ -13,7 +13,7 @@ import (
 // kernel names of the devices of the topmost one. Another target, or a worker
 // that died, may have brought some of them up before.
 func (w *worker) assembleAll(t *plan.Target) (names []string, err error) {
-	w.degraded, w.source = false, ""
+	w.degraded = false
 	for i := range t.Layers {
 		l := &t.Layers[i]
 		// The layer waits for its members, and then has to do something with them.
@@ -40,8 +40,8 @@ func (w *worker) assemble(l *plan.Layer) (names []string, err error) {
 		return w.volume(l)
 	case plan.MD:
 		return w.assembleMD(l)
-	case plan.Btrfs, plan.Bcachefs:
-		return w.assembleFilesystem(l)
+	case plan.Btrfs:
+		return w.assembleBtrfs(l)
 	case plan.Bcache:
 		return w.assembleBcache(l)
 	default:

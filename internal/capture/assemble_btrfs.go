@@ -3,7 +3,6 @@ package capture
 import (
 	"fmt"
 	"os"
-	"strings"
 	"unsafe"
 
 	"ukdump/internal/plan"
@@ -13,33 +12,27 @@ import (
 // btrfs_ioctl_vol_args: 8 bytes, then the path.
 const btrfsScanDev = 0x50009404
 
-// assembleFilesystem finds the devices of a btrfs or bcachefs, tells the kernel of
-// them and returns their names. Where not all are there it is to be mounted
-// degraded: whether its profiles permit that is for the kernel to say.
-func (w *worker) assembleFilesystem(l *plan.Layer) (names []string, err error) {
+// assembleBtrfs finds the devices of a btrfs, tells the kernel of them and returns
+// their names. Where not all are there it is to be mounted degraded: whether its
+// profiles permit that is for the kernel to say.
+func (w *worker) assembleBtrfs(l *plan.Layer) (names []string, err error) {
 	use, whole, err := w.gather(w.newScan(), l)
 	if err != nil {
 		return nil, err
 	}
 	w.degraded = !whole
-	for _, m := range use {
-		names = append(names, m.name)
-	}
-	if l.Kind == plan.Bcachefs { // is told of them by mount(2)
-		w.source = "/dev/" + strings.Join(names, ":/dev/")
-		return names, nil
-	}
 	f, err := os.OpenFile("/dev/btrfs-control", os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	for _, name := range names {
+	for _, m := range use {
 		args := make([]byte, 4096)
-		copy(args[8:], "/dev/"+name)
+		copy(args[8:], "/dev/"+m.name)
 		if err := ioctl(f, btrfsScanDev, unsafe.Pointer(&args[0])); err != nil {
-			return nil, fmt.Errorf("register %s: %w", name, err)
+			return nil, fmt.Errorf("register %s: %w", m.name, err)
 		}
+		names = append(names, m.name)
 	}
 	return names, nil
 }

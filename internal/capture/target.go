@@ -257,12 +257,8 @@ func (w *worker) mount(t *plan.Target, dev string) error {
 	if w.degraded {
 		fs.Options = joinOptions(fs.Options, "degraded")
 	}
-	source := w.source
-	if source == "" {
-		source = "/dev/" + dev
-	}
-	if err := unix.Mount(source, mountDir, fs.Type, mountFlags, fs.Options); err != nil {
-		return fmt.Errorf("%s as %s: %w (%s)", dev, fs.Type, err, diagnose(fs, source))
+	if err := unix.Mount("/dev/"+dev, mountDir, fs.Type, mountFlags, fs.Options); err != nil {
+		return fmt.Errorf("%s as %s: %w (%s)", dev, fs.Type, err, diagnose(fs, dev))
 	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(mountDir, &st); err != nil {
@@ -287,12 +283,12 @@ var withoutReplay = map[string]string{
 
 // diagnose tries to mount a file system that could not be mounted, so that the
 // report can say what is broken. Nothing is written to it.
-func diagnose(fs plan.Filesystem, source string) string {
+func diagnose(fs plan.Filesystem, dev string) string {
 	options := withoutReplay[fs.Type]
 	if options == "" {
 		return "check the file system"
 	}
-	if err := unix.Mount(source, mountDir, fs.Type, mountFlags|unix.MS_RDONLY, joinOptions(options, fs.Options)); err != nil {
+	if err := unix.Mount("/dev/"+dev, mountDir, fs.Type, mountFlags|unix.MS_RDONLY, joinOptions(options, fs.Options)); err != nil {
 		return fmt.Sprintf("nor read-only without its journal: %v: its structures are damaged", err)
 	}
 	if err := unix.Unmount(mountDir, 0); err != nil {

@@ -28,7 +28,6 @@ type worker struct {
 	place    place            // where the dump goes; nil if no target is open
 	end      time.Duration    // uptime after which no collector may run
 	degraded bool             // the file system is to be mounted without some of its devices
-	source   string           // what to mount, if that is not one device
 	stuck    bool             // the worker before this one is stuck in the kernel, or its collector is
 
 	percent float64 // how far the running collector has come

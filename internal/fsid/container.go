@@ -2,7 +2,6 @@ package fsid
 
 import (
 	"encoding/binary"
-	"strconv"
 )
 
 // fakeRAID recognises the firmware RAID formats that md assembles, Intel's IMSM
@@ -72,10 +71,7 @@ func bcache(d *device) (ID, bool) {
 		u := uuid(b[40:56])
 		return ID{Type: "bcache", UUID: u, Member: u}, true
 	case (magic == oldMagic || magic == newMagic) && le.Uint64(b[104:]) == 8:
-		return ID{
-			Type: "bcachefs", UUID: uuid(b[56:72]), Label: text(b[72:104]),
-			Member: strconv.Itoa(int(b[122])), Members: uint64(b[123]), Generation: le.Uint64(b[112:]),
-		}, true
+		return ID{Type: "bcachefs", UUID: uuid(b[56:72]), Label: text(b[72:104])}, true
 	}
 	return ID{}, false
 }

@@ -25,7 +25,7 @@ type ID struct {
 	// contain control characters.
 	Label string
 
-	// Only for what is made of several devices: linux_raid_member, btrfs, bcachefs, bcache.
+	// Only for what is made of several devices: linux_raid_member, btrfs, bcache.
 	Member     string // tells this one from the others: its number, of btrfs its UUID (UUID_SUB of blkid(8))
 	Members    uint64 // how many there are, of an array those that are Active
 	Generation uint64 // counts the changes: a device that knows fewer was left behind
