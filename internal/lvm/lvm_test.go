@@ -168,6 +168,10 @@ func TestPlainAndLayout(t *testing.T) {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
+	empty := parsed(t, strings.Replace(metadata, "segment1 {", "other {", 4))
+	if empty.Plain(empty.named(t, "moving")) {
+		t.Error("a volume of nothing is plain")
+	}
 	if got := vg.Layout(vg.named(t, "lin")); got != Plain {
 		t.Errorf("lin: %s", got)
 	}

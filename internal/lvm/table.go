@@ -26,7 +26,8 @@ const Plain = "striped"
 // nothing else, so that Table can make its table. That of a volume with snapshots
 // is not what writes may go to.
 func (vg *VG) Plain(lv *LV) bool {
-	for _, s := range lv.segments() {
+	segments := lv.segments()
+	for _, s := range segments {
 		stripes := s.list("stripes")
 		if typ := s.Type(); typ != "striped" && typ != "linear" || len(stripes) == 0 || len(stripes)%2 != 0 {
 			return false
@@ -37,7 +38,7 @@ func (vg *VG) Plain(lv *LV) bool {
 			}
 		}
 	}
-	return len(lv.parts) > 0
+	return len(segments) > 0
 }
 
 // snapshots returns the segments of the snapshots of lv. Each write to lv has to
