@@ -2,9 +2,10 @@
 # record.sh OUT DIR...: records into OUT what this machine's /proc and /sys say
 # about the storage below each DIR, about swap and about watchdogs, for
 # testdata/hosts.
-# Run it as root. Host name, machine-id, host's command line and everything in
-# uevent files that is not needed stay out; UUIDs of file systems stay in.
-# Needs only what busybox has.
+# Run it as root. Host name, machine-id, labels, keys, the command line and
+# everything in uevent files that is not needed stay out; scrub.sh replaces UUIDs,
+# serial numbers and names of volumes. Needs only what busybox has, and dmsetup where
+# there are devices of device-mapper.
 set -eu
 [ $# -ge 2 ] || { echo "usage: $0 OUT DIR..." >&2; exit 2; }
 out=$1
@@ -83,6 +84,17 @@ block() (
 		file "$c/backing_dev_uuid"
 	fi
 	device "$b"
+	[ -e "$b/partition" ] || {
+		file "$b/queue/logical_block_size"
+		file "$b/serial"
+		file "$b/nsid"
+		for f in serial vpd_pg80; do
+			[ -f "$b/device/$f" ] || continue
+			link "$b/device"
+			d=$(readlink -f "$b/device")
+			file "$d/$f"
+		done
+	}
 	[ ! -e "$b/partition" ] || block "$(basename "${b%/*}")"
 	case $b in
 	*/nvme-subsystem/*)
@@ -114,7 +126,7 @@ block() (
 	data=/run/udev/data/b$dev
 	mkdir -p "$out/run/udev/data"
 	if [ -f "$data" ]; then
-		grep -E '^E:ID_(FS_TYPE|FS_UUID|PART_ENTRY_UUID|PART_ENTRY_TYPE)=' "$data" >"$out$data" || :
+		grep -E '^E:ID_(FS_TYPE|FS_UUID|FS_UUID_SUB|PART_ENTRY_UUID|PART_ENTRY_TYPE)=' "$data" >"$out$data" || :
 	else
 		# As udev would have written it.
 		blkid "/dev/$1" 2>/dev/null | tr ' ' '\n' |
@@ -125,9 +137,40 @@ block() (
 )
 
 mkdir -p "$out/proc/self" "$out/proc/sys/kernel" "$out/etc"
+
+# mounts prints the mounts on the way to $1, and of an overlay those of its upper
+# directory; overlay records which directories are there in both.
+mounts() {
+	awk -v dir="$1/" '{ p = $5; if (p != "/") p = p "/"; if (index(dir, p) == 1) print }' /proc/self/mountinfo |
+		while read -r line; do
+			echo "$line"
+			case $line in
+			*" - overlay "*upperdir=*)
+				upper=${line##*upperdir=}
+				upper=$(printf '%b' "${upper%%,*}")
+				point=$(echo "$line" | cut -d ' ' -f 5)
+				root=$(echo "$line" | cut -d ' ' -f 4)
+				overlay "$1" "$point" "$(readlink -f "$upper${root%/}")"
+				mounts "$(readlink -f "$upper")"
+				;;
+			esac
+		done
+}
+overlay() {
+	d=$1
+	while :; do
+		rel=${d#"${2%/}"}
+		if [ -d "$d" ] && [ "$(stat -c '%f %y %z' "$d")" = "$(stat -c '%f %y %z' "$3$rel" 2>/dev/null)" ]; then
+			mkdir -p "$out$d" "$out$3$rel"
+			echo "${d:-/} $3$rel" >>"$out/overlay"
+		fi
+		[ "$d" != "$2" ] && [ -n "$d" ] || break
+		d=${d%/*}
+	done
+}
 for dir in "$@"; do
 	[ ! -e "$dir" ] || dir=$(readlink -f "$dir")
-	awk -v dir="$dir/" '{ p = $5; if (p != "/") p = p "/"; if (index(dir, p) == 1) print }' /proc/self/mountinfo
+	mounts "$dir"
 done | sort -un >"$out/proc/self/mountinfo"
 
 while read -r _ _ dev _ _ rest; do
@@ -188,3 +231,10 @@ grep '^MemTotal:' /proc/meminfo >"$out/proc/meminfo"
 tr ' ' '\n' </proc/cmdline | grep '^root=' >"$out/proc/cmdline" || :
 echo recorded >"$out/proc/sys/kernel/hostname"
 echo 0123456789abcdef0123456789abcdef >"$out/etc/machine-id"
+
+# What is opened at boot, without where the keys are.
+[ ! -f /etc/crypttab ] || awk '!/^[ \t]*(#|$)/ { $3 = "none"; print }' /etc/crypttab >"$out/etc/crypttab"
+sh "$(dirname "$0")/scrub.sh" "$out"
+for id in "$(hostname)" "$(cat /etc/machine-id 2>/dev/null)"; do
+	[ -z "$id" ] || ! grep -rlF -e "$id" "$out" || echo "$0: $id is in these files: look at them before you give them away" >&2
+done
