@@ -112,6 +112,8 @@ var cells = []cell{
 	{suite: "bookworm", flavour: debian.Generic, layout: "btrfs-subvolume", bus: vmtest.AHCI, capture: "sid-generic"},
 	{suite: "trixie", flavour: debian.Cloud, layout: "root", bus: vmtest.VirtioBlk, capture: "sid-cloud"},
 	{suite: "trixie", flavour: debian.Generic, layout: "btrfs", bus: vmtest.AHCI, capture: "zstd"},
+	{suite: "bookworm", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, capture: "monolithic"},
+	{suite: "bookworm", flavour: debian.Generic, layout: "xfs", bus: vmtest.VirtioBlk, capture: "monolithic", refused: "CONFIG_XFS_FS"},
 	{suite: "bookworm", flavour: debian.Generic, layout: "f2fs", bus: vmtest.MegaSAS, capture: "bookworm-cloud", refused: "has no module for"},
 
 	// Stacks.

@@ -58,7 +58,7 @@ func checkDump(dir, mark string, c cell) error {
 			bad("the disk was %s and is %s: its name has not changed", source, now)
 		}
 	}
-	if c.capture != "" && d.Report != nil && captures[c.capture].flavour != "" && d.Report.Capture == d.Report.Kernel {
+	if c.capture != "" && d.Report != nil && !captures[c.capture].zstd && d.Report.Capture == d.Report.Kernel {
 		bad("%s has captured its own crash", d.Report.Kernel)
 	}
 	if !l.noModes {
