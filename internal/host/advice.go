@@ -31,7 +31,7 @@ func (e *UnsupportedError) Advice() string {
 	case is("autofs"):
 		return "Mount what belongs there and build again, or set " + disk + "."
 	case readOnly[fs], is("overlay", "composefs") && strings.Contains(e.Why, "read-only"):
-		return "Set TARGET= to a directory that can be written to, such as one below /var."
+		return "Set TARGET= to a directory on a file system that can be written to."
 	case is("overlay"):
 		return "Set TARGET= to a directory that is not on the overlay. In a container there is nothing to do: what crashes is the host's kernel."
 	case layered[fs]:

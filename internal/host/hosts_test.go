@@ -6,7 +6,10 @@ import (
 	"errors"
 	"flag"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"ukdump/internal/kmod"
@@ -30,7 +33,14 @@ func TestRecordedHosts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			// The directories that overlays have in common with their upper ones.
+			same, _ := h.read("/overlay")
+			h.sameDir = func(overlay, upper string) bool {
+				rel := func(p string) string { return path.Join("/", strings.TrimPrefix(p, filepath.Clean(h.root))) }
+				return slices.Contains(strings.Split(same, "\n"), rel(overlay)+" "+rel(upper))
+			}
 			var got struct {
+				Advice    string         `json:"advice,omitempty"`
 				Error     string         `json:"error,omitempty"`
 				Storage   *Storage       `json:"storage,omitempty"`
 				Requests  []kmod.Request `json:"requests,omitempty"`
@@ -41,9 +51,11 @@ func TestRecordedHosts(t *testing.T) {
 			got.Storage, err = h.Storage("/var/crash")
 			if err != nil {
 				got.Error = err.Error()
-				if u := (*UnsupportedError)(nil); !errors.As(err, &u) {
-					t.Errorf("%v is not an *UnsupportedError", err)
+				u := (*UnsupportedError)(nil)
+				if !errors.As(err, &u) {
+					t.Fatalf("%v is not an *UnsupportedError", err)
 				}
+				got.Advice = u.Advice()
 			} else {
 				got.Requests = got.Storage.Requests()
 			}

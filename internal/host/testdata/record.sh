@@ -161,7 +161,6 @@ overlay() {
 	while :; do
 		rel=${d#"${2%/}"}
 		if [ -d "$d" ] && [ "$(stat -c '%f %y %z' "$d")" = "$(stat -c '%f %y %z' "$3$rel" 2>/dev/null)" ]; then
-			mkdir -p "$out$d" "$out$3$rel"
 			echo "${d:-/} $3$rel" >>"$out/overlay"
 		fi
 		[ "$d" != "$2" ] && [ -n "$d" ] || break

@@ -16,6 +16,11 @@ texts() {
 	find . -type f ! -path './dev/*' ! -path './lib/*' ! -name modalias ! -name vpd_pg80 ! -name serial
 }
 
+# The metadata on a physical volume have checksums and are left as they are, so the
+# names that they hold are left everywhere.
+lvm=$(grep -lraF LABELONE dev 2>/dev/null) || :
+[ -z "$lvm" ] || echo "$0: the names and UUIDs of LVM, and the host name of who made it, stay in" $lvm >&2
+
 hex='[0-9a-f]'
 uuid="$hex{8}-$hex{4}-$hex{4}-$hex{4}-$hex{12}"
 {
@@ -43,11 +48,11 @@ uuid="$hex{8}-$hex{4}-$hex{4}-$hex{4}-$hex{12}"
 	grep -oE "partuuid=$hex{8}-$hex{2}\$|part_entry_uuid=$hex{8}-$hex{2}\$" "$work/lower" | sed 's/.*=//; s/-..$//' | sort -u |
 		awk '{ printf "%s- %08d-\n", $0, NR }'
 	# LVM: the UUIDs of group and volume together, that of a PV with dashes.
-	cat sys/devices/virtual/block/*/dm/uuid 2>/dev/null | sed -n 's/^LVM-\([A-Za-z0-9]\{32\}\)\([A-Za-z0-9]\{32\}\).*/\1 \2/p' |
+	[ -n "$lvm" ] || cat sys/devices/virtual/block/*/dm/uuid 2>/dev/null | sed -n 's/^LVM-\([A-Za-z0-9]\{32\}\)\([A-Za-z0-9]\{32\}\).*/\1 \2/p' |
 		tr ' ' '\n' | sort -u | awk '{ n = sprintf("LV%030d", NR); print $0, n
 			print dash($0), dash(n) }
 			function dash(s) { return substr(s,1,6) "-" substr(s,7,4) "-" substr(s,11,4) "-" substr(s,15,4) "-" substr(s,19,4) "-" substr(s,23,4) "-" substr(s,27) }'
-	texts | xargs -r cat | sed -n 's/^E:ID_FS_UUID=\([A-Za-z0-9]\{6\}\(-[A-Za-z0-9]\{4\}\)\{5\}-[A-Za-z0-9]\{6\}\)$/\1/p' | sort -u |
+	[ -n "$lvm" ] || texts | xargs -r cat | sed -n 's/^E:ID_FS_UUID=\([A-Za-z0-9]\{6\}\(-[A-Za-z0-9]\{4\}\)\{5\}-[A-Za-z0-9]\{6\}\)$/\1/p' | sort -u |
 		awk '{ printf "%s PV%04d-0000-0000-0000-0000-0000-000000\n", $0, NR }'
 } | awk '!seen[$1]++ && $1 != $2' >"$work/map"
 # Their spelling in capitals, as some tools have it.
@@ -63,6 +68,7 @@ for d in sys/devices/virtual/block/*/dm; do
 	case $name in *[!A-Za-z0-9_.+-]*) continue ;; esac
 	case $(cat "$d/uuid") in
 	LVM-*)
+		[ -z "$lvm" ] || continue
 		# A dash in the group's name is doubled.
 		vg=$(echo "$name" | sed 's/--/\n/g' | awk 'NR > 1 { printf "--" } { i = index($0, "-"); if (i) { printf "%s", substr($0, 1, i - 1); exit } printf "%s", $0 }')
 		old=$vg- flat=$(echo "$vg" | sed 's/--/-/g')
