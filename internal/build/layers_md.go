@@ -35,7 +35,7 @@ func filesystemLayer(s *host.Storage) []plan.Layer {
 	if len(s.Members) == 0 {
 		return nil
 	}
-	l := layerOf(plan.LayerKind(s.FSType), s.FSType, s.UUID, s.Members, s.Stack)
+	l := layerOf(plan.LayerKind(s.FSType), s.UUID, s.UUID, s.Members, s.Stack)
 	l.Missing = s.Missing
 	return []plan.Layer{l}
 }

@@ -15,7 +15,7 @@ func TestLayers(t *testing.T) {
 		{"md-raid1-0.90", "md md127 79d78430-bfc4-475f-3d18-6b3c53958f34 vdb vdc", "md-level-1,raid1"},
 		{"md-degraded", "md md127 0189863a-1a03-9be4-56b8-44ec587b4e0e vdb", "md-level-1,raid1"},
 		{"bcache", "bcache bcache0 2778d2aa-e794-11f1-bf8d-33b0a6236d02 vdb=2778d2aa-e794-11f1-bf8d-33b0a6236d02 vdc=26cfa2e8-e794-11f1-bf8d-33b0a6236d02", "bcache"},
-		{"btrfs-multi", "btrfs btrfs 00000000-0000-4000-8000-000000000012 vdb vdc", ""},
+		{"btrfs-multi", "btrfs 00000000-0000-4000-8000-000000000012 00000000-0000-4000-8000-000000000012 vdb vdc", ""},
 		{"btrfs-root", "", ""},
 	} {
 		h, err := host.Open("../host/testdata/hosts/" + tt.machine)

@@ -23,7 +23,7 @@ type member struct {
 // that belong to it.
 func (w *worker) gather(s *scan, l *plan.Layer) (use []member, whole bool, err error) {
 	limit := w.plan.Deadlines.Device
-	w.log.printf("waiting up to %d s for the members of %s", limit, l.Name)
+	w.log.printf("waiting up to %d s for the members of %s %s", limit, l.Kind, l.Name)
 	for end := uptime() + seconds(limit); ; time.Sleep(50 * time.Millisecond) {
 		if use, err = fresh(s.belonging(l)); err != nil {
 			return nil, false, err
@@ -46,7 +46,7 @@ func (w *worker) gather(s *scan, l *plan.Layer) (use []member, whole bool, err e
 		case !known:
 			err = errors.New(use[0].name + " was left behind before the image was built, and no other member is there")
 		}
-		w.warn("%s: %d members after %d s; block devices: %s", l.Name, len(use), limit, s)
+		w.warn("%s %s: %d members after %d s; block devices: %s", l.Kind, l.Name, len(use), limit, s)
 		return use, false, err
 	}
 }
