@@ -23,9 +23,9 @@ import (
 // newer kernels.
 const reservation = "crashkernel=192M"
 
-// bootLimit is for one run of a machine. It takes a minute, but five where several
+// bootLimit is for one run of a machine. It takes a minute, but ten where several
 // share a processor.
-const bootLimit = 10 * time.Minute
+const bootLimit = 20 * time.Minute
 
 // vmSet returns the value of UKDUMP_VM or skips the test.
 func vmSet(t *testing.T) string {
