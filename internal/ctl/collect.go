@@ -70,6 +70,7 @@ func (c *ctl) collect(args []string) error {
 	if h, err := host.Open(c.root); err == nil {
 		run.machine, _ = h.MachineID()
 	}
+	c.awaitVolumes()
 	devices, err := c.blockDevices()
 	if err != nil {
 		return err
@@ -97,6 +98,50 @@ func (c *ctl) collect(args []string) error {
 		fmt.Fprintln(c.Stdout, "Nothing to collect.")
 	}
 	return nil
+}
+
+// volumeLimit is how long logical volumes that can have a dump are awaited, each
+// volumeInterval.
+const (
+	volumeLimit    = 20 * time.Second
+	volumeInterval = 200 * time.Millisecond
+)
+
+// awaitVolumes waits for the logical volumes that the capture kernel could write
+// to. LVM turns volumes on after udev is done with what they lie on, so udevadm
+// settle does not wait for them.
+func (c *ctl) awaitVolumes() {
+	last := c.lastLoaded()
+	if last == nil {
+		return
+	}
+	for left := volumeLimit; ; left -= volumeInterval {
+		missing := c.missingVolumes(last.Volumes)
+		if len(missing) == 0 {
+			return
+		}
+		if left <= 0 {
+			c.Warn("no logical volume has appeared that may hold a dump: " + strings.Join(missing, ", "))
+			return
+		}
+		c.sleep(volumeInterval)
+	}
+}
+
+// missingVolumes returns those of the volumes that are not there, by dm/uuid.
+func (c *ctl) missingVolumes(uuids []string) (missing []string) {
+	there := make(map[string]bool)
+	files, _ := filepath.Glob(filepath.Join(c.root, "sys/class/block/dm-*/dm/uuid")) // our own pattern cannot be bad
+	for _, name := range files {
+		b, _ := os.ReadFile(name)
+		there[strings.TrimSpace(string(b))] = true
+	}
+	for _, id := range uuids {
+		if !there[id] {
+			missing = append(missing, id)
+		}
+	}
+	return missing
 }
 
 // blockDevices returns the block devices that can hold a dump: not those that

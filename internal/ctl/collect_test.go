@@ -690,3 +690,28 @@ func TestCollectDir(t *testing.T) {
 	m.dump("vdz1", goodRaw())
 	m.expect("collect --dir ROOT/else/where", result{0, "collected ROOT/else/where/2026-11-22T23-04-08Z from ROOT/dev/vdz1: complete, ...\n", ""})
 }
+
+// A volume that LVM turns on late is awaited, but not for ever.
+func TestCollectAwaitsVolumes(t *testing.T) {
+	t.Parallel()
+	m := collecting(t)
+	m.Write("var/lib/ukdump/loaded.json", `{"volumes":["LVM-one","LVM-two"]}`)
+	m.Write("sys/class/block/dm-0/dm/uuid", "LVM-one\n")
+	var waited time.Duration
+	m.sleep = func(d time.Duration) {
+		if waited += d; waited >= 3*time.Second {
+			m.dump("dm-1", goodRaw())
+			m.Write("sys/class/block/dm-1/dm/uuid", "LVM-two\n")
+			m.sleep = func(time.Duration) { t.Error("waits for what is there") }
+		}
+	}
+	m.expect("collect", result{0, "collected ROOT/" + crashDir + " from ROOT/dev/dm-1: complete, ...\n", ""})
+	m.only()
+
+	m.Remove("sys/class/block/dm-0")
+	waited, m.sleep = 0, func(d time.Duration) { waited += d }
+	m.expect("collect", result{0, "Nothing to collect.\n", "kdumpctl: warning: no logical volume has appeared that may hold a dump: LVM-one\n"})
+	if waited != volumeLimit {
+		t.Errorf("waited %v", waited)
+	}
+}

@@ -168,6 +168,11 @@ func (c *ctl) loadImage(b *build.Build, im *packed) error {
 		},
 		Unpacked: im.Unpacked,
 	}
+	for _, t := range p.Targets {
+		if t.Device.Volume != "" {
+			s.Volumes = append(s.Volumes, t.Device.Volume)
+		}
+	}
 	if s.Cmdline, err = cmdlineFor(b, im.Fingerprint); err != nil {
 		return err
 	}

@@ -26,7 +26,8 @@ type loaded struct {
 	BootID      string          `json:"boot_id"`            // of the kernel that it was loaded into
 	Fallback    string          `json:"fallback,omitempty"` // why it is the last good set that was loaded
 	Forecast    *forecast       `json:"forecast,omitempty"`
-	Keys        []cryptkeys.Key `json:"keys,omitempty"` // volume keys that it has, by their descriptions
+	Keys        []cryptkeys.Key `json:"keys,omitempty"`    // volume keys that it has, by their descriptions
+	Volumes     []string        `json:"volumes,omitempty"` // dm/uuid of the logical volumes that are raw targets
 }
 
 // String names what is loaded in messages.

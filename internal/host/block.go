@@ -150,9 +150,26 @@ func (h *Host) blockBySource(source string) (BlockDevice, error) {
 	// sysfs has '!' for '/' in names.
 	b, err := h.block("/sys/class/block/" + strings.ReplaceAll(name, "/", "!"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return BlockDevice{}, fmt.Errorf("no block device is called %s", source)
+		return h.mapperNode(source, name)
 	}
 	return b, err
+}
+
+// mapperNode returns the device that device-mapper calls what a node below /dev
+// is called, which is no link where udev(7) has not made it.
+func (h *Host) mapperNode(source, node string) (BlockDevice, error) {
+	if want, ok := strings.CutPrefix(node, "mapper/"); ok {
+		names, err := h.names("/sys/class/block")
+		if err != nil {
+			return BlockDevice{}, err
+		}
+		for _, name := range names {
+			if dir := "/sys/class/block/" + name; strings.HasPrefix(name, "dm-") && h.attr(dir, "dm/name") == want {
+				return h.block(dir)
+			}
+		}
+	}
+	return BlockDevice{}, fmt.Errorf("no block device is called %s", source)
 }
 
 // rootSource returns what root= on the running kernel's command line names, as

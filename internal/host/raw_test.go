@@ -129,6 +129,10 @@ func TestRaw(t *testing.T) {
 		{"dump on what was swap, found by its UUID", "raw:swap", false, divided(dumpOn(t, swapSpace()), map[string]string{
 			"etc/fstab": "UUID=" + swapUUID + " none swap sw\n"}), "swap " + swapUUID + " the-second"},
 		{"dump on what was blank", "raw:/dev/sda2", false, divided(dumpOn(t, zeros()), nil), "  the-second"},
+		{"logical volume whose node is no link", "raw:swap", false, divided("", map[string]string{
+			"etc/fstab": "/dev/mapper/vg-swap none swap sw\n", "dev/mapper/vg-swap": "", "dev/dm-0": swapSpace(),
+			"sys/class/block/dm-0": "-> ../../../" + dm0, dm0 + "/dev": "253:0\n", dm0 + "/size": "262144\n", dm0 + "/dm/name": "vg-swap\n",
+			dm0 + "/dm/uuid": "LVM-x\n", dm0 + "/slaves/sda2": "-> ../../../../../" + strings.TrimPrefix(sda2, "sys/devices/")}), "swap " + swapUUID + " "},
 		{"whole disk with swap", "raw:swap", false, disk("ext4", "rw", sda, map[string]string{
 			"proc/self/mountinfo": "1 0 9:1 / / rw - ext4 /dev/sdb1 rw\n", "proc/swaps": "/dev/sda partition 1 0 -2\n",
 			"sys/class/block/sda": "-> ../../../" + sda, sda + "/size": "262144\n", "dev/sda": swapSpace()}), "swap " + swapUUID + " "},
