@@ -36,11 +36,14 @@ func TestCollect(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		fstab string // how it names the swap
+		lvm   bool   // which is a logical volume that LVM turns on during the boot
 		full  bool   // the boot after the crash has no room for the dump
 		slow  bool   // collecting takes longer than systemd waits for a device
 	}{
 		{name: "swap-by-uuid", fstab: "uuid"},
 		{name: "swap-by-path", fstab: "path"},
+		{name: "swap-on-lvm-by-uuid", fstab: "uuid", lvm: true},
+		{name: "swap-on-lvm-by-path", fstab: "path", lvm: true},
 		{name: "large-dump", fstab: "uuid", slow: true},
 		{name: "no-room-at-first", fstab: "uuid", full: true},
 	} {
@@ -58,8 +61,8 @@ func TestCollect(t *testing.T) {
 				t.Fatal(err)
 			}
 			mark := "mark-collect-" + tt.name
-			payload = payload.With("ukdump-test/cell", fmt.Sprintf("mark=%s\nswap_uuid=%s\nswap_in_fstab=%s\ncrash_id=%s\nlost_id=%s\nhurry='%s'\n",
-				mark, swapUUID, tt.fstab, crashID, lostID, hurry))
+			payload = payload.With("ukdump-test/cell", fmt.Sprintf("mark=%s\nswap_uuid=%s\nswap_in_fstab=%s\nswap_on_lvm=%t\ncrash_id=%s\nlost_id=%s\nhurry='%s'\n",
+				mark, swapUUID, tt.fstab, tt.lvm, crashID, lostID, hurry))
 			boot := func(name, init string) *vmtest.VM {
 				t.Helper()
 				payload.Run = ". /ukdump-test/collect-after\n"
@@ -111,6 +114,10 @@ func TestCollect(t *testing.T) {
 					image = strings.TrimSpace(rest)
 				}
 			}
+			device := "vdb1"
+			if tt.lvm {
+				device = "dm-0"
+			}
 			after := ""
 			if tt.slow {
 				after = "/ukdump-test/collect-slow"
@@ -118,8 +125,8 @@ func TestCollect(t *testing.T) {
 			if tt.full {
 				check("without room", look("full", "/ukdump-test/collect-full").leftAlone())
 			}
-			check("after the crash", look("after", after).collectedDump(image, tt.slow))
-			check("one boot later", look("later", "").nothingNew(image))
+			check("after the crash", look("after", after).collectedDump(image, device, tt.slow))
+			check("one boot later", look("later", "").nothingNew(image, device))
 			if err := m.Remove(); err != nil {
 				t.Error(err)
 			}
@@ -238,7 +245,7 @@ func (c *collected) announced() []string {
 }
 
 // dump proves that there is the one dump, whole and from the raw device.
-func (c *collected) dump() {
+func (c *collected) dump(device string) {
 	if len(c.dumps) != 1 {
 		c.bad("%d dumps", len(c.dumps))
 		return
@@ -248,7 +255,7 @@ func (c *collected) dump() {
 		c.bad("the dump is %s: %v, %v", d.Outcome, err, d.Files)
 		return
 	}
-	if to := d.Report.Target; to.Dir != "raw:swap" || to.Device != "vdb1" {
+	if to := d.Report.Target; to.Dir != "raw:swap" || to.Device != device {
 		c.bad("the report names the target %+v", to)
 	}
 	if e := strings.Join(d.Report.Errors, "\n"); !strings.Contains(e, "did not appear") {
@@ -258,9 +265,9 @@ func (c *collected) dump() {
 
 // collectedDump is what must be wrong after a boot in which the dump was
 // collected: nothing.
-func (c *collected) collectedDump(image string, slow bool) []string {
+func (c *collected) collectedDump(image, device string, slow bool) []string {
 	c.healthy(image)
-	c.dump()
+	c.dump(device)
 	if slow && !strings.Contains(c.text("journal.txt"), "Timed out waiting for device") {
 		c.bad("collecting was not slow")
 	}
@@ -274,9 +281,9 @@ func (c *collected) collectedDump(image string, slow bool) []string {
 }
 
 // nothingNew is the same for one in which there was nothing to do.
-func (c *collected) nothingNew(image string) []string {
+func (c *collected) nothingNew(image, device string) []string {
 	c.healthy(image)
-	c.dump()
+	c.dump(device)
 	if a := c.announced(); len(a) != 0 {
 		c.bad("announced: %s", a)
 	}

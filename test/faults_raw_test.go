@@ -17,6 +17,9 @@ const (
 		"kdumpctl collect | grep -q '^Nothing' || fail 'something is left'\n"
 )
 
+// rawVolume makes a logical volume of the partition.
+const rawVolume = "export DM_DISABLE_UDEV=1; modprobe dm_mod; pvcreate -qqy $raw && vgcreate -qqy dumps $raw && lvcreate -qqy -n one -l 100%FREE dumps && "
+
 func freezeRaw(m *debian.Machine, _ *vmtest.VM) error     { return m.NBD("raw").Freeze() }
 func failRawWrites(m *debian.Machine, _ *vmtest.VM) error { return m.NBD("raw").FailWrites() }
 func failRawReads(m *debian.Machine, _ *vmtest.VM) error  { return m.NBD("raw").FailReads() }
@@ -34,6 +37,12 @@ var rawFaults = []fault{
 	{name: "raw-blank-partition", raw: true, prepare: "targets raw:PARTUUID=$(blkid -p -s PART_ENTRY_UUID -o value $raw)", repair: collectRaw,
 		check: "kdumpctl load || fail 'it is not blank again'",
 		want:  want{outcomes: complete, dir: "/var/crash"}},
+	{name: "raw-swap-on-logical-volume", raw: true, prepare: rawVolume + "mkswap -q /dev/dumps/one && swapon /dev/dumps/one && targets raw:swap",
+		repair: "export DM_DISABLE_UDEV=1; vgchange -qqy -ay dumps\n" + collectRaw, check: swapIsBack,
+		want: want{outcomes: complete, dir: "/var/crash", format: vmcore.Kdump}},
+	{name: "raw-blank-logical-volume", raw: true, prepare: rawVolume + "targets raw:/dev/mapper/dumps-one",
+		repair: "export DM_DISABLE_UDEV=1; vgchange -qqy -ay dumps\n" + collectRaw, check: "kdumpctl load || fail 'it is not blank again'",
+		want: want{outcomes: complete, dir: "/var/crash"}},
 	{name: "raw-two-crashes", raw: true, prepare: swapOnRaw + "targets raw:swap /var/crash",
 		// As if nobody had collected: the second dump goes to the next target.
 		inject: "swapoff $raw; printf 'UKDUMP-RAW-DUMP\\n' | dd of=$raw conv=notrunc,fsync",
