@@ -60,6 +60,16 @@ var layouts = map[string]layout{
 		fs: "ext4", stack: "disk with another name", n: 2, renamed: true,
 		make: "swap_names; " + ext4 + " $target", mount: mountTarget,
 	},
+	// Features that need modules beside that of the file system.
+	"ext4-quota":    {fs: "ext4 with quotas", stack: "disk", n: 1, make: ext4 + " -O quota $target", mount: mountTarget},
+	"ext4-casefold": {fs: "ext4 with casefold", stack: "disk", n: 1, make: ext4 + " -O casefold $target", mount: mountTarget},
+	"btrfs-blake2":  {fs: "btrfs with blake2 checksums", stack: "disk", n: 1, make: "mkfs.btrfs -q -f --csum blake2 -L target $target", mount: mountTarget},
+	// The copy must stay as it is.
+	"clone": {
+		fs: "ext4", stack: "disk with a copy", n: 2,
+		make:  ext4 + " $target && dd if=$target of=$target2 bs=1M conv=sparse,fsync 2>/dev/null && dumpe2fs -h $target2 >/srv/copy 2>&1",
+		mount: "mount $(disk target) /var/crash && dumpe2fs -h $(disk target2) 2>&1 | cmp - /srv/copy",
+	},
 	"ext4-external-journal": {
 		fs: "ext4, journal elsewhere", stack: "disk", n: 2,
 		make: "mke2fs -q -F -O journal_dev $target2 && " + ext4 + " -J device=$target2 $target", mount: mountTarget,
@@ -152,6 +162,18 @@ var layouts = map[string]layout{
 		make:  "vg $target $target2 && lvcreate $lvm -n target --type raid1 -m 1 --nosync -L 1g ukdump && " + ext4 + " /dev/ukdump/target",
 		mount: "vg_on && " + mountTarget,
 	},
+	"lvm-raid1-degraded": {
+		fs: "ext4", stack: "LVM raid1, 1 of 2 disks", n: 2,
+		make: "vg $target $target2 && lvcreate $lvm -n target --type raid1 -m 1 --nosync -L 1g ukdump && " + ext4 + " /dev/ukdump/target && " +
+			"vgchange $lvm -an ukdump && dd if=/dev/zero of=$target2 bs=1M count=1 conv=fsync 2>/dev/null",
+		mount: "vg_on && " + mountTarget,
+	},
+	"lvm-snapshot": {
+		fs: "ext4", stack: "LVM linear with a snapshot", n: 1,
+		make: "vg $target && lvcreate $lvm -n target -L 600m ukdump && " + ext4 + " /dev/ukdump/target && lvcreate $lvm -s -n before -L 300m ukdump/target",
+		// The snapshot is as it was, and still one.
+		mount: "vg_on && mount /dev/ukdump/target /var/crash && mount -o ro /dev/ukdump/before /mnt && [ \"$(ls /mnt)\" = lost+found ] && umount /mnt",
+	},
 	"lvm-root": {
 		fs: "ext4 (root)", stack: "LVM linear on GPT partition", n: 1,
 		make: "vg $(partition $target) && lvcreate $lvm -n target -L 1800m ukdump && " + ext4 + " /dev/ukdump/target",
@@ -182,6 +204,7 @@ var layouts = map[string]layout{
 	"md0":    {fs: "ext4", stack: "md raid0", n: 2, make: "md 0 $target $target2 && " + ext4 + " /dev/md0", mount: "md_on && " + mountTarget},
 	"md1":    {fs: "ext4", stack: "md raid1, metadata 1.2", n: 2, make: "md 1 $target $target2 && " + ext4 + " /dev/md0", mount: "md_on && " + mountTarget},
 	"md5":    {fs: "xfs", stack: "md raid5 over 3 disks", n: 3, make: "md 5 $target $target2 $target3 && mkfs.xfs -q -f -L target /dev/md0", mount: "md_on && " + mountTarget},
+	"md6":    {fs: "ext4", stack: "md raid6 over 4 disks", n: 4, make: "md 6 $target $target2 $target3 $target4 && " + ext4 + " /dev/md0", mount: "md_on && " + mountTarget},
 	"md10":   {fs: "ext4", stack: "md raid10 over 4 disks", n: 4, make: "md 10 $target $target2 $target3 $target4 && " + ext4 + " /dev/md0", mount: "md_on && " + mountTarget},
 	"bcache": {fs: "ext4", stack: "bcache", n: 2, make: "make-bcache --wipe-bcache -B $target -C $target2 && bcache_on && " + ext4 + " /dev/bcache0", mount: "bcache_on && " + mountTarget},
 	"md1-0.90": {
@@ -203,12 +226,23 @@ var layouts = map[string]layout{
 	},
 	"md5-degraded": {
 		fs: "ext4", stack: "md raid5, 2 of 3 disks", n: 2,
-		make: "md 5 $target missing $target2 && " + ext4 + " /dev/md0", mount: "md_on && " + mountTarget,
+		// The crash left it dirty, and mdadm runs no RAID 5 that is both unless told to.
+		make: "md 5 $target missing $target2 && " + ext4 + " /dev/md0", mount: "md_on --force && " + mountTarget,
 	},
 	"md-root": {
 		fs: "ext4 (root)", stack: "md raid1 on GPT partitions", n: 2,
 		make: "md 1 $(partition $target) $(partition $target2) && " + ext4 + " /dev/md0",
 		root: "md_on && mount LABEL=target /mnt",
+	},
+	"md1-divided": {
+		fs: "ext4", stack: "GPT partition of md raid1", n: 2,
+		make: "md 1 $target $target2 && " + ext4 + " $(partition /dev/md0)", mount: "md_on && " + mountTarget,
+	},
+	"md1-lvm": {
+		fs: "ext4", stack: "md raid1 on LVM", n: 2,
+		make: "vg $target $target2 && lvcreate $lvm -n one -L 900m ukdump $target && lvcreate $lvm -n two -L 900m ukdump $target2 && " +
+			"md 1 /dev/ukdump/one /dev/ukdump/two && " + ext4 + " /dev/md0",
+		mount: "vg_on && md_on && " + mountTarget,
 	},
 	"lvm-md1-partitions": {
 		fs: "xfs", stack: "LVM on md raid1 on GPT partitions", n: 2,

@@ -260,7 +260,7 @@ func testWorker(t *testing.T, collectors ...plan.Collector) *worker {
 	w := &worker{
 		log: &logger{kmsg: -1, console: -1}, super: reporter{int(null.Fd())}, state: st, report: &st.Report,
 		end:  uptime() + time.Minute,
-		plan: &plan.Plan{Collectors: collectors, Deadlines: plan.Deadlines{Stall: 1, Finish: 1}},
+		plan: &plan.Plan{Collectors: collectors, Deadlines: plan.Deadlines{Stall: 3, Finish: 3}},
 	}
 	w.place = &directory{st.Dir, w}
 	return w
@@ -281,8 +281,8 @@ func TestRunCollector(t *testing.T) {
 		{"good", `printf 12345 >"$1"; echo done >&2`, 0, "", "", "done", 5},
 		{"fails", `echo No space left on device >&2; exit 1`, 1, "", "exit status 1: No space left", "No space left on device", 0},
 		{"killed", `printf 1 >"$1"; kill -9 $$`, -1, "killed", "signal 9", "", 1},
-		{"hangs", `exec sleep 60`, -1, "killed", "no progress for 1s", "", 0},
-		{"hangs in a child", `sleep 60; true`, -1, "killed", "no progress for 1s", "", 0},
+		{"hangs", `exec sleep 60`, -1, "killed", "no progress for 3s", "", 0},
+		{"hangs in a child", `sleep 60; true`, -1, "killed", "no progress for 3s", "", 0},
 		{"floods", `i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done`, 0, "", "", "line 2999", 0},
 	}
 	for _, tt := range tests {

@@ -229,7 +229,7 @@ func (m *machine) limited(t *testing.T, line string, limit int) string {
 	var r result
 	select {
 	case r = <-done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatalf("%s hangs", line)
 	}
 	runtime.ReadMemStats(&after)
