@@ -40,7 +40,23 @@ var encrypted = map[string]layout{
 			"vgchange $lvm -an ukdump && cryptsetup close secret",
 		mount: openSecret + "vg_on && " + mountTarget,
 	},
+	// What is left in the swap of such machines must not be readable, and a dump
+	// there is not.
+	"swap-on-luks2": {
+		n:     1,
+		make:  "luks $target && mkswap -q /dev/mapper/secret && cryptsetup close secret",
+		mount: openSecret + rawSwap + "{ swapon /dev/mapper/secret || kdumpctl collect; }",
+	},
+	"swap-on-lvm-on-luks2": {
+		n: 1,
+		make: "luks $target && vg /dev/mapper/secret && lvcreate $lvm -n target -L 1g ukdump && mkswap -q /dev/ukdump/target && " +
+			"vgchange $lvm -an ukdump && cryptsetup close secret",
+		mount: openSecret + rawSwap + "vg_on && { swapon /dev/ukdump/target || kdumpctl collect; }",
+	},
 }
+
+// rawSwap is before what turns the swap on: after the crash there is a dump on it.
+const rawSwap = "echo TARGET=raw:swap >/etc/ukdump.conf.d/zz.conf && "
 
 // openSecret opens the LUKS volume of the machine as /dev/mapper/secret.
 const openSecret = "echo secret | cryptsetup open --key-file=- --allow-discards $(blkid -c /dev/null -t TYPE=crypto_LUKS -o device) secret && "
@@ -110,7 +126,11 @@ func crashEncrypted(ctx context.Context, m *debian.Machine, l layout, kernel *de
 	if err != nil {
 		return err
 	}
-	if err := checkMessages(filepath.Join(before, "ukdump-test/out")); err != nil {
+	target := "/var/crash"
+	if strings.Contains(l.mount, rawSwap) {
+		target = "raw:swap"
+	}
+	if err := checkMessages(filepath.Join(before, "ukdump-test/out"), target); err != nil {
 		return err
 	}
 	if err := findKey(before, console, key); err != nil {
@@ -142,13 +162,13 @@ func crashEncrypted(ctx context.Context, m *debian.Machine, l layout, kernel *de
 }
 
 // checkMessages looks at what kdumpctl said before the crash.
-func checkMessages(out string) error {
+func checkMessages(out, target string) error {
 	for name, want := range map[string][]string{
 		"without-key": {
-			"/var/crash cannot be opened after a crash: the volume key of secret (LUKS ", " is not in root's keyring; nothing is loaded now",
+			target + " cannot be opened after a crash: the volume key of secret (LUKS ", " is not in root's keyring; nothing is loaded now",
 			"kdumpctl: Add the option link-volume-key=@u::%logon:kdump-cryptsetup:vk-", "to the line of secret in /etc/crypttab",
 		},
-		"with-key": {"loaded ", "dumps go to /var/crash"},
+		"with-key": {"loaded ", "dumps go to " + target},
 		"hotplug":  {"again in "},
 		"status":   {"capture kernel  loaded"},
 	} {
