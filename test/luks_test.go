@@ -40,8 +40,7 @@ var encrypted = map[string]layout{
 			"vgchange $lvm -an ukdump && cryptsetup close secret",
 		mount: openSecret + "vg_on && " + mountTarget,
 	},
-	// What is left in the swap of such machines must not be readable, and a dump
-	// there is not.
+	// The swap of a machine with an encrypted root is encrypted, too.
 	"swap-on-luks2": {
 		n:     1,
 		make:  "luks $target && mkswap -q /dev/mapper/secret && cryptsetup close secret",
