@@ -44,18 +44,21 @@ var encrypted = map[string]layout{
 	"swap-on-luks2": {
 		n:     1,
 		make:  "luks $target && mkswap -q /dev/mapper/secret && cryptsetup close secret",
-		mount: openSecret + rawSwap + "{ swapon /dev/mapper/secret || kdumpctl collect; }",
+		mount: openSecret + rawSwap("/dev/mapper/secret"),
 	},
 	"swap-on-lvm-on-luks2": {
 		n: 1,
 		make: "luks $target && vg /dev/mapper/secret && lvcreate $lvm -n target -L 1g ukdump && mkswap -q /dev/ukdump/target && " +
 			"vgchange $lvm -an ukdump && cryptsetup close secret",
-		mount: openSecret + rawSwap + "vg_on && { swapon /dev/ukdump/target || kdumpctl collect; }",
+		mount: openSecret + "vg_on && " + rawSwap("/dev/ukdump/target"),
 	},
 }
 
-// rawSwap is before what turns the swap on: after the crash there is a dump on it.
-const rawSwap = "echo TARGET=raw:swap >/etc/ukdump.conf.d/zz.conf && "
+// rawSwap has dumps go to swap, which this kernel has no use for, and collects
+// them after the crash.
+func rawSwap(device string) string {
+	return "echo '" + device + " none swap sw 0 0' >>/etc/fstab && echo TARGET=raw:swap >/etc/ukdump.conf.d/zz.conf && kdumpctl collect"
+}
 
 // openSecret opens the LUKS volume of the machine as /dev/mapper/secret.
 const openSecret = "echo secret | cryptsetup open --key-file=- --allow-discards $(blkid -c /dev/null -t TYPE=crypto_LUKS -o device) secret && "
@@ -126,7 +129,7 @@ func crashEncrypted(ctx context.Context, m *debian.Machine, l layout, kernel *de
 		return err
 	}
 	target := "/var/crash"
-	if strings.Contains(l.mount, rawSwap) {
+	if strings.Contains(l.mount, "TARGET=raw:swap") {
 		target = "raw:swap"
 	}
 	if err := checkMessages(filepath.Join(before, "ukdump-test/out"), target); err != nil {

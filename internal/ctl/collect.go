@@ -100,11 +100,11 @@ func (c *ctl) collect(args []string) error {
 	return nil
 }
 
-// volumeLimit is how long logical volumes that can have a dump are awaited, each
-// volumeInterval.
+// appearLimit is how long raw devices are awaited that appear in the course of a
+// boot, each appearInterval.
 const (
-	volumeLimit    = 20 * time.Second
-	volumeInterval = 200 * time.Millisecond
+	appearLimit    = 20 * time.Second
+	appearInterval = 200 * time.Millisecond
 )
 
 // awaitVolumes waits for the logical volumes that the capture kernel could write
@@ -115,7 +115,7 @@ func (c *ctl) awaitVolumes() {
 	if last == nil {
 		return
 	}
-	for left := volumeLimit; ; left -= volumeInterval {
+	for left := appearLimit; ; left -= appearInterval {
 		missing := c.missingVolumes(last.Volumes)
 		if len(missing) == 0 {
 			return
@@ -124,7 +124,7 @@ func (c *ctl) awaitVolumes() {
 			c.Warn("no logical volume has appeared that may hold a dump: " + strings.Join(missing, ", "))
 			return
 		}
-		c.sleep(volumeInterval)
+		c.sleep(appearInterval)
 	}
 }
 

@@ -711,7 +711,7 @@ func TestCollectAwaitsVolumes(t *testing.T) {
 	m.Remove("sys/class/block/dm-0")
 	waited, m.sleep = 0, func(d time.Duration) { waited += d }
 	m.expect("collect", result{0, "Nothing to collect.\n", "kdumpctl: warning: no logical volume has appeared that may hold a dump: LVM-one\n"})
-	if waited != volumeLimit {
+	if waited != appearLimit {
 		t.Errorf("waited %v", waited)
 	}
 }

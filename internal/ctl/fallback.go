@@ -61,14 +61,14 @@ func (c *ctl) stillLoaded(failed error) string {
 }
 
 // bridge loads the last good set where nothing is loaded and something has to be
-// built first, which takes a while.
-func (c *ctl) bridge() {
+// done first that takes a while; until says what.
+func (c *ctl) bridge(until string) {
 	if !c.canSpareLoad() {
 		return
 	}
 	s, err := c.loadLastGood("it did not come to its end")
 	if err == nil {
-		c.say("loaded the last good set, %s, until the image is built", s)
+		c.say("loaded the last good set, %s, until %s", s, until)
 	} else if !errors.Is(err, errNoLastGood) {
 		c.Warn(err.Error())
 	}

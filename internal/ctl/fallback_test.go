@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -287,6 +288,52 @@ func TestBridge(t *testing.T) {
 	}
 	if line := m.missing(); line != "nothing" {
 		t.Errorf("status says %q", line)
+	}
+}
+
+// Swap that appears in the course of the boot is waited for, with protection, and
+// the image stays as it is.
+func TestBridgeUntilTargetAppears(t *testing.T) {
+	t.Parallel()
+	m, _ := loadedMachine(t)
+	m.AddSwap()
+	m.Write("etc/fstab", "/dev/nvme0n1p1 none swap sw 0 0\n")
+	m.Write("proc/swaps", "Filename Type Size Used Priority\n")
+	const device = "sys/class/block/nvme0n1p1"
+	if r := m.kdumpctl("load"); r.status != 0 || !strings.Contains(r.stdout, "or else raw:swap") {
+		t.Fatalf("%+v", r)
+	}
+	link, err := os.Readlink(m.Root + "/" + device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.reboot()
+	m.Remove(device)
+	naps := 0
+	m.sleep = func(time.Duration) {
+		if naps++; naps == 1 && !m.isLoaded() {
+			t.Error("not protected meanwhile")
+		}
+		if naps == 3 {
+			if err := os.Symlink(link, m.Root+"/"+device); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	const loadedLine = "loaded " + setName + " in ...\n"
+	m.expect("load --if-reserved", result{0, "loaded the last good set, " + setName + ", until the raw targets are there\n" + loadedLine, ""})
+	if naps != 3 {
+		t.Errorf("it was looked for %d times", naps)
+	}
+
+	// One that does not come is done without.
+	m.reboot()
+	m.Remove(device)
+	var waited time.Duration
+	m.sleep = func(d time.Duration) { waited += d }
+	r := m.kdumpctl("load --if-reserved")
+	if waited != appearLimit || r.status != 0 || !m.isLoaded() || strings.Contains(r.stdout, "raw:swap") {
+		t.Errorf("waited %v: %+v", waited, r)
 	}
 }
 

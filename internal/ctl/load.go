@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 
 	"ukdump/internal/build"
 	"ukdump/internal/cli"
+	"ukdump/internal/config"
+	"ukdump/internal/host"
 	"ukdump/internal/kexec"
 	"ukdump/internal/plan"
 )
@@ -28,7 +31,8 @@ line that could be loaded is loaded again.
 
   --image FILE   load this image instead, as it is
   --if-reserved  where no memory is reserved for a capture kernel, do nothing and
-                 end with status 0
+                 end with status 0. Raw targets that are not there yet are
+                 awaited. For ukdump.service
   --hotplug      processors or memory have come or gone: load again what is
                  loaded, if anything is. For ukdump-hotplug.service
 `
@@ -72,11 +76,37 @@ func (c *ctl) load(verb string, args []string) error {
 	}
 	defer unlock()
 	c.sweep()
+	if *ifReserved {
+		c.awaitTargets()
+	}
 	if err := c.loadConfigured(*image); err != nil {
 		return c.afterFailure(err)
 	}
 	c.pruneAfterLoad()
 	return nil
+}
+
+// awaitTargets waits for raw devices that are yet to appear: without them the
+// image would be another one at each boot.
+func (c *ctl) awaitTargets() {
+	conf, err := c.config()
+	if err != nil {
+		return // for loadConfigured to say
+	}
+	h, err := host.Open(c.root)
+	if err != nil {
+		return
+	}
+	absent := func() bool {
+		return slices.ContainsFunc(conf.Targets, func(t string) bool { return config.IsRaw(t) && h.RawAbsent(t) })
+	}
+	if !absent() {
+		return
+	}
+	c.bridge("the raw targets are there")
+	for left := appearLimit; left > 0 && absent(); left -= appearInterval {
+		c.sleep(appearInterval)
+	}
 }
 
 // loadConfigured loads what the configuration says, with the image at path
@@ -112,7 +142,7 @@ func (c *ctl) currentImage(b *build.Build) (*packed, error) {
 	if err != nil || why == "" {
 		return im, err
 	}
-	c.bridge()
+	c.bridge("the image is built")
 	return c.buildImage(b, path, why)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"ukdump/internal/fsid"
@@ -49,24 +50,50 @@ const swapType = "swap"
 // The error is a *RawError or an *UnsupportedError if the device cannot be used,
 // and a *NoSwapError if raw:swap has nothing to stand for.
 func (h *Host) Raw(target string, overwrite bool) (*Raw, error) {
-	name := strings.TrimPrefix(target, "raw:")
-	key, id, _ := strings.Cut(name, "=")
-	var b BlockDevice
-	var err error
-	switch {
-	case name == "swap":
+	if target == rawSwap {
 		return h.rawSwap(target)
-	case path.IsAbs(name):
-		b, err = h.blockBySource(name)
-	case key == "PARTUUID" || key == "UUID":
-		b, err = h.findBlock(key, id)
-	default:
-		err = errors.New("not a raw device")
 	}
+	b, err := h.rawDevice(target)
 	if err != nil {
 		return nil, &RawError{Target: target, Err: err, Remedy: "lsblk -o NAME,SIZE,FSTYPE,UUID,PARTUUID,MOUNTPOINTS shows the devices of this machine."}
 	}
 	return h.raw(target, b, overwrite)
+}
+
+// rawSwap is the target that stands for the first swap that can be used.
+const rawSwap = "raw:swap"
+
+// rawDevice returns the device of a target other than raw:swap.
+func (h *Host) rawDevice(target string) (BlockDevice, error) {
+	name := strings.TrimPrefix(target, "raw:")
+	key, id, _ := strings.Cut(name, "=")
+	switch {
+	case path.IsAbs(name):
+		return h.blockBySource(name)
+	case key == "PARTUUID" || key == "UUID":
+		return h.findBlock(key, id)
+	}
+	return BlockDevice{}, errors.New("not a raw device")
+}
+
+// RawAbsent reports whether the device of a raw target has not appeared yet: for
+// raw:swap, whether no swap can be used and one of fstab(5) is not there.
+func (h *Host) RawAbsent(target string) bool {
+	if target != rawSwap {
+		_, err := h.rawDevice(target)
+		return err != nil
+	}
+	swaps, err := h.swaps()
+	if err != nil {
+		return false
+	}
+	if _, err := h.rawSwap(target); err == nil {
+		return false
+	}
+	return slices.ContainsFunc(swaps, func(s swap) bool {
+		_, err := h.blockBySpec(s.name)
+		return s.partition && err != nil
+	})
 }
 
 // raw checks whether b can be used and finds out what belongs to it.
