@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -111,12 +112,9 @@ const (
 // to. LVM turns volumes on after udev is done with what they lie on, so udevadm
 // settle does not wait for them.
 func (c *ctl) awaitVolumes() {
-	last := c.lastLoaded()
-	if last == nil {
-		return
-	}
+	volumes := c.rawVolumes()
 	for left := appearLimit; ; left -= appearInterval {
-		missing := c.missingVolumes(last.Volumes)
+		missing := c.missingVolumes(volumes)
 		if len(missing) == 0 {
 			return
 		}
@@ -126,6 +124,22 @@ func (c *ctl) awaitVolumes() {
 		}
 		c.sleep(appearInterval)
 	}
+}
+
+// rawVolumes returns the logical volumes that the last loads had as raw targets. A
+// load that goes on at the same time takes loaded.json away for a moment, but
+// never the last good set.
+func (c *ctl) rawVolumes() []string {
+	var volumes []string
+	if l := c.lastLoaded(); l != nil {
+		volumes = l.Volumes
+	}
+	good := new(set)
+	if readState(filepath.Join(c.lastGoodDir(), setFile), maxSetFile, good) == nil {
+		volumes = append(volumes, good.Volumes...)
+	}
+	slices.Sort(volumes)
+	return slices.Compact(volumes)
 }
 
 // missingVolumes returns those of the volumes that are not there, by dm/uuid.

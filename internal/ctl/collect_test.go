@@ -695,7 +695,8 @@ func TestCollectDir(t *testing.T) {
 func TestCollectAwaitsVolumes(t *testing.T) {
 	t.Parallel()
 	m := collecting(t)
-	m.Write("var/lib/ukdump/loaded.json", `{"volumes":["LVM-one","LVM-two"]}`)
+	m.Write("var/lib/ukdump/loaded.json", `{"volumes":["LVM-one"]}`)
+	m.Write("var/lib/ukdump/last-good/set.json", `{"volumes":["LVM-two","LVM-one"]}`)
 	m.Write("sys/class/block/dm-0/dm/uuid", "LVM-one\n")
 	var waited time.Duration
 	m.sleep = func(d time.Duration) {
@@ -709,6 +710,7 @@ func TestCollectAwaitsVolumes(t *testing.T) {
 	m.only()
 
 	m.Remove("sys/class/block/dm-0")
+	m.Remove("var/lib/ukdump/loaded.json") // a load goes on
 	waited, m.sleep = 0, func(d time.Duration) { waited += d }
 	m.expect("collect", result{0, "Nothing to collect.\n", "kdumpctl: warning: no logical volume has appeared that may hold a dump: LVM-one\n"})
 	if waited != appearLimit {
