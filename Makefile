@@ -76,7 +76,7 @@ install: build
 	for rules in $(wildcard packaging/*.rules); do \
 		install -D -m 644 $$rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d/$${rules##*/} || exit 1; \
 	done
-	for page in $(wildcard docs/*.[58]); do \
+	for page in $(wildcard docs/*.[578]); do \
 		install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; \
 	done
 	for example in $(wildcard packaging/*.conf); do \
