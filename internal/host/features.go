@@ -10,7 +10,6 @@ import (
 // features is what the superblock of a file system says besides its identity.
 type features struct {
 	apart string // what part of it is on another device
-	why   string // why else it cannot be mounted
 	needs []kmod.Request
 }
 
@@ -71,16 +70,6 @@ func featuresOf(r io.ReaderAt, typ string) (f features) {
 		}
 		if le.Uint32(sb[2180:])&quotaInode != 0 {
 			f.needs = append(f.needs, quotas(true))
-		}
-	case "bcachefs":
-		// struct bch_sb, fs/bcachefs/bcachefs_format.h: nr_devices, and
-		// BCH_SB_ENCRYPTION_TYPE in flags[1].
-		sb := b[4096:]
-		switch {
-		case sb[123] > 1:
-			f.why = "it has several devices"
-		case le.Uint64(sb[152:])>>10&15 != 0:
-			f.why = "it is encrypted: its key is lost with the kernel that crashes"
 		}
 	}
 	return f

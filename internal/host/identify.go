@@ -73,11 +73,8 @@ func (h *Host) probe(s *Storage, b BlockDevice) (fsid.ID, error) {
 		return fsid.ID{}, err
 	}
 	is := featuresOf(f, id.Type)
-	switch {
-	case is.apart != "":
+	if is.apart != "" {
 		return fsid.ID{}, s.external(is.apart)
-	case is.why != "":
-		return fsid.ID{}, &UnsupportedError{Dir: s.Dir, What: id.Type + " file system", Name: "on " + b.Name, Why: is.why}
 	}
 	s.Needs = is.needs
 	return id, nil

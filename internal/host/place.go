@@ -56,7 +56,7 @@ func (s *Storage) place(dir string) error {
 //   - btrfs (btrfs(5)): only the subvolume, see place. compress and nodatasum are
 //     attributes of what is written, and a dump is compressed; space_cache and
 //     the checksum are what the superblock says.
-//   - f2fs, bcachefs: what they need is in the superblock.
+//   - f2fs: what they need is in the superblock.
 //   - vfat, exfat (Documentation/filesystems/vfat.rst): the defaults are those that
 //     the kernel was built with (CONFIG_FAT_DEFAULT_*); without their tables
 //     another one could not mount.

@@ -90,6 +90,7 @@ func TestRefusals(t *testing.T) {
 		{"mergerfs", mount("fuse.mergerfs", "a:b"), "fuse.mergerfs file system", "made of other"},
 		{"zfs", mount("zfs", "rpool/ROOT"), "ZFS dataset", "rpool/ROOT"},
 		{"squashfs", mount("squashfs", "/dev/loop0"), "squashfs file system", "read-only"},
+		{"bcachefs", mount("bcachefs", "/dev/sda:/dev/sdb"), "bcachefs file system", "not proven"},
 		{"unknown type", mount("hfsplus", "/dev/sda1"), "hfsplus file system", "mounted on /"},
 		{"luks without header", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "CRYPT-LUKS2-abc\n"}), "dm-crypt volume", "no LUKS header"},
 		{"luks re-encrypted", luks("0 8 crypt aes-xts-plain64 :64:logon:d 0 8:0 0\n8 8 linear 8:0 8\n"), "LUKS volume", "luks-x (dm-0) is not supported: it is being re-encrypted"},
@@ -255,7 +256,6 @@ func TestPlace(t *testing.T) {
 		{"/", "/", "xfs", "rw,attr2,inode64,noquota", "/var", "/var", ""},
 		{"/@", "/", "btrfs", "rw,compress=zstd:3,degraded,ssd,space_cache=v2,subvolid=256,subvol=/@", "/var", "/var", "subvolid=256"},
 		{"/", "/", "f2fs", "rw,lazytime,compress_algorithm=lz4,checkpoint=disable", "/var", "/var", ""},
-		{"/", "/", "bcachefs", "rw,compression=zstd", "/var", "/var", ""},
 		{"/", "/sd", "exfat", "rw,iocharset=utf8,errors=remount-ro", "/sd/c", "/c", "iocharset=utf8"},
 		{"/", "/boot", "vfat", "rw,codepage=850,iocharset=utf8,errors=remount-ro", "/boot/c", "/c", "codepage=850,iocharset=utf8"},
 	} {

@@ -31,7 +31,7 @@ func (e *UnsupportedError) Error() string {
 // mountable are the file systems that need nothing but their block device.
 var mountable = map[string]bool{
 	"ext2": true, "ext3": true, "ext4": true, "xfs": true, "btrfs": true,
-	"f2fs": true, "vfat": true, "exfat": true, "bcachefs": true,
+	"f2fs": true, "vfat": true, "exfat": true,
 }
 
 // lost are file systems that end with the kernel.
@@ -70,6 +70,8 @@ func refuseType(dir string, m Mount) error {
 		e.Why = "it is made of other file systems"
 	case readOnly[m.FSType]:
 		e.Why = "it is read-only"
+	case m.FSType == "bcachefs":
+		e.Why = "mounting it after a crash is not proven with any kernel"
 	case m.FSType == "zfs":
 		e.What, e.Name = "ZFS dataset", m.Source
 	}
@@ -86,8 +88,6 @@ var mapperKinds = []struct{ prefix, what string }{
 	{"VDO-", "VDO volume"},
 	{"stratis-", "Stratis volume"},
 	{"INTEGRITY-", "dm-integrity volume"},
-	{"CRYPT-INTEGRITY-", "dm-integrity volume"},
-	{"CRYPT-VERITY-", "dm-verity volume"},
 }
 
 // virtualKinds name block devices without hardware by the beginning of their

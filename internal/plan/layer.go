@@ -23,17 +23,16 @@ type LayerKind string
 
 // The kinds of layers.
 const (
-	MD       LayerKind = "md"       // Linux software RAID
-	LVM      LayerKind = "lvm"      // a logical volume
-	Crypt    LayerKind = "crypt"    // dm-crypt, with a key that the kernel took over
-	Bcache   LayerKind = "bcache"   // a disk with a cache in front of it
-	Btrfs    LayerKind = "btrfs"    // a file system of several devices, which the kernel must be told of
-	Bcachefs LayerKind = "bcachefs" // the same
+	MD     LayerKind = "md"     // Linux software RAID
+	LVM    LayerKind = "lvm"    // a logical volume
+	Crypt  LayerKind = "crypt"  // dm-crypt, with a key that the kernel took over
+	Bcache LayerKind = "bcache" // a disk with a cache in front of it
+	Btrfs  LayerKind = "btrfs"  // a file system of several devices, which the kernel must be told of
 )
 
 func (l *Layer) validate() error {
 	switch l.Kind {
-	case MD, LVM, Crypt, Bcache, Btrfs, Bcachefs:
+	case MD, LVM, Crypt, Bcache, Btrfs:
 	default:
 		return fmt.Errorf("kind is %q, which this program cannot assemble", l.Kind)
 	}
