@@ -91,7 +91,7 @@ func (h *Host) block(name string) (BlockDevice, error) {
 
 // blockKind tells the kind of b, which is not a partition.
 func (h *Host) blockKind(b BlockDevice) BlockKind {
-	uuid := mapperUUID(b.DMUUID)
+	uuid := b.DMUUID // of a partition that kpartx(8) made it begins with partN-
 	switch {
 	case strings.HasPrefix(uuid, "LVM-"):
 		return LVM
@@ -99,7 +99,7 @@ func (h *Host) blockKind(b BlockDevice) BlockKind {
 		return Mapper // cryptsetup's, too, but nothing is encrypted
 	case strings.HasPrefix(uuid, "CRYPT-"):
 		return Crypt
-	case strings.HasPrefix(uuid, "mpath-"):
+	case strings.HasPrefix(mapperUUID(uuid), "mpath-"):
 		return Multipath
 	case h.exists(path.Join(b.Path, "dm")):
 		return Mapper

@@ -48,7 +48,7 @@ func (h *Host) identifyMembers(s *Storage, devices []BlockDevice, n uint64) erro
 		m := Member{Name: d.Name}
 		if id, err := h.probe(s, d); err == nil {
 			if id.UUID != s.UUID {
-				return fmt.Errorf("%s holds %s %s, not a part of the btrfs %s", d.Name, id.Type, id.UUID, s.UUID)
+				return &UnsupportedError{Dir: s.Dir, What: "btrfs file system", Name: "on " + s.Stack[0].Name, Why: d.Name + " is a seed device or belongs to another one"}
 			}
 			m.ID = id.Member
 		}

@@ -114,6 +114,9 @@ func (h *Host) crypt(dir string, b BlockDevice, stack []BlockDevice) (*CryptVolu
 	}
 	c.UUID, c.Sectors = uuid, table[0].Length
 	c.Segments, err = h.luksSegments(b.Below[0], stack)
+	if errors.Is(err, fsid.ErrUnknown) {
+		return nil, refuse("LUKS volume", "its header is not on "+b.Below[0]+", where the data is")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("LUKS header of %s (%s): %w", b.DMName, b.Below[0], err)
 	}

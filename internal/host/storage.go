@@ -165,7 +165,7 @@ func (h *Host) disk(target string, top ...BlockDevice) (stack []BlockDevice, dev
 			return stack, nil, fmt.Errorf("controllers of %s: %w", disk.Name, err)
 		}
 		if fabric != "" {
-			return stack, nil, &UnsupportedError{Dir: target, What: "NVMe over Fabrics disk", Name: disk.Name + " (" + fabric + ")", Why: "it is not on a disk of this machine"}
+			return stack, nil, &UnsupportedError{Dir: target, What: "NVMe over Fabrics disk", Name: disk.Name + " (" + fabric + ")", Why: remote}
 		}
 		paths = append(append(paths, controllers...), disk.Path)
 	}

@@ -79,6 +79,10 @@ func TestRefusals(t *testing.T) {
 		virtual("md127") + "/slaves/sda": "-> ../../../../../" + sda, "sys/class/block/sda": "-> ../../../" + sda,
 		sda + "/dev": "8:16\n", sda + "/uevent": "DEVNAME=sda\n", "run/udev/data/b8:16": "E:ID_FS_TYPE=linux_raid_member\nE:ID_FS_UUID=u\n",
 	}
+	with := func(files map[string]string, name, data string) map[string]string {
+		files[name] = data
+		return files
+	}
 	for _, tt := range []struct {
 		name  string
 		files map[string]string
@@ -95,8 +99,12 @@ func TestRefusals(t *testing.T) {
 		{"luks without header", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "CRYPT-LUKS2-abc\n"}), "dm-crypt volume", "no LUKS header"},
 		{"luks re-encrypted", luks("0 8 crypt aes-xts-plain64 :64:logon:d 0 8:0 0\n8 8 linear 8:0 8\n"), "LUKS volume", "luks-x (dm-0) is not supported: it is being re-encrypted"},
 		{"luks with integrity", luks("0 8 crypt capi:authenc(hmac(sha256),xts(aes))-random :96:logon:d 0 253:0 0 1 integrity:48:aead\n"), "LUKS volume", "integrity"},
+		{"luks with its header elsewhere", with(luks("0 8 crypt aes-xts-plain64 :64:logon:d 0 8:0 0\n"), "dev/sda", strings.Repeat("x", 8192)), "LUKS volume", "its header is not on sda"},
+		{"without a UUID", with(disk("vfat", "rw", sda, nil), "run/udev/data/b8:0", "E:ID_FS_TYPE=vfat\n"), "vfat file system", "no UUID"},
 		{"dm-crypt", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "CRYPT-PLAIN-abc\n"}), "dm-crypt volume", "dm-0"},
-		{"partition of BIOS RAID", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "part1-DMRAID-abc\n"}), "BIOS RAID set", "dm-0"},
+		{"partition of BIOS RAID", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "part1-DMRAID-abc\n"}), "kpartx partition on BIOS RAID set", "dm-0"},
+		{"partition of a logical volume", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "part1-LVM-abc\n"}), "kpartx partition on LVM volume", "divides it"},
+		{"partition of a LUKS volume", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "part1-CRYPT-LUKS2-abc\n"}), "kpartx partition on dm-crypt volume", "divides it"},
 		{"dm-integrity", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "CRYPT-INTEGRITY-x-abc\n", dm + "/dm/name": "abc\n"}), "dm-integrity volume", "abc (dm-0)"},
 		{"dm-verity", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "CRYPT-VERITY-x-abc\n"}), "dm-verity volume", "dm-0"},
 		{"drbd", disk("ext4", "rw", virtual("drbd0"), nil), "DRBD device", "drbd0"},

@@ -53,6 +53,12 @@ var layered = map[string]bool{
 // readOnly are file systems that nothing can be written to.
 var readOnly = map[string]bool{"squashfs": true, "erofs": true, "iso9660": true, "cramfs": true, "romfs": true}
 
+// Reasons that several kinds of storage share.
+const (
+	inMemory = "it is memory and lost at the reboot"
+	remote   = "it is not on a disk of this machine"
+)
+
 // refuseType returns why a mount of this type cannot hold dumps, or nil.
 func refuseType(dir string, m Mount) error {
 	if mountable[m.FSType] {
@@ -61,9 +67,9 @@ func refuseType(dir string, m Mount) error {
 	e := &UnsupportedError{Dir: dir, What: m.FSType + " file system", Name: "mounted on " + m.Point}
 	switch {
 	case lost[m.FSType]:
-		e.Why = "it is memory and lost at the reboot"
+		e.Why = inMemory
 	case network[m.FSType]:
-		e.Why = "it is not on a disk of this machine"
+		e.Why = remote
 	case m.FSType == "autofs":
 		e.Why = "nothing was mounted there when it was opened"
 	case layered[m.FSType]:
@@ -79,7 +85,7 @@ func refuseType(dir string, m Mount) error {
 }
 
 // mapperKinds name device-mapper devices by the beginning of their dm/uuid,
-// which says who made them.
+// which says who made them. Of the last two only partitions are refused.
 var mapperKinds = []struct{ prefix, what string }{
 	{"CRYPT-INTEGRITY-", "dm-integrity volume"},
 	{"CRYPT-VERITY-", "dm-verity volume"},
@@ -88,16 +94,18 @@ var mapperKinds = []struct{ prefix, what string }{
 	{"VDO-", "VDO volume"},
 	{"stratis-", "Stratis volume"},
 	{"INTEGRITY-", "dm-integrity volume"},
+	{"CRYPT-", "dm-crypt volume"},
+	{"LVM-", "LVM volume"},
 }
 
 // virtualKinds name block devices without hardware by the beginning of their
 // kernel names.
 var virtualKinds = []struct{ prefix, what, why string }{
 	{"loop", "loop device", "it is a file on another file system"},
-	{"zram", "zram device", "it is memory and lost at the reboot"},
-	{"ram", "RAM disk", "it is memory and lost at the reboot"},
-	{"nbd", "network block device", "it is not on a disk of this machine"},
-	{"rbd", "Ceph block device", "it is not on a disk of this machine"},
+	{"zram", "zram device", inMemory},
+	{"ram", "RAM disk", inMemory},
+	{"nbd", "network block device", remote},
+	{"rbd", "Ceph block device", remote},
 	{"drbd", "DRBD device", ""},
 	{"zd", "ZFS volume", ""},
 }
@@ -106,7 +114,6 @@ var virtualKinds = []struct{ prefix, what, why string }{
 // capture kernel with its driver alone, or nil.
 func (h *Host) refuseBlock(dir string, b BlockDevice) error {
 	e := &UnsupportedError{Dir: dir, Name: b.Name}
-	const remote = "it is not on a disk of this machine"
 	switch b.Kind {
 	case Crypt:
 		return nil // addCrypt looks closer
@@ -119,6 +126,9 @@ func (h *Host) refuseBlock(dir string, b BlockDevice) error {
 				e.What = k.what
 				break
 			}
+		}
+		if mapperUUID(b.DMUUID) != b.DMUUID {
+			e.What, e.Why = "kpartx partition on "+e.What, "the capture kernel has nothing that divides it"
 		}
 		if b.DMName != "" {
 			e.Name = fmt.Sprintf("%s (%s)", b.DMName, b.Name)
