@@ -100,11 +100,11 @@ func (b *Build) directory(dir string) (plan.Target, []kmod.Request, error) {
 	if err != nil {
 		return plan.Target{}, nil, err
 	}
-	if len(s.Copies) > 0 {
+	layers, requests, err := b.layers(s.Dir, s.Stack)
+	if len(s.Copies) > 0 && len(layers) == 0 { // what is assembled is known by more, as one volume of several snapshots
 		b.warn("%s: %s on %s has the UUID %s, and so has %s: a copy. Give one of them a new UUID, or the dump may have to go elsewhere",
 			s.Dir, s.FSType, s.Stack[0].Name, s.UUID, strings.Join(s.Copies, ", "))
 	}
-	layers, requests, err := b.layers(s.Dir, s.Stack)
 	requests = append(requests, s.Requests()...)
 	b.stacks = append(b.stacks, Stack{Target: s.Dir, Type: s.FSType, UUID: s.UUID, Blocks: s.Stack, Devices: s.Devices, requests: requests})
 	return plan.Target{

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"path"
 	"slices"
 	"strings"
@@ -44,7 +45,26 @@ func (h *Host) copies(s *Storage) ([]string, error) {
 		if serial := h.serial(b); serial != "" && serial == self.Serial && (self.Kind == Multipath || h.partUUID(b) == self.PartUUID) {
 			continue
 		}
+		if id := h.wwid(b); id != "" && slices.ContainsFunc(s.Stack, func(o BlockDevice) bool { return h.wwid(o) == id }) &&
+			(self.Kind == Multipath || b.Partition == self.Partition) {
+			continue
+		}
 		copies = append(copies, n)
 	}
 	return copies, nil
+}
+
+// wwid returns what the running kernel tells disks by (sysfs(5), wwid), of which
+// some have no serial number: several paths to one disk have the same. It is not
+// what another kernel would say.
+func (h *Host) wwid(b BlockDevice) string {
+	dir := b.Path
+	switch b.Kind {
+	case Disk:
+	case Partition:
+		dir = path.Dir(dir)
+	default:
+		return ""
+	}
+	return cmp.Or(h.attr(dir, "wwid"), h.attr(dir, "device/wwid"))
 }

@@ -30,6 +30,12 @@ func TestCopies(t *testing.T) {
 		{"a clone", nil, "sdb"},
 		{"a clone that does not tell its number", map[string]string{sdb + "/device/vpd_pg80": ""}, "sdb"},
 		{"another path to the disk", map[string]string{sdb + "/device/vpd_pg80": "\x00\x80\x00\x01A"}, ""},
+		{"another path to a disk without a serial number", map[string]string{
+			sdb + "/device/vpd_pg80": "", sda + "/device/wwid": "naa.1\n", sdb + "/device/wwid": "naa.1\n",
+		}, ""},
+		{"another disk without a serial number", map[string]string{
+			sdb + "/device/vpd_pg80": "", sda + "/device/wwid": "naa.1\n", sdb + "/device/wwid": "naa.2\n",
+		}, "sdb"},
 		{"another file system", map[string]string{"run/udev/data/b8:16": "E:ID_FS_TYPE=ext4\nE:ID_FS_UUID=other\n"}, ""},
 		{"member of a mirror", map[string]string{"run/udev/data/b8:16": "E:ID_FS_TYPE=linux_raid_member\nE:ID_FS_UUID=the-uuid\n"}, ""},
 		{"another device of a pool", map[string]string{"run/udev/data/b8:16": "E:ID_FS_TYPE=ext4\nE:ID_FS_UUID=the-uuid\nE:ID_FS_UUID_SUB=x\n"}, ""},
