@@ -7,6 +7,7 @@ import (
 
 	"ukdump/internal/build/buildtest"
 	"ukdump/internal/cryptkeys"
+	"ukdump/internal/host"
 	"ukdump/internal/plan"
 )
 
@@ -155,5 +156,27 @@ func TestCryptRequests(t *testing.T) {
 		if s := strings.Join(got, " "); s != want {
 			t.Errorf("%s: got %s, want %s", cipher, s, want)
 		}
+	}
+}
+
+// A snapshot of what lies on an assembled device is never taken for it.
+func TestCopyOfAssembled(t *testing.T) {
+	m := buildtest.New(t)
+	m.AddLUKS()
+	fs := newBuild(t, m).Plan.Targets[0].Filesystem
+	const dir = "sys/devices/virtual/block/dm-9"
+	m.Write(dir+"/dev", "254:9\n")
+	m.Write(dir+"/dm/uuid", "LVM-snapshot\n")
+	m.Link("sys/class/block/dm-9", "../../devices/virtual/block/dm-9")
+	m.Write("run/udev/data/b254:9", "E:ID_FS_TYPE="+fs.Type+"\nE:ID_FS_UUID="+fs.UUID+"\n")
+	h, err := host.Open(m.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := h.Storage("/var/crash"); err != nil || len(s.Copies) != 1 {
+		t.Fatalf("got %+v, %v, want a copy", s, err)
+	}
+	if w := newBuild(t, m).Warnings; len(w) > 0 {
+		t.Errorf("warnings %q", w)
 	}
 }
