@@ -21,6 +21,9 @@ var builtinOptions = map[string][]string{
 	"vfat":  {"CONFIG_VFAT_FS"},
 	"exfat": {"CONFIG_EXFAT_FS"},
 
+	"quota_v2": {"CONFIG_QFMT_V2"},
+	"utf8data": {"CONFIG_UNICODE"},
+
 	"virtio_pci":   {"CONFIG_VIRTIO_PCI"},
 	"virtio_mmio":  {"CONFIG_VIRTIO_MMIO"},
 	"virtio_blk":   {"CONFIG_VIRTIO_BLK"},
@@ -51,11 +54,11 @@ var builtinOptions = map[string][]string{
 	"dm_thin_pool": {"CONFIG_DM_THIN_PROVISIONING"},
 	"dm_snapshot":  {"CONFIG_DM_SNAPSHOT"},
 	"dm_cache":     {"CONFIG_DM_CACHE"},
-	"dm_mirror":    {"CONFIG_DM_MIRROR"},
+	"dm_cache_smq": {"CONFIG_DM_CACHE_SMQ"},
 	"dm_raid":      {"CONFIG_DM_RAID"},
 	"dm_crypt":     {"CONFIG_DM_CRYPT"},
-	"dm_multipath": {"CONFIG_DM_MULTIPATH"},
 	"md_mod":       {"CONFIG_BLK_DEV_MD"},
+	"linear":       {"CONFIG_MD_LINEAR"},
 	"raid0":        {"CONFIG_MD_RAID0"},
 	"raid1":        {"CONFIG_MD_RAID1"},
 	"raid10":       {"CONFIG_MD_RAID10"},

@@ -8,6 +8,8 @@ import (
 
 	"ukdump/internal/build/buildtest"
 	"ukdump/internal/config"
+	"ukdump/internal/host"
+	"ukdump/internal/kmod"
 )
 
 // A monolithic kernel needs no module tree, but what it lacks is found all the
@@ -63,5 +65,26 @@ func TestMonolithic(t *testing.T) {
 				t.Errorf("warnings %q, want %q", w, tt.warning)
 			}
 		})
+	}
+}
+
+// Whatever a layer cannot do without, a monolithic kernel is asked for.
+func TestBuiltinOfLayers(t *testing.T) {
+	var requests []kmod.Request
+	for target, params := range map[string]string{
+		"thin": "", "thin-pool": "", "cache": "", "snapshot": "", "snapshot-origin": "",
+		"raid": "raid0_meta 1 0", "raid ": "raid1 1 0", " raid": "raid10_near 1 0", " raid ": "raid6_zr 1 0",
+	} {
+		requests = append(requests, mapperModules(strings.TrimSpace(target), params, "vg/lv")...)
+	}
+	for _, level := range []string{"linear", "raid0", "raid1", "raid4", "raid5", "raid6", "raid10"} {
+		requests = append(requests, (&host.Array{Level: level}).Requests()...)
+	}
+	requests = append(requests, (&host.Cached{}).Requests()...)
+	requests = append(requests, cryptRequests("", "luks")...)
+	for _, r := range requests {
+		if optionsFor(r) == nil {
+			t.Errorf("no option is known for %v: %s", r.Names, r.Why)
+		}
 	}
 }
