@@ -52,7 +52,7 @@ func (w *worker) assembleCrypt(l *plan.Layer) ([]string, error) {
 		return nil, fmt.Errorf("take over the keys: %w", err)
 	}
 	defer runtime.UnlockOSThread()
-	d, err := ctl.Make(id, id, []dm.Target{{Length: length, Type: "crypt", Params: l.Crypt.Params("/dev/" + name)}}, false)
+	d, err := w.mapDevice(ctl, &plan.LVMDevice{Name: id, UUID: id}, []dm.Target{{Length: length, Type: "crypt", Params: l.Crypt.Params("/dev/" + name)}})
 	if err != nil {
 		return nil, err
 	}

@@ -94,7 +94,7 @@ func (w *worker) mapDevice(c *dm.Control, p *plan.LVMDevice, table []dm.Target) 
 	if d, err = c.Make(p.Name, p.UUID, table, false); err != nil {
 		return d, err
 	}
-	if p.Type == "raid" {
+	if p.Type == "raid" && !strings.HasPrefix(p.Params, "raid0") {
 		// What has to be repaired can wait for the next boot (dm-raid.rst).
 		if err := c.Message(p.Name, "frozen"); err != nil {
 			w.warn("%v", err)
@@ -114,6 +114,10 @@ func (g *group) table(p *plan.LVMDevice, made []string) ([]dm.Target, error) {
 	if p.Type == "" {
 		if !g.Plain(lv) {
 			return nil, fmt.Errorf("%w: it is %s", errChanged, lv.Type())
+		}
+		// What a snapshot is of may be written to by way of that only.
+		if g.Layout(lv) != lvm.Plain && !strings.HasSuffix(p.UUID, "-real") {
+			return nil, fmt.Errorf("%w: it has a snapshot", errChanged)
 		}
 		return g.Table(lv, g.device)
 	}

@@ -69,6 +69,15 @@ func TestVolumeTableRefused(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, table, err)
 		}
 	}
+	// Its snapshot was made after the image: writing past that would spoil it.
+	snapped := testGroup(t, strings.Replace(group1, "pool {", `s { id = "S" segment1 { start_extent = 0 extent_count = 1 type = "snapshot" origin = "data" cow_store = "cow" } }
+pool {`, 1))
+	if table, err := snapped.table(&plan.LVMDevice{UUID: groupUUID + "A"}, nil); !errors.Is(err, errChanged) {
+		t.Errorf("with a new snapshot: %v, %v", table, err)
+	}
+	if _, err := snapped.table(&plan.LVMDevice{UUID: groupUUID + "A-real"}, nil); err != nil {
+		t.Errorf("below its snapshot: %v", err)
+	}
 	g := testGroup(t, group1)
 	g.pvs = nil
 	var missing *lvm.MissingError
@@ -106,8 +115,13 @@ func TestVolumeParts(t *testing.T) {
 	l := &plan.Layer{UUID: groupUUID + "A", LVM: &plan.LVMVolume{Devices: []plan.LVMDevice{
 		{Name: "vg-data_rimage_0", UUID: groupUUID + "C"}, {Name: "vg-data", UUID: groupUUID + "A", Type: "raid"},
 	}}}
-	if got := testGroup(t, group1).parts(l); len(got) != 1 || got[0].Name != "vg-data" || got[0].Type != "" {
-		t.Errorf("%+v", got)
+	g := testGroup(t, group1)
+	got := g.parts(l)
+	if len(got) != 1 || got[0].Name != "vg-data" || got[0].Type != "" {
+		t.Fatalf("%+v", got)
+	}
+	if table, err := g.table(got[0], nil); err != nil || table[0].Type != "linear" || table[0].Params != "8:1 2048" {
+		t.Errorf("%+v, %v", table, err)
 	}
 	l.UUID = groupUUID + "B"
 	if got := testGroup(t, group1).parts(l); len(got) != 2 {
