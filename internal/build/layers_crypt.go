@@ -35,16 +35,13 @@ func (b *Build) cryptLayer(d host.BlockDevice, stack []host.BlockDevice) (plan.L
 	if err := plan.CheckKeyDescription(description); err != nil {
 		return plan.Layer{}, nil, err
 	}
-	l := plan.Layer{
-		Kind: plan.Crypt, Name: d.DMName, UUID: c.UUID,
-		Crypt: &plan.CryptVolume{
-			Cipher: c.Cipher, KeyBytes: c.KeyBytes, KeyDescription: description,
-			IVOffset: c.IVOffset, Offset: c.Offset, SectorSize: c.SectorSize, Options: c.Options, Segments: c.Segments,
-		},
+	l := layerOf(plan.Crypt, d.DMName, c.UUID, []host.Member{{Name: d.Below[0], ID: c.UUID}}, stack)
+	l.Crypt = &plan.CryptVolume{
+		Cipher: c.Cipher, KeyBytes: c.KeyBytes, KeyDescription: description,
+		IVOffset: c.IVOffset, Offset: c.Offset, SectorSize: c.SectorSize, Options: c.Options, Segments: c.Segments,
 	}
 	for _, m := range stack {
 		if m.Name == d.Below[0] {
-			l.Members = append(l.Members, planDevice(m, ""))
 			// What does not reach to the end has its length for a reason.
 			if l.Crypt.Length(m.Size) != c.Sectors {
 				l.Crypt.Sectors = c.Sectors

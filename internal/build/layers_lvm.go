@@ -15,10 +15,8 @@ func (b *Build) volume(dir string, stack []host.BlockDevice, d host.BlockDevice)
 	if err != nil {
 		return plan.Layer{}, nil, err
 	}
-	l := plan.Layer{Kind: plan.LVM, Name: v.Name, UUID: v.UUID, LVM: &plan.LVMVolume{SystemID: v.SystemID}}
-	for _, m := range v.Members {
-		l.Members = append(l.Members, planDevice(m, ""))
-	}
+	l := layerOf(plan.LVM, v.Name, v.UUID, v.Members, stack)
+	l.LVM = &plan.LVMVolume{SystemID: v.SystemID}
 	requests := []kmod.Request{{Names: []string{"dm-mod"}, Why: "LVM volume " + v.Name}}
 	for _, x := range v.Devices {
 		l.LVM.Devices = append(l.LVM.Devices, plan.LVMDevice(x))

@@ -51,7 +51,8 @@ func (w *worker) assemble(l *plan.Layer) (names []string, err error) {
 
 // waitMembers waits until n different members of a layer have appeared and
 // returns their kernel names by their keys. member returns the key of a device
-// that is one, by what is on it, and "" for any other. Of several devices with
+// that is one, by what is on it, and "" for any other; it is the plan's ID of one that was there
+// at build time. Of several devices with
 // one key, as the paths of one disk are, the first one counts. After the deadline
 // it returns those that are there: what that is good for is for the caller to
 // say.
@@ -79,7 +80,7 @@ func (s *scan) members(l *plan.Layer, member func(fsid.ID) (key string)) map[str
 		if d.err != nil {
 			continue
 		}
-		if key := member(d.id); key != "" && found[key] == "" {
+		if key := member(d.id); key != "" && found[key] == "" && s.takes(name, key, l, false) {
 			found[key] = name
 		}
 	}

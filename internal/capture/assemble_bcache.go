@@ -20,7 +20,7 @@ func (w *worker) assembleBcache(l *plan.Layer) ([]string, error) {
 	dir := "" // of the disk
 	w.log.printf("waiting up to %d s for %s and its cache", limit, l.Name)
 	for end := uptime() + seconds(limit); ; time.Sleep(50 * time.Millisecond) {
-		for _, m := range s.belonging(l) {
+		for _, m := range s.belonging(l, false) {
 			sys := filepath.Join(s.sys, m.name, "bcache")
 			if m.id.UUID == l.UUID {
 				dir = sys

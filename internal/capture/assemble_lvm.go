@@ -210,7 +210,7 @@ func (g *group) has(l *plan.Layer) bool {
 // readGroup looks at the physical volumes that are new.
 func (w *worker) readGroup(g *group, s *scan, l *plan.Layer, seen map[string]bool) {
 	for _, name := range s.names(l.Members...) {
-		if d := s.device(name, false); d.err != nil || d.id.Type != "LVM2_member" || g.pvs[d.id.UUID] != "" {
+		if d := s.device(name, false); d.err != nil || d.id.Type != "LVM2_member" || g.pvs[d.id.UUID] != "" || !s.takes(name, d.id.UUID, l, false) {
 			continue
 		}
 		w.reading(name)

@@ -42,7 +42,7 @@ func (s *scan) find(t *plan.Target) (name string, sure bool) {
 		if len(t.Layers) > 0 {
 			return n, true // it was assembled of the right members
 		}
-		switch j := s.judge(n, t); {
+		switch j := s.judge(n, &t.Device); {
 		case j.other != "":
 		case j.same || s.rank(n, []plan.Device{t.Device}) == 0:
 			return n, true
@@ -66,17 +66,22 @@ type judgement struct {
 	same  bool   // its disk is the same
 }
 
-// judge looks at what identifies a device besides its content.
-func (s *scan) judge(name string, t *plan.Target) judgement {
+// noPartition is what tells a disk from the partition at its end: a superblock
+// that lies there, as that of metadata 0.90, is seen in both.
+const noPartition = "it is no partition"
+
+// judge looks at what identifies a device besides its content, which is that of
+// want.
+func (s *scan) judge(name string, want *plan.Device) judgement {
 	d := s.seen[name]
-	if d.judged || t.Device.PartUUID == "" && t.Device.Serial == "" {
+	if d.judged || want.PartUUID == "" && want.Serial == "" {
 		return d.judgement
 	}
 	if s.reading != nil {
 		s.reading(name) // a serial number may be asked of the disk
 		defer s.reading("")
 	}
-	want, disk, serial := t.Device, s.disk(name), ""
+	disk, serial := s.disk(name), ""
 	if want.PartUUID != "" && d.partUUID == "" {
 		d.partUUID = s.partUUID(name)
 	}
@@ -84,6 +89,8 @@ func (s *scan) judge(name string, t *plan.Target) judgement {
 		serial = fsid.Serial(disk)
 	}
 	switch {
+	case want.PartUUID != "" && !fileExists(filepath.Join(s.sys, name, "partition")):
+		d.other = noPartition
 	case want.PartUUID != "" && d.partUUID != "" && !strings.EqualFold(d.partUUID, want.PartUUID):
 		d.other = "its PARTUUID is " + d.partUUID + ", not " + want.PartUUID
 	case serial != "" && serial != want.Serial:
@@ -93,6 +100,26 @@ func (s *scan) judge(name string, t *plan.Target) judgement {
 	}
 	d.judged = true
 	return d.judgement
+}
+
+// takes reports whether a device with the content of a member of a layer may be
+// taken for that. As with the device of a target, a copy may not, and one of which
+// nothing is known waits for the one in its place. But a disk that took the place
+// of another one can have its number, too: late says that nothing better came.
+func (s *scan) takes(name, id string, l *plan.Layer, late bool) bool {
+	for i := range l.Members {
+		m := &l.Members[i]
+		if id == "" || m.ID != id {
+			continue
+		}
+		if j := s.judge(name, m); j.other != "" {
+			return late && j.other != noPartition
+		} else if j.same || strings.HasPrefix(m.Path, "virtual/") { // that was assembled
+			return true
+		}
+		return s.rank(name, l.Members[i:i+1]) == 0 || uptime() > s.begun+grace
+	}
+	return true // it is new
 }
 
 // disk returns the directory in sysfs of the disk that a partition belongs to, or

@@ -49,6 +49,9 @@ func machineWith(t *testing.T, disks ...aDisk) *scan {
 		write(filepath.Join(at, "queue/logical_block_size"), fmt.Sprintln(d.sector))
 		write(filepath.Join(at, part, "size"), fmt.Sprintln(len(fs)/512))
 		write(filepath.Join(at, part, "partition"), "1\n")
+		if d.guid == 0 { // what the partition holds
+			table, fs = fs, make([]byte, len(fs))
+		}
 		write(filepath.Join(dev, d.name), string(table))
 		write(filepath.Join(dev, part), string(fs))
 	}
@@ -113,6 +116,7 @@ func TestCopies(t *testing.T) {
 		{"clones, one in its place", noSerial, []aDisk{{"vdb", second, 512, 9, 7, ""}, {"vda", first, 512, 9, 7, ""}}, "vda1", true, "", ""},
 		{"clones, none in its place", noSerial, []aDisk{{"vdb", second, 512, 9, 7, ""}, {"vdc", third, 512, 9, 7, ""}}, "", false, "vdb1, vdc1", ""},
 		{"raw clones, none in its place", raw, []aDisk{{"vdb", second, 512, 9, 7, ""}, {"vdc", third, 512, 9, 7, ""}}, "", false, "vdb1, vdc1", ""},
+		{"the whole disk shows it", copied, []aDisk{{"vda", first, 512, 0, 7, "A"}}, "", false, "", "vda (it is no partition)"},
 		{"assembled", layered, []aDisk{{"vdb", second, 512, 8, 7, "B"}}, "vdb1", true, "", ""},
 	} {
 		s := machineWith(t, tt.disks...)
@@ -124,6 +128,69 @@ func TestCopies(t *testing.T) {
 		}
 		if list := s.String(); tt.others != "" && !strings.Contains(list, "a copy") {
 			t.Errorf("%s: described as %s", tt.name, list)
+		}
+	}
+}
+
+// members are what a layer was made of: a disk and a partition.
+var members = plan.Layer{Kind: plan.MD, UUID: "u", Members: []plan.Device{
+	{ID: "0", Name: "vda1", Path: "pci0/virtio0/block/vda/vda1", PartUUID: "00000009-0000-0000-0000-000000000000", Serial: "A"},
+	{ID: "1", Name: "vdb1", Path: "pci0/virtio1/block/vdb/vdb1", PartUUID: "00000009-0000-0000-0000-000000000000"},
+}}
+
+// A copy of a member is not taken for it.
+func TestTakes(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		disk      aDisk
+		device    string
+		id        string
+		now, late bool // is taken at once, at the end
+	}{
+		{"as it was", aDisk{"vda", "pci0/virtio0", 512, 9, 7, "A"}, "vda1", "0", true, true},
+		{"renamed", aDisk{"sda", "host0", 512, 9, 7, "A"}, "sda1", "0", true, true},
+		{"on another disk", aDisk{"vda", "pci0/virtio0", 512, 9, 7, "B"}, "vda1", "0", false, true},
+		{"another partition", aDisk{"vda", "pci0/virtio0", 512, 8, 7, "A"}, "vda1", "0", false, true},
+		{"the whole disk", aDisk{"vda", "pci0/virtio0", 512, 9, 7, "A"}, "vda", "0", false, false},
+		{"in its place, without a serial number", aDisk{"vdb", "pci0/virtio1", 512, 9, 7, ""}, "vdb1", "1", true, true},
+		{"elsewhere, without a serial number", aDisk{"vdc", "pci0/virtio2", 512, 9, 7, ""}, "vdc1", "1", false, false},
+		{"new", aDisk{"vdc", "pci0/virtio2", 512, 8, 7, "C"}, "vdc1", "2", true, true},
+	} {
+		s := machineWith(t, tt.disk)
+		s.begun = uptime()
+		s.device(tt.device, false)
+		s.device(tt.disk.name, false)
+		for _, late := range []bool{false, true} {
+			want := tt.now
+			if late {
+				want = tt.late
+			}
+			if got := s.takes(tt.device, tt.id, &members, late); got != want {
+				t.Errorf("%s, late %v: got %v", tt.name, late, got)
+			}
+		}
+		if s.begun -= 2 * grace; tt.id == "1" && !s.takes(tt.device, tt.id, &members, false) {
+			t.Errorf("%s: not taken after the grace", tt.name)
+		}
+	}
+}
+
+// The superblock at the end of a disk, that of metadata 0.90, is seen in the disk
+// and in its last partition.
+func TestBelongingOnce(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		s := machineWith(t, aDisk{"vdc", "pci0/virtio2", 512, 9, 7, ""})
+		for _, name := range []string{"vdc", "vdc1"} {
+			s.device(name, false)
+			d := s.seen[name]
+			d.err, d.id.Type, d.id.UUID, d.id.Member = nil, "linux_raid_member", "u", "1"
+		}
+		l := members
+		if !known { // the disk was added after the image was built
+			l.Members = l.Members[:1]
+		}
+		if list := s.belonging(&l, true); len(list) != 1 || list[0].name != "vdc1" {
+			t.Errorf("known %v: got %+v", known, list)
 		}
 	}
 }

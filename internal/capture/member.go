@@ -25,24 +25,27 @@ func (w *worker) gather(s *scan, l *plan.Layer) (use []member, whole bool, err e
 	limit := w.plan.Deadlines.Device
 	w.log.printf("waiting up to %d s for the members of %s %s", limit, l.Kind, l.Name)
 	for end := uptime() + seconds(limit); ; time.Sleep(50 * time.Millisecond) {
-		if use, err = fresh(s.belonging(l)); err != nil {
+		late := uptime() > end
+		if use, err = fresh(s.belonging(l, late)); err != nil {
 			return nil, false, err
 		}
 		known := false
 		for _, m := range use {
-			known = known || knows(l, m.id.Member)
+			known = known || s.seen[m.name].other == "" && knows(l, m.id.Member)
 		}
 		if known {
-			missing := int(use[0].id.Members) - len(use)
+			missing := int(min(use[0].id.Members, 1<<20)) - len(use)
 			if whole = missing <= 0; whole || missing <= l.Missing {
 				return use, whole, nil
 			}
 		}
 		switch {
-		case uptime() <= end:
+		case !late:
 			continue
 		case len(use) == 0:
 			err = errors.New("none of its members is there")
+		case !known && s.others() != "":
+			err = errors.New("only copies of its members are there: " + s.others())
 		case !known:
 			err = errors.New(use[0].name + " was left behind before the image was built, and no other member is there")
 		}
@@ -63,8 +66,8 @@ func knows(l *plan.Layer, id string) bool {
 }
 
 // belonging returns the members that are there, each once, those at the places of
-// build time first.
-func (s *scan) belonging(l *plan.Layer) (list []member) {
+// build time first, and late also those that may be copies.
+func (s *scan) belonging(l *plan.Layer, late bool) (list []member) {
 	typ := string(l.Kind)
 	if l.Kind == plan.MD {
 		typ = "linux_raid_member"
@@ -79,6 +82,9 @@ names:
 		if d.id.UUID != l.UUID && (l.Kind != plan.Bcache || !knows(l, d.id.UUID)) {
 			continue
 		}
+		if !s.takes(name, d.id.Member, l, late) {
+			continue
+		}
 		m := member{name: name, id: &d.id}
 		if holders, _ := os.ReadDir(filepath.Join(s.sys, name, "holders")); len(holders) > 0 {
 			m.holder = holders[0].Name()
@@ -88,8 +94,8 @@ names:
 		}
 		for i := range list {
 			if list[i].id.Member == m.id.Member {
-				if m.id.Generation > list[i].id.Generation {
-					list[i] = m // a disk that took the place of one that had failed
+				if s.better(m, list[i]) {
+					list[i] = m
 				}
 				continue names
 			}
@@ -97,6 +103,14 @@ names:
 		list = append(list, m)
 	}
 	return list
+}
+
+// better reports whether of two devices with the number of one member the first is
+// to be used: a disk that took the place of one that had failed, what is not known
+// to be a copy, and the partition of a disk in which its superblock is seen as well.
+func (s *scan) better(m, than member) bool {
+	a, b := m.id.Generation, than.id.Generation
+	return a > b || a == b && (s.seen[than.name].other != "" || filepath.Base(s.disk(m.name)) == than.name)
 }
 
 // fresh returns those members that have the newest state, the newest first, as

@@ -140,7 +140,7 @@ func TestBelongingHeld(t *testing.T) {
 		os.WriteFile(filepath.Join(s.sys, name, "size"), []byte("1\n"), 0o644)
 	}
 	var got []string
-	for _, m := range s.belonging(&plan.Layer{Kind: plan.MD, UUID: "u"}) {
+	for _, m := range s.belonging(&plan.Layer{Kind: plan.MD, UUID: "u"}, false) {
 		got = append(got, m.name+" in "+m.holder)
 	}
 	if g := strings.Join(got, ", "); g != "dm-0 in md127, sdb in md127" {

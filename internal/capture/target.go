@@ -59,13 +59,14 @@ func (w *worker) waitDevice(t *plan.Target, layers []string) (string, error) {
 type scan struct {
 	sys, dev string // /sys/class/block and /dev
 	seen     map[string]*seenDevice
+	begun    time.Duration     // uptime at its beginning
 	layers   []string          // if there are any, only these devices and their partitions
 	several  string            // devices that find could not decide between
 	reading  func(name string) // called before a device is read, and with "" after it; may be nil
 }
 
 func (w *worker) newScan() *scan {
-	s := &scan{sys: "/sys/class/block", dev: "/dev", seen: map[string]*seenDevice{}, reading: w.reading}
+	s := &scan{sys: "/sys/class/block", dev: "/dev", seen: map[string]*seenDevice{}, begun: uptime(), reading: w.reading}
 	for _, name := range w.state.Avoid {
 		s.seen[name] = &seenDevice{err: errHung}
 	}

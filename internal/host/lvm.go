@@ -17,8 +17,8 @@ type Volume struct {
 	UUID     string // in device-mapper
 	SystemID string // of its volume group, if only this machine may use that
 	Devices  []VolumeDevice
-	Members  []BlockDevice // the physical volumes that it is on
-	Types    []string      // of the targets, each once
+	Members  []Member // the physical volumes that it is on, with their UUIDs
+	Types    []string // of the targets, each once
 }
 
 // VolumeDevice is one device of device-mapper; plan.LVMDevice says what the
@@ -43,8 +43,8 @@ func (h *Host) Volume(dir string, stack []BlockDevice, top BlockDevice) (*Volume
 	refuse := func(why string) error {
 		return &UnsupportedError{Dir: dir, What: "LVM volume", Name: fmt.Sprintf("%s (%s)", top.DMName, top.Name), Why: why}
 	}
-	parts := h.volumeParts(v, stack, top)
-	vg, pvs, err := h.group(v.Members, top)
+	parts, members := volumeParts(stack, top)
+	vg, pvs, err := h.group(v, members, top)
 	if err != nil {
 		return nil, fmt.Errorf("LVM volume %s: %w", top.DMName, err)
 	}
@@ -81,8 +81,8 @@ func (h *Host) Volume(dir string, stack []BlockDevice, top BlockDevice) (*Volume
 }
 
 // volumeParts returns the devices that top is made of in its volume group, lowest
-// first, and adds to v.Members what those are on.
-func (h *Host) volumeParts(v *Volume, stack []BlockDevice, top BlockDevice) (parts []BlockDevice) {
+// first, and what those are on.
+func volumeParts(stack []BlockDevice, top BlockDevice) (parts, members []BlockDevice) {
 	needed := map[string]bool{top.Name: true}
 	for _, b := range stack { // each before what it is made of
 		switch {
@@ -93,16 +93,16 @@ func (h *Host) volumeParts(v *Volume, stack []BlockDevice, top BlockDevice) (par
 				needed[name] = true
 			}
 		default:
-			v.Members = append(v.Members, b)
+			members = append(members, b)
 		}
 	}
 	slices.Reverse(parts)
-	return parts
+	return parts, members
 }
 
-// group reads the metadata of the volume group of top from its physical volumes.
-// pvs are the numbers of these devices by their UUIDs.
-func (h *Host) group(members []BlockDevice, top BlockDevice) (vg *lvm.VG, pvs map[string]string, err error) {
+// group reads the metadata of the volume group of top from its physical volumes,
+// and fills in v.Members. pvs are the numbers of these devices by their UUIDs.
+func (h *Host) group(v *Volume, members []BlockDevice, top BlockDevice) (vg *lvm.VG, pvs map[string]string, err error) {
 	pvs = make(map[string]string)
 	for _, b := range members {
 		f, err := h.openBlock(b)
@@ -115,6 +115,7 @@ func (h *Host) group(members []BlockDevice, top BlockDevice) (vg *lvm.VG, pvs ma
 			return nil, nil, fmt.Errorf("%s: %w", b.Name, err)
 		}
 		pvs[pv] = number(b)
+		v.Members = append(v.Members, Member{Name: b.Name, ID: pv})
 		if got != nil && got.Owns(top.DMUUID) && (vg == nil || got.Seqno > vg.Seqno) {
 			vg = got
 		}

@@ -1,6 +1,8 @@
 package host
 
 import (
+	"encoding/binary"
+	"hash/crc32"
 	"slices"
 	"strings"
 	"testing"
@@ -137,5 +139,59 @@ func TestSnapshotsInStack(t *testing.T) {
 		if got, want := stack[i].Hidden(stack), strings.HasPrefix(names[i], "dm-") && i > 0; got != want {
 			t.Errorf("%s hidden: %v", names[i], got)
 		}
+	}
+}
+
+// physicalVolume is the beginning of one with that UUID, without its dashes, and
+// the metadata of its group.
+func physicalVolume(uuid, text string) string {
+	le := binary.LittleEndian
+	sum := func(b []byte) uint32 { return ^crc32.Update(^uint32(0xf597a6cf), crc32.IEEETable, b) }
+	b := make([]byte, 8192)
+	s := b[512:1024]
+	copy(s, "LABELONE")
+	s[8], s[20] = 1, 32
+	copy(s[24:], "LVM2 001"+uuid)
+	le.PutUint64(s[72:], 4096) // the data, and after an end of the list the metadata
+	le.PutUint64(s[104:], 4096)
+	le.PutUint32(s[16:], sum(s[20:]))
+	h := b[4096:]
+	copy(h[4:], " LVM2 x[5A%r0N*>")
+	h[20] = 1
+	le.PutUint64(h[32:], 4096)
+	le.PutUint64(h[40:], 512)
+	le.PutUint64(h[48:], uint64(len(text)))
+	le.PutUint32(h[56:], sum([]byte(text)))
+	copy(h[512:], text)
+	le.PutUint32(h, sum(h[4:512]))
+	return string(b)
+}
+
+// A physical volume is known by its UUID, or its copy could be taken for it.
+func TestVolume(t *testing.T) {
+	const pv = "AAAAAA-BBBB-CCCC-DDDD-EEEE-FFFF-GGGGGG"
+	const dm0 = "sys/devices/virtual/block/dm-0"
+	text := strings.Replace(thinGroup, `id = "P"`, `id = "`+pv+`"`, 1)
+	h := machine(t, map[string]string{
+		dm0 + "/dev": "254:0\n", dm0 + "/dm/name": "vg-data\n", dm0 + "/dm/table": "0 80 linear 8:0 2048\n",
+		dm0 + "/dm/uuid": "LVM-u17QYp6CYwZqwgXtTPKXVbxhuGqYiWutA\n", dm0 + "/slaves/sda": "",
+		"sys/class/block/dm-0": "-> ../../devices/virtual/block/dm-0",
+		sda + "/dev":           "8:0\n", "sys/class/block/sda": "-> ../../../" + sda,
+		"dev/sda": physicalVolume(strings.ReplaceAll(pv, "-", ""), text),
+	})
+	top, err := h.block("/sys/class/block/dm-0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stack, err := h.stack(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := h.Volume("/var/crash", stack, top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(v.Members, []Member{{Name: "sda", ID: pv}}) || v.Name != "vg/data" || len(v.Devices) != 1 || v.Devices[0].Type != "" {
+		t.Errorf("got %+v", v)
 	}
 }
