@@ -1,8 +1,10 @@
 package capture
 
 import (
+	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -46,7 +48,7 @@ func (s *scan) find(t *plan.Target) (name string, sure bool) {
 		case j.other != "":
 		case j.same || s.rank(n, []plan.Device{t.Device}) == 0:
 			return n, true
-		default:
+		case !slices.ContainsFunc(found, func(o string) bool { return s.path(n) == s.path(o) }):
 			found = append(found, n)
 		}
 	}
@@ -120,6 +122,18 @@ func (s *scan) takes(name, id string, l *plan.Layer, late bool) bool {
 		return s.rank(name, l.Members[i:i+1]) == 0 || uptime() > s.begun+grace
 	}
 	return true // it is new
+}
+
+// path returns what several paths to one disk, or to one partition of it, have in
+// common (wwid in sysfs): where there is nothing of the kind, the name.
+func (s *scan) path(name string) string {
+	disk := s.disk(name)
+	for _, file := range []string{"/wwid", "/device/wwid"} {
+		if b, _ := os.ReadFile(disk + file); len(b) > 1 {
+			return string(b) + strconv.FormatInt(readInt(filepath.Join(s.sys, name, "partition")), 10)
+		}
+	}
+	return name
 }
 
 // disk returns the directory in sysfs of the disk that a partition belongs to, or

@@ -18,7 +18,7 @@ type aDisk struct {
 	sector      int
 	guid        byte // of the partition
 	uuid        byte // of the file system
-	serial      string
+	serial      string // or naa. and the wwid, of one without a serial number
 }
 
 // machineWith makes /sys and /dev of disks and returns a scan of them.
@@ -45,7 +45,11 @@ func machineWith(t *testing.T, disks ...aDisk) *scan {
 		at := filepath.Join(root, "sys", dir)
 		table, fs := gptDisk(d.sector, d.guid), ext4Image([16]byte{d.uuid})
 		write(filepath.Join(at, "size"), fmt.Sprintln(len(table)/512))
-		write(filepath.Join(at, "serial"), d.serial+"\n")
+		if wwid, ok := strings.CutPrefix(d.serial, "naa."); ok {
+			write(filepath.Join(at, "device/wwid"), wwid+"\n")
+		} else {
+			write(filepath.Join(at, "serial"), d.serial+"\n")
+		}
 		write(filepath.Join(at, "queue/logical_block_size"), fmt.Sprintln(d.sector))
 		write(filepath.Join(at, part, "size"), fmt.Sprintln(len(fs)/512))
 		write(filepath.Join(at, part, "partition"), "1\n")
@@ -116,6 +120,8 @@ func TestCopies(t *testing.T) {
 		{"clones, one in its place", noSerial, []aDisk{{"vdb", second, 512, 9, 7, ""}, {"vda", first, 512, 9, 7, ""}}, "vda1", true, "", ""},
 		{"clones, none in its place", noSerial, []aDisk{{"vdb", second, 512, 9, 7, ""}, {"vdc", third, 512, 9, 7, ""}}, "", false, "vdb1, vdc1", ""},
 		{"raw clones, none in its place", raw, []aDisk{{"vdb", second, 512, 9, 7, ""}, {"vdc", third, 512, 9, 7, ""}}, "", false, "vdb1, vdc1", ""},
+		{"paths to one disk", noSerial, []aDisk{{"sdb", second, 512, 9, 7, "naa.1"}, {"sdc", third, 512, 9, 7, "naa.1"}}, "sdb1", false, "", ""},
+		{"no paths to one disk", noSerial, []aDisk{{"sdb", second, 512, 9, 7, "naa.1"}, {"sdc", third, 512, 9, 7, "naa.2"}}, "", false, "sdb1, sdc1", ""},
 		{"the whole disk shows it", copied, []aDisk{{"vda", first, 512, 0, 7, "A"}}, "", false, "", "vda (it is no partition)"},
 		{"assembled", layered, []aDisk{{"vdb", second, 512, 8, 7, "B"}}, "vdb1", true, "", ""},
 	} {
