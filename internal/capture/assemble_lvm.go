@@ -135,7 +135,7 @@ func (g *group) table(p *plan.LVMDevice, made []string) ([]dm.Target, error) {
 		}
 	}
 	if p.Type == "raid" {
-		withoutMissing(words)
+		lvm.WithoutMissing(words)
 	}
 	if slices.Contains(words, "") {
 		return nil, errors.New("it cannot be without what is missing")
@@ -145,25 +145,6 @@ func (g *group) table(p *plan.LVMDevice, made []string) ([]dm.Target, error) {
 		length = g.Size(lv)
 	}
 	return []dm.Target{{Length: length, Type: p.Type, Params: strings.Join(words, " ")}}, nil
-}
-
-// withoutMissing takes members of a raid target out of its parameters of which
-// one device is missing: both devices are "-" then. The list ends the parameters:
-// the number of members, and a device for metadata and one for data of each
-// (Documentation/admin-guide/device-mapper/dm-raid.rst).
-func withoutMissing(words []string) {
-	if len(words) < 2 {
-		return
-	}
-	n, err := strconv.Atoi(words[1])
-	if err != nil || n < 0 || n > len(words)-3 {
-		return
-	}
-	for list := words[3+n:]; len(list) >= 2; list = list[2:] {
-		if list[0] == "" || list[1] == "" {
-			list[0], list[1] = "-", "-"
-		}
-	}
 }
 
 // waitGroup waits until the newest metadata of a volume's group and every

@@ -16,8 +16,8 @@ import (
 type aDisk struct {
 	name, place string // kernel name; below /sys/devices
 	sector      int
-	guid        byte // of the partition
-	uuid        byte // of the file system
+	guid        byte   // of the partition
+	uuid        byte   // of the file system
 	serial      string // or naa. and the wwid, of one without a serial number
 }
 

@@ -52,7 +52,7 @@ func (h *Host) Volume(dir string, stack []BlockDevice, top BlockDevice) (*Volume
 		return nil, refuse("its volume group is shared with other machines, which may have taken it over")
 	}
 	v.SystemID = vg.SystemID()
-	index := make(map[string]string) // of Devices, by the number of the device
+	index := make(map[string]string) // of Devices, by the number of the device; "" for what is on a missing disk
 	for _, b := range parts {
 		lv := vg.Volume(b.DMUUID)
 		if lv == nil {
@@ -64,6 +64,13 @@ func (h *Host) Volume(dir string, stack []BlockDevice, top BlockDevice) (*Volume
 		table, err := h.Table(b)
 		if err != nil {
 			return nil, fmt.Errorf("LVM volume %s: %w", top.DMName, err)
+		}
+		if onMissing(table, index) {
+			if b.Name == top.Name {
+				return nil, refuse("a disk that it needs is missing")
+			}
+			index[number(b)] = ""
+			continue
 		}
 		d := VolumeDevice{Name: b.DMName, UUID: b.DMUUID}
 		if why := d.describe(vg, lv, table, pvs, index); why != "" {
@@ -78,6 +85,22 @@ func (h *Host) Volume(dir string, stack []BlockDevice, top BlockDevice) (*Volume
 		v.Devices = append(v.Devices, d)
 	}
 	return v, nil
+}
+
+// onMissing reports whether a device of which a RAID can do without is made of what
+// is on a missing disk: LVM puts the error target in the place of that.
+func onMissing(table []dm.Target, devices map[string]string) bool {
+	for _, t := range table {
+		if t.Type == "error" {
+			return true
+		}
+		for _, w := range strings.Fields(t.Params) {
+			if n, ok := devices[w]; ok && n == "" && t.Type != "raid" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // volumeParts returns the devices that top is made of in its volume group, lowest
@@ -159,11 +182,16 @@ func (d *VolumeDevice) describe(vg *lvm.VG, lv *lvm.LV, table []dm.Target, pvs, 
 		}
 	}
 	for i, w := range words {
-		if n, ok := devices[w]; ok {
+		if n, ok := devices[w]; ok && n == "" {
+			words[i] = ""
+		} else if ok {
 			words[i] = "%" + n
 		} else if isNumber(w) {
 			return "is made of a device outside of its volume group, " + w
 		}
+	}
+	if t.Type == "raid" {
+		lvm.WithoutMissing(words)
 	}
 	d.Params = strings.Join(words, " ")
 	return ""

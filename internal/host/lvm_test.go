@@ -60,6 +60,9 @@ func TestDescribe(t *testing.T) {
 		// A part of a cache volume has a length of its own.
 		{"B", []dm.Target{{Length: 16, Type: "linear", Params: "254:1 64"}},
 			VolumeDevice{Type: "linear", Params: "%0 64", Length: 16, Layout: "thin-pool: metadata meta pool A"}, ""},
+		// A member that is missing.
+		{"B", []dm.Target{{Length: 80, Type: "raid", Params: "raid1 3 0 region_size 4096 2 254:2 254:1 254:9 254:1"}},
+			VolumeDevice{Type: "raid", Params: "raid1 3 0 region_size 4096 2 %1 %0 - -", Layout: "thin-pool: metadata meta pool A"}, ""},
 		{"B", []dm.Target{{Length: 80, Type: "vdo", Params: "V4 254:1"}}, VolumeDevice{}, "of the type vdo"},
 	} {
 		lv := vg.Volume("LVM-u17QYp6CYwZqwgXtTPKXVbxhuGqYiWut" + tt.volume)
@@ -67,9 +70,22 @@ func TestDescribe(t *testing.T) {
 			t.Fatal(tt.volume)
 		}
 		var got VolumeDevice
-		why := got.describe(vg, lv, tt.table, map[string]string{"P": "8:1"}, map[string]string{"254:1": "0", "254:2": "1"})
+		why := got.describe(vg, lv, tt.table, map[string]string{"P": "8:1"}, map[string]string{"254:1": "0", "254:2": "1", "254:9": ""})
 		if (why == "") != (tt.why == "") || !strings.Contains(why, tt.why) || why == "" && got != tt.want {
 			t.Errorf("%v: %+v, %s", tt.table, got, why)
+		}
+	}
+}
+
+func TestOnMissing(t *testing.T) {
+	devices := map[string]string{"254:1": "0", "254:9": ""}
+	for params, want := range map[string]bool{
+		"error ": true, "linear 254:9 0": true, "linear 254:1 0": false, "linear 8:1 2048": false,
+		"raid raid1 3 0 region_size 4096 2 254:1 254:1 254:9 254:9": false,
+	} {
+		typ, rest, _ := strings.Cut(params, " ")
+		if got := onMissing([]dm.Target{{Type: "linear", Params: "254:1 8"}, {Type: typ, Params: rest}}, devices); got != want {
+			t.Errorf("%s: %v", params, got)
 		}
 	}
 }
