@@ -100,6 +100,9 @@ func (b *Build) directory(dir string) (plan.Target, []kmod.Request, error) {
 	if err != nil {
 		return plan.Target{}, nil, err
 	}
+	if err := b.tooOld(s); err != nil {
+		return plan.Target{}, nil, err
+	}
 	layers, requests, err := b.layers(s.Dir, s.Stack)
 	if len(s.Copies) > 0 && len(layers) == 0 { // what is assembled is known by more, as one volume of several snapshots
 		b.warn("%s: %s on %s has the UUID %s, and so has %s: a copy. Give one of them a new UUID, or the dump may have to go elsewhere",
@@ -115,6 +118,19 @@ func (b *Build) directory(dir string) (plan.Target, []kmod.Request, error) {
 		Path:       s.PathInFS,
 		Device:     planDevice(s.Stack[0], ""),
 	}, requests, err
+}
+
+// tooOld refuses a kernel that is too old to write to a file system. Where the one
+// that runs should be too, the distribution has added what it takes.
+func (b *Build) tooOld(s *host.Storage) error {
+	f := s.Youngest
+	running, err := b.host.Kernel()
+	if err != nil || f.Name == "" || releaseBefore(running, f.Since) || !releaseBefore(b.Kernel.Release, f.Since) {
+		return nil
+	}
+	return &KernelError{b.Kernel.Path,
+		fmt.Sprintf("%s cannot write to the %s that %s is on: that has %s, which Linux knows since %d.%d", b.Kernel.Release, s.FSType, s.Dir, f.Name, f.Since[0], f.Since[1]),
+		"Choose a newer kernel with KERNEL=, or another file system with TARGET=."}
 }
 
 func planDevice(d host.BlockDevice, partUUID string) plan.Device {

@@ -3,6 +3,7 @@ package host
 import (
 	"encoding/binary"
 	"io"
+	"slices"
 
 	"ukdump/internal/kmod"
 )
@@ -11,6 +12,46 @@ import (
 type features struct {
 	apart string // what part of it is on another device
 	needs []kmod.Request
+	since Feature
+}
+
+// Feature is what a file system has that kernels before a version of Linux cannot
+// write to.
+type Feature struct {
+	Name  string
+	Since [2]int // 6, 10
+}
+
+// flags are bits of a word of flags in a superblock, with the features that they
+// stand for: those that are younger than Linux 5.4.
+type flags []struct {
+	bit uint64
+	Feature
+}
+
+// From fs/ext4/ext4.h, fs/xfs/libxfs/xfs_format.h, include/uapi/linux/btrfs.h and
+// the history of each.
+var (
+	extReadOnly = flags{{0x10000, Feature{"orphan_file", [2]int{5, 15}}}} // set while it is mounted
+	xfsReadOnly = flags{{1 << 3, Feature{"inobtcount", [2]int{5, 10}}}}
+	xfsIncompat = flags{
+		{1 << 3, Feature{"bigtime", [2]int{5, 10}}}, {1 << 5, Feature{"nrext64", [2]int{5, 19}}}, {1 << 6, Feature{"exchange", [2]int{6, 10}}},
+		{1 << 7, Feature{"parent", [2]int{6, 10}}}, {1 << 8, Feature{"metadir", [2]int{6, 13}}}, {1 << 9, Feature{"zoned", [2]int{6, 15}}},
+	}
+	btrfsReadOnly = flags{{1 << 2, Feature{"verity", [2]int{5, 15}}}, {1 << 3, Feature{"block-group-tree", [2]int{6, 1}}}}
+	btrfsIncompat = flags{
+		{1 << 11, Feature{"raid1c34", [2]int{5, 5}}}, {1 << 12, Feature{"zoned", [2]int{5, 11}}},
+		{1 << 14, Feature{"raid-stripe-tree", [2]int{6, 7}}}, {1 << 16, Feature{"squota", [2]int{6, 7}}},
+	}
+)
+
+// youngest notes the youngest of the features in a word of flags.
+func (f *features) youngest(word uint64, known flags) {
+	for _, k := range known {
+		if word&k.bit != 0 && slices.Compare(k.Since[:], f.since.Since[:]) > 0 {
+			f.since = k.Feature
+		}
+	}
 }
 
 // What a kernel asks user space for with request_module(), which the capture
@@ -52,10 +93,21 @@ func featuresOf(r io.ReaderAt, typ string) (f features) {
 		if le.Uint32(sb[0x64:])&quota != 0 {
 			f.needs = append(f.needs, quotas(false)) // or it cannot be mounted for writing
 		}
+		f.youngest(uint64(le.Uint32(sb[0x64:])), extReadOnly)
 	case "xfs":
 		// fs/xfs/libxfs/xfs_format.h: sb_logstart is 0 for an external log.
 		if binary.BigEndian.Uint64(b[48:]) == 0 {
 			f.apart = "log"
+		}
+		if b[101]&15 == 5 { // sb_versionnum
+			f.youngest(uint64(binary.BigEndian.Uint32(b[212:])), xfsReadOnly)
+			f.youngest(uint64(binary.BigEndian.Uint32(b[216:])), xfsIncompat)
+		}
+	case "btrfs":
+		// struct btrfs_super_block, include/uapi/linux/btrfs_tree.h.
+		if n, err := r.ReadAt(b[:196], 64<<10); n == 196 || err == nil {
+			f.youngest(le.Uint64(b[180:]), btrfsReadOnly)
+			f.youngest(le.Uint64(b[188:]), btrfsIncompat)
 		}
 	case "f2fs":
 		// struct f2fs_super_block, include/linux/f2fs_fs.h: feature, and the path

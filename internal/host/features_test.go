@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 )
@@ -37,6 +38,26 @@ func TestFeatures(t *testing.T) {
 		}
 		if f.apart != tt.apart || strings.Join(names, " ") != tt.needs {
 			t.Errorf("%s: got %+v", tt.name, f)
+		}
+	}
+	for _, tt := range []struct {
+		typ   string
+		bytes map[int]byte
+		want  Feature
+	}{
+		{"xfs", map[int]byte{101: 0xb5, 215: 8, 219: 0x28}, Feature{"nrext64", [2]int{5, 19}}},
+		{"xfs", map[int]byte{101: 0xb5, 215: 0xf, 219: 3}, Feature{"inobtcount", [2]int{5, 10}}},
+		{"xfs", map[int]byte{101: 0xb4, 219: 0x28}, Feature{}}, // version 4 has other things there
+		{"ext3", map[int]byte{1024 + 0x66: 1}, Feature{"orphan_file", [2]int{5, 15}}},
+		{"btrfs", map[int]byte{64<<10 + 180: 0xb, 64<<10 + 189: 8}, Feature{"block-group-tree", [2]int{6, 1}}},
+		{"f2fs", nil, Feature{}},
+	} {
+		b := make([]byte, 128<<10)
+		for at, v := range tt.bytes {
+			b[at] = v
+		}
+		if f := featuresOf(bytes.NewReader(b), tt.typ); f.since != tt.want {
+			t.Errorf("%s %v: got %+v", tt.typ, tt.bytes, f.since)
 		}
 	}
 	if f := featuresOf(strings.NewReader("short"), "xfs"); f.apart != "" {

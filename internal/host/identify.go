@@ -76,7 +76,7 @@ func (h *Host) probe(s *Storage, b BlockDevice) (fsid.ID, error) {
 	if is.apart != "" {
 		return fsid.ID{}, s.external(is.apart)
 	}
-	s.Needs = is.needs
+	s.Needs, s.Youngest = is.needs, is.since
 	return id, nil
 }
 

@@ -31,6 +31,8 @@ type Storage struct {
 	Options string `json:"options,omitempty"`
 	// Needs are what its features need of a kernel besides its driver.
 	Needs []kmod.Request `json:"-"`
+	// Youngest is what of them came last to Linux, if that is known.
+	Youngest Feature `json:"-"`
 
 	// Stack is the file system's device and all that it is made of, down to the
 	// disks: each before what it is made of.
