@@ -91,7 +91,7 @@ func (w *worker) mapDevice(c *dm.Control, p *plan.LVMDevice, table []dm.Target) 
 			return d, err
 		}
 	}
-	if d, err = c.Make(p.Name, p.UUID, table, false); err != nil {
+	if d, err = c.Make(p.Name, p.UUID, table); err != nil {
 		return d, err
 	}
 	if p.Type == "raid" && !strings.HasPrefix(p.Params, "raid0") {

@@ -31,8 +31,6 @@ type Device struct {
 	Name, UUID   string
 	Major, Minor uint32
 	Active       bool // it has a table
-	Suspended    bool
-	ReadOnly     bool
 }
 
 // Kernel returns the name that sysfs and /dev have for the device: dm-3.
@@ -59,13 +57,13 @@ func Open() (*Control, error) {
 // Close closes the control device. The mapped devices stay.
 func (c *Control) Close() error { return c.f.Close() }
 
-// Make makes a device of a table and makes it usable. With readOnly nothing can
-// be written to it. After an error no device is left.
-func (c *Control) Make(name, uuid string, table []Target, readOnly bool) (d Device, err error) {
+// Make makes a device of a table and makes it usable. After an error no device is
+// left.
+func (c *Control) Make(name, uuid string, table []Target) (d Device, err error) {
 	if d, err = c.Create(name, uuid); err != nil {
 		return d, err
 	}
-	if err = c.Load(name, table, readOnly); err == nil {
+	if err = c.Load(name, table); err == nil {
 		d, err = c.Resume(name)
 	}
 	if err != nil {
@@ -84,15 +82,12 @@ func (c *Control) Create(name, uuid string) (Device, error) {
 // Load hands over a table, which the next Resume puts into use. EINVAL means
 // that the kernel lacks a target's type or does not accept its parameters; only
 // its log says which.
-func (c *Control) Load(name string, table []Target, readOnly bool) error {
+func (c *Control) Load(name string, table []Target) error {
 	r, err := newRequest(name, "", tableSize(table))
 	if err == nil {
 		// The table may hold a key: the kernel wipes its copy, and so do we.
 		defer clear(r)
 		r.header().Flags = unix.DM_SECURE_DATA_FLAG
-		if readOnly {
-			r.header().Flags |= unix.DM_READONLY_FLAG
-		}
 		if err = r.putTable(table); err == nil {
 			err = c.ioctl(unix.DM_TABLE_LOAD, r)
 		}
@@ -127,27 +122,19 @@ func (c *Control) Message(name, message string) error {
 	return wrap("send a message to", name, err)
 }
 
+// maxAnswer is the length of the longest answer in bytes.
+const maxAnswer = 1 << 20
+
 // Table returns the table in use of the device with this name. Devices in its
 // parameters are written as major:minor. The error is ENXIO if there is no such
 // device.
 func (c *Control) Table(name string) ([]Target, error) {
-	return c.targets(name, unix.DM_STATUS_TABLE_FLAG)
-}
-
-// Status returns the same targets, each with its state in Params, in the words
-// of its type.
-func (c *Control) Status(name string) ([]Target, error) { return c.targets(name, 0) }
-
-// maxAnswer is the length of the longest answer in bytes.
-const maxAnswer = 1 << 20
-
-func (c *Control) targets(name string, flags uint32) ([]Target, error) {
 	const op = "read the table of"
 	for size := 16 << 10; size <= maxAnswer; size *= 4 {
 		r, err := newRequest(name, "", size)
 		if err == nil {
 			// The kernel may write a key into the answer.
-			r.header().Flags = flags | unix.DM_SECURE_DATA_FLAG | unix.DM_NOFLUSH_FLAG
+			r.header().Flags = unix.DM_STATUS_TABLE_FLAG | unix.DM_SECURE_DATA_FLAG | unix.DM_NOFLUSH_FLAG
 			err = c.ioctl(unix.DM_TABLE_STATUS, r)
 		}
 		if err != nil {

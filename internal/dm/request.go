@@ -92,9 +92,7 @@ func (r request) device() Device {
 	return Device{
 		Name: text(h.Name[:]), UUID: text(h.Uuid[:]),
 		Major: unix.Major(h.Dev), Minor: unix.Minor(h.Dev),
-		Active:    h.Flags&unix.DM_ACTIVE_PRESENT_FLAG != 0,
-		Suspended: h.Flags&unix.DM_SUSPEND_FLAG != 0,
-		ReadOnly:  h.Flags&unix.DM_READONLY_FLAG != 0,
+		Active: h.Flags&unix.DM_ACTIVE_PRESENT_FLAG != 0,
 	}
 }
 

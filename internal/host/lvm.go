@@ -18,7 +18,6 @@ type Volume struct {
 	SystemID string // of its volume group, if only this machine may use that
 	Devices  []VolumeDevice
 	Members  []Member // the physical volumes that it is on, with their UUIDs
-	Types    []string // of the targets, each once
 }
 
 // VolumeDevice is one device of device-mapper; plan.LVMDevice says what the
@@ -75,11 +74,6 @@ func (h *Host) Volume(dir string, stack []BlockDevice, top BlockDevice) (*Volume
 		d := VolumeDevice{Name: b.DMName, UUID: b.DMUUID}
 		if why := d.describe(vg, lv, table, pvs, index); why != "" {
 			return nil, refuse(b.DMName + " " + why)
-		}
-		for _, t := range table {
-			if !slices.Contains(v.Types, t.Type) {
-				v.Types = append(v.Types, t.Type)
-			}
 		}
 		index[number(b)] = strconv.Itoa(len(v.Devices))
 		v.Devices = append(v.Devices, d)

@@ -107,9 +107,6 @@ func (lv *Section) Type() string {
 	return typ
 }
 
-// ReadOnly reports whether nothing may be written to a volume.
-func (lv *Section) ReadOnly() bool { return !slices.Contains(lv.list("status"), "WRITE") }
-
 // Size returns the size of a volume in sectors of 512 bytes.
 func (vg *VG) Size(lv *LV) (sectors uint64) {
 	for _, s := range lv.segments() {
