@@ -1,0 +1,128 @@
+package test
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "rewrite docs/matrix.md")
+
+const matrixFile = "../docs/matrix.md"
+
+const matrixHead = `# What is crashed
+
+Each entry is a machine that "make test-matrix" makes, crashes and looks at after the reboot, with
+the result that the test demands. What is not here was not crashed. A file system or a stack on one
+controller, and that controller with others, says much about both together and proves nothing: on a
+real machine "kdumpctl verify" and a crash do that. [ukdump-storage(7)](ukdump-storage.7) has the rules.
+
+bookworm is Debian 12 with Linux 6.1, trixie is Debian 13 with 6.12, sid has 7.x. The kernel is the
+generic one and captures itself, if nothing else is said.
+
+Do not edit: "go test ./test -run TestMatrix -update" writes this file from
+[test/cells_test.go](../test/cells_test.go).
+`
+
+// matrix returns docs/matrix.md.
+func matrix() string {
+	var b strings.Builder
+	b.WriteString(matrixHead)
+	b.WriteString("\n## Captured\n\n| file system | on | machines |\n|---|---|---|\n")
+	for _, name := range layoutsOf(func(c cell) bool { return c.refused == "" }) {
+		l := layouts[name]
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", l.fs, l.stack, machines(name))
+	}
+	b.WriteString("\n## Refused when the image is built\n\n| file system | on | machine | the message has |\n|---|---|---|---|\n")
+	for _, c := range cells {
+		if c.refused != "" {
+			l := layouts[c.layout]
+			fmt.Fprintf(&b, "| %s | %s | %s: %s | %s |\n", l.fs, l.stack, c.bus, c.kernels(), c.refused)
+		}
+	}
+	var names []string
+	for _, c := range emergencyCells {
+		if !c.peer {
+			names = append(names, c.name)
+		}
+	}
+	b.WriteString("\n## Besides\n\n")
+	fmt.Fprintf(&b, "- LUKS, with a kernel of sid built with `CONFIG_CRASH_DM_CRYPT` (`make test-luks`): %s.\n",
+		strings.Join(slices.Sorted(maps.Keys(encrypted)), ", "))
+	fmt.Fprintf(&b, "- Emergency mode, with the initramfs of bookworm (TestEmergency): %s.\n", strings.Join(names, ", "))
+	b.WriteString("- Swap partitions and other raw devices: `test/faults_raw_test.go`, `test/collect_test.go`.\n" +
+		"- Machines that QEMU does not make, such as Hyper-V and Xen: recorded in `internal/host/testdata/hosts`,\n" +
+		"  with the storage that must be found in them. These were not crashed.\n")
+	return b.String()
+}
+
+// layoutsOf returns the layouts of the cells that are wanted, in their order.
+func layoutsOf(want func(cell) bool) (names []string) {
+	for _, c := range cells {
+		if want(c) && !slices.Contains(names, c.layout) {
+			names = append(names, c.layout)
+		}
+	}
+	return names
+}
+
+// machines lists the captures of a layout by controllers.
+func machines(layout string) string {
+	var buses []string
+	kernels := make(map[string][]string)
+	for _, c := range cells {
+		if c.layout != layout || c.refused != "" {
+			continue
+		}
+		bus := string(c.bus)
+		if !slices.Contains(buses, bus) {
+			buses = append(buses, bus)
+		}
+		if k := c.kernels(); !slices.Contains(kernels[bus], k) {
+			kernels[bus] = append(kernels[bus], k)
+		}
+	}
+	for i, bus := range buses {
+		buses[i] += ": " + strings.Join(kernels[bus], ", ")
+	}
+	return strings.Join(buses, "; ")
+}
+
+// capturedBy are the capture kernels of cells that are not Debian's as it is.
+var capturedBy = map[string]string{"zstd": "one with modules in zstd", "monolithic": "a monolithic one"}
+
+// kernels returns the kernel of a cell and the one that captures it.
+func (c cell) kernels() string {
+	s := c.suite
+	if c.flavour != "generic" {
+		s += " " + string(c.flavour)
+	}
+	switch by := capturedBy[c.capture]; {
+	case by != "":
+		s += " by " + by
+	case c.capture != "":
+		s += " by " + strings.TrimSuffix(strings.Replace(c.capture, "-", " ", 1), " generic")
+	}
+	return s
+}
+
+// What the documentation says is captured is what is crashed.
+func TestMatrix(t *testing.T) {
+	want := matrix()
+	if *update {
+		if err := os.WriteFile(matrixFile, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(matrixFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Errorf("%s is not what the cells are: run go test ./test -run TestMatrix -update", matrixFile)
+	}
+}
