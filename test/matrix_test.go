@@ -17,9 +17,9 @@ const matrixFile = "../docs/matrix.md"
 const matrixHead = `# What is crashed
 
 Each entry is a machine that "make test-matrix" makes, crashes and looks at after the reboot, with
-the result that the test demands. What is not here was not crashed. A file system or a stack on one
-controller, and that controller with others, says much about both together and proves nothing: on a
-real machine "kdumpctl verify" and a crash do that. [ukdump-storage(7)](ukdump-storage.7) has the rules.
+the result that the test demands. What is not here was not crashed: where a stack and a controller
+are here, but not together, "kdumpctl verify" and a crash of your own tell.
+[ukdump-storage(7)](ukdump-storage.7) has the rules.
 
 bookworm is Debian 12 with Linux 6.1, trixie is Debian 13 with 6.12, sid has 7.x. The kernel is the
 generic one and captures itself, if nothing else is said.
