@@ -140,8 +140,10 @@ func deadlines(c *config.Config, mem int64) plan.Deadlines {
 	if c.Timeout > 0 {
 		d.Total = int(c.Timeout.Seconds())
 	}
-	// The end must leave time for what comes before it.
+	// The end must leave time for what comes before it, and waiting for a disk that
+	// is missing time for doing without.
 	d.Finish = min(d.Finish, max(1, d.Total/5))
+	d.Device = min(d.Device, max(1, d.Total/5))
 	return d
 }
 

@@ -73,23 +73,24 @@ func checkPid1(t *testing.T, path, arch, want string) {
 
 func TestDeadlines(t *testing.T) {
 	for _, tt := range []struct {
-		timeout       time.Duration
-		gib           int64
-		total, finish int
+		timeout               time.Duration
+		gib                   int64
+		total, finish, device int
 	}{
-		{0, 1, 15 * 60, 180},
-		{0, 15, 15 * 60, 180},
-		{0, 16, 16 * 60, 180},
-		{0, 4096, (15 + 256) * 60, 180},
-		{10 * time.Minute, 4096, 600, 120},
-		{time.Second, 1, 1, 1},
-		{168 * time.Hour, 1, 604800, 180},
+		{0, 1, 15 * 60, 180, 60},
+		{0, 15, 15 * 60, 180, 60},
+		{0, 16, 16 * 60, 180, 60},
+		{0, 4096, (15 + 256) * 60, 180, 60},
+		{10 * time.Minute, 4096, 600, 120, 60},
+		{time.Minute, 1, 60, 12, 12},
+		{time.Second, 1, 1, 1, 1},
+		{168 * time.Hour, 1, 604800, 180, 60},
 	} {
 		c := config.Default()
 		c.Timeout = tt.timeout
 		d := deadlines(c, tt.gib<<30)
-		if d.Total != tt.total || d.Finish != tt.finish {
-			t.Errorf("timeout %v, %d GiB: got total %d, finish %d, want %d, %d", tt.timeout, tt.gib, d.Total, d.Finish, tt.total, tt.finish)
+		if d.Total != tt.total || d.Finish != tt.finish || d.Device != tt.device {
+			t.Errorf("timeout %v, %d GiB: got %+v, want total %d, finish %d, device %d", tt.timeout, tt.gib, d, tt.total, tt.finish, tt.device)
 		}
 	}
 }

@@ -40,7 +40,7 @@ func (e *UnsupportedError) Error() string {
 // Advice returns what to do instead.
 func (e *UnsupportedError) Advice() string {
 	return "Boot a kernel that has it; or set TARGET= to a directory on an unencrypted file system or to a raw partition; " +
-		"or save the log alone with EVIDENCE= on /boot or the EFI system partition."
+		"or MODE=emergency, if it is opened without a passphrase; or save the log alone with EVIDENCE= on /boot or the EFI system partition."
 }
 
 // MissingError reports that the kernel does not have a volume's key where it
