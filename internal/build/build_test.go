@@ -457,6 +457,12 @@ func TestNewErrors(t *testing.T) {
 		{"module of another kernel", func(m *buildtest.Machine) {
 			m.Write(tree+"/kernel/fs/ext4.ko", string(buildtest.Module("name=ext4", "vermagic=5.10.0 SMP")))
 		}, `module kernel/fs/ext4.ko: it was built for kernel "5.10.0", not for ` + buildtest.Release, false},
+		{"weak module without CRCs", func(m *buildtest.Machine) {
+			weakExt4(m, buildtest.Module("name=ext4", "vermagic=5.10.0 SMP mod_unload "))
+		}, `module weak-updates/ext4.ko: it was built for kernel "5.10.0", not for ` + buildtest.Release, false},
+		{"weak module of another configuration", func(m *buildtest.Machine) {
+			weakExt4(m, buildtest.WeakModule("name=ext4", "vermagic=5.10.0 mod_unload "))
+		}, `module weak-updates/ext4.ko: it was built for kernel "5.10.0", not for ` + buildtest.Release, false},
 		{"firmware damaged", func(m *buildtest.Machine) {
 			m.Remove("lib/firmware/virtio/blk.bin")
 			m.Write("lib/firmware/virtio/blk.bin.xz", "not xz")
@@ -510,6 +516,27 @@ func TestNewErrors(t *testing.T) {
 	}
 	if !slices.Equal(buildtest.Snapshot(t, filepath.Dir(m.Root)), fresh) {
 		t.Error("a case was not undone")
+	}
+}
+
+// weakExt4 gives the kernel an ext4 that belongs to another one, as weak-modules(8)
+// does.
+func weakExt4(m *buildtest.Machine, ko []byte) {
+	const tree = "lib/modules/" + buildtest.Release + "/"
+	m.Write("lib/modules/5.10.0/extra/ext4.ko", string(ko))
+	m.Link(tree+"weak-updates/ext4.ko", "../../5.10.0/extra/ext4.ko")
+	m.Write(tree+"modules.dep", strings.ReplaceAll(m.Read(tree+"modules.dep"), "kernel/fs/ext4.ko:", "weak-updates/ext4.ko:"))
+}
+
+// Modules for another release of the kernel are taken if they have CRCs.
+func TestWeakModule(t *testing.T) {
+	m := buildtest.New(t)
+	ko := buildtest.WeakModule("name=ext4", "vermagic=5.10.0 SMP mod_unload ")
+	weakExt4(m, ko)
+	b := newBuild(t, m)
+	i := slices.IndexFunc(b.Plan.Modules, func(p plan.Module) bool { return p.Name == "ext4" })
+	if i < 0 || len(b.Warnings) > 0 {
+		t.Errorf("modules %v, warnings %q", b.Plan.Modules, b.Warnings)
 	}
 }
 

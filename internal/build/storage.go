@@ -124,6 +124,7 @@ func (b *Build) addModules(o Options, requests []kmod.Request) error {
 		b.warn("the kernel has nothing for %s", r.Why)
 	}
 	b.allSigned = true
+	infos := make([]*kmod.Info, len(res.Modules))
 	for i, m := range res.Modules {
 		data, err := tree.Read(m)
 		if err != nil {
@@ -133,9 +134,7 @@ func (b *Build) addModules(o Options, requests []kmod.Request) error {
 		if err != nil {
 			return fmt.Errorf("module %s: %w", m.Path, err)
 		}
-		if v, _, _ := strings.Cut(info.Vermagic, " "); v != b.Kernel.Release {
-			return fmt.Errorf("module %s: it was built for kernel %q, not for %s: reinstall the kernel's modules", m.Path, v, b.Kernel.Release)
-		}
+		infos[i] = info
 		// Only what was built with the kernel is certain to be signed with
 		// the key that it trusts.
 		if !info.Signed || !strings.HasPrefix(m.Path, "kernel/") {
@@ -150,6 +149,13 @@ func (b *Build) addModules(o Options, requests []kmod.Request) error {
 			if err := b.addFirmware(f, m.Name); err != nil {
 				return err
 			}
+		}
+	}
+	magic := kmod.KernelMagic(b.Kernel.Release, infos)
+	for i, info := range infos {
+		if !info.Fits(magic) {
+			v, _, _ := strings.Cut(info.Vermagic, " ")
+			return fmt.Errorf("module %s: it was built for kernel %q, not for %s: reinstall the kernel's modules", res.Modules[i].Path, v, b.Kernel.Release)
 		}
 	}
 	return nil

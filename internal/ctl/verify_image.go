@@ -190,6 +190,8 @@ func (v *verification) checkModules() {
 	var absent, foreign, early, firmware []string
 	before := make(map[string]bool)
 	named, packed := 0, 0
+	var infos []*kmod.Info
+	var names []string
 	for _, m := range v.plan.Modules {
 		before[m.Name] = true
 		f, ok := v.files[m.Path]
@@ -202,9 +204,7 @@ func (v *verification) checkModules() {
 			v.problem("modules", toReload("%s: %w", m.Path, err))
 			continue
 		}
-		if release, _, _ := strings.Cut(info.Vermagic, " "); release != v.plan.Kernel.Release {
-			foreign = append(foreign, fmt.Sprintf("%s (for %s)", m.Name, release))
-		}
+		infos, names = append(infos, info), append(names, m.Name)
 		for _, d := range info.Depends {
 			if !before[d] {
 				early = append(early, fmt.Sprintf("%s (before %s)", m.Name, d))
@@ -219,13 +219,24 @@ func (v *verification) checkModules() {
 			}
 		}
 	}
+	release := v.plan.Kernel.Release
+	magic := kmod.KernelMagic(release, infos)
+	weak := ""
+	for i, info := range infos {
+		other, _, _ := strings.Cut(info.Vermagic, " ")
+		if !info.Fits(magic) {
+			foreign = append(foreign, fmt.Sprintf("%s (for %s)", names[i], other))
+		} else if other != release {
+			weak = " or, with CRCs, for one like it"
+		}
+	}
 	n := len(v.findings)
 	for _, x := range []struct {
 		names []string
 		what  string
 	}{
 		{absent, "not in the image, though the plan names them: "},
-		{foreign, "not built for " + v.plan.Kernel.Release + ", which refuses them: "},
+		{foreign, "not built for " + release + ", which refuses them: "},
 		{early, "loaded before what they need: "},
 		{firmware, "firmware that is installed is not in the image: "},
 	} {
@@ -238,7 +249,7 @@ func (v *verification) checkModules() {
 	case len(v.plan.Modules) == 0:
 		v.ok("modules", "none: the kernel has built in what is needed")
 	default:
-		v.ok("modules", "%d, all built for %s, each after what it needs", len(v.plan.Modules), v.plan.Kernel.Release)
+		v.ok("modules", "%d, all built for %s%s, each after what it needs", len(v.plan.Modules), release, weak)
 	}
 	switch {
 	case packed < named && len(firmware) == 0:

@@ -166,6 +166,19 @@ func TestVerifyEmergency(t *testing.T) {
 	}
 }
 
+// Modules for another release of the kernel are taken if they have CRCs.
+func TestVerifyWeakModule(t *testing.T) {
+	t.Parallel()
+	m := proven(t)
+	m.changed(func(f map[string]file) {
+		f[module(f, "ext4")] = file{0o600, "", buildtest.WeakModule("name=ext4", "vermagic=6.1.0-49-amd64 SMP mod_unload ")}
+	})
+	want := regexp.MustCompile(`(?m)^ok +modules +7, all built for ` + buildtest.Release + ` or, with CRCs, for one like it, `)
+	if r := m.kdumpctl("verify"); !want.MatchString(r.stdout) {
+		t.Error(r.stdout)
+	}
+}
+
 // Each way in which something can be wrong, with its message.
 func TestVerifyFinds(t *testing.T) {
 	t.Parallel()

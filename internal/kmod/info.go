@@ -15,6 +15,30 @@ type Info struct {
 	Depends  []string // names of modules
 	Firmware []string // files it may ask for, below /lib/firmware
 	Signed   bool     // a signature is appended
+	// CRCs says that it carries the checksums of the kernel's symbols that it uses.
+	// Newer kernels have them in __version_ext_crcs too, but same_magic is asked
+	// for __versions alone (check_modinfo in kernel/module/main.c).
+	CRCs bool
+}
+
+// KernelMagic returns the vermagic of the kernel of release as its own modules
+// among these tell it, or release if none is its own.
+func KernelMagic(release string, modules []*Info) string {
+	for _, m := range modules {
+		if r, _, _ := strings.Cut(m.Vermagic, " "); r == release {
+			return m.Vermagic
+		}
+	}
+	return release
+}
+
+// Fits reports whether a kernel of that KernelMagic takes the module. One with CRCs
+// may be of another release, as those that weak-modules(8) links to are, but not
+// of another configuration (kernel/module/version.c, same_magic).
+func (m *Info) Fits(magic string) bool {
+	release, rest, _ := strings.Cut(m.Vermagic, " ")
+	own, ownRest, known := strings.Cut(magic, " ")
+	return release == own || m.CRCs && (rest == ownRest || !known)
 }
 
 // signatureMagic ends a signed module (MODULE_SIG_STRING in
@@ -34,7 +58,11 @@ func ReadInfo(data []byte) (*Info, error) {
 	if s.Offset > uint64(len(data)) || s.FileSize > uint64(len(data))-s.Offset {
 		return nil, errors.New("read module information: section .modinfo is cut off")
 	}
-	info := &Info{Signed: bytes.HasSuffix(data, []byte(signatureMagic))}
+	crcs := f.Section("__versions")
+	info := &Info{
+		Signed: bytes.HasSuffix(data, []byte(signatureMagic)),
+		CRCs:   crcs != nil && crcs.Flags&elf.SHF_ALLOC != 0, // or the kernel does not see it
+	}
 	for kv := range strings.SplitSeq(string(data[s.Offset:s.Offset+s.FileSize]), "\x00") {
 		key, value, _ := strings.Cut(kv, "=")
 		switch key {

@@ -115,6 +115,35 @@ func TestReadInfo(t *testing.T) {
 	}
 }
 
+func TestFits(t *testing.T) {
+	const release = "5.14.0-2.el9"
+	own := &Info{Vermagic: release + " SMP preempt mod_unload modversions "}
+	for _, tt := range []struct {
+		name     string
+		vermagic string
+		crcs     bool
+		alone    bool // no module of the kernel's own is there
+		want     bool
+	}{
+		{"own", own.Vermagic, false, false, true},
+		{"other release", "5.14.0-1.el9 SMP preempt mod_unload modversions ", false, false, false},
+		{"other release with CRCs", "5.14.0-1.el9 SMP preempt mod_unload modversions ", true, false, true},
+		{"other configuration", "5.14.0-1.el9 SMP mod_unload modversions ", true, false, false},
+		{"alone", "5.14.0-1.el9 SMP preempt mod_unload modversions ", true, true, true},
+		{"alone without CRCs", "5.14.0-1.el9 SMP preempt mod_unload ", false, true, false},
+		{"nothing", "", false, false, false},
+	} {
+		m := &Info{Vermagic: tt.vermagic, CRCs: tt.crcs}
+		all := []*Info{m}
+		if !tt.alone {
+			all = append(all, own)
+		}
+		if got := m.Fits(KernelMagic(release, all)); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+}
+
 func TestOptions(t *testing.T) {
 	o, err := ReadOptions(fstest.MapFS{
 		"etc/modprobe.d/50-a.conf":     {Data: []byte("# c\noptions scsi-mod scan=sync \\\n  inq_timeout=9\ninstall x /bin/false\nblacklist y\noptions z\n")},

@@ -15,6 +15,7 @@ type ELF struct {
 	Needed  []string    // DT_NEEDED
 	Runpath string      // DT_RUNPATH
 	Modinfo []string    // section .modinfo
+	CRCs    bool        // section __versions
 	Text    string      // somewhere in the file
 }
 
@@ -63,6 +64,10 @@ func (e ELF) Bytes() []byte {
 	}
 	if len(e.Modinfo) > 0 {
 		section(".modinfo", elf.SHT_PROGBITS, 0, []byte(strings.Join(e.Modinfo, "\x00")+"\x00"))
+	}
+	if e.CRCs {
+		section("__versions", elf.SHT_PROGBITS, 0, make([]byte, 64))
+		sections[len(sections)-1].Flags = uint64(elf.SHF_ALLOC)
 	}
 	section(".shstrtab", elf.SHT_STRTAB, 0, []byte(names+".shstrtab\x00"))
 

@@ -258,6 +258,11 @@ func Module(info ...string) []byte {
 	return append(ELF{Type: elf.ET_REL, Modinfo: info}.Bytes(), "signature~Module signature appended~\n"...)
 }
 
+// WeakModule is Module with the CRCs of the kernel's symbols.
+func WeakModule(info ...string) []byte {
+	return ELF{Type: elf.ET_REL, Modinfo: info, CRCs: true}.Bytes()
+}
+
 // Pid1 returns a static program that contains text.
 func Pid1(text string) ELF { return ELF{Type: elf.ET_EXEC, Text: text} }
 
