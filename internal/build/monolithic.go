@@ -43,6 +43,7 @@ var builtinOptions = map[string][]string{
 	"ehci_pci":     {"CONFIG_USB_EHCI_PCI"},
 	"usb_storage":  {"CONFIG_USB_STORAGE"},
 	"uas":          {"CONFIG_USB_UAS"},
+	"usbcore":      {"CONFIG_USB"},
 	"sdhci_pci":    {"CONFIG_MMC_SDHCI_PCI"},
 	"mmc_block":    {"CONFIG_MMC_BLOCK"},
 	"mmcblk":       {"CONFIG_MMC_BLOCK"},
@@ -71,33 +72,57 @@ var builtinOptions = map[string][]string{
 func monolithic(conf *kimage.Config) bool { return conf.Get("CONFIG_MODULES") == "n" }
 
 // checkBuiltin is addModules for a monolithic kernel: it looks into the
-// configuration for what serves the requests. What it does not know a kernel
-// option for gets a warning.
+// configuration for what serves the requests.
 func (b *Build) checkBuiltin(requests []kmod.Request) error {
 	for _, r := range requests {
-		options := optionsFor(r)
-		found := ""
-		for _, o := range options {
-			if b.conf.Get(o) == "y" {
-				found = o
-				break
-			}
-		}
-		switch {
-		case found != "":
-			b.Builtin = append(b.Builtin, found+": "+r.Why)
-		case len(options) == 0 && r.Optional:
-		case len(options) == 0:
-			b.warn("the kernel has no modules, and it is not known whether it has %s built in", r.Why)
-		case r.Optional:
-			b.warn("the kernel has nothing for %s: %s is not set", r.Why, options[0])
-		default:
-			return &KernelError{b.Kernel.Path,
-				fmt.Sprintf("%s has no modules and was built without %s (%s), needed for %s", b.Kernel.Release, options[0], b.conf.Source, r.Why),
-				"Choose a kernel that has it with KERNEL=, or storage that this one can reach with TARGET=."}
+		if err := b.addBuiltin(r); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// addBuiltin looks for what no module and no list of the kernel's parts serves.
+// What it does not know a kernel option for gets a warning.
+func (b *Build) addBuiltin(r kmod.Request) error {
+	modules := "no such module"
+	if monolithic(b.conf) {
+		modules = "no modules"
+	}
+	switch proof, lacks := b.builtin(r); {
+	case proof != "":
+		b.Builtin = append(b.Builtin, proof+": "+r.Why)
+	case lacks != "" && r.Optional:
+		b.warn("the kernel has nothing for %s: %s is not built in", r.Why, lacks)
+	case lacks != "":
+		return &KernelError{b.Kernel.Path,
+			fmt.Sprintf("%s has %s and was built without %s (%s), needed for %s", b.Kernel.Release, modules, lacks, b.conf.Source, r.Why),
+			"Choose a kernel that has it with KERNEL=, or storage that this one can reach with TARGET=."}
+	case !r.Optional:
+		b.warn("the kernel has %s, and it is not known whether it has %s built in", modules, r.Why)
+	case !monolithic(b.conf):
+		b.warn("the kernel has nothing for %s", r.Why)
+	}
+	return nil
+}
+
+// builtin returns what shows that the kernel has built in what r asks for: an option
+// of its configuration, or the driver that is at work, if that kernel is the one
+// that runs. If nothing does, lacks is the option that it was built without, empty
+// if that is not known.
+func (b *Build) builtin(r kmod.Request) (proof, lacks string) {
+	if options := optionsFor(r); b.conf.Known() && len(options) > 0 {
+		for _, o := range options {
+			if b.conf.Get(o) == "y" {
+				return o, ""
+			}
+		}
+		return "", options[0]
+	}
+	if running, err := b.host.Kernel(); err == nil && running == b.Kernel.Release && r.Unlisted {
+		return r.Names[0], ""
+	}
+	return "", ""
 }
 
 // optionsFor returns the options of the first name of r that has any.

@@ -2,6 +2,7 @@ package build
 
 import (
 	"errors"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -63,6 +64,82 @@ func TestMonolithic(t *testing.T) {
 			}
 			if w := plain(strings.Join(b.Warnings, "\n")); !strings.Contains(w, tt.warning) || tt.warning == "" && w != "" {
 				t.Errorf("warnings %q, want %q", w, tt.warning)
+			}
+		})
+	}
+}
+
+// What a kernel does not list is refused only where its configuration says that it
+// was built without.
+func TestUnlisted(t *testing.T) {
+	m := buildtest.New(t)
+	tree := "lib/modules/" + buildtest.Release + "/"
+	m.Write(tree+"modules.builtin", "")
+	m.Remove("sys/module/virtio_pci/initstate")
+	conf := "boot/config-" + buildtest.Release
+	for _, tt := range []struct {
+		name    string
+		conf    string // what is added to the configuration, "none" for no configuration
+		running string
+		driver  string // instead of virtio-pci
+		builtin string
+		warning string
+		unknown bool
+		err     string
+	}{
+		{"built in", "CONFIG_VIRTIO_PCI=y\n", "7.0", "", "CONFIG_VIRTIO_PCI: driver virtio-pci of ", "", false, ""},
+		{"a module that is not there", "CONFIG_VIRTIO_PCI=m\n", "7.0", "", "", "", false, "has no such module and was built without CONFIG_VIRTIO_PCI (ROOT/" + conf + "), needed for driver virtio-pci of "},
+		{"without, though it runs", "", buildtest.Release, "", "", "", false, "was built without CONFIG_VIRTIO_PCI"},
+		{"no configuration", "none", "7.0", "", "", "not known whether it has driver virtio-pci of ", true, ""},
+		{"no configuration of the running one", "none", buildtest.Release, "", "virtio_pci: driver virtio-pci of ", "", false, ""},
+		{"unknown option", "", "7.0", "exotic", "", "not known whether it has driver exotic of ", true, ""},
+		{"unknown option of the running one", "", buildtest.Release, "exotic", "exotic: driver exotic of ", "", false, ""},
+	} {
+		m.Run(t, tt.name, func(t *testing.T) {
+			if tt.conf == "none" {
+				m.Remove(conf)
+			} else {
+				m.Write(conf, m.Read(conf)+tt.conf)
+			}
+			m.Write("etc/ukdump.conf", "KERNEL="+buildtest.Release+"\nTARGET=/var/crash\n")
+			m.Write("proc/sys/kernel/osrelease", tt.running+"\n")
+			if tt.driver != "" {
+				links, err := filepath.Glob(m.Root + "/sys/devices/pci0000:00/*/0000:01:00.0/driver")
+				if err != nil || len(links) != 1 {
+					t.Fatal(links, err)
+				}
+				m.Write("sys/bus/pci/drivers/"+tt.driver+"/uevent", "")
+				link := strings.TrimPrefix(links[0], m.Root+"/")
+				m.Remove(link)
+				m.Link(link, "../../../../bus/pci/drivers/"+tt.driver)
+			}
+			o := options(t, m)
+			b, err := New(o)
+			plain := func(s string) string { return strings.ReplaceAll(s, m.Root, "ROOT") }
+			if tt.err != "" {
+				if err == nil || !strings.Contains(plain(err.Error()), tt.err) {
+					t.Fatalf("error %v, want %s", err, tt.err)
+				}
+			} else if err != nil {
+				t.Fatal(err)
+			} else {
+				if got := strings.Join(b.Builtin, "\n"); !strings.Contains(got, tt.builtin) {
+					t.Errorf("%q is not in %q", tt.builtin, got)
+				}
+				warned := slices.ContainsFunc(b.Warnings, func(w string) bool { return strings.Contains(w, "driver ") })
+				if w := strings.Join(b.Warnings, "\n"); warned != (tt.warning != "") || !strings.Contains(w, tt.warning) {
+					t.Errorf("warnings %q, want %q", w, tt.warning)
+				}
+			}
+			stacks, err := Survey(o)
+			if err != nil || len(stacks) != 1 {
+				t.Fatal(stacks, err)
+			}
+			i := slices.IndexFunc(stacks[0].Needs, func(n Need) bool {
+				return strings.HasPrefix(n.Why, "driver ") && strings.HasSuffix(n.For, "0000:01:00.0")
+			})
+			if n := stacks[0].Needs[i]; n.Lacks() != (tt.builtin == "") || n.Unknown != tt.unknown {
+				t.Errorf("surveyed %+v", n)
 			}
 		})
 	}

@@ -121,7 +121,9 @@ func (b *Build) addModules(o Options, requests []kmod.Request) error {
 		b.Builtin = append(b.Builtin, x.Name+": "+x.Reason)
 	}
 	for _, r := range res.Unmet {
-		b.warn("the kernel has nothing for %s", r.Why)
+		if err := b.addBuiltin(r); err != nil {
+			return err
+		}
 	}
 	b.allSigned = true
 	infos := make([]*kmod.Info, len(res.Modules))

@@ -26,7 +26,8 @@ type Stack struct {
 type Need struct {
 	For      string // what needs it, see kmod.Request
 	Why      string // for people
-	Optional bool   // works without, perhaps because the kernel does not list what it has built in
+	Optional bool   // works without
+	Unknown  bool   // nothing was found for it, but the kernel may have it built in without listing it
 
 	Modules []string // that serve it
 	With    []string // what those depend on
@@ -50,13 +51,11 @@ func Survey(o Options) ([]Stack, error) {
 		return nil, err
 	}
 	b.conf, _ = b.Kernel.Config(o.Root) // New warns
-	look := b.builtinNeed
+	var tree *kmod.Tree
 	if !monolithic(b.conf) {
-		tree, err := b.openTree()
-		if err != nil {
+		if tree, err = b.openTree(); err != nil {
 			return nil, err
 		}
-		look = func(q kmod.Request) Need { return need(tree, q) }
 	}
 	_, err = b.addTargets(o)
 	if err == nil {
@@ -68,45 +67,41 @@ func Survey(o Options) ([]Stack, error) {
 		i := slices.IndexFunc(b.stacks, func(s Stack) bool { return s.Target == t.Dir })
 		s := b.stacks[i]
 		for _, q := range s.requests {
-			s.Needs = append(s.Needs, look(q))
+			s.Needs = append(s.Needs, b.need(tree, q))
 		}
 		stacks = append(stacks, s)
 	}
 	return stacks, err
 }
 
-// need returns what of the kernel serves q.
-func need(tree *kmod.Tree, q kmod.Request) Need {
+// need returns what of the kernel serves q; of a monolithic one, which has no tree,
+// an option of its configuration.
+func (b *Build) need(tree *kmod.Tree, q kmod.Request) Need {
 	n := Need{For: q.For, Why: q.Why, Optional: q.Optional}
-	res, err := tree.Resolve(q)
-	if err != nil {
-		return n // New says why
-	}
-	for _, m := range res.Modules {
-		if m.Reason == q.Why {
-			n.Modules = append(n.Modules, m.Name)
-		} else {
-			n.With = append(n.With, m.Name)
+	if tree != nil {
+		res, err := tree.Resolve(q)
+		if err != nil {
+			return n // New says why
+		}
+		for _, m := range res.Modules {
+			if m.Reason == q.Why {
+				n.Modules = append(n.Modules, m.Name)
+			} else {
+				n.With = append(n.With, m.Name)
+			}
+		}
+		for _, x := range res.Builtin {
+			if x.Reason == q.Why {
+				n.Builtin = append(n.Builtin, x.Name)
+			}
 		}
 	}
-	for _, x := range res.Builtin {
-		if x.Reason == q.Why {
-			n.Builtin = append(n.Builtin, x.Name)
+	if n.Lacks() {
+		proof, lacks := b.builtin(q)
+		if proof != "" {
+			n.Builtin = []string{proof}
 		}
-	}
-	return n
-}
-
-// builtinNeed returns what of a monolithic kernel serves q: an option of its
-// configuration. What no option is known for may be there.
-func (b *Build) builtinNeed(q kmod.Request) Need {
-	options := optionsFor(q)
-	n := Need{For: q.For, Why: q.Why, Optional: q.Optional || len(options) == 0}
-	for _, o := range options {
-		if b.conf.Get(o) == "y" {
-			n.Builtin = []string{o}
-			break
-		}
+		n.Unknown = proof == "" && lacks == ""
 	}
 	return n
 }

@@ -109,6 +109,20 @@ func TestVerifyGolden(t *testing.T) {
 			m.rewrite(image)
 			m.load()
 		}, 0},
+		// Nothing says whether the kernel has the driver, which the running one has.
+		{"driver-unknown", func(m *machine) {
+			m.Write("lib/modules/"+buildtest.Release+"/modules.builtin", "")
+			m.Remove("sys/module/virtio_pci/initstate")
+			m.Remove("boot/config-" + buildtest.Release)
+			m.Write("etc/ukdump.conf", "KERNEL="+buildtest.Release+"\nTARGET=/var/crash\n")
+			m.Write("proc/sys/kernel/osrelease", "7.0.0\n")
+			m.rewrite(image)
+			m.load()
+		}, 0},
+		{"driver-lacking", func(m *machine) {
+			m.Write("lib/modules/"+buildtest.Release+"/modules.builtin", "")
+			m.Remove("sys/module/virtio_pci/initstate")
+		}, 1},
 		{"not-loaded", func(m *machine) { m.kdumpctl("unload") }, 1},
 		{"nothing-can-be-built", func(m *machine) { m.Remove("usr/bin/makedumpfile") }, 1},
 	} {

@@ -199,7 +199,7 @@ func (v *verification) driverState(needs []build.Need) string {
 			parts = append(parts, name+": built into the kernel")
 		}
 		if n.Lacks() {
-			if n.Optional {
+			if n.Optional || n.Unknown {
 				parts = append(parts, driverName(n)+": not a module of that kernel")
 			} else {
 				parts = append(parts, driverName(n)+": MISSING")
@@ -232,7 +232,7 @@ func (v *verification) packed(name string) bool {
 func (v *verification) checkDrivers() {
 	for _, s := range v.stacks {
 		found := 0
-		var missing []string
+		var missing, unknown []string
 		for _, n := range s.Needs {
 			for _, m := range slices.Concat(n.Modules, n.With) {
 				if v.packed(m) {
@@ -242,13 +242,18 @@ func (v *verification) checkDrivers() {
 				}
 			}
 			found += len(n.Builtin)
-			if n.Lacks() && !n.Optional {
+			switch {
+			case n.Lacks() && (n.Optional || n.Unknown):
+				unknown = append(unknown, n.Why)
+			case n.Lacks():
 				missing = append(missing, n.Why)
 			}
 		}
 		switch {
 		case len(missing) > 0:
 			v.problem("drivers", toReload("%s cannot be reached: neither in the image nor in the kernel: %s", s.Target, few(missing)))
+		case v.plan != nil && len(unknown) > 0:
+			v.note("drivers", "%s: neither in the image nor known to be built into the kernel: %s", s.Target, few(unknown))
 		case v.plan != nil:
 			v.ok("drivers", "%s: each is in the image or built into the kernel", s.Target)
 		}

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"strings"
 
 	"ukdump/internal/kmod"
@@ -50,27 +51,37 @@ func (h *Host) PstoreRequests() []kmod.Request {
 	return []kmod.Request{{Names: []string{module}, Optional: true, Why: "backend of pstore"}}
 }
 
+// moduleOf has the modules of drivers that are not called like them: what is built
+// in and has no parameters is not in /sys/module.
+var moduleOf = map[string]string{
+	"i6300ESB timer":   "i6300esb",
+	"mmcblk":           "mmc_block",
+	"sd":               "sd_mod",
+	"usb":              "usbcore",
+	"vbd":              "xen_blkfront",
+	"vmbus":            "hv_vmbus",
+	"xen-platform-pci": "platform_pci",
+	"xhci_hcd":         "xhci_pci", // the platform's is xhci-hcd
+}
+
 // deviceRequests asks for the drivers of all devices that have one here. It
 // goes by what the device says it is, so that a kernel which calls the driver
 // differently works; the name of the driver settles which, if there are
 // several, and serves where the chosen kernel has it built in.
 //
-// What is a module here must be something there. What is built in here may be
-// a part of any kernel that is not listed as a module anywhere.
+// What is a module here must be something there. What seems to be built in here may
+// be a part of any kernel that is not listed as a module anywhere.
 func deviceRequests(devices []Device) []kmod.Request {
 	var out []kmod.Request
 	for _, d := range devices {
 		if d.Driver == "" || isBridge(d) {
 			continue
 		}
-		name := d.Module
-		if name == "" {
-			name = d.Driver
-		}
+		name := cmp.Or(d.Module, moduleOf[d.Driver], d.Driver)
 		out = append(out, kmod.Request{
 			Alias:    d.Modalias,
 			Names:    []string{name},
-			Optional: !d.Loadable,
+			Unlisted: !d.Loadable,
 			Why:      "driver " + d.Driver + " of " + d.Path,
 			For:      d.Path,
 		})

@@ -19,6 +19,9 @@ type Request struct {
 	Names []string
 	// Optional says that the absence of everything is not an error.
 	Optional bool
+	// Unlisted says that it may be a part of the kernel that is not listed
+	// anywhere. Its absence is no error of Resolve, but one to look into.
+	Unlisted bool `json:",omitempty"`
 	// Why is the reason, for people: "file system ext4".
 	Why string
 	// For is what needs it: the path of a device in sysfs, or the kernel's name of
@@ -42,7 +45,7 @@ type Builtin struct{ Name, Reason string }
 type Resolution struct {
 	Modules []Module  // in load order, each once
 	Builtin []Builtin // what needs no module, each once
-	Unmet   []Request // optional requests that nothing serves
+	Unmet   []Request // optional and unlisted requests that nothing serves
 }
 
 // MissingError reports a request that nothing in the kernel serves.
@@ -69,7 +72,7 @@ func (t *Tree) Resolve(requests ...Request) (*Resolution, error) {
 	for _, q := range requests {
 		loadable, builtin := t.find(q)
 		if len(loadable)+len(builtin) == 0 {
-			if !q.Optional {
+			if !q.Optional && !q.Unlisted {
 				return nil, &MissingError{Release: t.release, Request: q}
 			}
 			r.out.Unmet = append(r.out.Unmet, q)
