@@ -59,7 +59,9 @@ type deviceWalk struct {
 // devices returns the devices at the given resolved paths with all devices
 // that they need, up to the root of /sys/devices: buses and controllers they
 // hang on, and the suppliers of device links (Documentation/driver-api/device_link.rst),
-// such as regulators and clocks. What others need comes first.
+// such as regulators and clocks. What others need comes first. With ACPI there is no
+// device link to an IOMMU, but iommu_device_link() in drivers/iommu/iommu-sysfs.c
+// makes a link to PARENT/iommu/NAME, where PARENT is the device with the driver.
 func (h *Host) devices(dirs ...string) ([]Device, error) {
 	w := deviceWalk{host: h, seen: make(map[string]bool)}
 	for _, dir := range dirs {
@@ -86,10 +88,16 @@ func (w *deviceWalk) visit(dir string) error {
 		return fmt.Errorf("look for what supplies %s: %w", dir, err)
 	}
 	for _, name := range names {
-		if !strings.HasPrefix(name, "supplier:") {
+		var supplier string
+		switch {
+		case strings.HasPrefix(name, "supplier:"):
+			supplier, err = w.host.resolve(path.Join(dir, name, "supplier"))
+		case name == "iommu": // of an IOMMU itself it is a directory
+			supplier, err = w.host.resolve(path.Join(dir, name))
+			supplier = path.Dir(supplier)
+		default:
 			continue
 		}
-		supplier, err := w.host.resolve(path.Join(dir, name, "supplier"))
 		if err != nil {
 			return fmt.Errorf("look for what supplies %s: %w", dir, err)
 		}

@@ -318,3 +318,35 @@ func TestSuppliers(t *testing.T) {
 		t.Errorf("got %s", s)
 	}
 }
+
+// An IOMMU comes before what is behind it, and one without a driver is nothing.
+func TestIOMMU(t *testing.T) {
+	const (
+		pci  = "sys/devices/pci0000:00"
+		smmu = "sys/devices/platform/arm-smmu-v3.0.auto"
+	)
+	h := machine(t, map[string]string{
+		pci + "/0000:00:01.0/uevent":                  "",
+		pci + "/0000:00:01.0/driver":                  "-> ../../../bus/pci/drivers/nvme",
+		pci + "/0000:00:01.0/iommu":                   "-> ../../platform/arm-smmu-v3.0.auto/iommu/smmu3.0x9050000",
+		pci + "/0000:00:02.0/uevent":                  "",
+		pci + "/0000:00:02.0/iommu":                   "-> ../../virtual/iommu/dmar0",
+		smmu + "/iommu/smmu3.0x9050000/uevent":        "",
+		smmu + "/uevent":                              "MODALIAS=platform:arm-smmu-v3\n",
+		smmu + "/driver":                              "-> ../../../bus/platform/drivers/arm-smmu-v3",
+		"sys/bus/platform/drivers/arm-smmu-v3/module": "-> ../../../../module/arm_smmu_v3",
+		"sys/module/arm_smmu_v3/initstate":            "live\n",
+		"sys/devices/virtual/iommu/dmar0/uevent":      "",
+	})
+	got, err := h.devices("/"+pci+"/0000:00:01.0", "/"+pci+"/0000:00:02.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for _, d := range got {
+		list = append(list, filepath.Base(d.Path)+" "+d.Module)
+	}
+	if s := strings.Join(list, ", "); s != "arm-smmu-v3.0.auto arm_smmu_v3, 0000:00:01.0 , 0000:00:02.0 " {
+		t.Errorf("got %s", s)
+	}
+}

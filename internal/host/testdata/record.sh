@@ -47,6 +47,10 @@ device() (
 				link "$l/supplier"
 				device "$(readlink -f "$l/supplier")"
 			done
+			if [ -L "$d/iommu" ]; then
+				link "$d/iommu"
+				device "$(readlink -f "$d/iommu")"
+			fi
 		fi
 		d=${d%/*}
 	done
