@@ -568,3 +568,34 @@ func TestWriteFileErrors(t *testing.T) {
 		t.Errorf("left behind: %q", after)
 	}
 }
+
+// NixOS has kernel, modules, firmware and programs in places of its own.
+func TestNixOS(t *testing.T) {
+	m := buildtest.New(t)
+	plain := newBuild(t, m)
+	const release = buildtest.Release
+	for from, to := range map[string]string{
+		"boot/vmlinuz-" + release: "nix/store/k/bzImage",
+		"lib/modules/" + release:  "nix/store/m/lib/modules/" + release,
+		"lib/firmware":            "nix/store/f/lib/firmware",
+		"usr/bin/makedumpfile":    "nix/store/p/bin/makedumpfile",
+	} {
+		to = filepath.Join(m.Root, to)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(m.Root, from), to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.Link("nix/store/s/kernel", "../k/bzImage")
+	m.Link("nix/store/s/kernel-modules", "../m")
+	m.Link("nix/store/s/sw", "../p")
+	m.Link("run/booted-system", "../nix/store/s")
+	m.Link("run/current-system", "../nix/store/s")
+	m.Write("sys/module/firmware_class/parameters/path", "/nix/store/f/lib/firmware\n")
+	b := newBuild(t, m)
+	if !slices.Equal(b.Files, plain.Files) || !slices.Equal(b.Builtin, plain.Builtin) || b.Makedumpfile != "/run/current-system/sw/bin/makedumpfile" {
+		t.Errorf("%s, files %v, want %v", b.Makedumpfile, b.Files, plain.Files)
+	}
+}

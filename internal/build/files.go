@@ -80,7 +80,7 @@ func (b *Build) addShell(o Options) error {
 	if b.Plan.FailureAction != plan.Shell {
 		return nil
 	}
-	for _, p := range []string{"/bin/busybox", "/usr/bin/busybox", "/usr/lib/initcpio/busybox", "/sbin/busybox", "/usr/sbin/busybox"} {
+	for _, p := range []string{"/bin/busybox", "/usr/bin/busybox", "/usr/lib/initcpio/busybox", "/sbin/busybox", "/usr/sbin/busybox", "/run/current-system/sw/bin/busybox"} {
 		if isFile(b.host, p) {
 			return b.addProgram(p, plan.ShellPath, "FAILURE_ACTION=shell")
 		}

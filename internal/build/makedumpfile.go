@@ -17,7 +17,7 @@ import (
 const makedumpfilePath = "bin/makedumpfile"
 
 // makedumpfileDirs is where distributions install it.
-var makedumpfileDirs = []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"}
+var makedumpfileDirs = []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin", "/run/current-system/sw/bin"}
 
 // makedumpfile is an installed makedumpfile and what it can do.
 type makedumpfile struct {

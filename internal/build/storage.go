@@ -5,8 +5,10 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"ukdump/internal/host"
 	"ukdump/internal/kmod"
 	"ukdump/internal/plan"
 )
@@ -55,9 +57,6 @@ func (b *Build) addWatchdogs() ([]kmod.Request, error) {
 	return requests, nil
 }
 
-// moduleDirs is where distributions put module trees.
-var moduleDirs = []string{"/usr/lib/modules", "/lib/modules"}
-
 // TreeError reports that a kernel has no module tree.
 type TreeError struct {
 	Kernel, Release string
@@ -65,7 +64,7 @@ type TreeError struct {
 
 func (e *TreeError) Error() string {
 	return fmt.Sprintf("modules of kernel %s (%s): there is no directory %s", e.Kernel, e.Release,
-		strings.Join([]string{path.Join(moduleDirs[0], e.Release), path.Join(moduleDirs[1], e.Release)}, " or "))
+		strings.Join([]string{path.Join(host.ModuleDirs[0], e.Release), path.Join(host.ModuleDirs[1], e.Release)}, " or "))
 }
 
 // Advice returns what to do about it.
@@ -76,22 +75,16 @@ func (e *TreeError) Advice() string {
 // openTree opens the module tree of the chosen kernel.
 func (b *Build) openTree() (*kmod.Tree, error) {
 	release := b.Kernel.Release
-	for _, d := range moduleDirs {
-		dir, err := b.host.File(path.Join(d, release))
-		if err != nil {
-			return nil, err
-		}
-		if fi, err := os.Stat(dir); err != nil || !fi.IsDir() {
-			continue
-		}
-		t, err := kmod.Open(os.DirFS(dir), release)
-		if err != nil {
-			return nil, fmt.Errorf("modules in %s: %w", dir, err)
-		}
-		t.Arch = b.Kernel.Arch
-		return t, nil
+	dir := b.host.ModuleTree(release)
+	if dir == "" {
+		return nil, &TreeError{b.Kernel.Path, release}
 	}
-	return nil, &TreeError{b.Kernel.Path, release}
+	t, err := kmod.Open(os.DirFS(dir), release)
+	if err != nil {
+		return nil, fmt.Errorf("modules in %s: %w", dir, err)
+	}
+	t.Arch = b.Kernel.Arch
+	return t, nil
 }
 
 // addModules packs the modules that serve the requests, uncompressed and in
@@ -166,11 +159,16 @@ func (b *Build) addModules(o Options, requests []kmod.Request) error {
 // addFirmware packs one file that a module may ask for. Most modules name files
 // for hardware that is not here, so one that is not installed is no error.
 func (b *Build) addFirmware(name, module string) error {
-	for _, dir := range []string{"updates/" + b.Kernel.Release, "updates", b.Kernel.Release, ""} {
-		// The order in which the kernel searches, see
-		// Documentation/driver-api/firmware/fw_search_path.rst.
+	// The order in which the kernel searches, see
+	// Documentation/driver-api/firmware/fw_search_path.rst.
+	const standard = "/lib/firmware/"
+	dirs := []string{standard + "updates/" + b.Kernel.Release, standard + "updates", standard + b.Kernel.Release, standard}
+	if own, err := b.host.ReadFile("/sys/module/firmware_class/parameters/path"); err == nil && filepath.IsAbs(string(own)) {
+		dirs = slices.Insert(dirs, 0, strings.TrimSpace(string(own)))
+	}
+	for _, dir := range dirs {
 		for _, ext := range kmod.Compressions {
-			file := filepath.Join("/lib/firmware", dir, name) + ext
+			file := filepath.Join(dir, name) + ext
 			if !isFile(b.host, file) {
 				continue
 			}

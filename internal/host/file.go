@@ -17,6 +17,29 @@ func (h *Host) File(name string) (string, error) {
 	return h.path(p), nil
 }
 
+// ModuleDirs is where distributions have module trees, named after the releases of
+// their kernels.
+var ModuleDirs = []string{
+	"/usr/lib/modules",
+	"/lib/modules",
+	"/run/booted-system/kernel-modules/lib/modules", // NixOS
+}
+
+// ModuleTree returns the path by which this process reaches the module tree of a
+// kernel release, empty if there is none.
+func (h *Host) ModuleTree(release string) string {
+	for _, d := range ModuleDirs {
+		dir, err := h.File(filepath.Join(d, release))
+		if err != nil {
+			continue
+		}
+		if fi, err := os.Stat(dir); err == nil && fi.IsDir() {
+			return dir
+		}
+	}
+	return ""
+}
+
 // Inside returns the machine's name for a path by which this process reaches it.
 func (h *Host) Inside(file string) string {
 	return filepath.Join("/", strings.TrimPrefix(file, strings.TrimSuffix(h.root, "/")))

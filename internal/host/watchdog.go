@@ -75,7 +75,7 @@ func (h *Host) watchdogDevices() ([]string, error) {
 		return nil, err
 	}
 	// Without its tree, nothing is known about the running kernel's modules.
-	tree, err := kmod.Open(os.DirFS(h.path("/lib/modules/"+release)), release)
+	tree, err := kmod.Open(os.DirFS(h.ModuleTree(release)), release)
 	if err != nil {
 		return nil, nil
 	}
