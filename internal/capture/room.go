@@ -27,7 +27,16 @@ func roomIn(dir string) int64 {
 		return 0
 	}
 	free := int64(st.Bavail) * st.Bsize
-	return free - min(reserve, free/4)
+	return min(free-min(reserve, free/4), crashdir.LargestFile(st.Type))
+}
+
+// largestIn returns how many bytes a file in dir can have, whatever is removed.
+func largestIn(dir string) int64 {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0
+	}
+	return crashdir.LargestFile(st.Type)
 }
 
 // full reports whether a collector failed because there was no more room.
@@ -42,7 +51,7 @@ func (w *worker) full(a *crashdir.Attempt) bool {
 // bytes of room are there, if that is allowed, and reports whether it removed
 // any. current is the name of the dump that is being written, "" before that.
 func (w *worker) makeRoom(parent, current string, need int64) bool {
-	if !w.plan.MakeSpace || roomIn(parent) >= need {
+	if !w.plan.MakeSpace || roomIn(parent) >= need || largestIn(parent) < need {
 		return false
 	}
 	all, err := crashdir.List(parent)

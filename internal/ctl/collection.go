@@ -125,7 +125,31 @@ func (k *collection) checkSpace() error {
 	if need > free {
 		return &spaceError{k.parent, need, free}
 	}
+	return k.fits(st.Type)
+}
+
+// fits makes sure that a file of a file system of that type can be as large as
+// the vmcore.
+func (k *collection) fits(fsType int64) error {
+	if most := crashdir.LargestFile(fsType); k.dump.Stream.Length > most {
+		return &largeError{k.parent, k.dump.Stream.Length, most}
+	}
 	return nil
+}
+
+// largeError reports that a vmcore is larger than a file can be.
+type largeError struct {
+	dir        string
+	size, most int64 // bytes
+}
+
+func (e *largeError) Error() string {
+	return fmt.Sprintf("the raw dump stays there: its vmcore has %s, and the file system of %s takes no file above %s", cli.Size(e.size), e.dir, cli.Size(e.most))
+}
+
+// Advice returns how to go on.
+func (e *largeError) Advice() string {
+	return "Run kdumpctl collect again with --dir and a directory on another file system."
 }
 
 // size returns the space that the dump needs, in bytes.

@@ -84,13 +84,22 @@ func (c *ctl) takenKeys() []cryptkeys.Key {
 	return l.Keys
 }
 
-// checkKeys returns the first thing that would keep the keys of a plan from being
-// handed over at the next load.
-func (c *ctl) checkKeys(p *plan.Plan) error {
-	for _, t := range p.Targets {
-		if err := c.keys.Check(keysOf(&t), nil); err != nil {
-			return err
-		}
+// checkKeys returns what keeps a target from being opened after a crash: that
+// what is loaded, l, has not got its key, or if that is nil, that the next load
+// will not get it.
+func (c *ctl) checkKeys(t *plan.Target, l *loaded) error {
+	lacking := keysOf(t)
+	if l != nil {
+		lacking = slices.DeleteFunc(lacking, func(k cryptkeys.Key) bool {
+			return slices.ContainsFunc(l.Keys, func(have cryptkeys.Key) bool { return have.Description == k.Description })
+		})
+	}
+	err := c.keys.Check(lacking, nil)
+	if err == nil && l != nil && len(lacking) > 0 {
+		err = toReload("what is loaded has not got the volume key of %s", lacking[0].Volume)
+	}
+	if err != nil {
+		return fmt.Errorf("%s cannot be opened after a crash: %w", t.Dir, err)
 	}
 	return nil
 }

@@ -82,7 +82,7 @@ func TestLoadEncrypted(t *testing.T) {
 	missing := "kdumpctl: /var/crash cannot be opened after a crash: the volume key of luks-root (LUKS " + luksID + ") is not in root's keyring; ...\n" +
 		"kdumpctl: Add the option link-volume-key=@u::%logon:" + description + " to the line of luks-root in /etc/crypttab, make ...\n"
 	m.expect("load", result{1, "", missing})
-	if got := m.kdumpctl("status"); got.status != 3 || !strings.Contains(got.stdout, "missing         the volume key of luks-root") {
+	if got := m.kdumpctl("status"); got.status != 3 || !strings.Contains(got.stdout, "missing         /var/crash cannot be opened after a crash: the volume key of luks-root") {
 		t.Errorf("status %s", got.stdout)
 	}
 }
@@ -122,6 +122,25 @@ func TestLoadEncryptedOther(t *testing.T) {
 	}
 	if !slices.Equal(*seen, []string{"reuse 0"}) {
 		t.Errorf("the kernel saw %q", *seen)
+	}
+	// The dump that goes elsewhere then is not what was asked for.
+	for _, missing := range []string{"the volume key of luks-root (LUKS " + luksID + ") is not in root's keyring", "what is loaded has not got the volume key of luks-root"} {
+		missing = "/var/crash cannot be opened after a crash: " + missing
+		if got := m.kdumpctl("status"); !strings.Contains(got.stdout, "missing         "+missing+"\n") {
+			t.Errorf("status %s", got.stdout)
+		}
+		if got := m.kdumpctl("verify"); got.status != 1 || !strings.Contains(got.stdout, "PROBLEM  target        "+missing+"\n") || strings.Contains(got.stdout, "/var/crash can be") {
+			t.Errorf("verify %s", got.stdout)
+		}
+		m.ring = keyring{description: true}
+	}
+	if got := m.kdumpctl("reload"); got.status != 0 || got.stderr != "" {
+		t.Errorf("reload %+v", got)
+	}
+	for _, line := range []string{"verify", "status"} {
+		if got := m.kdumpctl(line); strings.Contains(got.stdout, "volume key") {
+			t.Errorf("%s %s", line, got.stdout)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -105,8 +106,8 @@ func (c *ctl) gatherStatus() *status {
 				missing(&statusError{name + " has a dump that was not collected and takes no other", "Run kdumpctl collect."})
 			}
 			c.gatherImage(s, b, missing)
-			if !s.Loaded {
-				missing(c.checkKeys(b.Plan))
+			for _, t := range slices.Concat(b.Plan.Targets, b.Plan.Evidence) {
+				missing(c.checkKeys(&t, s.Ours))
 			}
 		}
 	}

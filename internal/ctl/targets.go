@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"fmt"
+	"math"
 	"path/filepath"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 	"ukdump/internal/build"
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
+	"ukdump/internal/crashdir"
 	"ukdump/internal/plan"
 )
 
@@ -23,7 +25,8 @@ type targetStatus struct {
 	PartUUID string    `json:"partuuid,omitempty"`
 	Free     int64     `json:"free_bytes"` // of a raw device, its size
 
-	known bool // Free is
+	known bool  // Free is
+	most  int64 // bytes of one file
 }
 
 // gatherTargets finds out what needs nothing but the configuration. The raw
@@ -46,7 +49,7 @@ func (c *ctl) gatherDirectory(s *status, dir string, missing func(error)) target
 		var st unix.Statfs_t
 		err := unix.Statfs(at, &st)
 		if err == nil {
-			t.Free, t.known = int64(st.Bavail)*st.Bsize, true
+			t.Free, t.known, t.most = int64(st.Bavail)*st.Bsize, true, crashdir.LargestFile(st.Type)
 			return t
 		}
 		if err != unix.ENOENT || at == "/" {
@@ -68,7 +71,7 @@ func (c *ctl) describeTargets(s *status, b *build.Build) {
 	}
 	s.Targets = s.Targets[:0]
 	for _, p := range b.Plan.Targets {
-		t := targetStatus{Kind: plan.Raw, Dir: p.Dir, Free: b.RawSizes[p.Dir], known: true}
+		t := targetStatus{Kind: plan.Raw, Dir: p.Dir, Free: b.RawSizes[p.Dir], known: true, most: math.MaxInt64}
 		if p.Kind != plan.Raw {
 			t = room[filepath.Join(c.root, p.Dir)]
 		}
@@ -97,6 +100,9 @@ func (t *targetStatus) room() string {
 	if t.Kind == plan.Raw {
 		return cli.Size(t.Free)
 	}
+	if t.Free > t.most {
+		return cli.Size(t.Free) + " free, but no file above " + cli.Size(t.most)
+	}
 	return cli.Size(t.Free) + " free"
 }
 
@@ -121,7 +127,7 @@ func (s *status) checkRoom() error {
 	need := s.Ours.Forecast.Bytes
 	var rooms []string
 	for _, t := range s.Targets {
-		if !t.known || t.Free >= need {
+		if !t.known || min(t.Free, t.most) >= need {
 			return nil
 		}
 		rooms = append(rooms, t.Dir+" has "+t.room())

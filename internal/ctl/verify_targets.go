@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,6 +25,12 @@ type space struct {
 	name string
 	free int64 // bytes, now
 	old  int64 // bytes of dumps that make way
+	most int64 // bytes of one file
+}
+
+// room returns how large a dump can be there, in bytes.
+func (s *space) room() int64 {
+	return min(s.free+s.old-min(reserve, s.free/4), s.most)
 }
 
 // checkTargets writes to the targets and compares their space with the forecast.
@@ -38,6 +45,9 @@ func (v *verification) checkTargets() {
 		return
 	}
 	for _, t := range v.build.Plan.Targets {
+		if v.problem("target", v.checkKeys(&t, v.loaded)) {
+			continue
+		}
 		if t.Kind == plan.Raw {
 			spaces = append(spaces, v.checkRaw(t.Dir)...)
 		} else {
@@ -45,7 +55,9 @@ func (v *verification) checkTargets() {
 		}
 	}
 	for _, t := range v.build.Plan.Evidence {
-		v.checkDirectory("evidence", t.Dir)
+		if !v.problem("evidence", v.checkKeys(&t, v.loaded)) {
+			v.checkDirectory("evidence", t.Dir)
+		}
 	}
 	v.checkSpace(spaces)
 }
@@ -58,7 +70,7 @@ func (v *verification) checkRaw(name string) []space {
 			return nil
 		}
 	}
-	return []space{{name: name, free: v.build.RawSizes[name]}}
+	return []space{{name: name, free: v.build.RawSizes[name], most: math.MaxInt64}}
 }
 
 // checkDirectory writes to a directory, or to what will hold it.
@@ -86,7 +98,7 @@ func (v *verification) checkDirectory(topic, dir string) []space {
 	if v.problem(topic, err) {
 		return nil
 	}
-	s := space{name: dir, free: int64(st.Bavail) * st.Bsize}
+	s := space{name: dir, free: int64(st.Bavail) * st.Bsize, most: crashdir.LargestFile(st.Type)}
 	if v.build != nil && v.build.Plan.MakeSpace {
 		dumps, _ := crashdir.List(at)
 		for _, d := range crashdir.Expendable(dumps) {
@@ -145,7 +157,7 @@ func (v *verification) checkSpace(spaces []space) {
 	}
 	var enough, short []space
 	for _, s := range spaces {
-		if s.free+s.old-min(reserve, s.free/4) >= f.Bytes {
+		if s.room() >= f.Bytes {
 			enough = append(enough, s)
 		} else {
 			short = append(short, s)
@@ -179,6 +191,9 @@ func listSpaces(spaces []space) string {
 		text := s.name + " has " + cli.Size(s.free)
 		if s.old > 0 {
 			text += ", and " + cli.Size(s.old) + " of old dumps that make way"
+		}
+		if s.free+s.old > s.most {
+			text += ", but takes no file above " + cli.Size(s.most)
 		}
 		list = append(list, text)
 	}
