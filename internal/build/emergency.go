@@ -106,9 +106,12 @@ func (b *Build) emergencyTargets(o Options) error {
 
 // mounted plans a directory that the distribution mounts.
 func (b *Build) mounted(dir string) (plan.Target, error) {
-	m, resolved, err := b.host.MountOf(dir)
+	m, resolved, doubt, err := b.host.MountOf(dir)
 	if err != nil {
 		return plan.Target{}, err
+	}
+	if doubt != "" {
+		b.warn("a dump in %s may be lost at the reboot: %s", dir, doubt)
 	}
 	return plan.Target{
 		Kind: plan.Mounted, Dir: dir, Path: resolved,

@@ -28,9 +28,9 @@ func (b *Build) cryptLayer(d host.BlockDevice, stack []host.BlockDevice) (plan.L
 	tab := b.host.Crypttab(d.DMName, c.UUID)
 	if tab.Linked != "" {
 		description = tab.Linked
-	} else if tab.Listed && !c.InTable {
-		b.warn("the next boot will not leave the volume key of %s for the capture kernel: add %s to its options in /etc/crypttab",
-			d.DMName, cryptkeys.CrypttabOption(description))
+	} else if tab.Where != "" && !c.InTable {
+		b.warn("the next boot will not leave the volume key of %s for the capture kernel: add %s to its options in %s",
+			d.DMName, cryptkeys.CrypttabOption(description), tab.Where)
 	}
 	if err := plan.CheckKeyDescription(description); err != nil {
 		return plan.Layer{}, nil, err

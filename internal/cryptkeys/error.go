@@ -68,7 +68,8 @@ func (e *MissingError) Error() string {
 
 // Advice returns what to set once.
 func (e *MissingError) Advice() string {
-	return fmt.Sprintf("Add the option %s to the line of %s in /etc/crypttab, make the initramfs again if it opens the volume, and reboot (systemd 257 and cryptsetup 2.7 know the option); "+
+	return fmt.Sprintf("Add the option %s to the line of %s in /etc/crypttab, or in /etc/crypttab.initramfs or rd.luks.options= where the initramfs takes it from there; make the initramfs again if it opens the volume, and reboot "+
+		"(it is an option of systemd-cryptsetup 257 with cryptsetup 2.7, and of no other program); "+
 		"until then: cryptsetup open --test-passphrase --link-vk-to-keyring '@u::%%logon:%s' UUID=%s",
 		CrypttabOption(e.Key.Description), e.Key.Volume, e.Key.Description, e.Key.UUID)
 }

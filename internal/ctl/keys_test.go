@@ -80,7 +80,7 @@ func TestLoadEncrypted(t *testing.T) {
 	// What is not loaded has no keys to take over.
 	m.expect("unload", result{0, "unloaded\n", ""})
 	missing := "kdumpctl: /var/crash cannot be opened after a crash: the volume key of luks-root (LUKS " + luksID + ") is not in root's keyring; ...\n" +
-		"kdumpctl: Add the option link-volume-key=@u::%logon:" + description + " to the line of luks-root in /etc/crypttab, make ...\n"
+		"kdumpctl: Add the option link-volume-key=@u::%logon:" + description + " to the line of luks-root in /etc/crypttab, or ...\n"
 	m.expect("load", result{1, "", missing})
 	if got := m.kdumpctl("status"); got.status != 3 || !strings.Contains(got.stdout, "missing         /var/crash cannot be opened after a crash: the volume key of luks-root") {
 		t.Errorf("status %s", got.stdout)

@@ -67,30 +67,51 @@ func FuzzParseCrypt(f *testing.F) {
 }
 
 func TestCrypttab(t *testing.T) {
-	const uuid = "00000000-0000-4000-8000-000000000001"
+	const (
+		uuid    = "00000000-0000-4000-8000-000000000001"
+		tab     = "/etc/crypttab"
+		initial = "/etc/crypttab.initramfs"
+		kernel  = "rd.luks.options= of the kernel's command line"
+		link    = "link-volume-key=@u::%logon:x"
+	)
 	for _, tt := range []struct {
 		text string
 		want Crypttab
 	}{
-		{"", Crypttab{}},
 		{"# " + "root UUID=" + uuid + " none luks\n", Crypttab{}},
 		{"other UUID=1111 none link-volume-key=@u::%logon:x\n", Crypttab{}},
-		{"root /dev/vda2\n", Crypttab{Listed: true}},
-		{"root /dev/vda2 none luks,discard\n", Crypttab{Listed: true}},
-		{"root /dev/vda2 none luks,link-volume-key=@u::%logon:kdump:x,discard\n", Crypttab{true, "kdump:x"}},
-		{"other UUID=" + uuid + " none link-volume-key=@u::%logon:x\n", Crypttab{true, "x"}},
-		{"other UUID=\"" + strings.ToUpper(uuid) + "\" none link-volume-key=@u::%logon:x\n", Crypttab{true, "x"}},
-		{"other /dev/disk/by-uuid/" + uuid + " none link-volume-key=@u::%logon:x\n", Crypttab{true, "x"}},
+		{"root /dev/vda2\n", Crypttab{Where: tab}},
+		{"root /dev/vda2 none luks,discard\n", Crypttab{Where: tab}},
+		{"root /dev/vda2 none luks,link-volume-key=@u::%logon:kdump:x,discard\n", Crypttab{tab, "kdump:x"}},
+		{"other UUID=" + uuid + " none link-volume-key=@u::%logon:x\n", Crypttab{tab, "x"}},
+		{"other UUID=\"" + strings.ToUpper(uuid) + "\" none link-volume-key=@u::%logon:x\n", Crypttab{tab, "x"}},
+		{"other /dev/disk/by-uuid/" + uuid + " none link-volume-key=@u::%logon:x\n", Crypttab{tab, "x"}},
 		// The kernel looks for a logon key, and in no other keyring of root.
-		{"root /dev/vda2 none link-volume-key=@u::%user:x\n", Crypttab{Listed: true}},
-		{"root /dev/vda2 none link-volume-key=@u::x\n", Crypttab{Listed: true}},
-		{"root /dev/vda2 none link-volume-key=@s::%logon:x\n", Crypttab{Listed: true}},
+		{"root /dev/vda2 none link-volume-key=@u::%user:x\n", Crypttab{Where: tab}},
+		{"root /dev/vda2 none link-volume-key=@u::x\n", Crypttab{Where: tab}},
+		{"root /dev/vda2 none link-volume-key=@s::%logon:x\n", Crypttab{Where: tab}},
 	} {
 		if got := machine(t, map[string]string{"etc/crypttab": tt.text}).Crypttab("root", uuid); got != tt.want {
 			t.Errorf("%q: got %+v, want %+v", tt.text, got, tt.want)
 		}
 	}
-	if got := machine(t, nil).Crypttab("root", uuid); got != (Crypttab{}) {
-		t.Errorf("none: got %+v", got)
+	for _, tt := range []struct {
+		name  string
+		files map[string]string
+		want  Crypttab
+	}{
+		{"none", nil, Crypttab{}},
+		{"of the initramfs", map[string]string{initial: "root UUID=" + uuid + " none " + link + "\n"}, Crypttab{initial, "x"}},
+		{"of the initramfs, not of the system", map[string]string{tab: "root UUID=" + uuid + "\n", initial: "root UUID=" + uuid + " none " + link + "\n"}, Crypttab{initial, "x"}},
+		{"of the system, not of the initramfs", map[string]string{tab: "root UUID=" + uuid + " none " + link + "\n", initial: "root UUID=" + uuid + "\n"}, Crypttab{tab, "x"}},
+		{"command line", map[string]string{"/proc/cmdline": "quiet rd.luks.options=" + uuid + "=discard," + link + "\n"}, Crypttab{kernel, "x"}},
+		{"command line, by another name", map[string]string{"/proc/cmdline": "luks.options=luks-" + uuid + "=" + link}, Crypttab{kernel, "x"}},
+		{"command line, of all", map[string]string{"/proc/cmdline": "rd.luks.options=discard," + link}, Crypttab{kernel, "x"}},
+		{"command line, of all but those with a line", map[string]string{tab: "root /dev/vda2\n", "/proc/cmdline": "rd.luks.options=" + link}, Crypttab{Where: tab}},
+		{"command line, of another", map[string]string{"/proc/cmdline": "rd.luks.options=00000000-0000-4000-8000-000000000002=" + link}, Crypttab{}},
+	} {
+		if got := machine(t, tt.files).Crypttab("root", uuid); got != tt.want {
+			t.Errorf("%s: got %+v, want %+v", tt.name, got, tt.want)
+		}
 	}
 }

@@ -1,41 +1,63 @@
 package host
 
-import (
-	"strings"
-)
+import "strings"
 
-// Crypttab is what crypttab(5) says of the key of a volume.
+// Crypttab is what systemd-cryptsetup is told about the key of a volume.
 type Crypttab struct {
-	Listed bool // it has a line
+	// Where is the file or the option of the command line that has its options, ""
+	// if none has.
+	Where string
 	// Linked is the description of a logon key that the volume key becomes in
 	// root's keyring when the volume is opened (link-volume-key=), "" if it does
 	// not become one.
 	Linked string
 }
 
-// Crypttab returns what /etc/crypttab says of the LUKS volume with that name or
-// UUID.
+// linkOption makes the volume key a key of root's keyring, crypttab(5):
+// KEYRING::KEY, of which the type of the key is a part, see --link-vk-to-keyring
+// of cryptsetup-open(8).
+const linkOption = "link-volume-key=@u::%logon:"
+
+// Crypttab returns what is said of the LUKS volume with that name or UUID in
+// /etc/crypttab, in /etc/crypttab.initramfs, which takes its place in initramfs
+// images of mkinitcpio, or on the command line of the running kernel
+// (systemd-cryptsetup-generator(8)). Whatever makes the key known counts.
 func (h *Host) Crypttab(name, uuid string) Crypttab {
 	var c Crypttab
-	text, err := h.read("/etc/crypttab")
-	if err != nil {
-		return c // opened by other means
-	}
-	for line := range strings.Lines(text) {
-		f := strings.Fields(line)
-		if len(f) < 2 || strings.HasPrefix(f[0], "#") || f[0] != name && !isLUKS(f[1], uuid) {
-			continue
+	add := func(where, options string) {
+		if c.Where == "" {
+			c.Where = where
 		}
-		c.Listed = true
-		if len(f) < 4 {
-			continue
-		}
-		for o := range strings.SplitSeq(f[3], ",") {
-			// KEYRING::KEY, of which the type of the key is a part, see
-			// --link-vk-to-keyring of cryptsetup-open(8).
-			if v, ok := strings.CutPrefix(o, "link-volume-key=@u::%logon:"); ok {
-				c.Linked = v
+		for o := range strings.SplitSeq(options, ",") {
+			if v, ok := strings.CutPrefix(o, linkOption); ok && c.Linked == "" {
+				c.Where, c.Linked = where, v
 			}
+		}
+	}
+	for _, file := range []string{"/etc/crypttab", "/etc/crypttab.initramfs"} {
+		text, _ := h.read(file) // without one it is opened by other means
+		for line := range strings.Lines(text) {
+			f := strings.Fields(line)
+			if len(f) < 2 || strings.HasPrefix(f[0], "#") || f[0] != name && !isLUKS(f[1], uuid) {
+				continue
+			}
+			add(file, append(f, "", "")[3])
+		}
+	}
+	cmdline, _ := h.CommandLine()
+	for word := range strings.FieldsSeq(cmdline) {
+		key, value, _ := strings.Cut(strings.Trim(word, `"`), "=")
+		if key = strings.TrimPrefix(key, "rd."); key != "luks.options" {
+			continue
+		}
+		of, options, ok := strings.Cut(value, "=")
+		const where = "rd.luks.options= of the kernel's command line"
+		if id := strings.TrimPrefix(of, "luks-"); ok && len(id) == len("00000000-0000-0000-0000-000000000000") {
+			if strings.EqualFold(id, uuid) {
+				add(where, options)
+			}
+		} else if c.Where == "" { // for all that no file lists
+			add(where, value)
 		}
 	}
 	return c

@@ -10,43 +10,55 @@ import (
 
 // MountOf returns the mount that the absolute path dir lies on, and dir without
 // symbolic links. The directory may be missing: it belongs to what its nearest
-// parent lies on. How its devices are put together is not looked at. The error is
-// an *UnsupportedError if nothing would be left there after a reboot.
-func (h *Host) MountOf(dir string) (Mount, string, error) {
-	m, resolved, err := h.mountOf(dir)
+// parent lies on. How its devices are put together is not looked at. doubt says why
+// it is not certain that what is written there outlives a reboot, "" if it is. The
+// error is an *UnsupportedError if nothing would be left.
+func (h *Host) MountOf(dir string) (m Mount, resolved, doubt string, err error) {
+	m, mounts, resolved, err := h.mountOf(dir)
 	if err == nil && (lost[m.FSType] || readOnly[m.FSType]) {
-		return m, "", refuseType(dir, m)
+		return m, "", "", refuseType(dir, m)
+	}
+	if err == nil && m.FSType == "overlay" {
+		var certain bool
+		if certain, err = h.upperLost(dir, m, mounts); !certain {
+			option, _ := m.option("upperdir")
+			doubt = "where the upper directory " + option + " of the overlay on " + m.Point + " lies is not to be found out from here"
+		}
+	}
+	if unsupported := (*UnsupportedError)(nil); errors.As(err, &unsupported) {
+		return m, "", "", err
 	}
 	if err != nil {
-		return m, "", fmt.Errorf("storage of %s: %w", dir, err)
+		return m, "", "", fmt.Errorf("storage of %s: %w", dir, err)
 	}
-	return m, resolved, nil
+	return m, resolved, doubt, nil
 }
 
-func (h *Host) mountOf(dir string) (Mount, string, error) {
+// mountOf also returns all mounts.
+func (h *Host) mountOf(dir string) (Mount, []Mount, string, error) {
 	dir, err := h.resolve(path.Clean(dir))
 	if err != nil {
-		return Mount{}, "", err
+		return Mount{}, nil, "", err
 	}
 	// Reading it makes autofs(5) mount what belongs there.
 	switch _, err := os.ReadDir(h.path(dir)); {
 	case err == nil || errors.Is(err, fs.ErrNotExist):
 	default:
-		return Mount{}, "", err
+		return Mount{}, nil, "", err
 	}
 	data, err := os.ReadFile(h.path("/proc/self/mountinfo"))
 	if err != nil {
-		return Mount{}, "", err
+		return Mount{}, nil, "", err
 	}
 	mounts, err := parseMounts(string(data))
 	if err != nil {
-		return Mount{}, "", err
+		return Mount{}, nil, "", err
 	}
 	m, ok := holding(mounts, dir)
 	if !ok {
-		return Mount{}, "", errors.New("nothing is mounted on / according to /proc/self/mountinfo")
+		return Mount{}, nil, "", errors.New("nothing is mounted on / according to /proc/self/mountinfo")
 	}
-	return m, dir, nil
+	return m, mounts, dir, nil
 }
 
 // Remote reports whether a mount's file system is on another machine.

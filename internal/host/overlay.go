@@ -30,9 +30,7 @@ func (h *Host) beneath(s *Storage, mounts []Mount, dir string) (string, error) {
 			return "", err
 		}
 		if on, ok := holding(mounts, upper); ok && lost[on.FSType] {
-			e := overlayError(s.Dir, m)
-			e.Why = "its upper directory " + upper + " is on " + on.FSType + ", which is memory and lost at the reboot"
-			return "", e
+			return "", upperLostError(s.Dir, m, upper, on)
 		}
 		dir, s.Upper = upper, upper
 	}
@@ -50,6 +48,29 @@ func overlayError(target string, m Mount) *UnsupportedError {
 // upper returns where in the upper directory of the overlay m the resolved dir is,
 // which need not exist.
 func (h *Host) upper(target string, m Mount, dir string) (string, error) {
+	at, err := h.upperDir(target, m)
+	if err != nil {
+		return "", err
+	}
+	e := overlayError(target, m)
+	if at == "" {
+		option, _ := m.option("upperdir")
+		e.Why = "its upper directory " + option + " is not to be found from here"
+		return "", e
+	}
+	found := path.Join(at, strings.TrimPrefix(dir, strings.TrimSuffix(m.Point, "/")))
+	if at := h.notCopied(dir, found, m.Point); at != "" {
+		e.Why = at + " is in its read-only lower layer only"
+		e.Remedy = "Run touch " + at + ", which copies it to the upper layer, and build again."
+		return "", e
+	}
+	return found, nil
+}
+
+// upperDir returns the directory that holds what is written to the overlay m, "" if
+// it is not to be found from here. The error is an *UnsupportedError if there is
+// none that could be written to after a crash.
+func (h *Host) upperDir(target string, m Mount) (string, error) {
 	e := overlayError(target, m)
 	option, ok := m.option("upperdir")
 	fsync, _ := m.option("fsync")
@@ -76,20 +97,43 @@ func (h *Host) upper(target string, m Mount, dir string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		rel := strings.TrimPrefix(dir, strings.TrimSuffix(m.Point, "/"))
-		if !h.same(m.Point, path.Join(name, m.Root)) {
-			continue
+		if at := path.Join(name, m.Root); h.same(m.Point, at) {
+			return at, nil
 		}
-		found := path.Join(name, m.Root, rel)
-		if at := h.notCopied(dir, found, m.Point); at != "" {
-			e.Why = at + " is in its read-only lower layer only"
-			e.Remedy = "Run touch " + at + ", which copies it to the upper layer, and build again."
-			return "", e
-		}
-		return found, nil
 	}
-	e.Why = "its upper directory " + option + " is not to be found from here"
-	return "", e
+	return "", nil
+}
+
+// upperLost returns an *UnsupportedError if what is written to the overlay m does
+// not outlive a reboot, and reports otherwise whether that is certain.
+func (h *Host) upperLost(target string, m Mount, mounts []Mount) (certain bool, err error) {
+	on := m
+	for range maxOverlays {
+		at, err := h.upperDir(target, on)
+		if err != nil || at == "" {
+			return false, err
+		}
+		var ok bool
+		if on, ok = holding(mounts, at); !ok {
+			return false, nil
+		}
+		if lost[on.FSType] || readOnly[on.FSType] {
+			return false, upperLostError(target, m, at, on)
+		}
+		if on.FSType != "overlay" {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func upperLostError(target string, m Mount, upper string, on Mount) *UnsupportedError {
+	e := overlayError(target, m)
+	e.Why = "its upper directory " + upper + " is on " + on.FSType + ", which is memory and lost at the reboot"
+	if readOnly[on.FSType] {
+		e.Why = "its upper directory " + upper + " is on " + on.FSType + ", which is read-only"
+	}
+	return e
 }
 
 // notCopied returns the deepest directory on the way from point to dir that the
