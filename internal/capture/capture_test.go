@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ukdump/internal/crashdir"
 	"ukdump/internal/plan"
 )
@@ -262,7 +264,7 @@ func testWorker(t *testing.T, collectors ...plan.Collector) *worker {
 		end:  uptime() + time.Minute,
 		plan: &plan.Plan{Collectors: collectors, Deadlines: plan.Deadlines{Stall: 3, Finish: 3}},
 	}
-	w.place = &directory{st.Dir, w}
+	w.place = &directory{dir: st.Dir, w: w}
 	return w
 }
 
@@ -391,6 +393,24 @@ func TestLadderKeepsTheBest(t *testing.T) {
 	}
 	if w.report.Outcome != crashdir.Incomplete || len(w.report.Attempts) != 4 {
 		t.Errorf("outcome %s after %d attempts", w.report.Outcome, len(w.report.Attempts))
+	}
+}
+
+// A disk that failed under a vmcore does not get the next one while there is
+// another target.
+func TestDiskFails(t *testing.T) {
+	for targets, want := range map[int]string{1: "b", 2: ""} {
+		w := testWorker(t, sh("a", "true"), sh("b", "true"))
+		w.plan.Targets = make([]plan.Target, targets)
+		w.state.Collector = 1
+		a := crashdir.Attempt{Name: "a", Limit: 1 << 30}
+		if got := w.next(&a, &w.plan.Collectors[0]); got != "b" {
+			t.Errorf("%d targets, no failure: next is %q", targets, got)
+		}
+		w.place.(*directory).err = unix.EIO
+		if got := w.next(&a, &w.plan.Collectors[0]); got != want {
+			t.Errorf("%d targets: next is %q, want %q", targets, got, want)
+		}
 	}
 }
 

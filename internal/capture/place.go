@@ -54,6 +54,7 @@ type place interface {
 type directory struct {
 	dir string
 	w   *worker
+	err error // the device failed under a vmcore
 }
 
 func (d *directory) String() string { return d.dir }
@@ -113,8 +114,16 @@ func (d *directory) asides() []string {
 func (d *directory) size() int64       { return fileSize(d.output()) }
 func (d *directory) taken() int64      { return min(d.size(), blocks(d.output())) }
 func (d *directory) checkpoint() error { return nil } // the file system knows
-func (d *directory) lost() error       { return nil } // fsync in prove says so
 func (d *directory) keeps() bool       { return readable(d.output()) }
+
+// lost is about the next collector only: prove has its own error. Where there is
+// no other target left it might find better sectors.
+func (d *directory) lost() error {
+	if d.w.state.Target+1 >= len(d.w.plan.Targets) {
+		return nil
+	}
+	return d.err
+}
 
 func (d *directory) close() error {
 	if emergency {
@@ -140,6 +149,9 @@ func (d *directory) prove(progress func()) error {
 	}
 	defer f.Close()
 	if err := f.Sync(); err != nil {
+		if errors.Is(err, unix.EIO) || errors.Is(err, unix.EROFS) {
+			d.err = err
+		}
 		return err
 	}
 	progress()

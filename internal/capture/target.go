@@ -327,7 +327,7 @@ func (w *worker) makeDir(t *plan.Target) error {
 		return err
 	}
 	w.state.Dir = dir
-	w.place = &directory{dir, w}
+	w.place = &directory{dir: dir, w: w}
 	w.log.printf("writing to %s", filepath.Join(t.Dir, filepath.Base(dir)))
 	return nil
 }

@@ -241,7 +241,7 @@ func (w *worker) open(t *plan.Target) bool {
 func (w *worker) reopen() {
 	switch {
 	case w.state.Dir != "" && (mounted() || emergency):
-		w.place = &directory{w.state.Dir, w}
+		w.place = &directory{dir: w.state.Dir, w: w}
 	case w.state.Raw != "":
 		r, err := resumeRaw(w.state.Raw, w.report.ID)
 		if w.state.Step == "header" && errors.Is(err, rawdump.ErrNone) {
