@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs what the demo and the VM tests need beyond Go, gcc and make.
+# Installs what the demo and the VM tests need beyond Go and make.
 #
 # On Debian and its relatives the missing packages are installed by name with
 # apt-get: directly as root, through sudo as anyone else. On other

@@ -154,7 +154,7 @@ var cells = []cell{
 	{suite: "bookworm", flavour: debian.Generic, layout: "luks", bus: vmtest.VirtioBlk, refused: noCrashDMCrypt},
 	{suite: "sid", flavour: debian.Generic, layout: "luks", bus: vmtest.VirtioBlk, refused: noCrashDMCrypt},
 	{suite: "bookworm", flavour: debian.Generic, layout: "lvm-luks", bus: vmtest.VirtioBlk, refused: "LUKS volume"},
-	{suite: "bookworm", flavour: debian.Generic, layout: "integrity", bus: vmtest.VirtioBlk, refused: "not supported"},
+	{suite: "bookworm", flavour: debian.Generic, layout: "integrity", bus: vmtest.VirtioBlk, refused: "dm-integrity volume"},
 	{suite: "bookworm", flavour: debian.Generic, layout: "loop", bus: vmtest.VirtioBlk, refused: "loop device"},
 	{suite: "bookworm", flavour: debian.Generic, layout: "zram", bus: vmtest.VirtioBlk, refused: "zram device"},
 }

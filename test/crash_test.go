@@ -2,7 +2,8 @@
 // their disks after the reboot.
 //
 // The tests are skipped unless UKDUMP_VM is ci (the representative set), matrix
-// (every cell), faults (every fault) or luks (encrypted targets). UKDUMP_ACCEL=kvm makes them faster where KVM works.
+// (every cell), faults (every fault) or luks (encrypted targets). UKDUMP_ACCEL=kvm
+// makes them faster where KVM works.
 package test
 
 import (
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,8 +49,15 @@ var installed struct {
 	err error
 }
 
+// chosen counts the cells and faults that were run.
+var chosen atomic.Int32
+
 func TestMain(m *testing.M) {
 	status := m.Run()
+	if cell := os.Getenv("UKDUMP_CELL"); cell != "" && chosen.Load() == 0 {
+		fmt.Fprintf(os.Stderr, "CELL=%s is the name of no cell or fault of this set\n", cell)
+		status = 1
+	}
 	if installed.dir != "" {
 		os.RemoveAll(installed.dir)
 	}
@@ -95,6 +104,7 @@ func TestCrash(t *testing.T) {
 				continue
 			}
 			t.Run(c.String(), func(t *testing.T) {
+				chosen.Add(1)
 				t.Parallel()
 				root, payload := lab(t, c.suite)
 				start := time.Now()

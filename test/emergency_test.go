@@ -51,7 +51,7 @@ var emergencyCells = []emergencyCell{
 	{name: "plain", root: emergencyRoot, want: crashdir.Complete},
 	{name: "peer-plain", peer: true, root: emergencyRoot, want: crashdir.Complete},
 	{name: "full-disk", root: emergencyRoot, inject: fillRoot, want: crashdir.DmesgOnly},
-	{name: "peer-full-disk", peer: true, root: emergencyRoot, inject: fillRoot, want: none}, // B5
+	{name: "peer-full-disk", peer: true, root: emergencyRoot, inject: fillRoot, want: none},
 	// The initramfs waits for a root that is not there, then opens a shell, as others
 	// ask for a passphrase.
 	{name: "prompt", root: noRoot, conf: "TIMEOUT=5min", erst: true, shows: "Dropping to a shell", want: crashdir.Failed, via: "pstore"},

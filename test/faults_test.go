@@ -135,6 +135,7 @@ func TestFaults(t *testing.T) {
 				continue
 			}
 			t.Run(f.name, func(t *testing.T) {
+				chosen.Add(1)
 				t.Parallel()
 				base := baseMachine(t, f.kernel())
 				o, err := f.run(t.Context(), base)

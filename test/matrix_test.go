@@ -107,6 +107,9 @@ func (c cell) kernels() string {
 	case c.capture != "":
 		s += " by " + strings.TrimSuffix(strings.Replace(c.capture, "-", " ", 1), " generic")
 	}
+	if c.service {
+		s += " loaded at boot"
+	}
 	return s
 }
 

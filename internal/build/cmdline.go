@@ -21,6 +21,7 @@ var hardwareWords = []string{
 	"pci", "pcie_aspm", "pcie_port_pm", "pcie_ports",
 	"clocksource", "tsc", "hpet", "nohpet",
 	"reboot", "module_blacklist",
+	"virtio_mmio.", "nopv", "xen_nopv", "xen_emul_unplug",
 	"libata.", "ahci.", "nvme_core.", "nvme.", "scsi_mod.", "usbcore.", "usb-storage.", "mmc_core.",
 	"mem_encrypt",
 }

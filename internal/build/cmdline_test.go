@@ -81,6 +81,7 @@ func TestHardware(t *testing.T) {
 		{"console", "console"},
 		{"consoleblank=0 consolex=1 acpi_fake=1 pcix=1", ""},
 		{"pci=noaer iommu=pt iommu.passthrough=1", "pci=noaer iommu=pt iommu.passthrough=1"},
+		{"virtio_mmio.device=4K@0xd0000000:5 xen_nopv nopv=x xen_emul_unplug=never", "virtio_mmio.device=4K@0xd0000000:5 xen_nopv nopv=x xen_emul_unplug=never"},
 		{"nvme-core.a=1 nvme_core.b=2 usb-storage.quirks=1:2:u", "nvme-core.a=1 nvme_core.b=2 usb-storage.quirks=1:2:u"},
 		{"x2apic-phys no-timer-check", "x2apic-phys no-timer-check"}, // '-' and '_' are the same
 		{`foo="a console=tty0 b" console=tty1`, "console=tty1"},

@@ -63,8 +63,11 @@ type TreeError struct {
 }
 
 func (e *TreeError) Error() string {
-	return fmt.Sprintf("modules of kernel %s (%s): there is no directory %s", e.Kernel, e.Release,
-		strings.Join([]string{path.Join(host.ModuleDirs[0], e.Release), path.Join(host.ModuleDirs[1], e.Release)}, " or "))
+	var dirs []string
+	for _, d := range host.ModuleDirs {
+		dirs = append(dirs, path.Join(d, e.Release))
+	}
+	return fmt.Sprintf("modules of kernel %s (%s): there is no directory %s", e.Kernel, e.Release, strings.Join(dirs, " or "))
 }
 
 // Advice returns what to do about it.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -70,8 +71,12 @@ func Parse(fs *flag.FlagSet, args []string, min, max int) ([]string, error) {
 	return rest, nil
 }
 
+// oneDash finds the name of an option in an error of package flag, which writes it
+// with one dash.
+var oneDash = regexp.MustCompile(`(defined: |argument: |for |for flag )-([[:alnum:]][[:alnum:]-]+)`)
+
 func misuse(fs *flag.FlagSet, err error) error {
-	return Usage(fmt.Errorf("%w: see %s --help", err, fs.Name()))
+	return Usage(fmt.Errorf("%s: see %s --help", oneDash.ReplaceAllString(err.Error(), "$1--$2"), fs.Name()))
 }
 
 // List is an option that may be given several times.

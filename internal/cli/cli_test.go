@@ -38,9 +38,9 @@ func TestParse(t *testing.T) {
 		{name: "missing", args: "a", min: 2, max: 2, err: "an argument is missing: see prog verb --help"},
 		{name: "too many", args: "a b\tc", max: 1, err: `unexpected argument "b\tc": see prog verb --help`},
 		{name: "too many behind --", args: "-- --json", err: `unexpected argument "--json": see prog verb --help`},
-		{name: "unknown", args: "a --jsno", max: 1, err: "flag provided but not defined: -jsno: see prog verb --help"},
-		{name: "without its value", args: "--dir", err: "flag needs an argument: -dir: see prog verb --help"},
-		{name: "bad value", args: "--json=x", err: `invalid boolean value "x" for -json: parse error: see prog verb --help`},
+		{name: "unknown", args: "a --jsno", max: 1, err: "flag provided but not defined: --jsno: see prog verb --help"},
+		{name: "without its value", args: "--dir", err: "flag needs an argument: --dir: see prog verb --help"},
+		{name: "bad value", args: "--json=x", err: `invalid boolean value "x" for --json: parse error: see prog verb --help`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p, out, errs := program()

@@ -168,7 +168,7 @@ func TestLoadFails(t *testing.T) {
 	k.clean(t)
 }
 
-// B3 of other tools: a hotplug event comes when the key is long gone.
+// A hotplug event comes when the key is long gone.
 func TestLoadReuse(t *testing.T) {
 	k := newKernel(t, dataKey)
 	both := []Key{rootKey, dataKey}

@@ -46,6 +46,7 @@ type collector struct {
 
 	machine string // this one's ID, "" if it has none
 	found   bool   // a dump, wherever it belongs
+	unread  bool   // a device, so nobody knows
 	swap    bool   // an area of swap was given back
 }
 
@@ -95,7 +96,7 @@ func (c *ctl) collect(args []string) error {
 		}
 		return failed[last]
 	}
-	if !run.found {
+	if !run.found && !run.unread {
 		fmt.Fprintln(c.Stdout, "Nothing to collect.")
 	}
 	return nil
@@ -225,6 +226,7 @@ func (r *collector) look(dev rawDevice) (bool, error) {
 	if err != nil {
 		// Paths of multipath NVMe have no node, drives no medium.
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENXIO) && !errors.Is(err, unix.ENOMEDIUM) {
+			r.unread = true
 			r.Warn(fmt.Sprintf("whether there is a raw dump is not known: %v", err))
 		}
 		return false, nil
@@ -246,6 +248,7 @@ func (r *collector) look(dev rawDevice) (bool, error) {
 		r.found = true
 		return false, err
 	case err != nil:
+		r.unread = true
 		r.Warn(fmt.Sprintf("whether there is a raw dump on %s is not known: %v", dev.path, err))
 		return false, nil
 	}

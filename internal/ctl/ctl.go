@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"ukdump/internal/build"
@@ -95,9 +96,16 @@ func (c *ctl) run() error {
 	case "collect":
 		return c.collect(args)
 	case "version", "--version":
+		if _, err := cli.Parse(c.Flags("version", "Usage: kdumpctl version\n"), args, 0, 0); err != nil {
+			return err
+		}
 		fmt.Fprintln(c.Stdout, "kdumpctl", plan.Software)
 		return nil
 	case "help", "--help", "-h":
+		if len(args) > 0 && args[0] != "help" && !strings.HasPrefix(args[0], "-") {
+			c.Args = []string{args[0], "--help"}
+			return c.run()
+		}
 		fmt.Fprint(c.Stdout, usage)
 		return nil
 	}

@@ -209,6 +209,8 @@ func TestVerbs(t *testing.T) {
 		line string
 		want result
 	}{
+		{"version x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl version --help\n"}},
+		{"help rm", result{0, rmUsage, ""}},
 		{"version", result{0, "kdumpctl " + plan.Software + "\n", ""}},
 		{"--version", result{0, "kdumpctl " + plan.Software + "\n", ""}},
 		{"help", result{0, usage, ""}},
@@ -228,7 +230,7 @@ func TestVerbs(t *testing.T) {
 		{"collect -h", result{0, collectUsage, ""}},
 		{"laod", result{2, "", "kdumpctl: unknown verb \"laod\": kdumpctl help lists them\n"}},
 		{"load x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl load --help\n"}},
-		{"load --imgae x", result{2, "", "kdumpctl: flag provided but not defined: -imgae: see kdumpctl load --help\n"}},
+		{"load --imgae x", result{2, "", "kdumpctl: flag provided but not defined: --imgae: see kdumpctl load --help\n"}},
 		{"unload x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl unload --help\n"}},
 		{"status -x", result{2, "", "kdumpctl: flag provided but not defined: -x: see kdumpctl status --help\n"}},
 		{"build x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl build --help\n"}},

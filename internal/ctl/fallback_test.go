@@ -375,7 +375,7 @@ func TestLoadBusy(t *testing.T) {
 	}
 }
 
-// B7: the check counts the image that will be loaded, as it unpacks, and not what
+// The check counts the image that will be loaded, as it unpacks, and not what
 // runs on this machine.
 func TestB7MemoryOfTheImage(t *testing.T) {
 	t.Parallel()
@@ -392,7 +392,7 @@ func TestB7MemoryOfTheImage(t *testing.T) {
 	}
 }
 
-// B4: a reload never unloads, and asks the kernel only when everything is ready.
+// A reload never unloads, and asks the kernel only when everything is ready.
 func TestB4ReloadNeverUnloads(t *testing.T) {
 	t.Parallel()
 	m, _ := loadedMachine(t)

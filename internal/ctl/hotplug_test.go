@@ -41,7 +41,7 @@ func (m *machine) pending() bool {
 	return err == nil
 }
 
-// B3: a reload for hotplug keeps the capture kernel that is loaded, whatever has
+// A reload for hotplug keeps the capture kernel that is loaded, whatever has
 // happened since to what it was made of.
 func TestB3HotplugKeepsWhatIsLoaded(t *testing.T) {
 	t.Parallel()
@@ -142,11 +142,11 @@ func TestHotplugNothingToDo(t *testing.T) {
 	if m.pending() {
 		t.Error("the load has covered the event")
 	}
-	m.expect("load --hotplug", result{2, "", "kdumpctl: flag provided but not defined: -hotplug: see kdumpctl load --help\n"})
+	m.expect("load --hotplug", result{2, "", "kdumpctl: flag provided but not defined: --hotplug: see kdumpctl load --help\n"})
 	m.expect(hotplug+" --image x", result{2, "", "kdumpctl: --hotplug loads what is loaded, so there can be no --image\n"})
 }
 
-// B10: a burst of events leads to one reload, and none of them is lost. As systemd
+// A burst of events leads to one reload, and none of them is lost. As systemd
 // does, the program is run again as long as the file is there.
 func TestB10OneReloadForABurst(t *testing.T) {
 	t.Parallel()

@@ -13,7 +13,7 @@ import (
 
 const pruneUsage = `Usage: kdumpctl prune [--dry-run]
 
-Removes the oldest dumps until no directory of TARGET has more than KEEP, all
+Removes the oldest dumps until no directory of TARGET= has more than KEEP, all
 dumps together take no more than MAX_USE there and KEEP_FREE is free. The newest
 dump and the newest complete one stay. load does the same when it has loaded.
 

@@ -37,7 +37,7 @@ func unit(t *testing.T, name string) map[string][]string {
 	return values
 }
 
-// B12: the capture kernel is loaded as early as its files can be read, and what is
+// The capture kernel is loaded as early as its files can be read, and what is
 // up to date is not built again first.
 func TestB12EarlyAndWithoutBuilding(t *testing.T) {
 	t.Parallel()

@@ -1,7 +1,7 @@
 package ctl
 
 // emergency reports whether the image is the distribution's own initramfs.
-func (v *verification) emergency() bool { return v.build != nil && v.build.Initramfs != "" }
+func (v *verification) emergency() bool { return v.conf.Emergency() }
 
 // checkSystem looks at what takes the place of our own modules and programs in
 // emergency mode: those of the installed system.

@@ -70,6 +70,9 @@ func (v *verification) checkSlot() {
 // findImage reads the image that is loaded, or else the one that load would take.
 func (v *verification) findImage() {
 	if v.emergency() {
+		if v.build == nil { // its problem is known
+			return
+		}
 		im, err := v.emergencyImage(v.build)
 		if v.problem("image", err) {
 			return

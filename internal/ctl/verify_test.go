@@ -178,6 +178,11 @@ func TestVerifyEmergency(t *testing.T) {
 	if r := m.kdumpctl("verify"); !found(r.stdout, "image", "/"+initrd+" or the plan has changed since it was loaded", "Run kdumpctl reload.") {
 		t.Error(r.stdout)
 	}
+	// What cannot be loaded again says nothing about the image.
+	m.Remove("usr/lib/systemd/system/ukdump-emergency.target")
+	if r := m.kdumpctl("verify"); !found(r.stdout, "machine", "emergency mode: ukdump-emergency.target is not installed", "Install ukdump") || strings.Contains(r.stdout, " image ") {
+		t.Error(r.stdout)
+	}
 }
 
 // Modules for another release of the kernel are taken if they have CRCs.

@@ -19,7 +19,7 @@ func TestAdvice(t *testing.T) {
 		{"", "ZFS dataset", "", "MODE=emergency"},
 		{"", "iSCSI disk", "it is not on a disk of this machine", "MODE=emergency"},
 		{"", "dm-integrity volume", "", "MODE=emergency"},
-		{"", "bcachefs file system", "mounting it after a crash is not proven with any kernel", "MODE=emergency"},
+		{"", "bcachefs file system", "ukdump cannot open it yet", "MODE=emergency"},
 		{"", "xfs file system", "its log is on another device", "MODE=emergency"},
 		{"", "LUKS volume", "", "EVIDENCE=/boot"},
 		{"", "encrypted directory", "", "not encrypted"},

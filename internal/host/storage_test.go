@@ -94,7 +94,7 @@ func TestRefusals(t *testing.T) {
 		{"mergerfs", mount("fuse.mergerfs", "a:b"), "fuse.mergerfs file system", "made of other"},
 		{"zfs", mount("zfs", "rpool/ROOT"), "ZFS dataset", "rpool/ROOT"},
 		{"squashfs", mount("squashfs", "/dev/loop0"), "squashfs file system", "read-only"},
-		{"bcachefs", mount("bcachefs", "/dev/sda:/dev/sdb"), "bcachefs file system", "not proven"},
+		{"bcachefs", mount("bcachefs", "/dev/sda:/dev/sdb"), "bcachefs file system", "cannot open it yet"},
 		{"unknown type", mount("hfsplus", "/dev/sda1"), "hfsplus file system", "mounted on /"},
 		{"luks without header", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "CRYPT-LUKS2-abc\n"}), "dm-crypt volume", "no LUKS header"},
 		{"luks re-encrypted", luks("0 8 crypt aes-xts-plain64 :64:logon:d 0 8:0 0\n8 8 linear 8:0 8\n"), "LUKS volume", "luks-x (dm-0) is not supported: it is being re-encrypted"},

@@ -77,7 +77,7 @@ func refuseType(dir string, m Mount) error {
 	case readOnly[m.FSType]:
 		e.Why = "it is read-only"
 	case m.FSType == "bcachefs":
-		e.Why = "mounting it after a crash is not proven with any kernel"
+		e.Why = "ukdump cannot open it yet"
 	case m.FSType == "zfs":
 		e.What, e.Name = "ZFS dataset", m.Source
 	}

@@ -151,7 +151,7 @@ func TestBadInput(t *testing.T) {
 		status int
 		want   string // beginning of stderr behind the program's name
 	}{
-		{"unknown option", nil, []string{"--kernal", "x"}, 2, "flag provided but not defined: -kernal: see mkkdumpinitrd --help\n"},
+		{"unknown option", nil, []string{"--kernal", "x"}, 2, "flag provided but not defined: --kernal: see mkkdumpinitrd --help\n"},
 		{"argument", nil, []string{"build"}, 2, `unexpected argument "build": see mkkdumpinitrd --help` + "\n"},
 		{"relative target", nil, append(builds, "--target=crash"), 2, "--target: \"crash\" is neither an absolute path of a directory nor a raw device as in raw:PARTUUID=ID\n"},
 		{"relative second target", nil, append(builds, "--target=/var/crash", "--target", "crash"), 2, "--target: \"crash\" is neither an absolute path of a directory nor a raw device as in raw:PARTUUID=ID\n"},

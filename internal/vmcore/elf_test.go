@@ -70,12 +70,10 @@ func TestInfo(t *testing.T) {
 		{"symbol", func() (uint64, bool) { return in.Symbol("_stext") }, 0xffffffff81000000, true},
 		{"size", func() (uint64, bool) { return in.Size("page") }, 64, true},
 		{"offset", func() (uint64, bool) { return in.Offset("page.flags") }, 0, true},
-		{"length", func() (uint64, bool) { return in.Length("x") }, 11, true},
 		{"negative", func() (uint64, bool) { return in.Number("phys_base") }, 0xffffffffff000000, true},
 		{"hexadecimal", func() (uint64, bool) { return in.Number("kimage_voffset") }, 0xffff800040000000, true},
 		{"bad", func() (uint64, bool) { return in.Number("bad") }, 0, false},
 		{"missing", func() (uint64, bool) { return in.Symbol("prb") }, 0, false},
-		{"kaslr", in.KernelOffset, 0x2c600000, true},
 	} {
 		if got, ok := x.get(); got != x.want || ok != x.ok {
 			t.Errorf("%s: %#x, %v, want %#x, %v", x.name, got, ok, x.want, x.ok)

@@ -42,9 +42,6 @@ func (in Info) CrashTime() int64 {
 	return int64(n)
 }
 
-// KernelOffset returns by how many bytes KASLR moved the kernel.
-func (in Info) KernelOffset() (uint64, bool) { return in.parse("KERNELOFFSET", 16) }
-
 // Symbol returns the virtual address of a kernel symbol.
 func (in Info) Symbol(name string) (uint64, bool) { return in.parse("SYMBOL("+name+")", 16) }
 
@@ -53,9 +50,6 @@ func (in Info) Size(name string) (uint64, bool) { return in.parse("SIZE("+name+"
 
 // Offset returns the offset in bytes of a field, named structure.field.
 func (in Info) Offset(name string) (uint64, bool) { return in.parse("OFFSET("+name+")", 10) }
-
-// Length returns the number of elements of a kernel array.
-func (in Info) Length(name string) (uint64, bool) { return in.parse("LENGTH("+name+")", 10) }
 
 // Number returns a value of the kernel. Most are printed as signed decimal
 // numbers, those of arm64 in hexadecimal with 0x; a negative value comes as its
