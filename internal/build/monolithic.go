@@ -47,7 +47,7 @@ var builtinOptions = map[string][]string{
 	"sdhci_pci":    {"CONFIG_MMC_SDHCI_PCI"},
 	"mmc_block":    {"CONFIG_MMC_BLOCK"},
 	"mmcblk":       {"CONFIG_MMC_BLOCK"},
-	"hv_vmbus":     {"CONFIG_HYPERV"},
+	"hv_vmbus":     {"CONFIG_HYPERV_VMBUS", "CONFIG_HYPERV"}, // its own option since 6.18
 	"hv_storvsc":   {"CONFIG_HYPERV_STORAGE"},
 	"xen_blkfront": {"CONFIG_XEN_BLKDEV_FRONTEND"},
 
