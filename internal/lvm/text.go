@@ -130,15 +130,17 @@ func unquote(token string) string {
 		return token
 	}
 	s := token[1 : len(token)-1]
-	for i := strings.IndexByte(s, '\\'); i >= 0; {
-		s = s[:i] + s[i+1:]
-		next := strings.IndexByte(s[min(i+1, len(s)):], '\\')
-		if next < 0 {
-			break
-		}
-		i += 1 + next
+	if strings.IndexByte(s, '\\') < 0 {
+		return s
 	}
-	return s
+	plain := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+1 < len(s) {
+			i++
+		}
+		plain = append(plain, s[i])
+	}
+	return string(plain)
 }
 
 // part returns a section by its name, an empty one if there is none.
