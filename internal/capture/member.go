@@ -126,8 +126,10 @@ func fresh(list []member) (use []member, err error) {
 			newest = i
 		}
 		for j := range i {
-			// One that was left behind knows of no failure of those that went on.
-			if other := list[j].id; counts(other, other) && !counts(m, other) && !counts(other, m) {
+			// One that was left behind knows of no failure of those that went on, but
+			// neither does it know what has taken its place since: then both name
+			// members that were there before and after that.
+			if other := list[j].id; counts(other, other) && !counts(m, other) && !counts(other, m) && !share(m.Active, other.Active) {
 				return nil, errors.New(list[i].name + " and " + list[j].name + " both went on without the other one: which has the data cannot be known")
 			}
 		}
@@ -144,6 +146,16 @@ func fresh(list []member) (use []member, err error) {
 		}
 	}
 	return use, nil
+}
+
+// share reports whether two lists of members have one in common.
+func share(a, b string) bool {
+	for _, m := range strings.Fields(a) {
+		if strings.Contains(b, " "+m+" ") {
+			return true
+		}
+	}
+	return false
 }
 
 // counts reports whether according to one member another one holds the data.

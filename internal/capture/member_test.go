@@ -40,6 +40,8 @@ func TestFresh(t *testing.T) {
 		{"two spares", []member{mdMember("c", "2", 7, "0"), mdMember("d", "3", 7, "0"), mdMember("a", "0", 7, "0")}, "a"},
 		{"no roles at all", []member{mdMember("a", "0", 7, "")}, ""},
 		{"split brain", []member{mdMember("a", "0", 90, "0"), mdMember("b", "1", 20, "1")}, "a and b both went on without the other"},
+		{"split brain of three", []member{mdMember("a", "0", 90, "0 2"), mdMember("b", "1", 20, "1"), mdMember("c", "2", 90, "0 2")}, "a and b both went on without the other"},
+		{"failed before a spare took its place", []member{mdMember("a", "0", 90, "0 2"), mdMember("b", "1", 50, "0 1"), mdMember("c", "2", 90, "0 2")}, "a,c"},
 		{"number 1 is not 11", []member{mdMember("a", "1", 7, "11 12"), mdMember("b", "11", 7, "11 12")}, "b"},
 		{"btrfs", []member{btrfs("a", 7), btrfs("b", 8)}, "b,a"},
 		{"btrfs, left behind", []member{btrfs("a", 6), btrfs("b", 8)}, "b"},
