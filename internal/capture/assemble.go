@@ -13,7 +13,7 @@ import (
 // kernel names of the devices of the topmost one. Another target, or a worker
 // that died, may have brought some of them up before.
 func (w *worker) assembleAll(t *plan.Target) (names []string, err error) {
-	w.degraded = false
+	w.degraded, w.made = false, nil
 	for i := range t.Layers {
 		l := &t.Layers[i]
 		// The layer waits for its members, and then has to do something with them.
@@ -22,6 +22,7 @@ func (w *worker) assembleAll(t *plan.Target) (names []string, err error) {
 			if err != nil {
 				return fmt.Errorf("%s %s: %w", l.Kind, l.Name, err)
 			}
+			w.made = append(w.made, names...)
 			return nil
 		})
 		if err != nil {

@@ -30,7 +30,7 @@ func (s *scan) find(t *plan.Target) (name string, sure bool) {
 	for _, n := range s.names(t.Device) {
 		// What shows the file system of a mirror that it belongs to must never
 		// be written to.
-		if !s.layered(n) || s.held(n) {
+		if !s.within(n, s.layers) || s.held(n) {
 			continue
 		}
 		if t.Device.Volume != "" && slices.Contains(s.layers, n) {
@@ -107,17 +107,22 @@ func (s *scan) judge(name string, want *plan.Device) judgement {
 // takes reports whether a device with the content of a member of a layer may be
 // taken for that. As with the device of a target, a copy may not, and one of which
 // nothing is known waits for the one in its place. But a disk that took the place
-// of another one can have its number, too: late says that nothing better came.
+// of another one can have its number, too: late says that nothing better came. What
+// was assembled before has to be that: a leg of a mirror shows the same.
 func (s *scan) takes(name, id string, l *plan.Layer, late bool) bool {
 	for i := range l.Members {
 		m := &l.Members[i]
 		if id == "" || m.ID != id {
 			continue
 		}
-		if j := s.judge(name, m); j.other != "" {
+		switch j := s.judge(name, m); {
+		case j.other != "":
 			return late && j.other != noPartition
-		} else if j.same || strings.HasPrefix(m.Path, "virtual/") { // that was assembled
+		case j.same:
 			return true
+		// A multipath device, which has the serial number of its disk, is not made in here.
+		case strings.HasPrefix(m.Path, "virtual/block/") && m.Serial == "":
+			return s.within(name, s.made)
 		}
 		return s.rank(name, l.Members[i:i+1]) == 0 || uptime() > s.begun+grace
 	}

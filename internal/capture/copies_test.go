@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"ukdump/internal/fsid"
 	"ukdump/internal/plan"
 )
 
@@ -181,6 +182,28 @@ func TestTakes(t *testing.T) {
 	}
 }
 
+// Where a layer lies on one that was assembled, only that will do: a leg of a
+// mirror shows the same. A multipath device is not assembled in here.
+func TestTakesAssembled(t *testing.T) {
+	l := plan.Layer{Kind: plan.Crypt, UUID: "u", Members: []plan.Device{
+		{ID: "u", Name: "dm-6", Path: "virtual/block/dm-6"},
+		{ID: "m", Name: "dm-7", Path: "virtual/block/dm-7", Serial: "A"},
+	}}
+	s := machineWith(t, aDisk{"dm-1", "virtual0", 512, 0, 7, ""}, aDisk{"dm-4", "virtual1", 512, 9, 7, ""}, aDisk{"sda", "host0", 512, 0, 7, "A"})
+	for _, name := range []string{"dm-1", "dm-4", "dm-41", "sda"} {
+		s.device(name, false)
+	}
+	s.made = []string{"dm-4"}
+	for name, want := range map[string]bool{"dm-1": false, "dm-4": true, "dm-41": true} {
+		if s.takes(name, "u", &l, true) != want {
+			t.Errorf("%s: taken is %v", name, !want)
+		}
+	}
+	if !s.takes("sda", "m", &l, false) {
+		t.Error("a path of a multipath device is not taken")
+	}
+}
+
 // The superblock at the end of a disk, that of metadata 0.90, is seen in the disk
 // and in its last partition.
 func TestBelongingOnce(t *testing.T) {
@@ -198,5 +221,17 @@ func TestBelongingOnce(t *testing.T) {
 		if list := s.belonging(&l, true); len(list) != 1 || list[0].name != "vdc1" {
 			t.Errorf("known %v: got %+v", known, list)
 		}
+	}
+}
+
+// A machine with thousands of disks does not get reports of their size.
+func TestScanString(t *testing.T) {
+	s := &scan{seen: map[string]*seenDevice{}}
+	for i := range mostListed + 7 {
+		s.seen[fmt.Sprintf("sd%03d", i)] = &seenDevice{id: fsid.ID{Type: "crypto_LUKS", UUID: "\x1b[2J"}}
+	}
+	got := s.String()
+	if strings.Count(got, "sd") != mostListed || !strings.HasSuffix(got, ", and 7 more") || strings.Contains(got, "\x1b") {
+		t.Errorf("got %q", got)
 	}
 }

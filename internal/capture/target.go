@@ -61,12 +61,13 @@ type scan struct {
 	seen     map[string]*seenDevice
 	begun    time.Duration     // uptime at its beginning
 	layers   []string          // if there are any, only these devices and their partitions
+	made     []string          // what was assembled for the target so far
 	several  string            // devices that find could not decide between
 	reading  func(name string) // called before a device is read, and with "" after it; may be nil
 }
 
 func (w *worker) newScan() *scan {
-	s := &scan{sys: "/sys/class/block", dev: "/dev", seen: map[string]*seenDevice{}, begun: uptime(), reading: w.reading}
+	s := &scan{sys: "/sys/class/block", dev: "/dev", seen: map[string]*seenDevice{}, begun: uptime(), made: w.made, reading: w.reading}
 	for _, name := range w.state.Avoid {
 		s.seen[name] = &seenDevice{err: errHung}
 	}
@@ -122,14 +123,14 @@ func (s *scan) device(name string, partUUID bool) *seenDevice {
 	return d
 }
 
-// layered reports whether a device is one of those that were assembled, or a
-// partition of one.
-func (s *scan) layered(name string) bool {
-	if len(s.layers) == 0 || slices.Contains(s.layers, name) {
+// within reports whether a device is one of list or a partition of one, of which
+// there may be none.
+func (s *scan) within(name string, list []string) bool {
+	if len(list) == 0 || slices.Contains(list, name) {
 		return true
 	}
 	link, _ := os.Readlink(filepath.Join(s.sys, name))
-	return slices.Contains(s.layers, filepath.Base(filepath.Dir(link)))
+	return slices.Contains(list, filepath.Base(filepath.Dir(link)))
 }
 
 // held reports whether another device is made of this one
@@ -215,8 +216,14 @@ func (s *scan) String() string {
 		list = append(list, name+" ("+what+")")
 	}
 	slices.Sort(list)
-	return strings.Join(list, ", ")
+	if n := len(list) - mostListed; n > 0 {
+		list = append(list[:mostListed], fmt.Sprintf("and %d more", n))
+	}
+	return printable([]byte(strings.Join(list, ", "))) // a UUID may be any bytes
 }
+
+// mostListed limits messages on machines that see thousands of disks.
+const mostListed = 50
 
 // blockSize returns the size of a block device in bytes from its sysfs
 // directory; "size" counts sectors of 512 bytes whatever the device's own are
@@ -289,7 +296,13 @@ func diagnose(fs plan.Filesystem, dev string) string {
 	if options == "" {
 		return "check the file system"
 	}
-	if err := unix.Mount("/dev/"+dev, mountDir, fs.Type, mountFlags|unix.MS_RDONLY, joinOptions(options, fs.Options)); err != nil {
+	err := unix.Mount("/dev/"+dev, mountDir, fs.Type, mountFlags|unix.MS_RDONLY, joinOptions(options, fs.Options))
+	switch {
+	case err == unix.ENODEV:
+		return "the kernel does not know this file system"
+	case err == unix.ENOMEM:
+		return "the memory is too small for it"
+	case err != nil:
 		return fmt.Sprintf("nor read-only without its journal: %v: its structures are damaged", err)
 	}
 	if err := unix.Unmount(mountDir, 0); err != nil {

@@ -28,6 +28,7 @@ type worker struct {
 	place    place            // where the dump goes; nil if no target is open
 	end      time.Duration    // uptime after which no collector may run
 	degraded bool             // the file system is to be mounted without some of its devices
+	made     []string         // devices that were assembled for the target
 	stuck    bool             // the worker before this one is stuck in the kernel, or its collector is
 
 	percent float64 // how far the running collector has come
