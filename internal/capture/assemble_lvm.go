@@ -72,9 +72,9 @@ func (g *group) parts(l *plan.Layer) (parts []*plan.LVMDevice) {
 		parts = append(parts, &l.LVM.Devices[i])
 	}
 	if lv := g.Volume(l.UUID); lv != nil && g.Layout(lv) == lvm.Plain {
-		top := parts[len(parts)-1]
+		top := *parts[len(parts)-1] // newer metadata may say that it is as it was
 		top.Type = ""
-		parts = []*plan.LVMDevice{top}
+		parts = []*plan.LVMDevice{&top}
 	}
 	return parts
 }

@@ -97,6 +97,9 @@ func TestVolumeParts(t *testing.T) {
 	if len(got) != 1 || got[0].Name != "vg-data" || got[0].Type != "" {
 		t.Fatalf("%+v", got)
 	}
+	if l.LVM.Devices[1].Type != "raid" {
+		t.Error("it was forgotten what it was, which newer metadata may say it is")
+	}
 	if table, err := g.table(got[0], nil); err != nil || table[0].Type != "linear" || table[0].Params != "8:1 2048" {
 		t.Errorf("%+v, %v", table, err)
 	}
