@@ -19,6 +19,7 @@ func (w *worker) assembleBcache(l *plan.Layer) ([]string, error) {
 	registered := make(map[string]bool)
 	dir := "" // of the disk
 	w.log.printf("waiting up to %d s for %s and its cache", limit, l.Name)
+	alone := false // it was told to run without its cache
 	for end := uptime() + seconds(limit); ; time.Sleep(50 * time.Millisecond) {
 		for _, m := range s.belonging(l, false) {
 			sys := filepath.Join(s.sys, m.name, "bcache")
@@ -44,10 +45,15 @@ func (w *worker) assembleBcache(l *plan.Layer) ([]string, error) {
 		switch {
 		case dir == "":
 			return nil, errors.New("the disk did not appear; block devices: " + s.String())
-		case uptime() > end+time.Second, strings.TrimSpace(string(state)) != "clean":
+		case alone && uptime() > end+time.Second:
+			return nil, errors.New("its cache did not appear, and it does not run without")
+		case alone:
+			continue
+		case strings.TrimSpace(string(state)) != "clean":
 			return nil, errors.New("its cache did not appear, and may have data that was not written back")
 		}
 		w.warn("the cache of %s did not appear: it has nothing that is not on the disk", l.Name)
 		os.WriteFile(dir+"/running", []byte("1"), 0)
+		alone = true
 	}
 }

@@ -107,7 +107,10 @@ func (w *worker) runMD(f *os.File, name string, members []member, whole bool) er
 			return err
 		}
 	}
-	if err := ioctl(f, mdRunArray, nil); err != nil {
+	err := ioctl(f, mdRunArray, nil)
+	// A RAID of device-mapper looks at it too.
+	os.WriteFile(mdParameters+"start_dirty_degraded", []byte("0"), 0)
+	if err != nil {
 		return fmt.Errorf("it does not run with %d members: %w", len(members), err)
 	}
 	if !whole {
