@@ -138,7 +138,15 @@ func checkMounted(point string) error {
 		return os.NewSyscallError("statx", err)
 	}
 	const root = unix.STATX_ATTR_MOUNT_ROOT // Linux 5.8
-	if st.Attributes_mask&root != 0 && st.Attributes&root == 0 {
+	isRoot := st.Attributes&root != 0
+	if st.Attributes_mask&root == 0 {
+		mounts, err := os.ReadFile("/proc/self/mountinfo")
+		if err != nil {
+			return err
+		}
+		isRoot = inMountinfo(string(mounts), point)
+	}
+	if !isRoot {
 		return errNotMounted
 	}
 	var fs unix.Statfs_t
@@ -149,6 +157,18 @@ func checkMounted(point string) error {
 		return errReadOnly
 	}
 	return nil
+}
+
+// inMountinfo reports whether something is mounted on point, from the content of
+// proc_pid_mountinfo(5).
+func inMountinfo(mounts, point string) bool {
+	point = strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`).Replace(point)
+	for line := range strings.Lines(mounts) {
+		if f := strings.Fields(line); len(f) > 4 && f[4] == point {
+			return true
+		}
+	}
+	return false
 }
 
 // systemctl runs systemctl(1) until uptime is end.

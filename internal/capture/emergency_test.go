@@ -65,6 +65,17 @@ func TestCheckMounted(t *testing.T) {
 }
 
 // What is not mounted gets no dump, and a way that leads elsewhere neither.
+func TestInMountinfo(t *testing.T) {
+	const mounts = "21 1 254:1 / / rw shared:1 - ext4 /dev/vda1 rw\n" +
+		"36 21 254:2 /var/crash /srv/crash rw - ext4 /dev/vdb rw\n" +
+		`37 21 254:3 / /srv/a\040b rw - ext4 /dev/vdc rw` + "\n38 21\n"
+	for point, want := range map[string]bool{"/": true, "/srv/crash": true, "/var/crash": false, "/srv": false, "/srv/a b": true, "/srv/a": false} {
+		if inMountinfo(mounts, point) != want {
+			t.Errorf("%s: %v", point, !want)
+		}
+	}
+}
+
 func TestOpenMounted(t *testing.T) {
 	dir := t.TempDir()
 	w := testWorker(t)

@@ -3,6 +3,7 @@ package capture
 import (
 	"os"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -25,12 +26,14 @@ const planFD = 3
 // distribution's own init. It returns only if that cannot be started.
 func becomeGuarded() {
 	if f, err := os.Open("/" + plan.Path); err == nil {
-		null := openNull().Fd()
+		file := openNull()
+		null := file.Fd()
 		syscall.ForkExec("/"+plan.GuardPath, []string{"@" + guardName}, &syscall.ProcAttr{
 			Dir: "/", Env: childEnv, Files: []uintptr{null, null, null, f.Fd()},
 			// A mount namespace of its own: the distribution does not notice it.
 			Sys: &syscall.SysProcAttr{Setsid: true, Cloneflags: unix.CLONE_NEWNS},
 		})
+		runtime.KeepAlive(file)
 	}
 	// Without a guard there is no plan either, and the service reboots.
 	syscall.Exec("/init", append([]string{"/init"}, os.Args[1:]...), os.Environ())
@@ -41,36 +44,36 @@ func becomeGuarded() {
 // not appear, a shell. If the service does not begin in time, the end of the
 // crashed kernel's log goes to the console and, if there is one, to pstore.
 func runGuard() {
+	// The two that count have a channel that no other fills.
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals)
+	signal.Notify(signals, unix.SIGUSR1, unix.SIGUSR2)
+	signal.Notify(make(chan os.Signal, 1))
 	ignoreReserved()
 	self = selfLink
 	err := leaveRoot()
 	errs := append(setup(), err)
 	setName(guardName)
 	setOOMScore(0, -1000)
-	s := &supervisor{log: openLog(), total: defaultTotal, finish: defaultFinish}
+	s := newSupervisor()
 	for _, err := range errs {
 		if err != nil {
 			s.log.errorf("guard: %v", err)
 		}
 	}
-	if s.plan, err = readPlan(); err != nil {
+	if err := s.configure(); err != nil {
 		s.log.errorf("guard: %v", err)
-	} else {
-		s.total, s.finish = seconds(s.plan.Deadlines.Total), seconds(s.plan.Deadlines.Finish)
 	}
 	boot := s.total / 3
 	s.log.printf("guard: the capture has to begin within %v", boot)
-	outcome := crashdir.Failed
+	action, outcome := s.failure, crashdir.Failed
 	for end := boot; uptime() < end; time.Sleep(200 * time.Millisecond) {
 		select {
 		case sig := <-signals:
 			switch sig {
 			case unix.SIGUSR1: // the capture has begun; it has its own deadlines
-				outcome, end = "", s.total+s.finish+guardLimit
+				action, outcome, end = plan.Reboot, "", s.total+s.finish+guardLimit
 			case unix.SIGUSR2: // it is over
-				outcome, end = "", uptime()+guardLimit
+				action, outcome, end = plan.Reboot, "", uptime()+guardLimit
 			}
 		default:
 		}
@@ -81,7 +84,7 @@ func runGuard() {
 	} else {
 		s.log.errorf("guard: the machine is still here: rebooting it")
 	}
-	s.finalAction(plan.Reboot, outcome)
+	s.finalAction(action, outcome)
 }
 
 // leaveRoot gives this process a root file system of its own, because the one of

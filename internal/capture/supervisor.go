@@ -34,7 +34,7 @@ func supervise() {
 		signalGuard(unix.SIGUSR1)
 	}
 	setupErrs := setup()
-	s := &supervisor{log: openLog(), final: plan.Reboot, failure: plan.Reboot, total: defaultTotal, finish: defaultFinish}
+	s := newSupervisor()
 	for _, err := range setupErrs {
 		if err != nil {
 			s.log.errorf("%v", err)
@@ -109,23 +109,33 @@ type supervisor struct {
 	stuck          []userProcess // what could not be killed so far
 }
 
-func (s *supervisor) run() {
+// newSupervisor returns what is without a plan.
+func newSupervisor() *supervisor {
+	return &supervisor{log: openLog(), final: plan.Reboot, failure: plan.Reboot, total: defaultTotal, finish: defaultFinish}
+}
+
+// configure reads the command line and the plan. The error is that of the plan.
+func (s *supervisor) configure() error {
 	line, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
 		s.log.errorf("read the command line: %v", err)
 	}
 	s.over = parseCmdline(string(line))
-	s.plan, err = readPlan()
-	if err != nil {
-		s.log.errorf("%v: only the kernel log can be shown", err)
-	}
-	if s.plan != nil {
+	if s.plan, err = readPlan(); err == nil {
 		s.final, s.failure = s.plan.FinalAction, s.plan.FailureAction
 		s.total, s.finish = seconds(s.plan.Deadlines.Total), seconds(s.plan.Deadlines.Finish)
-		s.watchdogs = newWatchdogs(s.plan.Watchdogs, s.total+s.finish)
 	}
 	if s.over.final != "" {
 		s.final, s.failure = s.over.final, s.over.final
+	}
+	return err
+}
+
+func (s *supervisor) run() {
+	if err := s.configure(); err != nil {
+		s.log.errorf("%v: only the kernel log can be shown", err)
+	} else {
+		s.watchdogs = newWatchdogs(s.plan.Watchdogs, s.total+s.finish)
 	}
 	s.log.printf(plan.Stamp+" %d MiB of memory available", memAvailable()>>20)
 
