@@ -22,6 +22,7 @@ const emergencyReservation = "crashkernel=256M"
 // emergencyCell is one machine of TestEmergency.
 type emergencyCell struct {
 	name string
+	disk string // the root disk; bookworm-stock if empty
 	peer bool   // simple-kdump's way, not ours
 	root string // what BOOT_OPTIONS of simple-kdump.conf says of the root
 	conf string // lines of ours beside it
@@ -43,6 +44,13 @@ const (
 	fillRoot      = "faultlab fill /var/crash 6000"
 	// /var/crash is a mount of its own, for which udev has to find a disk.
 	ownMount = "mkfs.ext4 -q -L dumps $(new_disk dumps) && echo 'LABEL=dumps /var/crash ext4 defaults 0 0' >>/etc/fstab && systemctl daemon-reload && mount /var/crash"
+	// The same on an encrypted volume, which systemd opens with a key file.
+	keyFile = "modprobe dm_crypt && dev=$(new_disk dumps) && dd if=/dev/urandom of=/root/key bs=64 count=1 2>/dev/null && " +
+		"cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 $dev /root/key && " +
+		"cryptsetup open --key-file=/root/key $dev dumps && mkfs.ext4 -q -L dumps /dev/mapper/dumps && " +
+		"echo \"dumps UUID=$(blkid -c /dev/null -p -o value -s UUID $dev) /root/key luks\" >>/etc/crypttab && " +
+		"echo '/dev/mapper/dumps /var/crash ext4 defaults 0 0' >>/etc/fstab && systemctl daemon-reload && mount /var/crash"
+	mountAgain = "mountpoint -q /var/crash || mount /var/crash"
 )
 
 // The same simple-kdump.conf for both ways. The peer's rows are what its documented
@@ -56,8 +64,12 @@ var emergencyCells = []emergencyCell{
 	// ask for a passphrase.
 	{name: "prompt", root: noRoot, conf: "TIMEOUT=5min", erst: true, shows: "Dropping to a shell", want: crashdir.Failed, via: "pstore"},
 	{name: "peer-prompt", peer: true, root: noRoot, erst: true, shows: "Dropping to a shell", hangs: true},
-	{name: "own-mount", root: "root=LABEL=ukdump-root ro", prepare: ownMount, mount: "mountpoint -q /var/crash || mount /var/crash", want: crashdir.Complete},
+	{name: "own-mount", root: "root=LABEL=ukdump-root ro", prepare: ownMount, mount: mountAgain, want: crashdir.Complete},
+	{name: "luks-key-file", root: emergencyRoot, prepare: keyFile, mount: mountAgain, want: crashdir.Complete},
 	{name: "read-only-root", root: "root=LABEL=ukdump-root ro", want: crashdir.Complete},
+	{name: "dracut", disk: "bookworm-dracut", root: "root=LABEL=ukdump-root ro", want: crashdir.Complete},
+	{name: "dracut-own-mount", disk: "bookworm-dracut", root: "root=LABEL=ukdump-root ro", prepare: ownMount, mount: mountAgain, want: crashdir.Complete},
+	{name: "dracut-prompt", disk: "bookworm-dracut", root: noRoot, conf: "TIMEOUT=5min", erst: true, shows: "has not come as far as the capture", want: crashdir.Failed, via: "pstore"},
 }
 
 // TestEmergency crashes machines whose capture kernel starts the distribution's own
@@ -66,13 +78,17 @@ func TestEmergency(t *testing.T) {
 	if vmSet(t) != "matrix" {
 		t.Skip("one of the matrix")
 	}
-	root, payload := lab(t, "bookworm-stock")
-	if err := buildFaultlab(installed.dir); err != nil {
-		t.Fatal(err)
-	}
-	payload.Trees = append(payload.Trees, installed.dir+"/faultlab")
 	for _, c := range emergencyCells {
 		t.Run(c.name, func(t *testing.T) {
+			disk := c.disk
+			if disk == "" {
+				disk = "bookworm-stock"
+			}
+			root, payload := lab(t, disk)
+			if err := buildFaultlab(installed.dir); err != nil {
+				t.Fatal(err)
+			}
+			payload.Trees = append(payload.Trees, installed.dir+"/faultlab")
 			m, err := debian.New(t.Context(), "emergency-"+c.name, debian.Hardware{
 				Root: root, Flavour: debian.Cloud, ERST: c.erst, Disks: []debian.Disk{{Name: "dumps"}},
 			})

@@ -45,6 +45,8 @@ type fault struct {
 	size      int64      // of that disk in MiB, 1024 if zero
 	nbd       bool       // it can be made to fail
 	mkfs      string     // further options of mkfs
+	make      string     // instead of mkfs on $target, with the functions of test/debian/guest/storage
+	mount     string     // instead of mount LABEL=dump /dump, with those too
 	noEarlier bool       // no earlier dump is put on it
 	dir       string     // the directory there, /dump if empty
 	raw       bool       // one more disk, with the partition $raw; TARGET is then what prepare says
@@ -98,7 +100,7 @@ var (
 )
 
 // faults are all of them, put together from the files by topic.
-var faults = slices.Concat(collectorFaults, spaceFaults, deviceFaults, filesystemFaults, imageFaults, moduleFaults, timeFaults, loadFaults, kernelFaults, rawFaults, evidenceFaults)
+var faults = slices.Concat(collectorFaults, spaceFaults, deviceFaults, filesystemFaults, imageFaults, moduleFaults, timeFaults, loadFaults, kernelFaults, rawFaults, evidenceFaults, storageFaults)
 
 func TestFaultTable(t *testing.T) {
 	seen := make(map[string]bool)
@@ -339,8 +341,14 @@ func (f fault) script(mark string) string {
 		makeTarget = "make_raw\n"
 	}
 	if f.fs != "" {
-		makeTarget += mkfs[f.fs] + " " + f.mkfs + " $target"
-		mount = "mkdir -p /dump && mount LABEL=dump /dump"
+		if f.make == "" {
+			f.make = mkfs[f.fs] + " " + f.mkfs + " $target"
+		}
+		if f.mount == "" {
+			f.mount = "mount LABEL=dump /dump"
+		}
+		makeTarget += f.make
+		mount = "mkdir -p /dump\n" + f.mount
 		if !f.noEarlier {
 			earlier = "yes"
 		}
@@ -364,7 +372,7 @@ func (f fault) script(mark string) string {
 		crash = "echo c >/proc/sysrq-trigger"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "mark='%s'\nearlier=%s\ndirs='%s'\n", mark, earlier, dirs)
+	fmt.Fprintf(&b, "mark='%s'\nearlier=%s\ndirs='%s'\n. /ukdump-test/storage\n", mark, earlier, dirs)
 	for _, x := range []struct{ name, body string }{
 		{"make_target", makeTarget}, {"mount_target", mount}, {"prepare", f.prepare}, {"load", load},
 		{"inject", f.inject}, {"crash", crash}, {"repair", f.repair}, {"check", f.check},

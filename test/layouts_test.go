@@ -75,6 +75,12 @@ var layouts = map[string]layout{
 		make: "mke2fs -q -F -O journal_dev $target2 && " + ext4 + " -J device=$target2 $target", mount: mountTarget,
 	},
 	"xfs": {fs: "xfs", stack: "disk", n: 1, make: "mkfs.xfs -q -f -L target $target", mount: mountTarget},
+	// Mounted without the quotas here, which makes the next mount with them count.
+	"xfs-quota": {
+		fs: "xfs with quotas", stack: "disk", n: 1,
+		make:  "mkfs.xfs -q -f -L target $target",
+		mount: "mount -o usrquota,prjquota LABEL=target /var/crash",
+	},
 	"xfs-external-log": {
 		fs: "xfs, log elsewhere", stack: "disk", n: 2,
 		make:  "mkfs.xfs -q -f -L target -l logdev=$target2,size=64m $target",
@@ -151,6 +157,20 @@ var layouts = map[string]layout{
 		make:  "vg $target && lvcreate $lvm -n target -L 1500m -V 1g --thinpool pool ukdump && " + ext4 + " /dev/ukdump/target",
 		mount: "vg_on && " + mountTarget,
 	},
+	"lvm-thin-snapshot": {
+		fs: "ext4", stack: "LVM thin with a snapshot", n: 1,
+		make: "vg $target && lvcreate $lvm -n target -L 1500m -V 1g --thinpool pool ukdump && " + ext4 + " /dev/ukdump/target && " +
+			"lvcreate $lvm -s -n before ukdump/target",
+		// The snapshot is as it was.
+		mount: "vg_on && lvchange $lvm -ay -K ukdump/before && mount /dev/ukdump/target /var/crash && " +
+			"mount -o ro /dev/ukdump/before /mnt && [ \"$(ls /mnt)\" = lost+found ] && umount /mnt",
+	},
+	"lvm-raid5": {
+		fs: "ext4", stack: "LVM raid5 over 3 disks", n: 3,
+		make: "vg $target $target2 $target3 && lvcreate $lvm -n target --type raid5 -i 2 --nosync -L 1g ukdump && " + ext4 + " /dev/ukdump/target",
+		// Whether it was in use when it crashed does not count with --nosync.
+		mount: "vg_on && " + mountTarget,
+	},
 	"lvm-cached": {
 		fs: "ext4", stack: "LVM cached", n: 2,
 		make: "vg $target $target2 && lvcreate $lvm -n target -L 1g ukdump $target && lvcreate $lvm --type cache-pool -n fast -L 256m ukdump $target2 && " +
@@ -184,6 +204,16 @@ var layouts = map[string]layout{
 		make:  ext4 + " ${target%%\n*}",
 		mount: "multipath && mount /dev/mapper/mpatha /var/crash",
 	},
+	"multipath-partition": {
+		fs: "ext4", stack: "GPT partition of dm-multipath over 2 paths", n: 1,
+		make:  ext4 + " $(partition ${target%%\n*})",
+		mount: "multipath && kpartx && mount /dev/mapper/mpatha-part1 /var/crash",
+	},
+	"lvm-multipath": {
+		fs: "ext4", stack: "LVM on dm-multipath over 2 paths", n: 1,
+		make:  "multipath && vg /dev/mapper/mpatha && lvcreate $lvm -n target -L 1g ukdump && " + ext4 + " /dev/ukdump/target",
+		mount: "multipath && vg_on && " + mountTarget,
+	},
 	"luks": {
 		fs: "ext4", stack: "LUKS2", n: 1,
 		make:  "luks $target && " + ext4 + " /dev/mapper/secret",
@@ -207,6 +237,21 @@ var layouts = map[string]layout{
 	"md6":    {fs: "ext4", stack: "md raid6 over 4 disks", n: 4, make: "md 6 $target $target2 $target3 $target4 && " + ext4 + " /dev/md0", mount: "md_on && " + mountTarget},
 	"md10":   {fs: "ext4", stack: "md raid10 over 4 disks", n: 4, make: "md 10 $target $target2 $target3 $target4 && " + ext4 + " /dev/md0", mount: "md_on && " + mountTarget},
 	"bcache": {fs: "ext4", stack: "bcache", n: 2, make: "make-bcache --wipe-bcache -B $target -C $target2 && bcache_on && " + ext4 + " /dev/bcache0", mount: "bcache_on && " + mountTarget},
+	"md-linear": {
+		fs: "ext4", stack: "md linear", n: 2,
+		make: "md linear $target $target2 && " + ext4 + " /dev/md0", mount: "md_on && " + mountTarget,
+	},
+	"bcache-md1": {
+		fs: "ext4", stack: "bcache on md raid1", n: 3,
+		make:  "md 1 $target $target2 && make-bcache --wipe-bcache -B /dev/md0 -C $target3 && bcache_on && " + ext4 + " /dev/bcache0",
+		mount: "md_on && bcache_on && " + mountTarget,
+	},
+	"btrfs-lvm": {
+		fs: "btrfs", stack: "2 logical volumes, raid1", n: 2,
+		make: "vg $target $target2 && lvcreate $lvm -n one -L 1g ukdump $target && lvcreate $lvm -n two -L 1g ukdump $target2 && " +
+			"mkfs.btrfs -q -f -L target -m raid1 -d raid1 /dev/ukdump/one /dev/ukdump/two",
+		mount: "vg_on && modprobe btrfs && btrfs device scan && " + mountTarget,
+	},
 	"md1-0.90": {
 		fs: "ext4", stack: "md raid1, metadata 0.90", n: 2,
 		make: "md 1 --metadata=0.90 $target $target2 && " + ext4 + " /dev/md0", mount: "md_on && " + mountTarget,

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -24,7 +25,7 @@ var encrypted = map[string]layout{
 	"luks2": {
 		n:     1,
 		make:  "luks $target && " + ext4 + " /dev/mapper/secret && cryptsetup close secret",
-		mount: openSecret + mountTarget,
+		mount: "luks_on && " + mountTarget,
 	},
 	// What is encrypted at once is a page, and the volume ends before its device.
 	"luks2-4k-partition": {
@@ -32,25 +33,38 @@ var encrypted = map[string]layout{
 		make: "part=$(partition $target) && echo secret | cryptsetup luksFormat -q --type luks2 --sector-size 4096 --pbkdf pbkdf2 " +
 			"--pbkdf-force-iterations 1000 $part - && echo secret | cryptsetup open --key-file=- $part secret && " +
 			ext4 + " /dev/mapper/secret && cryptsetup close secret",
-		mount: openSecret + mountTarget,
+		mount: "luks_on && " + mountTarget,
 	},
 	"lvm-on-luks2": {
 		n: 1,
 		make: "luks $target && vg /dev/mapper/secret && lvcreate $lvm -n target -L 1g ukdump && " + ext4 + " /dev/ukdump/target && " +
 			"vgchange $lvm -an ukdump && cryptsetup close secret",
-		mount: openSecret + "vg_on && " + mountTarget,
+		mount: "luks_on && vg_on && " + mountTarget,
+	},
+	"lvm-on-2-luks2": {
+		n: 2,
+		make: "luks $target && luks $target2 secret2 && vg /dev/mapper/secret /dev/mapper/secret2 && lvcreate $lvm -n target -i 2 -L 1g ukdump && " +
+			ext4 + " /dev/ukdump/target && vgchange $lvm -an ukdump && cryptsetup close secret && cryptsetup close secret2",
+		mount: "luks_on && vg_on && " + mountTarget,
+	},
+	// The header shows on each leg of the mirror, too.
+	"luks2-on-lvm-raid1": {
+		n: 2,
+		make: "vg $target $target2 && lvcreate $lvm -n mirror --type raid1 -m 1 --nosync -L 1g ukdump && luks /dev/ukdump/mirror && " + ext4 +
+			" /dev/mapper/secret && cryptsetup close secret && vgchange $lvm -an ukdump",
+		mount: "vg_on && luks_on && " + mountTarget,
 	},
 	// The swap of a machine with an encrypted root is encrypted, too.
 	"swap-on-luks2": {
 		n:     1,
 		make:  "luks $target && mkswap -q /dev/mapper/secret && cryptsetup close secret",
-		mount: openSecret + rawSwap("/dev/mapper/secret"),
+		mount: "luks_on && " + rawSwap("/dev/mapper/secret"),
 	},
 	"swap-on-lvm-on-luks2": {
 		n: 1,
 		make: "luks $target && vg /dev/mapper/secret && lvcreate $lvm -n target -L 1g ukdump && mkswap -q /dev/ukdump/target && " +
 			"vgchange $lvm -an ukdump && cryptsetup close secret",
-		mount: openSecret + "vg_on && " + rawSwap("/dev/ukdump/target"),
+		mount: "luks_on && vg_on && " + rawSwap("/dev/ukdump/target"),
 	},
 }
 
@@ -59,9 +73,6 @@ var encrypted = map[string]layout{
 func rawSwap(device string) string {
 	return "echo '" + device + " none swap sw 0 0' >>/etc/fstab && echo TARGET=raw:swap >/etc/ukdump.conf.d/zz.conf && kdumpctl collect"
 }
-
-// openSecret opens the LUKS volume of the machine as /dev/mapper/secret.
-const openSecret = "echo secret | cryptsetup open --key-file=- --allow-discards $(blkid -c /dev/null -t TYPE=crypto_LUKS -o device) secret && "
 
 // TestLUKS crashes machines whose dumps go to an encrypted volume. No passphrase
 // is typed after the crash, and the volume key is nowhere but in kernels.
@@ -82,7 +93,11 @@ func TestLUKS(t *testing.T) {
 		for name, l := range encrypted {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				m, err := debian.New(t.Context(), name, debian.Hardware{Root: root, Flavour: debian.Generic, Disks: []debian.Disk{{Name: "target"}}})
+				h := debian.Hardware{Root: root, Flavour: debian.Generic}
+				for _, name := range l.disks() {
+					h.Disks = append(h.Disks, debian.Disk{Name: name})
+				}
+				m, err := debian.New(t.Context(), name, h)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -124,7 +139,10 @@ func crashEncrypted(ctx context.Context, m *debian.Machine, l layout, kernel *de
 	if err != nil {
 		return err
 	}
-	key, err := os.ReadFile(filepath.Join(before, "ukdump-test/out/volume-key"))
+	keys, err := volumeKeys(filepath.Join(before, "ukdump-test/out"))
+	if err == nil && len(keys) == 0 {
+		err = errors.New("no volume key to look for")
+	}
 	if err != nil {
 		return err
 	}
@@ -135,7 +153,7 @@ func crashEncrypted(ctx context.Context, m *debian.Machine, l layout, kernel *de
 	if err := checkMessages(filepath.Join(before, "ukdump-test/out"), target); err != nil {
 		return err
 	}
-	if err := findKey(before, console, key); err != nil {
+	if err := findKeys(before, console, keys); err != nil {
 		return err
 	}
 
@@ -160,7 +178,30 @@ func crashEncrypted(ctx context.Context, m *debian.Machine, l layout, kernel *de
 	if err := checkDump(results, mark, cell{}); err != nil {
 		return crash.Fail("%v", err)
 	}
-	return findKey(results, console, key)
+	return findKeys(results, console, keys)
+}
+
+const volumeKey = "volume-key-" // begins the names of files that hold one
+
+func volumeKeys(dir string) (keys [][]byte, err error) {
+	names, err := filepath.Glob(filepath.Join(dir, volumeKey+"*"))
+	for _, name := range names {
+		key, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, err
+}
+
+func findKeys(dir, console string, keys [][]byte) error {
+	for _, key := range keys {
+		if err := findKey(dir, console, key); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkMessages looks at what kdumpctl said before the crash.
@@ -210,7 +251,7 @@ func findKey(dir, console string, key []byte) error {
 		return fmt.Errorf("the console has the volume key")
 	}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() || d.Name() == "volume-key" || d.Name() == crashdir.Vmcore {
+		if err != nil || !d.Type().IsRegular() || strings.HasPrefix(d.Name(), volumeKey) || d.Name() == crashdir.Vmcore {
 			return err
 		}
 		b, err := os.ReadFile(path)

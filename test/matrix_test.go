@@ -53,8 +53,9 @@ func matrix() string {
 	b.WriteString("\n## Besides\n\n")
 	fmt.Fprintf(&b, "- LUKS, with a kernel of sid built with `CONFIG_CRASH_DM_CRYPT` (`make test-luks`): %s.\n",
 		strings.Join(slices.Sorted(maps.Keys(encrypted)), ", "))
-	fmt.Fprintf(&b, "- Emergency mode, with the initramfs of bookworm (TestEmergency): %s.\n", strings.Join(names, ", "))
-	b.WriteString("- Swap partitions and other raw devices: `test/faults_raw_test.go`, `test/collect_test.go`.\n" +
+	fmt.Fprintf(&b, "- Emergency mode, with bookworm's own initramfs or that of dracut (TestEmergency): %s.\n", strings.Join(names, ", "))
+	b.WriteString("- Storage that is changed after the load, or lacks a member in the capture kernel (`make test-faults`): `test/faults_storage_test.go`.\n" +
+		"- Swap partitions and other raw devices: `test/faults_raw_test.go`, `test/collect_test.go`.\n" +
 		"- Machines that QEMU does not make, such as Hyper-V and Xen: recorded in `internal/host/testdata/hosts`,\n" +
 		"  with the storage that must be found in them. These were not crashed.\n")
 	return b.String()

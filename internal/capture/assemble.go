@@ -3,9 +3,7 @@ package capture
 import (
 	"errors"
 	"fmt"
-	"time"
 
-	"ukdump/internal/fsid"
 	"ukdump/internal/plan"
 )
 
@@ -48,42 +46,4 @@ func (w *worker) assemble(l *plan.Layer) (names []string, err error) {
 	default:
 		return nil, errors.New("this program cannot assemble it")
 	}
-}
-
-// waitMembers waits until n different members of a layer have appeared and
-// returns their kernel names by their keys. member returns the key of a device
-// that is one, by what is on it, and "" for any other; it is the plan's ID of one that was there
-// at build time. Of several devices with
-// one key, as the paths of one disk are, the first one counts. After the deadline
-// it returns those that are there: what that is good for is for the caller to
-// say.
-func (w *worker) waitMembers(l *plan.Layer, n int, member func(fsid.ID) (key string)) map[string]string {
-	s := w.newScan()
-	w.log.printf("waiting up to %d s for %d of %s %s", w.plan.Deadlines.Device, n, l.Kind, l.Name)
-	for end := uptime() + seconds(w.plan.Deadlines.Device); ; time.Sleep(50 * time.Millisecond) {
-		found := s.members(l, member)
-		if len(found) >= n {
-			return found
-		}
-		if uptime() > end {
-			w.warn("%s %s: only %d of %d members appeared within %d s; block devices: %s",
-				l.Kind, l.Name, len(found), n, w.plan.Deadlines.Device, s)
-			return found
-		}
-	}
-}
-
-// members returns the devices that are members, by their keys.
-func (s *scan) members(l *plan.Layer, member func(fsid.ID) (key string)) map[string]string {
-	found := make(map[string]string)
-	for _, name := range s.names(l.Members...) {
-		d := s.device(name, false)
-		if d.err != nil {
-			continue
-		}
-		if key := member(d.id); key != "" && found[key] == "" && s.takes(name, key, l, false) {
-			found[key] = name
-		}
-	}
-	return found
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -31,15 +32,9 @@ func (w *worker) assembleCrypt(l *plan.Layer) ([]string, error) {
 	if d, err := ctl.Find(id); err == nil && d.Active {
 		return []string{d.Kernel()}, nil
 	}
-	members := w.waitMembers(l, 1, func(id fsid.ID) string {
-		if id.Type == "crypto_LUKS" && strings.EqualFold(id.UUID, l.UUID) {
-			return l.UUID
-		}
-		return ""
-	})
-	name := members[l.UUID]
-	if name == "" {
-		return nil, errors.New("no device has the LUKS header " + l.UUID)
+	name, err := w.waitLUKS(l)
+	if err != nil {
+		return nil, err
 	}
 	if err := checkSegments("/dev/"+name, l.Crypt.Segments); err != nil {
 		return nil, err
@@ -58,6 +53,32 @@ func (w *worker) assembleCrypt(l *plan.Layer) ([]string, error) {
 	}
 	w.log.printf("opened %s on %s", l.Name, name)
 	return []string{d.Kernel()}, nil
+}
+
+// waitLUKS waits for the device with the header of a volume and returns its kernel
+// name. Of several paths of one disk the first one counts.
+func (w *worker) waitLUKS(l *plan.Layer) (string, error) {
+	s, limit := w.newScan(), w.plan.Deadlines.Device
+	w.log.printf("waiting up to %d s for LUKS volume %s", limit, l.UUID)
+	for end := uptime() + seconds(limit); ; time.Sleep(50 * time.Millisecond) {
+		if name := s.luks(l); name != "" {
+			return name, nil
+		}
+		if uptime() > end {
+			return "", fmt.Errorf("it did not appear within %d s; block devices: %s", limit, s)
+		}
+	}
+}
+
+// luks returns the device with the header of a volume, "" if there is none.
+func (s *scan) luks(l *plan.Layer) string {
+	for _, name := range s.names(l.Members...) {
+		d := s.device(name, false)
+		if d.err == nil && d.id.Type == "crypto_LUKS" && strings.EqualFold(d.id.UUID, l.UUID) && s.takes(name, l.UUID, l, false) {
+			return name
+		}
+	}
+	return ""
 }
 
 // checkSegments makes sure that a LUKS volume is encrypted as it was when the

@@ -15,9 +15,9 @@ import (
 	"ukdump/internal/plan"
 )
 
-// late is how long the physical volumes of a group are waited for that the volume
+// newer is how long the physical volumes of a group are waited for that the volume
 // is not on: they may have newer metadata.
-const late = 2 * time.Second
+const newer = 2 * time.Second
 
 // group is a volume group as it is found in here.
 type group struct {
@@ -163,7 +163,7 @@ func (w *worker) waitGroup(l *plan.Layer) (*group, error) {
 		switch {
 		case g.VG == nil || !g.has(l):
 			complete = now
-		case g.Complete(g.device) || now-complete > late:
+		case g.Complete(g.device) || now-complete > newer:
 			return g, nil
 		}
 		switch {

@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"ukdump/internal/plan"
 )
 
 func TestCheckSegments(t *testing.T) {
@@ -47,5 +49,30 @@ func TestTakeKeysWithout(t *testing.T) {
 	}
 	if b, _ := os.ReadFile(restore); string(b) != "0" {
 		t.Errorf("restore is %q", b)
+	}
+}
+
+// The header is looked for on what was assembled, not on a leg of that.
+func TestLUKSOnMirror(t *testing.T) {
+	l := &plan.Layer{Kind: plan.Crypt, UUID: "11111111-2222-4333-8444-555555555555", Members: []plan.Device{
+		{ID: "11111111-2222-4333-8444-555555555555", Name: "dm-6", Path: "virtual/block/dm-6"},
+	}}
+	header := make([]byte, 64<<10)
+	copy(header, "LUKS\xba\xbe\x00\x02")
+	copy(header[168:], l.UUID)
+	s := machineWith(t, aDisk{"dm-1", "virtual0", 512, 0, 7, ""}, aDisk{"dm-4", "virtual1", 512, 0, 7, ""})
+	for _, name := range []string{"dm-1", "dm-4"} {
+		f, err := os.OpenFile(filepath.Join(s.dev, name), os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt(header, 0); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	s.made = []string{"dm-4"}
+	if got := s.luks(l); got != "dm-4" {
+		t.Errorf("got %q", got)
 	}
 }

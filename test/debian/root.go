@@ -34,9 +34,10 @@ type Root struct {
 }
 
 // MakeRoot returns the root disk of suite, which it makes if the cache has
-// none. With "-stock" after its name it also has the distribution's own initramfs. It takes about a minute and downloads about 200 MB. repo is the top of
-// the source tree; progress gets what scripts/rootdisk says, the reasons of a failure
-// included.
+// none. With "-stock" after its name it also has the distribution's own initramfs,
+// with "-dracut" one that dracut has made. It takes about a minute and downloads
+// about 200 MB. repo is the top of the source tree; progress gets what
+// scripts/rootdisk says, the reasons of a failure included.
 func MakeRoot(ctx context.Context, repo, suite string, progress io.Writer) (*Root, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(repo, "scripts/rootdisk"), strings.Split(suite, "-")...)
 	var out bytes.Buffer
