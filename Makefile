@@ -34,7 +34,7 @@
 #   JOBS             virtual machines at a time (2)
 #   UKDUMP_CACHE     root disks of the machines, and those of machines that
 #                    failed (${XDG_CACHE_HOME:-~/.cache}/ukdump)
-#   UKDUMP_MIRROR    Debian mirror instead of deb.debian.org with its security
+#   UKDUMP_MIRROR    Debian mirror instead of the usual one with its security
 #                    updates
 #   UKDUMP_ACCEL     kvm: use KVM if it proves to work (tcg)
 
