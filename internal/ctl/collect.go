@@ -44,10 +44,11 @@ type collector struct {
 	foreign bool
 	discard bool
 
-	machine string // this one's ID, "" if it has none
-	found   bool   // a dump, wherever it belongs
-	unread  bool   // a device, so nobody knows
-	swap    bool   // an area of swap was given back
+	machine  string        // this one's ID, "" if it has none
+	patience time.Duration // for the directory to be mounted
+	found    bool          // a dump, wherever it belongs
+	unread   bool          // a device, so nobody knows
+	swap     bool          // an area of swap was given back
 }
 
 // rawDevice is a block device that is looked at.
@@ -58,7 +59,7 @@ type rawDevice struct {
 }
 
 func (c *ctl) collect(args []string) error {
-	run := collector{ctl: c}
+	run := collector{ctl: c, patience: mountLimit}
 	flags := c.Flags("collect", collectUsage)
 	flags.StringVar(&run.dir, "dir", "", "")
 	flags.BoolVar(&run.foreign, "foreign", false, "")
@@ -288,24 +289,58 @@ func (r *collector) parent() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(r.root, defaultDir)
-	if dirs := r.targetDirs(conf); len(dirs) > 0 {
-		dir = dirs[0]
-	}
-	if point := r.notMounted(dir); point != "" {
-		return "", &notMountedError{dir, point}
+	dir := r.targetDirs(conf)[0]
+	r.awaitMounts(dir)
+	if m := r.notMounted(dir); m != nil {
+		return "", &notMountedError{dir, m.point}
 	}
 	return dir, nil
 }
 
-// notMounted returns the mount point above dir that fstab(5) names and where
-// nothing is mounted, "" if there is none.
-func (c *ctl) notMounted(dir string) string {
+// mountLimit is how long the directory for dumps is awaited: as long as systemd
+// waits for the device of a mount (DefaultDeviceTimeoutSec= in systemd-system.conf(5)).
+const mountLimit = 90 * time.Second
+
+// awaitMounts waits for what is mounted in the course of a boot. Nothing orders
+// ukdump-collect.service after that.
+func (r *collector) awaitMounts(dir string) {
+	m := r.notMounted(dir)
+	if m != nil && m.early() && r.patience > 0 {
+		r.say("waiting for %s to be mounted", m.point)
+	}
+	for ; m != nil && m.early() && r.patience > 0; m = r.notMounted(dir) {
+		r.sleep(appearInterval)
+		r.patience -= appearInterval
+	}
+}
+
+// mount is an entry of fstab(5).
+type mount struct{ what, point, options string }
+
+// early reports whether it is mounted before the network is there, if at all.
+func (m *mount) early() bool {
+	remote := strings.HasPrefix(m.what, "//") || strings.Contains(m.what, ":") && !strings.HasPrefix(m.what, "/") && !strings.Contains(m.what, "=")
+	for _, o := range strings.Split(m.options, ",") {
+		remote = remote || o == "_netdev" || o == "noauto"
+	}
+	return !remote
+}
+
+// notMounted returns the mount of fstab(5) at or above dir that is not there, nil
+// if there is none. An automount of the network is none: to look into it before
+// the network is there would wait for ever.
+func (c *ctl) notMounted(dir string) *mount {
 	fstab, _ := os.ReadFile(filepath.Join(c.root, "etc/fstab"))
 	mounts, _ := os.ReadFile(filepath.Join(c.root, "proc/self/mountinfo"))
-	mounted := map[string]bool{"/": true}
+	mounted, automount := map[string]bool{"/": true}, map[string]bool{}
 	for line := range strings.Lines(string(mounts)) {
-		if f := strings.Fields(line); len(f) > 4 {
+		f := strings.Fields(line)
+		if len(f) < 5 {
+			continue
+		}
+		if strings.Contains(line, " - autofs ") {
+			automount[f[4]] = true
+		} else {
 			mounted[f[4]] = true
 		}
 	}
@@ -314,13 +349,17 @@ func (c *ctl) notMounted(dir string) string {
 		if len(f) < 2 || strings.HasPrefix(f[0], "#") || !filepath.IsAbs(f[1]) {
 			continue
 		}
-		point := filepath.Clean(f[1]) // blanks are \040 in both files
-		under := filepath.Join(c.root, strings.ReplaceAll(point, `\040`, " "))
-		if !mounted[point] && (dir == under || strings.HasPrefix(dir, under+"/")) {
-			return point
+		m := &mount{what: f[0], point: filepath.Clean(f[1])} // blanks are \040 in both files
+		if len(f) > 3 {
+			m.options = f[3]
+		}
+		under := filepath.Join(c.root, strings.ReplaceAll(m.point, `\040`, " "))
+		there := mounted[m.point] || automount[m.point] && m.early()
+		if !there && (dir == under || strings.HasPrefix(dir, under+"/")) {
+			return m
 		}
 	}
-	return ""
+	return nil
 }
 
 // notMountedError reports that the directory for dumps is not there yet.

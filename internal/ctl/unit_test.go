@@ -51,7 +51,6 @@ func TestB12EarlyAndWithoutBuilding(t *testing.T) {
 	}
 	for key, want := range map[string]string{
 		"Unit.DefaultDependencies": "no", // else it is after basic.target
-		"Unit.Before":              "basic.target",
 		"Install.WantedBy":         "sysinit.target",
 		"Unit.IgnoreOnIsolate":     "yes",
 	} {
@@ -130,5 +129,24 @@ func TestHotplugUnits(t *testing.T) {
 	}
 	if !slices.Contains(unit(t, "ukdump.service")["Unit.Wants"], "ukdump-hotplug.path") {
 		t.Error("nothing starts ukdump-hotplug.path")
+	}
+}
+
+// A mount of the network comes after sysinit.target and basic.target, which must
+// not wait for what waits for it; and in the capture kernel it starts what boots
+// the machine.
+func TestUnitsWithNetworkMount(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{loadUnit, collectUnit, "ukdump-announce.service", "ukdump-hotplug.path"} {
+		u := unit(t, name)
+		if !slices.Contains(u["Unit.ConditionKernelCommandLine"], "!ukdump.emergency") {
+			t.Errorf("%s is started in the capture kernel", name)
+		}
+		waits := slices.Contains(u["Unit.After"], "var-crash.mount") || slices.Contains(u["Unit.RequiresMountsFor"], "/var/crash")
+		for _, target := range []string{"basic.target", "sysinit.target", "swap.target"} {
+			if waits && slices.Contains(u["Unit.Before"], target) {
+				t.Errorf("%s is after /var/crash and before %s", name, target)
+			}
+		}
 	}
 }
