@@ -35,13 +35,17 @@ type Handover struct {
 	// LUKS1 does; nil if it only refers to the kernel's keyring. The caller
 	// clears it.
 	Table func(k Key) []byte
+	// Write writes a value to an attribute in configfs.
+	Write func(file, value string) error
 
 	Ring Keyring
+
+	held []Key // of which the kernel has a copy although nothing is loaded
 }
 
 // New returns the handover of the running kernel, whose sys is below root.
 func New(root string, table func(Key) []byte) *Handover {
-	return &Handover{Root: root, Mount: mountConfigfs, Table: table, Ring: kernelKeyring{}}
+	return &Handover{Root: root, Mount: mountConfigfs, Table: table, Write: write, Ring: kernelKeyring{}}
 }
 
 // interfaceDir is the kernel's interface, in configfs.
@@ -56,9 +60,9 @@ const maxKeys = 128
 // Load calls load, which loads a capture kernel, in such a way that the kernel
 // takes the keys along. taken are those that the one which is loaded now has: if
 // the others are gone from the keyring the kernel takes over its copy of these.
-// Everything is looked at before load is called, because that drops what is
-// loaded; the error is then an *UnsupportedError or a *MissingError, or what
-// failed.
+// It may call load twice. Everything is looked at before load is called, because
+// that drops what is loaded; the error is then an *UnsupportedError or a
+// *MissingError, or what failed.
 func (h *Handover) Load(keys, taken []Key, load func() error) error {
 	if len(keys) == 0 {
 		// What a run that was killed has left would be looked for, and without
@@ -81,7 +85,7 @@ func (h *Handover) Load(keys, taken []Key, load func() error) error {
 	reuse := false
 	for _, k := range keys {
 		if err := h.find(k); err != nil {
-			if !same(keys, taken) {
+			if !h.has(keys, taken) {
 				return err
 			}
 			reuse = true
@@ -93,28 +97,56 @@ func (h *Handover) Load(keys, taken []Key, load func() error) error {
 		item := filepath.Join(dir, itemPrefix+strconv.Itoa(i))
 		err := os.Mkdir(item, 0o700)
 		if err == nil {
-			err = write(filepath.Join(item, "description"), k.Description)
+			err = h.Write(filepath.Join(item, "description"), k.Description)
 		}
 		if err != nil {
 			return fmt.Errorf("hand over the volume key of %s: %w", k.Volume, err)
 		}
 	}
-	if err := h.reuse(dir, reuse); err != nil {
-		return err
+	if reuse {
+		return h.loadReusing(dir, keys, load)
 	}
-	err = load()
-	if reuse && err == nil {
-		// The next load looks for the keys again.
-		_ = h.reuse(dir, false)
+	stuck := h.reuse(dir, false)
+	if err = load(); err == nil && stuck != nil {
+		// It has got old keys, but now that one with keys is loaded the kernel
+		// can be told to look for them.
+		if err = h.reuse(dir, false); err != nil {
+			return fmt.Errorf("have the kernel look for the volume keys again: %w", err)
+		}
+		err = load()
+	}
+	if err == nil {
+		h.held = nil
 	}
 	return err
+}
+
+// loadReusing has the kernel take over its own copy of the keys.
+func (h *Handover) loadReusing(dir string, keys []Key, load func() error) error {
+	if err := h.reuse(dir, true); err != nil {
+		return fmt.Errorf("have the kernel take over the volume keys of what is loaded: %w", err)
+	}
+	err := load()
+	h.held = nil
+	// The next load looks for the keys again. Where nothing is loaded that cannot
+	// be said: the kernel goes on with its copy. It has freed that if it found no
+	// room for it.
+	if h.reuse(dir, false) != nil && !errors.Is(err, syscall.EADDRNOTAVAIL) {
+		h.held = keys
+	}
+	return err
+}
+
+// has reports whether the kernel has a copy of these keys.
+func (h *Handover) has(keys, taken []Key) bool {
+	return same(keys, taken) || same(keys, h.held)
 }
 
 // Check looks for everything that can be known before Load: whether the kernel
 // can hand over keys, and where each of them comes from. Errors are those of
 // Load.
 func (h *Handover) Check(keys, taken []Key) error {
-	if len(keys) == 0 || same(keys, taken) {
+	if len(keys) == 0 || h.has(keys, taken) {
 		return nil
 	}
 	if _, err := h.open(); err != nil {
@@ -178,21 +210,18 @@ func empty(dir string) bool {
 
 // reuse tells the kernel whether to take its own copy of the keys instead of
 // looking for them. That copy is the one of what is loaded, and there must be as
-// many items.
+// many items. Unless one with keys is loaded the error is EINVAL, also for off.
 func (h *Handover) reuse(dir string, on bool) error {
 	file := filepath.Join(dir, "reuse")
+	b, _ := os.ReadFile(file)
+	if is := strings.TrimSpace(string(b)) == "1"; is == on {
+		return nil
+	}
 	value := "0"
 	if on {
 		value = "1"
 	}
-	if b, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(b)) == value {
-		return nil
-	}
-	err := write(file, value)
-	if err != nil && on {
-		return fmt.Errorf("have the kernel take over the volume keys of what is loaded: %w", err)
-	}
-	return nil // off is what it is after each boot
+	return h.Write(file, value)
 }
 
 // sweep removes our items. The keys that were taken are not in them.

@@ -55,6 +55,7 @@ type kernel struct {
 	reuse string            // of that time
 	loads int
 	err   error // what a load answers
+	crash bool  // a capture kernel with keys is loaded
 }
 
 func newKernel(t *testing.T, keys ...Key) *kernel {
@@ -68,6 +69,12 @@ func newKernel(t *testing.T, keys ...Key) *kernel {
 		Mount: func(string) error { t.Error("configfs was mounted"); return nil },
 		Table: func(Key) []byte { return nil },
 		Ring:  k.ring,
+	}
+	k.Write = func(file, value string) error {
+		if filepath.Base(file) == "reuse" && !k.crash {
+			return unix.EINVAL
+		}
+		return write(file, value)
 	}
 	k.configfs(t)
 	return k
@@ -100,6 +107,7 @@ func (k *kernel) load(t *testing.T) func() error {
 		}
 		b, _ := os.ReadFile(filepath.Join(k.dir(), "reuse"))
 		k.reuse = strings.TrimSpace(string(b))
+		k.crash = k.err == nil || k.err == unix.EBUSY && k.crash
 		return k.err
 	}
 }
@@ -171,6 +179,7 @@ func TestLoadFails(t *testing.T) {
 // A hotplug event comes when the key is long gone.
 func TestLoadReuse(t *testing.T) {
 	k := newKernel(t, dataKey)
+	k.crash = true
 	both := []Key{rootKey, dataKey}
 	if err := k.Check(both, []Key{dataKey, rootKey}); err != nil {
 		t.Error(err)
@@ -185,6 +194,60 @@ func TestLoadReuse(t *testing.T) {
 		t.Errorf("reuse is %q afterwards, %v", b, err)
 	}
 	k.clean(t)
+}
+
+// A load that drops what is loaded leaves the kernel with its copy of the keys,
+// for the next one in place of it, unless it has freed that.
+func TestLoadReuseFails(t *testing.T) {
+	both := []Key{rootKey, dataKey}
+	for _, tt := range []struct {
+		first error
+		then  string // reuse of the next load, "" if that cannot be
+	}{{unix.EKEYREJECTED, "1"}, {unix.ENOMEM, "1"}, {unix.EADDRNOTAVAIL, ""}} {
+		k := newKernel(t, dataKey)
+		k.crash, k.err = true, tt.first
+		if err := k.Load(both, both, k.load(t)); err != tt.first || k.reuse != "1" {
+			t.Errorf("%v: got %v, reuse %s", tt.first, err, k.reuse)
+		}
+		k.err = nil
+		err := k.Check(both, nil)
+		if err == nil {
+			err = k.Load(both, nil, k.load(t))
+		}
+		if missing := (*MissingError)(nil); tt.then == "" && !errors.As(err, &missing) || tt.then != "" && (err != nil || k.loads != 2 || k.reuse != tt.then) {
+			t.Errorf("after %v: got %v, %d loads, reuse %s", tt.first, err, k.loads, k.reuse)
+		}
+		if b, err := os.ReadFile(filepath.Join(k.dir(), "reuse")); tt.then != "" && (err != nil || string(b) != "0") {
+			t.Errorf("after %v: reuse is %q afterwards, %v", tt.first, b, err)
+		}
+		// Other keys are not among those.
+		if missing := (*MissingError)(nil); !errors.As(k.Check([]Key{rootKey}, nil), &missing) {
+			t.Errorf("after %v: another key is there", tt.first)
+		}
+		k.clean(t)
+	}
+	// What is still loaded has its keys, so nothing more is held.
+	k := newKernel(t, dataKey)
+	k.crash, k.err = true, unix.EBUSY
+	if err := k.Load(both, both, k.load(t)); err != unix.EBUSY || k.held != nil {
+		t.Errorf("got %v, held %v", err, k.held)
+	}
+}
+
+// Where the kernel would go on with an old copy, a second load gets what the
+// keyring has.
+func TestLoadAfterReuse(t *testing.T) {
+	k := newKernel(t, rootKey)
+	if err := write(filepath.Join(k.dir(), "reuse"), "1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Load([]Key{rootKey}, nil, k.load(t)); err != nil || k.loads != 2 || k.reuse != "0" {
+		t.Errorf("got %v, %d loads, reuse %s", err, k.loads, k.reuse)
+	}
+	k.clean(t)
+	if err := k.Load([]Key{rootKey}, nil, k.load(t)); err != nil || k.loads != 3 {
+		t.Errorf("got %v, %d loads", err, k.loads)
+	}
 }
 
 // A key that is there is taken from the keyring: it may have changed since.

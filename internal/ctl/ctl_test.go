@@ -129,7 +129,13 @@ func (m *machine) ctl() *ctl {
 		Root:  m.Root,
 		Mount: func(string) error { m.t.Error("configfs was mounted"); return nil },
 		Table: func(k cryptkeys.Key) []byte { return bytes.Clone(m.inTable[k.UUID]) },
-		Ring:  m.ring,
+		Write: func(file, value string) error {
+			if filepath.Base(file) == "reuse" && !m.isLoaded() {
+				return unix.EINVAL
+			}
+			return os.WriteFile(file, []byte(value), 0o600)
+		},
+		Ring: m.ring,
 	}
 	c.kexec.FileLoad = m.fileLoad
 	c.kexec.LookPath = func(string) (string, error) { return "", os.ErrNotExist }

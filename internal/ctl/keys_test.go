@@ -109,6 +109,32 @@ func TestLoadEncryptedFails(t *testing.T) {
 	}
 }
 
+// The kernel has dropped what was loaded, but not its copy of a key that is gone
+// from the keyring.
+func TestReloadEncryptedFails(t *testing.T) {
+	t.Parallel()
+	m, seen := encrypted(t)
+	m.expect("load", result{0, builtLine + "\n" + loadedLine, ""})
+	m.ring = nil
+	m.Write("etc/ukdump.conf", "BOOT_OPTIONS=debug\n")
+	asked := m.asked
+	m.failOnce(unix.EKEYREJECTED)
+	once := m.asked
+	m.asked = func() { asked(); once() }
+	if got := m.kdumpctl("reload"); got.status != 1 || !strings.Contains(got.stderr, "loaded instead: the last good set") {
+		t.Errorf("got %+v", got)
+	}
+	want := []string{"reuse 0 " + description, "reuse 1 " + description, "reuse 1 " + description}
+	if !slices.Equal(*seen, want) {
+		t.Errorf("the kernel saw %q\nwant %q", *seen, want)
+	}
+	if got := m.Read(configfs + "/reuse"); got != "0" {
+		t.Errorf("reuse is %q afterwards", got)
+	}
+	// What has its keys can be loaded again.
+	m.expect("reload", result{0, loadedLine, ""})
+}
+
 // A second target makes up for a key that is missing.
 func TestLoadEncryptedOther(t *testing.T) {
 	t.Parallel()
