@@ -60,6 +60,9 @@ func (c *ctl) reloadHotplug() error {
 		c.say("nothing to do: no event that the last load does not know")
 		return nil
 	}
+	// What fails from here on would fail again, and systemd starts this for ever
+	// as long as the file is there.
+	c.forgetHotplug()
 	loaded, err := c.kexec.Loaded()
 	if err != nil {
 		return err
@@ -75,7 +78,6 @@ func (c *ctl) reloadHotplug() error {
 		why = "what is loaded is not by kdumpctl"
 	}
 	if why != "" {
-		c.forgetHotplug()
 		c.say("nothing to do: %s", why)
 		return nil
 	}

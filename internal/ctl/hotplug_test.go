@@ -104,6 +104,27 @@ func TestHotplugFails(t *testing.T) {
 	}
 }
 
+// What fails before the kernel is asked is tried once for an event, or systemd
+// would go on for ever.
+func TestHotplugRefused(t *testing.T) {
+	t.Parallel()
+	m, _ := loadedMachine(t)
+	for name, change := range map[string]func(){
+		"sysctl":        func() { m.Write("proc/sys/kernel/kexec_load_disabled", "1\n") },
+		"limit":         func() { m.Write("proc/sys/kernel/kexec_load_limit_panic", "0\n") },
+		"slot":          func() { m.Remove("sys/kernel/kexec_crash_loaded") },
+		"configuration": func() { m.Remove(lastGood); m.Write(conf, "x") },
+	} {
+		m.run(t, name, func(t *testing.T) {
+			change()
+			m.event(time.Hour)
+			if got := m.kdumpctl(hotplug); got.status != 1 || m.pending() {
+				t.Errorf("event there: %v, %+v", m.pending(), got)
+			}
+		})
+	}
+}
+
 // Where there is nothing to do, the event is dealt with all the same.
 func TestHotplugNothingToDo(t *testing.T) {
 	t.Parallel()
