@@ -39,6 +39,13 @@ func addKeys(keys, more []cryptkeys.Key) []cryptkeys.Key {
 	return keys
 }
 
+func descriptions(keys []cryptkeys.Key) (list []string) {
+	for _, k := range keys {
+		list = append(list, k.Description)
+	}
+	return list
+}
+
 // chooseKeys returns the volume keys that a capture kernel with the plan p is to
 // get. A target whose key cannot be had costs a warning if there is another one,
 // and else it is the error.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -167,6 +168,23 @@ func TestLoadEncryptedOther(t *testing.T) {
 		if got := m.kdumpctl(line); strings.Contains(got.stdout, "volume key") {
 			t.Errorf("%s %s", line, got.stdout)
 		}
+	}
+	// The same image without the key is another set, and another proof.
+	const since = "something else was loaded since"
+	if v := m.ctl().gatherVerified(m.ctl().readLoaded()); v.Why == since {
+		t.Error("it was not proven with the key")
+	}
+	m.event(time.Hour)
+	m.expect(hotplug, result{0, again, ""})
+	m.expect("unload", result{0, "unloaded\n", ""})
+	m.ring = nil
+	m.load()
+	if v := m.ctl().gatherVerified(m.ctl().readLoaded()); v.Why != since {
+		t.Errorf("proven: %+v", v)
+	}
+	want := []string{"reuse 0", "reuse 0 " + description, "reuse 0 " + description, "reuse 0", "reuse 0"} // unload, too
+	if !slices.Equal(*seen, want) {
+		t.Errorf("the kernel saw %q\nwant %q", *seen, want)
 	}
 }
 

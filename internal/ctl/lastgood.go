@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"ukdump/internal/build"
 	"ukdump/internal/crashdir"
@@ -97,7 +98,7 @@ func keepOnly(dir string, s *set) {
 // same reports whether loading either set does the same.
 func (s *set) same(o *set) bool {
 	return s.KernelID == o.KernelID && s.ImageID == o.ImageID && s.Cmdline == o.Cmdline && s.PageSize == o.PageSize &&
-		s.Kernel == o.Kernel && s.Image == o.Image
+		s.Kernel == o.Kernel && s.Image == o.Image && slices.Equal(s.Keys, o.Keys) && slices.Equal(s.Volumes, o.Volumes)
 }
 
 var errNoLastGood = errors.New("there is no last good set")

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"ukdump/internal/build"
@@ -19,6 +20,7 @@ type verified struct {
 	ImageID  string    `json:"image_sha256,omitempty"`
 	KernelID string    `json:"kernel_sha256,omitempty"` // of the capture kernel that was loaded then
 	Cmdline  string    `json:"cmdline,omitempty"`       // of the same
+	Keys     []string  `json:"volume_keys,omitempty"`   // that it had, by their descriptions
 	Problems []string  `json:"problems,omitempty"`
 }
 
@@ -57,7 +59,7 @@ func (c *ctl) gatherVerified(l *loaded) *verifiedStatus {
 		s.Why = fmt.Sprintf("%d problems, the first: %s", n, r.Problems[0])
 	case l == nil:
 		s.Why = "what was proven is not loaded now"
-	case r.ImageID != l.ImageID || r.KernelID != l.KernelID || r.Cmdline != l.Cmdline:
+	case r.ImageID != l.ImageID || r.KernelID != l.KernelID || r.Cmdline != l.Cmdline || !slices.Equal(r.Keys, descriptions(l.Keys)):
 		s.Why = "something else was loaded since"
 	case r.Running != c.read("proc/sys/kernel/osrelease"):
 		s.Why = "it was proven for the crash of another kernel, " + r.Running

@@ -206,7 +206,7 @@ func (v *verification) result() *verified {
 		r.Image, r.ImageID = v.image.path, id(v.image.data)
 	}
 	if v.loaded != nil {
-		r.KernelID, r.Cmdline = v.loaded.KernelID, v.loaded.Cmdline
+		r.KernelID, r.Cmdline, r.Keys = v.loaded.KernelID, v.loaded.Cmdline, descriptions(v.loaded.Keys)
 	}
 	return r
 }
