@@ -33,6 +33,23 @@ type loaded struct {
 // String names what is loaded in messages.
 func (l *loaded) String() string { return l.Release + " with " + filepath.Base(l.Image) }
 
+// differs says which kernel or command line b has in place of the loaded one, nil
+// if neither.
+func (l *loaded) differs(b *build.Build) error {
+	cmdline, err := cmdlineFor(b, l.Fingerprint)
+	switch {
+	case err != nil:
+		return err
+	case l.Release != b.Kernel.Release:
+		return toReload("kernel %s is loaded, but %s is configured", l.Release, b.Kernel.Release)
+	case l.KernelID != "" && l.KernelID != id(b.Kernel.Loadable()):
+		return toReload("%s has changed since it was loaded", b.Kernel.Path)
+	case l.Cmdline != l.Forecast.addTo(cmdline):
+		return toReload("the command line of the capture kernel is not the one that is configured now")
+	}
+	return nil
+}
+
 func (c *ctl) loadedFile() string { return filepath.Join(c.root, build.StateDir, "loaded.json") }
 
 // bootID returns the ID of this boot, see random(4).

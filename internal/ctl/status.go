@@ -154,13 +154,8 @@ func (c *ctl) gatherImage(s *status, b *build.Build, missing func(error)) {
 			missing(&statusError{"the loaded image is out of date: what goes into it has changed", "Run kdumpctl reload."})
 		}
 	}
-	if s.Ours == nil {
-		return
-	}
-	cmdline, err := cmdlineFor(b, s.Ours.Fingerprint)
-	missing(err)
-	if s.Ours.Release != b.Kernel.Release || s.Ours.Cmdline != s.Ours.Forecast.addTo(cmdline) {
-		missing(&statusError{"what is loaded is not what is configured: the kernel or its command line has changed", "Run kdumpctl reload."})
+	if s.Ours != nil {
+		missing(s.Ours.differs(b))
 	}
 }
 

@@ -40,6 +40,11 @@ func TestStatusGolden(t *testing.T) {
 			m.kdumpctl("build")
 		}, 0},
 		{"command-line-changed", loaded, func(m *machine) { m.Write("etc/ukdump.conf", "BOOT_OPTIONS=debug\n") }, 0},
+		{"kernel-replaced", loaded, func(m *machine) { // by one of the same release
+			k := []byte(m.Read(vmlinuz))
+			k[len(k)-1]++
+			m.Write(vmlinuz, string(k))
+		}, 0},
 		{"image-removed", loaded, func(m *machine) { m.Remove(image) }, 0},
 		{"image-damaged", loaded, func(m *machine) { m.Write(image, "x") }, 0},
 		{"bad-configuration", loaded, func(m *machine) { m.Write("etc/ukdump.conf", "DUMP_LEVEL=99\n") }, 0},

@@ -122,18 +122,7 @@ func (v *verification) checkLoaded() {
 	if l == nil || b == nil {
 		return
 	}
-	cmdline, err := cmdlineFor(b, l.Fingerprint)
-	if v.problem("loaded", err) {
-		return
-	}
-	switch {
-	case l.Release != b.Kernel.Release:
-		v.problem("loaded", toReload("kernel %s is loaded, but %s is configured", l.Release, b.Kernel.Release))
-	case l.KernelID != "" && l.KernelID != id(b.Kernel.Loadable()):
-		v.problem("loaded", toReload("%s has changed since it was loaded", b.Kernel.Path))
-	case l.Cmdline != l.Forecast.addTo(cmdline):
-		v.problem("loaded", toReload("the command line of the capture kernel is not the one that is configured now"))
-	case l.Fallback == "":
+	if !v.problem("loaded", l.differs(b)) && l.Fallback == "" {
 		v.ok("loaded", "%s, its command line and this image", b.Kernel.Path)
 	}
 }
