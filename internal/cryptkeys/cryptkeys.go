@@ -61,13 +61,13 @@ const maxKeys = 128
 // takes the keys along. taken are those that the one which is loaded now has: if
 // the others are gone from the keyring the kernel takes over its copy of these.
 // It may call load twice. Everything is looked at before load is called, because
-// that drops what is loaded; the error is then an *UnsupportedError or a
-// *MissingError, or what failed.
+// that drops what is loaded; the error is then an *UnsupportedError, a
+// *MissingError or a *ForeignError, or what failed.
 func (h *Handover) Load(keys, taken []Key, load func() error) error {
 	if len(keys) == 0 {
-		// What a run that was killed has left would be looked for, and without
-		// its description be an error.
-		h.sweep(filepath.Join(h.Root, interfaceDir))
+		if err := h.sweep(filepath.Join(h.Root, interfaceDir)); err != nil {
+			return err
+		}
 		return load()
 	}
 	if len(keys) > maxKeys {
@@ -91,8 +91,10 @@ func (h *Handover) Load(keys, taken []Key, load func() error) error {
 			reuse = true
 		}
 	}
-	h.sweep(dir)
-	defer h.sweep(dir)
+	if err := h.sweep(dir); err != nil {
+		return err
+	}
+	defer func() { _ = h.sweep(dir) }() // the next load says what stays
 	for i, k := range keys {
 		item := filepath.Join(dir, itemPrefix+strconv.Itoa(i))
 		err := os.Mkdir(item, 0o700)
@@ -115,8 +117,16 @@ func (h *Handover) Load(keys, taken []Key, load func() error) error {
 		}
 		err = load()
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		h.held = nil
+	case errors.Is(err, syscall.ENOKEY) || errors.Is(err, syscall.EKEYEXPIRED) || errors.Is(err, syscall.EKEYREVOKED):
+		// A key has gone meanwhile, if it is not that of the kernel's signature.
+		for _, k := range keys {
+			if missing := h.find(k); missing != nil {
+				return missing
+			}
+		}
 	}
 	return err
 }
@@ -224,13 +234,22 @@ func (h *Handover) reuse(dir string, on bool) error {
 	return h.Write(file, value)
 }
 
-// sweep removes our items. The keys that were taken are not in them.
-func (h *Handover) sweep(dir string) {
+// sweep removes our items. The keys that were taken are not in them. What a run
+// that was killed has left would be looked for, and without its description be an
+// error. So would items of others, and each counts as a key: those are the error.
+func (h *Handover) sweep(dir string) error {
 	items, _ := filepath.Glob(filepath.Join(dir, itemPrefix+"*"))
 	for _, item := range items {
 		os.Remove(filepath.Join(item, "description")) // only where it is no configfs
 		os.Remove(item)
 	}
+	ents, _ := os.ReadDir(dir)
+	for _, e := range ents {
+		if e.IsDir() {
+			return &ForeignError{filepath.Join(dir, e.Name())}
+		}
+	}
+	return nil
 }
 
 // same reports whether both are the same keys, in any order.

@@ -125,8 +125,8 @@ func (k *kernel) clean(t *testing.T) {
 
 func TestLoad(t *testing.T) {
 	k := newKernel(t, rootKey, dataKey)
-	// What a run that was killed has left, and what is somebody else's.
-	for _, item := range []string{"ukdump-0", "ukdump-7", "theirs"} {
+	// What a run that was killed has left.
+	for _, item := range []string{"ukdump-0", "ukdump-7"} {
 		if err := os.Mkdir(filepath.Join(k.dir(), item), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -139,8 +139,44 @@ func TestLoad(t *testing.T) {
 		t.Errorf("items %v, reuse %s, added %v", k.items, k.reuse, k.ring.added)
 	}
 	k.clean(t)
-	if _, err := os.Stat(filepath.Join(k.dir(), "theirs")); err != nil {
+}
+
+// The kernel takes every item, so with one of somebody else it is not asked.
+func TestLoadForeign(t *testing.T) {
+	k := newKernel(t, rootKey)
+	theirs := filepath.Join(k.dir(), "theirs")
+	if err := os.Mkdir(theirs, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, keys := range [][]Key{{rootKey}, nil} {
+		err := k.Load(keys, nil, k.load(t))
+		foreign := (*ForeignError)(nil)
+		if !errors.As(err, &foreign) || foreign.Item != theirs || !strings.Contains(foreign.Advice(), "rmdir "+theirs+",") || k.loads > 0 {
+			t.Errorf("%d keys: %v, %d loads", len(keys), err, k.loads)
+		}
+		k.clean(t)
+	}
+	if _, err := os.Stat(theirs); err != nil {
 		t.Error(err)
+	}
+}
+
+// A key that goes between the look and the load is named, and no other cause of
+// such an error is taken for it.
+func TestLoadKeyGoes(t *testing.T) {
+	for _, errno := range []error{unix.ENOKEY, unix.EKEYEXPIRED, unix.EKEYREVOKED} {
+		k := newKernel(t, rootKey)
+		k.err = errno
+		if err := k.Load([]Key{rootKey}, nil, k.load(t)); err != errno {
+			t.Errorf("%v with the key: %v", errno, err)
+		}
+		load := k.load(t)
+		missing := (*MissingError)(nil)
+		err := k.Load([]Key{rootKey}, nil, func() error { k.ring.keys[rootKey.Description] = errno; return load() })
+		if !errors.As(err, &missing) || missing.Err != errno {
+			t.Errorf("%v without the key: %v", errno, err)
+		}
+		k.clean(t)
 	}
 }
 

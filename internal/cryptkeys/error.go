@@ -73,3 +73,16 @@ func (e *MissingError) Advice() string {
 		"until then: cryptsetup open --test-passphrase --link-vk-to-keyring '@u::%%logon:%s' UUID=%s",
 		CrypttabOption(e.Key.Description), e.Key.Volume, e.Key.Description, e.Key.UUID)
 }
+
+// ForeignError reports an item in configfs that is not ours. The kernel would take
+// its key along too, or refuse the load.
+type ForeignError struct{ Item string }
+
+func (e *ForeignError) Error() string {
+	return "hand over volume keys: something else has asked the kernel to take a key along: " + e.Item
+}
+
+// Advice returns how to get rid of it.
+func (e *ForeignError) Advice() string {
+	return "Run rmdir " + e.Item + ", unless another program is loading a capture kernel; only one may."
+}
