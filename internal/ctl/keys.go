@@ -47,8 +47,9 @@ func descriptions(keys []cryptkeys.Key) (list []string) {
 }
 
 // chooseKeys returns the volume keys that a capture kernel with the plan p is to
-// get. A target whose key cannot be had costs a warning if there is another one,
-// and else it is the error.
+// get. A target whose key cannot be had costs a warning if there is another one or
+// a directory for evidence, and else it is the error. pstore alone is not enough:
+// it is little, may be lost, and nobody who asked for a dump means that.
 func (c *ctl) chooseKeys(p *plan.Plan) ([]cryptkeys.Key, error) {
 	places := slices.Concat(p.Targets, p.Evidence)
 	var all, usable []cryptkeys.Key
@@ -58,27 +59,43 @@ func (c *ctl) chooseKeys(p *plan.Plan) ([]cryptkeys.Key, error) {
 	if c.keys.Check(all, c.takenKeys()) == nil {
 		return all, nil
 	}
-	var first error
-	left := false
+	var failed []error
+	targets, left := 0, 0
 	for i := range places {
 		keys := keysOf(&places[i])
 		if err := c.keys.Check(keys, nil); err != nil {
-			err = fmt.Errorf("%s cannot be opened after a crash: %w", places[i].Dir, err)
-			if first == nil {
-				first = err
-			} else {
-				c.Warn(err.Error())
-			}
+			failed = append(failed, fmt.Errorf("%s cannot be opened after a crash: %w", places[i].Dir, err))
 			continue
 		}
 		usable = addKeys(usable, keys)
-		left = left || i < len(p.Targets) || len(p.Targets) == 0
+		if left++; i < len(p.Targets) {
+			targets++
+		}
 	}
-	if !left {
+	first := failed[0]
+	if left == 0 {
 		return nil, first
 	}
+	for _, err := range failed[1:] {
+		c.Warn(err.Error())
+	}
 	c.Warn(first.Error(), advice.For(first))
+	if targets == 0 && len(p.Targets) > 0 {
+		c.Warn("no target is left for a dump: only log and report are saved, as EVIDENCE says")
+	}
 	return usable, nil
+}
+
+// reachable returns p without the places that cannot be opened with keys.
+func reachable(p *plan.Plan, keys []cryptkeys.Key) *plan.Plan {
+	have := descriptions(keys)
+	closed := func(t plan.Target) bool {
+		return slices.ContainsFunc(keysOf(&t), func(k cryptkeys.Key) bool { return !slices.Contains(have, k.Description) })
+	}
+	r := *p
+	r.Targets = slices.DeleteFunc(slices.Clone(p.Targets), closed)
+	r.Evidence = slices.DeleteFunc(slices.Clone(p.Evidence), closed)
+	return &r
 }
 
 // takenKeys returns the keys that what is loaded now has.

@@ -188,6 +188,49 @@ func TestLoadEncryptedOther(t *testing.T) {
 	}
 }
 
+// A directory for evidence makes up for a key that is missing, as for a kernel
+// that cannot hand it over; pstore alone does not.
+func TestLoadEncryptedEvidence(t *testing.T) {
+	t.Parallel()
+	m, seen := encrypted(t)
+	m.ring = nil
+	missing := "/var/crash cannot be opened after a crash: the volume key of luks-root (LUKS " + luksID + ") is not in root's keyring"
+	m.expect("load", result{1, builtLine + "\n", "kdumpctl: " + missing + "; nothing is loaded now, and there is no last good set\nkdumpctl: Add the option ...\n"})
+	if m.isLoaded() {
+		t.Error("loaded for pstore alone")
+	}
+	m.AddDisk()
+	m.Write("etc/ukdump.conf", "EVIDENCE=\"/srv/dumps pstore\"\n")
+	m.expect("load", result{0, "built ...\nloaded " + setName + " in N s; dumps go to /srv/dumps (log and report only)\n",
+		"kdumpctl: warning: " + missing + "\nkdumpctl: warning: Add the option ...\n" +
+			"kdumpctl: warning: no target is left for a dump: only log and report are saved, as EVIDENCE says\n"})
+	if !slices.Equal(*seen, []string{"reuse 0"}) {
+		t.Errorf("the kernel saw %q", *seen)
+	}
+	if got := m.missing(); got != missing {
+		t.Errorf("status says %q", got)
+	}
+}
+
+// The last good set does without a key, too, if it has another target.
+func TestLastGoodWithoutKey(t *testing.T) {
+	t.Parallel()
+	m, seen := encrypted(t)
+	m.AddDisk()
+	m.Write("etc/ukdump.conf", "TARGET=/var/crash /srv/dumps\n")
+	m.load()
+	m.reboot()
+	m.ring = nil
+	m.Write("etc/ukdump.conf", "x")
+	if got := m.kdumpctl("load"); got.status != 1 || !strings.Contains(got.stderr, "loaded instead: the last good set") ||
+		!strings.HasPrefix(got.stderr, "kdumpctl: warning: /var/crash cannot be opened after a crash: the volume key of luks-root") {
+		t.Errorf("got %+v", got)
+	}
+	if want := []string{"reuse 0 " + description, "reuse 0"}; !slices.Equal(*seen, want) {
+		t.Errorf("the kernel saw %q", *seen)
+	}
+}
+
 func TestLoadEncryptedUnsupported(t *testing.T) {
 	t.Parallel()
 	m, _ := encrypted(t)

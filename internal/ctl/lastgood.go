@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -12,8 +13,11 @@ import (
 	"path/filepath"
 	"slices"
 
+	"ukdump/initramfs"
 	"ukdump/internal/build"
 	"ukdump/internal/crashdir"
+	"ukdump/internal/cryptkeys"
+	"ukdump/internal/plan"
 )
 
 // set is everything that one load hands to the kernel. The last one that could
@@ -157,6 +161,11 @@ func (c *ctl) loadLastGood(failed string) (*set, error) {
 		return nil, err
 	}
 	s.Fallback = failed
+	if c.keys.Check(s.Keys, c.takenKeys()) != nil {
+		if s.Keys, err = c.keysLeft(imageData); err != nil {
+			return nil, err
+		}
+	}
 	// The file in place of a copy in memory, for a policy which looks at it. It
 	// was read just now, and nobody else writes here.
 	kernel, err := os.Open(filepath.Join(c.lastGoodDir(), kernelFiles+s.KernelID))
@@ -172,4 +181,17 @@ func (c *ctl) loadLastGood(failed string) (*set, error) {
 	}
 	defer initrd.Close()
 	return s, c.put(s, kernel, initrd)
+}
+
+// keysLeft chooses among the keys of an image when one has gone.
+func (c *ctl) keysLeft(image []byte) ([]cryptkeys.Key, error) {
+	contents, err := build.Inspect(initramfs.Open(bytes.NewReader(image)))
+	if err != nil {
+		return nil, err
+	}
+	p, err := plan.Parse(contents.Plan)
+	if err != nil {
+		return nil, err
+	}
+	return c.chooseKeys(p)
 }

@@ -225,7 +225,7 @@ func (c *ctl) loadImage(b *build.Build, im *packed) error {
 			return err
 		}
 	}
-	c.say("loaded %s in %.1f s; dumps go to %s", s, time.Since(begin).Seconds(), targetNames(p))
+	c.say("loaded %s in %.1f s; dumps go to %s", s, time.Since(begin).Seconds(), targetNames(reachable(p, s.Keys)))
 	if err := c.saveLastGood(s, b.Kernel.Loadable(), im.data); err != nil {
 		c.Warn(fmt.Sprintf("loaded, but not kept for the case that a later load fails: %v", err))
 	}
