@@ -77,10 +77,15 @@ func (c *ctl) announce(args []string) error {
 	if aerr := c.announceNew(conf); err == nil {
 		err = aerr
 	}
-	if err == nil && *watch {
-		err = c.beginWatch()
+	if !*watch {
+		return err
 	}
-	return err
+	// The capture kernel is loaded all the same, so there is something to watch;
+	// and only what has started with status 0 is stopped, which ends the watch.
+	if err != nil {
+		c.Warn(err.Error())
+	}
+	return c.beginWatch()
 }
 
 // lockAnnounced keeps others from announcing at the same time.
@@ -135,6 +140,8 @@ func (c *ctl) announceNew(conf *config.Config) error {
 	}
 	if err := c.saveAnnounced(known); err != nil {
 		errs = append(errs, err)
+	} else if err := c.endEarlierWatch(); err != nil { // after the telling, too
+		c.Warn(err.Error())
 	}
 	if err := c.writeMotd(conf.Motd, known); err != nil {
 		c.Warn(err.Error())

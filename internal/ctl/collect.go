@@ -254,11 +254,16 @@ func (r *collector) look(dev rawDevice) (bool, error) {
 		return false, nil
 	}
 	r.found = true
-	if id := dump.Header.MachineID; id != "" && r.machine != "" && id != r.machine && !r.foreign {
+	if fromAnother(&dump.Header, r.machine) && !r.foreign {
 		r.Warn(fmt.Sprintf("%s has a dump of another machine, %s, which stays there: kdumpctl collect --foreign would save it", dev.path, dump.Header.Host))
 		return false, nil
 	}
 	return true, nil
+}
+
+// fromAnother reports whether a dump is of another machine than the one with that ID.
+func fromAnother(h *rawdump.Header, machine string) bool {
+	return h.MachineID != "" && machine != "" && h.MachineID != machine
 }
 
 func (r *collector) discardFrom(f *os.File, dev rawDevice) error {

@@ -3,6 +3,7 @@ package ctl
 import (
 	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -94,23 +95,20 @@ func writeEvidence(parent string, l pstore.Log, r *crashdir.Report) (string, err
 		t = time.Now()
 	}
 	dir, err := crashdir.Create(parent, t)
-	if err != nil {
-		return "", err
+	var report []byte
+	if err == nil {
+		report, err = r.Encode()
 	}
-	err = crashdir.WriteFile(dir, crashdir.CaptureLog, func(w io.Writer) error {
-		_, err := w.Write(l.Text)
-		return err
-	})
-	if err != nil {
-		return "", err
-	}
-	return dir, crashdir.WriteFile(dir, crashdir.ReportFile, func(w io.Writer) error {
-		b, err := r.Encode()
+	for name, data := range map[string][]byte{crashdir.CaptureLog: l.Text, crashdir.ReportFile: report} {
 		if err == nil {
-			_, err = w.Write(b)
+			err = crashdir.WriteFile(dir, name, func(w io.Writer) error { _, err := w.Write(data); return err })
 		}
-		return err
-	})
+	}
+	if err != nil {
+		os.RemoveAll(dir) // or it would be a dump of another crash
+		return "", err
+	}
+	return dir, nil
 }
 
 // maxEvidence is how many of kdumpinit's errors go into a report.

@@ -3,7 +3,6 @@ package ctl
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,8 +11,10 @@ import (
 	"ukdump/internal/build"
 	"ukdump/internal/config"
 	"ukdump/internal/crashdir"
+	"ukdump/internal/host"
 	"ukdump/internal/journal"
 	"ukdump/internal/pstore"
+	"ukdump/internal/rawdump"
 	"ukdump/internal/vmcore"
 )
 
@@ -41,6 +42,22 @@ func (c *ctl) beginWatch() error {
 // endWatch ends the watch of this boot. Another boot's is for announce.
 func (c *ctl) endWatch() error {
 	if w := c.readWatch(); w == nil || w.Boot != c.bootID() {
+		return nil
+	}
+	return c.removeWatch()
+}
+
+// earlierWatch returns the watch of an earlier boot, nil if there is none.
+func (c *ctl) earlierWatch() *watch {
+	if w := c.readWatch(); w != nil && c.bootID() != "" && w.Boot != c.bootID() {
+		return w
+	}
+	return nil
+}
+
+// endEarlierWatch ends what was told about, or needs no telling.
+func (c *ctl) endEarlierWatch() error {
+	if c.earlierWatch() == nil {
 		return nil
 	}
 	return c.removeWatch()
@@ -76,12 +93,9 @@ func (c *ctl) lastLoaded() *loaded {
 // capture kernel was loaded, if no dump explains that; else nil. logs are new in
 // pstore.
 func (c *ctl) lostEvent(conf *config.Config, known *announced, explained bool, logs []pstore.Log) *event {
-	w := c.readWatch()
-	if w == nil || w.Boot == c.bootID() || c.bootID() == "" {
+	w := c.earlierWatch()
+	if w == nil {
 		return nil
-	}
-	if err := c.removeWatch(); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		c.Warn(err.Error())
 	}
 	// What was loaded after the watch began is in loaded.json, unless this boot
 	// has written that again.
@@ -93,9 +107,13 @@ func (c *ctl) lostEvent(conf *config.Config, known *announced, explained bool, l
 	if explained || !isLoaded || known.has(key, time.Time{}) {
 		return nil
 	}
+	why := "power loss, a reset, or a capture that FAILED"
+	if paths := c.waitingDumps(known); len(paths) > 0 {
+		why = "it was NOT COLLECTED from " + text(strings.Join(paths, " and "), 500) + ", see kdumpctl collect"
+	}
 	e := &event{key: key, id: lostMessage}
 	e.message = "the machine went down without a shutdown while a capture kernel was loaded, and there is no dump in " +
-		text(strings.Join(c.targetDirs(conf), " or "), 500) + ": power loss, a reset, or a capture that FAILED"
+		text(strings.Join(c.targetDirs(conf), " or "), 500) + ": " + why
 	e.fields = []journal.Field{{Name: "UKDUMP_OUTCOME", Value: "none"}, {Name: "UKDUMP_ID", Value: text(key, 64)}}
 	for _, l := range logs {
 		if p := vmcore.FindPanic(l.Text); p.Line != "" {
@@ -110,4 +128,33 @@ func (c *ctl) lostEvent(conf *config.Config, known *announced, explained bool, l
 		}
 	}
 	return e
+}
+
+// waitingDumps returns the devices with a raw dump of this machine that collect
+// has left there, if known has not got it, and adds it to that.
+func (c *ctl) waitingDumps(known *announced) (paths []string) {
+	machine := ""
+	if h, err := host.Open(c.root); err == nil {
+		machine, _ = h.MachineID()
+	}
+	devices, err := c.blockDevices()
+	if err != nil {
+		c.Warn(err.Error())
+	}
+	for _, dev := range devices {
+		f, err := os.Open(dev.path)
+		if err != nil {
+			continue // collect has told
+		}
+		dump, err := rawdump.Open(f, dev.size)
+		f.Close()
+		if err != nil || fromAnother(&dump.Header, machine) {
+			continue
+		}
+		if key := "raw-" + dump.Header.ID; !known.has(key, time.Time{}) {
+			known.add(key, time.Time{})
+			paths = append(paths, dev.path)
+		}
+	}
+	return paths
 }

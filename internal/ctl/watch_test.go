@@ -2,9 +2,13 @@ package ctl
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
+
+	"ukdump/internal/build/buildtest"
+	"ukdump/internal/pstore"
 )
 
 const lost = "MESSAGE=the machine went down without a shutdown while a capture kernel was loaded, and there is no dump in ROOT/var/crash: " +
@@ -85,6 +89,74 @@ func TestWatch(t *testing.T) {
 			wantEntries(t, "once more", m.announce(j, "--watch"))
 		})
 	}
+}
+
+// A mistake in the configuration is no reason not to watch.
+func TestWatchWithBadConfiguration(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.boot(1)
+	j := newJournald(t, m)
+	m.announce(j)
+	m.Write("sys/kernel/kexec_crash_loaded", "1\n")
+	m.Write("var/lib/ukdump/loaded.json", `{"boot_id":"00000000-0000-4000-8000-000000000001"}`)
+	m.Write("etc/ukdump.conf", "TRAGET=/x\n")
+	m.expect("announce --watch", result{0, "", "kdumpctl: warning: ROOT/etc/ukdump.conf:1: unknown ...\n"})
+	m.Remove("etc/ukdump.conf")
+	m.boot(2)
+	wantEntries(t, "next boot", m.announce(j), lost)
+}
+
+// The watch of an earlier boot goes after it was told about and that is known:
+// whoever is killed in between tells it twice.
+func TestWatchGoesLast(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.boot(1)
+	j := newJournald(t, m)
+	m.announce(j)
+	m.Write("sys/kernel/kexec_crash_loaded", "1\n")
+	m.Write("var/lib/ukdump/loaded.json", `{"boot_id":"00000000-0000-4000-8000-000000000001"}`)
+	m.announce(j, "--watch")
+	m.boot(2)
+	const inTheWay = "var/lib/ukdump/announced.json-incomplete/x"
+	m.Write(inTheWay, "")
+	for range 2 {
+		if got := m.kdumpctl("announce"); got.status != 1 {
+			t.Errorf("%+v", got)
+		}
+		if list := j.entries(); len(list) != 1 {
+			t.Errorf("announced %q", list)
+		}
+	}
+	m.Remove("var/lib/ukdump/announced.json-incomplete")
+	wantEntries(t, "at last", m.announce(j), lost)
+	wantEntries(t, "once more", m.announce(j))
+}
+
+// A dump that could not be collected is why there is none.
+func TestWatchWaitingDump(t *testing.T) {
+	t.Parallel()
+	m := collecting(t)
+	m.boot(1)
+	j := newJournald(t, m)
+	m.announce(j)
+	crash := func(boot int) {
+		m.Write("sys/kernel/kexec_crash_loaded", "1\n")
+		m.Write("var/lib/ukdump/loaded.json", fmt.Sprintf(`{"boot_id":"00000000-0000-4000-8000-%012d"}`, boot))
+		m.announce(j, "--watch")
+		m.boot(boot + 1)
+	}
+	crash(1)
+	theirs := goodRaw()
+	theirs.header.ID, theirs.header.MachineID = "4f1c2c1e-2f0e-4e55-a4b5-3f2a0f6cf3a1", strings.Repeat("f", 32)
+	m.dump("vdy1", theirs)
+	m.dump("vdz1", goodRaw())
+	wantEntries(t, "not collected", m.announce(j),
+		strings.Replace(lost, "power loss, a reset, or a capture that FAILED", "it was NOT COLLECTED from ROOT/dev/vdz1, see kdumpctl collect", 1))
+	// It explains no other loss.
+	crash(2)
+	wantEntries(t, "power loss", m.announce(j), strings.Replace(lost, "0001\n", "0002\n", 1))
 }
 
 // The log of a capture kernel that could save nothing, as its panic leaves it in
@@ -210,4 +282,18 @@ func TestPstoreCases(t *testing.T) {
 		m.expect("announce", result{0, "", ""})
 		dumps(t, 2)
 	})
+}
+
+// What cannot be saved as a dump leaves none.
+func TestWriteEvidenceFails(t *testing.T) {
+	parent := t.TempDir()
+	l := pstore.Log{Text: make([]byte, 33<<20)}
+	buildtest.FullDisk(t, func() {
+		if path, err := writeEvidence(parent, l, evidenceReport(pstore.Log{})); err == nil {
+			t.Errorf("wrote %s", path)
+		}
+	})
+	if ents, err := os.ReadDir(parent); err != nil || len(ents) > 0 {
+		t.Errorf("left %v, %v", ents, err)
+	}
 }
