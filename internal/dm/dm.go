@@ -133,7 +133,8 @@ func (c *Control) Table(name string) ([]Target, error) {
 	for size := 16 << 10; size <= maxAnswer; size *= 4 {
 		r, err := newRequest(name, "", size)
 		if err == nil {
-			// The kernel may write a key into the answer.
+			// The kernel may write a key into the answer, and wipes its copy.
+			defer clear(r)
 			r.header().Flags = unix.DM_STATUS_TABLE_FLAG | unix.DM_SECURE_DATA_FLAG | unix.DM_NOFLUSH_FLAG
 			err = c.ioctl(unix.DM_TABLE_STATUS, r)
 		}
