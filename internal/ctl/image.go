@@ -47,7 +47,8 @@ func (im *packed) check(release string) (*plan.Plan, error) {
 		return nil, err
 	}
 	if p.Kernel.Release != release {
-		return nil, fmt.Errorf("it was built for kernel %s, but the capture kernel is %s", p.Kernel.Release, release)
+		return nil, &statusError{fmt.Sprintf("it was built for kernel %s, but the capture kernel is %s", p.Kernel.Release, release),
+			"Name that kernel with KERNEL= in /etc/ukdump.conf, or run kdumpctl load without --image."}
 	}
 	return p, nil
 }

@@ -156,6 +156,8 @@ func (e *Error) Advice() string {
 		return "Free some memory and try again."
 	case LockedTools:
 		return "Boot a kernel that is built with CONFIG_KEXEC_FILE=y, or turn Secure Boot off in the firmware."
+	case KexecTools:
+		return "Update kexec-tools, or boot a kernel that is built with CONFIG_KEXEC_FILE=y."
 	case NoSyscall:
 		return "Install kexec-tools, or boot a kernel that is built with CONFIG_KEXEC_FILE=y."
 	}
