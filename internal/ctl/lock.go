@@ -93,9 +93,14 @@ func release(f *os.File) {
 // mkkdumpinitrd takes no lock.
 const sweepAge = 10 * time.Minute
 
-// sweep removes the temporary files of programs that were killed.
+// sweep removes the temporary files of programs that were killed. The caller has
+// the lock.
 func (c *ctl) sweep() {
 	state := filepath.Join(c.root, build.StateDir)
+	unpacked, _ := filepath.Glob(filepath.Join(state, unpackedDirs))
+	for _, dir := range unpacked { // verify has the lock, too
+		os.RemoveAll(dir)
+	}
 	for _, pattern := range []string{".initramfs-*.img.*", "*" + crashdir.Suffix, "last-good/*" + crashdir.Suffix} {
 		names, _ := filepath.Glob(filepath.Join(state, pattern))
 		for _, name := range names {

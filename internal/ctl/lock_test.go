@@ -39,3 +39,14 @@ func TestReleaseWithCopy(t *testing.T) {
 		t.Errorf("released, but a copy of the descriptor keeps the lock: %v", err)
 	}
 }
+
+// What a verify that was killed has unpacked takes space until the next load.
+func TestSweepUnpacked(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.Write("var/lib/ukdump/.verify-1/bin/makedumpfile", "x")
+	m.load()
+	if _, err := os.Stat(filepath.Join(m.Root, "var/lib/ukdump/.verify-1")); err == nil {
+		t.Error("it is still there")
+	}
+}

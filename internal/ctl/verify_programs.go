@@ -73,14 +73,9 @@ func inside(dir string, err error) error {
 	return errors.New(strings.ReplaceAll(err.Error(), dir, ""))
 }
 
-// unpackedDir makes a private directory in which programs can be run. Whoever was
-// killed has left one: the lock says that it is nobody's.
+// unpackedDir makes a private directory in which programs can be run.
 func (v *verification) unpackedDir() (string, error) {
 	state := filepath.Join(v.root, build.StateDir)
-	old, _ := filepath.Glob(filepath.Join(state, unpackedDirs))
-	for _, dir := range old {
-		os.RemoveAll(dir)
-	}
 	var errs []error
 	for _, parent := range []string{state, os.TempDir()} {
 		var st unix.Statfs_t
