@@ -233,6 +233,19 @@ func TestSeveralTargets(t *testing.T) {
 		t.Errorf("left\n%swant\n%s", got, want)
 	}
 	m.expect("list --dir ROOT/srv/dumps", result{0, "No dumps in ROOT/srv/dumps.\n", ""})
+
+	// One that cannot be read hides none of the others.
+	m.Write("srv/file", "")
+	m.Write("etc/ukdump.conf", "TARGET=/srv/file /var/crash\n")
+	const unread = "open ROOT/srv/file: not a directory\n"
+	m.expect("list", result{1, "DUMP ...\n" + both + " ...\n2026-11-23T01-00-00Z ...\n", "kdumpctl: " + unread})
+	if got, want := paths(), "var/crash/"+both+"\nvar/crash/2026-11-23T01-00-00Z\n"; got != want {
+		t.Errorf("listed\n%swant\n%s", got, want)
+	}
+	if got := m.kdumpctl("info"); got.status != 0 || !strings.HasPrefix(got.stdout, "dump     ROOT/var/crash/2026-11-23T01-00-00Z\n") || got.stderr != "kdumpctl: warning: "+unread {
+		t.Errorf("info: %+v", got)
+	}
+	m.expect("rm 2026-11-23", result{0, "removed 2026-11-23T01-00-00Z, 3 B\n", "kdumpctl: warning: " + unread})
 }
 
 func TestRm(t *testing.T) {

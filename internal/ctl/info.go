@@ -57,8 +57,11 @@ func (c *ctl) findDump(dir, name string) (crashdir.Dump, error) {
 		return crashdir.Read(filepath.Clean(name))
 	}
 	dumps, parent, err := c.dumps(dir)
-	if err != nil {
+	if err != nil && len(dumps) == 0 {
 		return crashdir.Dump{}, err
+	}
+	if err != nil {
+		c.Warn(err.Error())
 	}
 	if len(dumps) == 0 {
 		return crashdir.Dump{}, &noDumpError{parent, name}

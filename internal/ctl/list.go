@@ -3,6 +3,7 @@ package ctl
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -66,16 +67,19 @@ func (c *ctl) list(args []string) error {
 	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
 		return err
 	}
-	dumps, parent, err := c.dumps(*dir)
-	if err != nil {
-		return err
+	dumps, parent, unread := c.dumps(*dir)
+	if unread != nil && len(dumps) == 0 {
+		return unread
 	}
 	if *asJSON {
 		list := []listed{} // never null
 		for _, d := range dumps {
 			list = append(list, listOf(d))
 		}
-		return printJSON(c.Stdout, list)
+		if err := printJSON(c.Stdout, list); err != nil {
+			return err
+		}
+		return unread
 	}
 	if len(dumps) == 0 {
 		fmt.Fprintf(c.Stdout, "No dumps in %s.\n", parent)
@@ -101,7 +105,7 @@ func (c *ctl) list(args []string) error {
 			return err
 		}
 	}
-	return nil
+	return unread
 }
 
 // width returns how many characters a line of Stdout should have at most.
@@ -133,7 +137,8 @@ func text(s string, limit int) string {
 
 // dumps lists the dumps in dir, or in the configured targets if dir is empty,
 // and says where it looked. A configured target that does not exist yet holds no
-// dumps; dir must exist.
+// dumps; dir must exist. With an error there are those of the directories that can
+// be read.
 func (c *ctl) dumps(dir string) (dumps []crashdir.Dump, where string, err error) {
 	dirs := []string{dir}
 	if dir != "" {
@@ -147,15 +152,16 @@ func (c *ctl) dumps(dir string) (dumps []crashdir.Dump, where string, err error)
 		}
 		dirs = c.targetDirs(conf)
 	}
+	var errs []error
 	for _, d := range dirs {
 		list, err := crashdir.List(d)
 		if err != nil {
-			return nil, "", err
+			errs = append(errs, err)
 		}
 		dumps = append(dumps, list...)
 	}
 	crashdir.Sort(dumps)
-	return dumps, strings.Join(dirs, " or "), nil
+	return dumps, strings.Join(dirs, " or "), errors.Join(errs...)
 }
 
 // targetDirs returns the directories in which there can be dumps, as this process

@@ -101,6 +101,11 @@ func (c *ctl) verify(args []string) error {
 	c.sweep()
 	v := &verification{ctl: c}
 	if err := v.run(); err != nil {
+		// What was proven before is not what the next load would do.
+		v.problem("configuration", err)
+		if err := c.saveVerified(v.result()); err != nil {
+			c.Warn(fmt.Sprintf("status will not know the result: %v", err))
+		}
 		return err
 	}
 	if err := v.print(); err != nil {

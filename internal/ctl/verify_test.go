@@ -357,6 +357,15 @@ func TestVerifiedStatus(t *testing.T) {
 			t.Error(got)
 		}
 	})
+	m.run(t, "bad configuration", func(t *testing.T) {
+		m.rewrite("var/lib/ukdump/verified.json")
+		m.Write("etc/ukdump.conf", "x\n")
+		m.expect("verify", result{1, "", "kdumpctl: ROOT/etc/ukdump.conf:1: no = in ...\nkdumpctl: See ukdump.conf(5) ...\n"})
+		m.Remove("etc/ukdump.conf")
+		if got := row(); !strings.HasPrefix(got, "no: TIME: configuration: ROOT/etc/ukdump.conf:1: no = in ") {
+			t.Error(got)
+		}
+	})
 	m.run(t, "damaged", func(t *testing.T) {
 		m.Write("var/lib/ukdump/verified.json", "{")
 		expect("damaged", "no: ROOT/var/lib/ukdump/verified.json: unexpected end of JSON input")
