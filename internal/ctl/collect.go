@@ -319,7 +319,7 @@ func (r *collector) awaitMounts(dir string) {
 	}
 }
 
-// mount is an entry of fstab(5).
+// mount is an entry of fstab(5), or a unit.
 type mount struct{ what, point, options string }
 
 // early reports whether it is mounted before the network is there, if at all.
@@ -331,11 +331,10 @@ func (m *mount) early() bool {
 	return !remote
 }
 
-// notMounted returns the mount of fstab(5) at or above dir that is not there, nil
-// if there is none. An automount of the network is none: to look into it before
-// the network is there would wait for ever.
+// notMounted returns the configured mount at or above dir that is not there, nil
+// if there is none. An automount of the network is not there: to look into it
+// before the network is would wait for ever.
 func (c *ctl) notMounted(dir string) *mount {
-	fstab, _ := os.ReadFile(filepath.Join(c.root, "etc/fstab"))
 	mounts, _ := os.ReadFile(filepath.Join(c.root, "proc/self/mountinfo"))
 	mounted, automount := map[string]bool{"/": true}, map[string]bool{}
 	for line := range strings.Lines(string(mounts)) {
@@ -349,22 +348,52 @@ func (c *ctl) notMounted(dir string) *mount {
 			mounted[f[4]] = true
 		}
 	}
+	for _, m := range c.configuredMounts() {
+		under := filepath.Join(c.root, strings.ReplaceAll(m.point, `\040`, " "))
+		there := mounted[m.point] || automount[m.point] && m.early()
+		if !there && (dir == under || strings.HasPrefix(dir, under+"/")) {
+			return &m
+		}
+	}
+	return nil
+}
+
+// configuredMounts returns the mounts of fstab(5) and those of systemd.mount(5).
+func (c *ctl) configuredMounts() (list []mount) {
+	fstab, _ := os.ReadFile(filepath.Join(c.root, "etc/fstab"))
 	for line := range strings.Lines(string(fstab)) {
 		f := strings.Fields(line)
 		if len(f) < 2 || strings.HasPrefix(f[0], "#") || !filepath.IsAbs(f[1]) {
 			continue
 		}
-		m := &mount{what: f[0], point: filepath.Clean(f[1])} // blanks are \040 in both files
+		m := mount{what: f[0], point: filepath.Clean(f[1])} // blanks are \040, as in mountinfo
 		if len(f) > 3 {
 			m.options = f[3]
 		}
-		under := filepath.Join(c.root, strings.ReplaceAll(m.point, `\040`, " "))
-		there := mounted[m.point] || automount[m.point] && m.early()
-		if !there && (dir == under || strings.HasPrefix(dir, under+"/")) {
-			return m
+		list = append(list, m)
+	}
+	for _, dir := range []string{"etc", "run", "usr/local/lib", "usr/lib"} {
+		units, _ := filepath.Glob(filepath.Join(c.root, dir, "systemd/system/*.mount"))
+		for _, name := range units {
+			text, _ := os.ReadFile(name)
+			var m mount
+			for line := range strings.Lines(string(text)) {
+				key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+				switch key {
+				case "What":
+					m.what = value
+				case "Where":
+					m.point = strings.ReplaceAll(filepath.Clean(value), " ", `\040`)
+				case "Options":
+					m.options = value
+				}
+			}
+			if m.point != "" {
+				list = append(list, m)
+			}
 		}
 	}
-	return nil
+	return list
 }
 
 // notMountedError reports that the directory for dumps is not there yet.

@@ -762,6 +762,16 @@ func TestCollectAwaitsMount(t *testing.T) {
 			}
 		})
 	}
+	// As with a unit in place of fstab.
+	m.run(t, "unit", func(t *testing.T) {
+		m.Write("etc/systemd/system/var-crash.mount", "[Unit]\n[Mount]\nWhat=/dev/sda1\nWhere=/var/crash\n")
+		m.dump("vdz1", goodRaw())
+		m.expect("collect", result{1, waits, refused})
+		m.Write("etc/systemd/system/var-crash.mount", "[Mount]\nWhat=server:/crash\nWhere=/var/crash/\nType=nfs\n")
+		m.expect("collect", result{1, "", refused})
+		m.Write("proc/self/mountinfo", mounted)
+		m.expect("collect", result{0, collected, ""})
+	})
 	// Two dumps wait no longer than one.
 	m.Write("etc/fstab", "UUID=y /var/crash ext4\n")
 	m.dump("vdz1", goodRaw())
