@@ -72,6 +72,9 @@ func (c *ctl) chooseKeys(p *plan.Plan) ([]cryptkeys.Key, error) {
 			targets++
 		}
 	}
+	if len(failed) == 0 { // one has come meanwhile
+		return usable, nil
+	}
 	first := failed[0]
 	if left == 0 {
 		return nil, first
