@@ -130,6 +130,13 @@ func (h *Host) blockOf(m Mount) (BlockDevice, error) {
 	return h.blockBySource(m.Source)
 }
 
+// noDevice is the error for a name that no block device has.
+type noDevice string
+
+func (e noDevice) Error() string { return string(e) }
+
+func (noDevice) Is(target error) bool { return target == fs.ErrNotExist }
+
 // blockBySource returns the block device that a name below /dev means.
 func (h *Host) blockBySource(source string) (BlockDevice, error) {
 	if source == "/dev/root" {
@@ -145,7 +152,7 @@ func (h *Host) blockBySource(source string) (BlockDevice, error) {
 	}
 	name, ok := strings.CutPrefix(node, "/dev/")
 	if !ok {
-		return BlockDevice{}, fmt.Errorf("%q is not a device", source)
+		return BlockDevice{}, noDevice(strconv.Quote(source) + " is not a device")
 	}
 	// sysfs has '!' for '/' in names.
 	b, err := h.block("/sys/class/block/" + strings.ReplaceAll(name, "/", "!"))
@@ -169,7 +176,7 @@ func (h *Host) mapperNode(source, node string) (BlockDevice, error) {
 			}
 		}
 	}
-	return BlockDevice{}, fmt.Errorf("no block device is called %s", source)
+	return BlockDevice{}, noDevice("no block device is called " + source)
 }
 
 // rootSource returns what root= on the running kernel's command line names, as

@@ -3,9 +3,11 @@ package host
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"ukdump/internal/fsid"
 )
@@ -97,9 +99,24 @@ var systemPartitions = map[string]string{
 
 // findBlock returns the one block device whose PARTUUID or UUID (the key) is id.
 func (h *Host) findBlock(key, id string) (BlockDevice, error) {
+	return only(h.findBlocks(key, id))
+}
+
+func only(found []BlockDevice, err error) (BlockDevice, error) {
+	switch {
+	case err != nil:
+		return BlockDevice{}, err
+	case len(found) > 1:
+		return BlockDevice{}, fmt.Errorf("both %s and %s have it", found[0].Name, found[1].Name)
+	}
+	return found[0], nil
+}
+
+// findBlocks returns all of them, at least one.
+func (h *Host) findBlocks(key, id string) ([]BlockDevice, error) {
 	names, err := h.names("/sys/class/block")
 	if err != nil {
-		return BlockDevice{}, err
+		return nil, err
 	}
 	of := func(b BlockDevice) string { return h.udevID(b).UUID }
 	if key == "PARTUUID" {
@@ -112,21 +129,21 @@ func (h *Host) findBlock(key, id string) (BlockDevice, error) {
 	if len(found) == 0 && err == nil && key == "UUID" {
 		found, err = h.blocksWith(names, func(b BlockDevice) string { return h.held(b).UUID }, id)
 	}
-	switch {
-	case err != nil:
-		return BlockDevice{}, err
-	case len(found) == 0:
-		return BlockDevice{}, errors.New("no block device of this machine has it")
-	case len(found) > 1:
-		return BlockDevice{}, fmt.Errorf("both %s and %s have it", found[0].Name, found[1].Name)
+	if len(found) == 0 && err == nil {
+		err = noDevice("no block device of this machine has it")
 	}
-	return found[0], nil
+	return found, err
 }
 
 func (h *Host) blocksWith(names []string, of func(BlockDevice) string, id string) ([]BlockDevice, error) {
 	var found []BlockDevice
 	for _, n := range names {
 		b, err := h.block("/sys/class/block/" + n)
+		// Some are not for use and have no number, as the paths below an NVMe disk with
+		// multipath (GENHD_FL_HIDDEN); others are gone by now.
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

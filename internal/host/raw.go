@@ -81,7 +81,7 @@ func (h *Host) rawDevice(target string) (BlockDevice, error) {
 func (h *Host) RawAbsent(target string) bool {
 	if target != rawSwap {
 		_, err := h.rawDevice(target)
-		return err != nil
+		return errors.Is(err, fs.ErrNotExist)
 	}
 	swaps, err := h.swaps()
 	if err != nil {
@@ -92,7 +92,7 @@ func (h *Host) RawAbsent(target string) bool {
 	}
 	return slices.ContainsFunc(swaps, func(s swap) bool {
 		_, err := h.blockBySpec(s.name)
-		return s.partition && err != nil
+		return s.partition && errors.Is(err, fs.ErrNotExist)
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -112,6 +113,9 @@ func TestRaw(t *testing.T) {
 		}(), "swap x "},
 		{"blank", "raw:/dev/sda2", false, divided(zeros(), nil), "  the-second"},
 		{"by PARTUUID", "raw:PARTUUID=THE-second", false, divided(zeros(), nil), "  the-second"},
+		{"by PARTUUID, a hidden disk before it", "raw:PARTUUID=the-second", false, divided(zeros(), hidden), "  the-second"},
+		{"swap of fstab, a hidden disk before it", "raw:swap", false, divided(swapSpace(), with(hidden,
+			"etc/fstab", "UUID="+swapUUID+" none swap sw 0 0\n")), "swap " + swapUUID + " the-second"},
 		{"by UUID", "raw:UUID=" + swapUUID, false, divided(swapSpace(), nil), "swap " + swapUUID + " the-second"},
 		{"by UUID of udev", "raw:UUID=the-swap", false, divided(swapSpace(), map[string]string{
 			"run/udev/data/b8:2": "E:ID_FS_UUID=the-swap\n"}), "swap " + swapUUID + " "},
@@ -148,21 +152,25 @@ func TestRaw(t *testing.T) {
 	}
 }
 
-func TestRawRefusals(t *testing.T) {
-	more := func(list ...string) map[string]string {
-		m := make(map[string]string)
-		for i := 0; i < len(list); i += 2 {
-			m[list[i]] = list[i+1]
-		}
-		return m
+// more returns files from names and contents in turn, with adds such to others.
+func more(list ...string) map[string]string { return with(nil, list...) }
+
+func with(files map[string]string, list ...string) map[string]string {
+	m := make(map[string]string)
+	maps.Copy(m, files)
+	for i := 0; i < len(list); i += 2 {
+		m[list[i]] = list[i+1]
 	}
+	return m
+}
+
+// hidden is a path below an NVMe disk with multipath, and a disk that was unplugged.
+var hidden = more("sys/class/block/nvme0c0n1", "-> ../../../"+sda+"/nvme0c0n1", sda+"/nvme0c0n1/hidden", "1\n", sda+"/nvme0c0n1/size", "262144\n",
+	"sys/class/block/gone", "-> ../../../sys/devices/gone")
+
+func TestRawRefusals(t *testing.T) {
 	dm := more("sys/class/block/dm-0", "-> ../../../"+dm0, dm0+"/dev", "253:0\n", dm0+"/size", "262144\n", dm0+"/dm/name", "vg-x\n",
 		sda2+"/holders/dm-0", "-> ../../../../../../../virtual/block/dm-0")
-	with := func(m map[string]string, list ...string) map[string]string {
-		m = maps.Clone(m)
-		maps.Copy(m, more(list...))
-		return m
-	}
 	for _, tt := range []struct {
 		name, target string
 		files        map[string]string
@@ -205,6 +213,14 @@ func TestRawRefusals(t *testing.T) {
 			"sda2: /etc/crypttab makes cswap1 of it at each boot, before a dump there could be collected"},
 		{"random key, by PARTUUID", "raw:swap", divided(swapSpace(), more("etc/crypttab", "cswap1 PARTUUID=the-second /dev/urandom swap\n", "proc/swaps", swapLine)), true,
 			"raw:swap: no swap can take a dump: sda2: /etc/crypttab makes cswap1 of it"},
+		{"random key, with a hidden disk", "raw:swap", divided(swapSpace(), with(hidden, "etc/crypttab", "cswap1 PARTUUID=the-second /dev/urandom swap\n", "proc/swaps", swapLine)), true,
+			"raw:swap: no swap can take a dump: sda2: /etc/crypttab makes cswap1 of it"},
+		{"random key, of which there are copies", "raw:/dev/sda2", divided(zeros(), more("etc/crypttab", "cswap1 PARTUUID=the-second /dev/urandom swap\n",
+			"run/udev/data/b8:1", "E:ID_PART_ENTRY_UUID=the-second\n")), true, "sda2: /etc/crypttab makes cswap1 of it"},
+		{"crypttab of which not all is known", "raw:/dev/sda2", divided(zeros(), more("etc/crypttab", "cswap1 PARTUUID=other /dev/urandom swap\n",
+			"sys/class/block/x", "-> ../../../sys/devices/x", "sys/devices/x/dev", "x\n")), true,
+			`raw:/dev/sda2: look for PARTUUID=other of /etc/crypttab: /sys/devices/x/dev: "x" is not a device number`},
+		{"crypttab with what is not here", "raw:/dev/sda2", divided(zeros()[1:]+"x", more("etc/crypttab", "a PARTUUID=other none\nb /swapfile none\nc /dev/gone none\n")), false, "it holds data"},
 		{"made at boot", "raw:swap", divided(swapSpace(), more("etc/fstab", "/dev/sda2 none swap sw,x-systemd.makefs\n")), true,
 			"sda2: x-systemd.makefs in /etc/fstab makes new swap on it at the next boot"},
 		{"EFI system partition", "raw:/dev/sda2", divided(zeros(), more("run/udev/data/b8:2", "E:ID_PART_ENTRY_UUID=x\nE:ID_PART_ENTRY_TYPE=C12A7328-f81f-11d2-ba4b-00a0c93ec93b\n")), true,
@@ -230,7 +246,7 @@ func TestRawRefusals(t *testing.T) {
 				continue
 			}
 			var advice interface{ Advice() string }
-			if tt.name != "held in a circle" && !errors.As(err, &advice) || advice != nil && advice.Advice() == "" {
+			if tt.name != "held in a circle" && tt.name != "crypttab of which not all is known" && !errors.As(err, &advice) || advice != nil && advice.Advice() == "" {
 				t.Errorf("%s: no advice with %v", tt.name, err)
 			}
 		}
@@ -258,6 +274,37 @@ func TestTablePartUUID(t *testing.T) {
 	readPartition = func(io.ReaderAt, int64, int, int) (fsid.Partition, error) { return fsid.Partition{}, syscall.EIO }
 	if r, err := h.Raw("raw:/dev/sda2", false); err == nil {
 		t.Errorf("got %+v", r)
+	}
+}
+
+func TestRawAbsent(t *testing.T) {
+	for _, tt := range []struct {
+		target string
+		files  map[string]string
+		want   bool
+	}{
+		{"raw:PARTUUID=the-second", hidden, false},
+		{"raw:PARTUUID=x", hidden, true},
+		{"raw:/dev/vg/x", nil, true},
+		{"raw:PARTUUID=the-second", more("run/udev/data/b8:1", "E:ID_PART_ENTRY_UUID=the-second\n"), false},
+		{"raw:swap", with(hidden, "etc/fstab", "UUID="+swapUUID+" none swap sw\n"), false},
+		{"raw:swap", with(hidden, "etc/fstab", "UUID=x none swap sw\n"), true},
+		{"raw:swap", more("etc/fstab", "PARTUUID=the-second none swap sw\n", "run/udev/data/b8:1", "E:ID_PART_ENTRY_UUID=the-second\n"), false},
+	} {
+		if got := machine(t, divided(swapSpace(), tt.files)).RawAbsent(tt.target); got != tt.want {
+			t.Errorf("%s with %v: got %v", tt.target, slices.Collect(maps.Keys(tt.files)), got)
+		}
+	}
+}
+
+// TestHiddenDisks looks for a partition where NVMe multipath is.
+func TestHiddenDisks(t *testing.T) {
+	h, err := Open("testdata/hosts/nvme-multipath")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Raw("raw:PARTUUID=x", false); err == nil || !strings.HasSuffix(err.Error(), "no block device of this machine has it") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -32,18 +32,32 @@ func options(line []string, field int) []string {
 	return strings.Split(line[field], ",")
 }
 
-// blockBySpec returns the block device that a line of fstab(5) or crypttab(5)
+// blockBySpec returns the one block device that a line of fstab(5) or crypttab(5)
 // names: a path, or UUID=, PARTUUID=, LABEL= or PARTLABEL= with a value.
-func (h *Host) blockBySpec(spec string) (BlockDevice, error) {
+func (h *Host) blockBySpec(spec string) (BlockDevice, error) { return only(h.blocksBySpec(spec)) }
+
+// blocksBySpec returns all of them, at least one: copies have the same UUID.
+func (h *Host) blocksBySpec(spec string) ([]BlockDevice, error) {
 	key, value, tag := strings.Cut(spec, "=")
 	value = strings.Trim(unescape(value), `"`)
+	name := "/dev/disk/by-" + strings.ToLower(key) + "/" + udevName(value)
 	switch {
 	case !tag || strings.HasPrefix(spec, "/"):
-		return h.blockBySource(unescape(spec))
+		name = unescape(spec)
 	case key == "UUID" || key == "PARTUUID":
-		return h.findBlock(key, value)
+		return h.findBlocks(key, value)
 	}
-	return h.blockBySource("/dev/disk/by-" + strings.ToLower(key) + "/" + udevName(value))
+	b, err := h.blockBySource(name)
+	return []BlockDevice{b}, err
+}
+
+// isNamed reports whether spec names b, or b and others.
+func (h *Host) isNamed(b BlockDevice, spec string) (bool, error) {
+	named, err := h.blocksBySpec(spec)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return slices.ContainsFunc(named, func(o BlockDevice) bool { return o.Path == b.Path }), err
 }
 
 // udevName is what udev makes of a label in the name of a link
@@ -73,7 +87,11 @@ func (h *Host) overwrittenAtBoot(b BlockDevice) (string, error) {
 		if len(l) < 2 {
 			continue
 		}
-		if on, err := h.blockBySpec(l[1]); err == nil && on.Path == b.Path {
+		is, err := h.isNamed(b, l[1])
+		if err != nil {
+			return "", fmt.Errorf("look for %s of /etc/crypttab: %w", l[1], err)
+		}
+		if is {
 			return "/etc/crypttab makes " + l[0] + " of it at each boot", nil
 		}
 	}
@@ -84,7 +102,11 @@ func (h *Host) overwrittenAtBoot(b BlockDevice) (string, error) {
 		if !slices.Contains(options(l, 3), "x-systemd.makefs") {
 			continue
 		}
-		if on, err := h.blockBySpec(l[0]); err == nil && on.Path == b.Path {
+		is, err := h.isNamed(b, l[0])
+		if err != nil {
+			return "", fmt.Errorf("look for %s of /etc/fstab: %w", l[0], err)
+		}
+		if is {
 			return "x-systemd.makefs in /etc/fstab makes new " + l[2] + " on it at the next boot", nil
 		}
 	}

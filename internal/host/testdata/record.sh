@@ -105,7 +105,14 @@ block() (
 		for c in "${b%/*}"/nvme*; do
 			[ -L "$c" ] || continue
 			link "$c"
-			device "$(readlink -f "$c")"
+			c=$(readlink -f "$c")
+			device "$c"
+			for p in "$c"/nvme*c*n*; do # the paths, which are hidden disks
+				[ -e "$p/hidden" ] || continue
+				link "/sys/class/block/${p##*/}"
+				device "$p"
+				file "$p/hidden"
+			done
 		done
 		;;
 	esac
