@@ -246,6 +246,38 @@ func TestConfiguredPlan(t *testing.T) {
 	}
 }
 
+// Watchdogs that count are fed; the drivers of others see to what was armed later.
+func TestWatchdogs(t *testing.T) {
+	const dir = "sys/devices/virtual/watchdog/watchdog0/"
+	m := buildtest.New(t)
+	for _, tt := range []struct {
+		name    string
+		change  func()
+		planned int
+		driver  bool
+		warns   string
+	}{
+		{"counts", func() {}, 1, true, ""},
+		{"does not count", func() { m.Write(dir+"state", "inactive\n") }, 0, true, ""},
+		{"not known", func() { m.Remove(dir + "state"); m.Remove(dir + "identity") }, 0, true, "watchdog0: whether it counts is not known"},
+		{"only software", func() { m.Write(dir+"identity", "Software Watchdog\n") }, 0, false, ""},
+		{"short", func() { m.Write(dir+"timeout", "10\n") }, 1, true, "resets the machine after 10 s"},
+		{"of IPMI", func() { m.Write("sys/module/ipmi_watchdog/initstate", "live\n") }, 1, true, "ipmi_watchdog is loaded"},
+	} {
+		m.Run(t, tt.name, func(t *testing.T) {
+			tt.change()
+			b := newBuild(t, m)
+			driver := slices.ContainsFunc(b.Plan.Modules, func(m plan.Module) bool { return m.Name == "i6300esb" })
+			if len(b.Plan.Watchdogs) != tt.planned || driver != tt.driver {
+				t.Errorf("planned: %+v, driver: %v", b.Plan.Watchdogs, driver)
+			}
+			if all := strings.Join(b.Warnings, "\n"); (all == "") != (tt.warns == "") || !strings.Contains(all, tt.warns) {
+				t.Errorf("warnings: %q", all)
+			}
+		})
+	}
+}
+
 // What is known of the modules of a build says nothing about another image's.
 func TestCmdlineForeign(t *testing.T) {
 	b := newBuild(t, buildtest.New(t))

@@ -39,7 +39,10 @@ func (b *Build) addStorage(o Options) error {
 const shortWatchdog = 20
 
 // addWatchdogs plans the watchdogs that are counting now and returns what the
-// kernel needs for them.
+// kernel needs for them, and for those that may count by the time of a crash: most
+// drivers see that the hardware runs, and then the kernel feeds it until somebody
+// opens it (WDOG_HW_RUNNING in Documentation/watchdog/watchdog-kernel-api.rst), or
+// they stop it. PID 1 would start what it opens.
 func (b *Build) addWatchdogs() ([]kmod.Request, error) {
 	dogs, err := b.host.Watchdogs()
 	if err != nil {
@@ -47,12 +50,21 @@ func (b *Build) addWatchdogs() ([]kmod.Request, error) {
 	}
 	var requests []kmod.Request
 	for _, d := range dogs {
-		b.Plan.Watchdogs = append(b.Plan.Watchdogs, plan.Watchdog{Name: d.Name, Identity: d.Identity, Timeout: d.Timeout})
 		requests = append(requests, d.Requests()...)
+		if d.State == "" {
+			b.warn("%s: whether it counts is not known, as the running kernel was built without CONFIG_WATCHDOG_SYSFS: PID 1 will not feed it", d.Name)
+		}
+		if d.State != "active" {
+			continue
+		}
+		b.Plan.Watchdogs = append(b.Plan.Watchdogs, plan.Watchdog{Name: d.Name, Identity: d.Identity, Timeout: d.Timeout})
 		if d.Timeout > 0 && d.Timeout < shortWatchdog {
 			b.warn("%s (%s) resets the machine after %d s, perhaps before the capture kernel can feed it: give it %d s or more",
 				d.Name, d.Identity, d.Timeout, shortWatchdog)
 		}
+	}
+	if b.host.IPMIWatchdog() {
+		b.warn("ipmi_watchdog is loaded, which PID 1 cannot feed: if that watchdog counts, give it a timeout longer than a dump takes")
 	}
 	return requests, nil
 }

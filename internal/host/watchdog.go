@@ -11,19 +11,19 @@ import (
 	"ukdump/internal/kmod"
 )
 
-// Watchdog is a hardware watchdog that is counting down
-// (Documentation/ABI/testing/sysfs-class-watchdog).
+// Watchdog is a hardware watchdog (Documentation/ABI/testing/sysfs-class-watchdog).
 type Watchdog struct {
-	Name     string   `json:"name"` // watchdog0
+	Name     string   `json:"name"`  // watchdog0
+	State    string   `json:"state"` // active, inactive; empty without CONFIG_WATCHDOG_SYSFS, as is what follows
 	Identity string   `json:"identity"`
 	Timeout  int      `json:"timeout"` // seconds
 	NoWayOut bool     `json:"nowayout,omitempty"`
 	Devices  []Device `json:"devices"` // what others need first; the last is the watchdog's own, if that is known
 }
 
-// Watchdogs returns the active watchdogs, which go on counting while the
-// capture kernel runs. One that is only software (softdog) is left out: it ends
-// with the kernel.
+// Watchdogs returns the watchdogs. Active ones go on counting while the capture
+// kernel runs. One that is only software (softdog) is left out: it ends with the
+// kernel.
 func (h *Host) Watchdogs() ([]Watchdog, error) {
 	dogs, err := h.watchdogs()
 	if err != nil {
@@ -44,9 +44,9 @@ func (h *Host) watchdogs() ([]Watchdog, error) {
 		if err != nil {
 			return nil, err
 		}
-		w := Watchdog{Name: name, Identity: h.attr(dir, "identity"), NoWayOut: h.attr(dir, "nowayout") == "1"}
+		w := Watchdog{Name: name, State: h.attr(dir, "state"), Identity: h.attr(dir, "identity"), NoWayOut: h.attr(dir, "nowayout") == "1"}
 		// The name that drivers/watchdog/softdog.c gives itself.
-		if h.attr(dir, "state") != "active" || w.Identity == "Software Watchdog" {
+		if w.Identity == "Software Watchdog" {
 			continue
 		}
 		if n, err := strconv.Atoi(h.attr(dir, "timeout")); err == nil && n > 0 {
@@ -65,6 +65,10 @@ func (h *Host) watchdogs() ([]Watchdog, error) {
 	}
 	return dogs, nil
 }
+
+// IPMIWatchdog reports whether the driver of IPMI's watchdog is there, which has a
+// device of its own kind that tells nothing (drivers/char/ipmi/ipmi_watchdog.c).
+func (h *Host) IPMIWatchdog() bool { return h.exists("/sys/module/ipmi_watchdog") }
 
 // watchdogDevices returns all devices that are bound to a watchdog driver which
 // is a module. It serves those watchdogs that do not say which device they are:
