@@ -418,7 +418,9 @@ func TestFingerprint(t *testing.T) {
 			m.Write("usr/lib/x86_64-linux-gnu/libz.so.1", string(buildtest.ELF{Text: "new"}.Bytes()))
 		}, false},
 		{"firmware", func(m *buildtest.Machine) { m.Write("lib/firmware/virtio/blk.bin", "new") }, false},
-		{"host name", func(m *buildtest.Machine) { m.Write("proc/sys/kernel/hostname", "other\n") }, false},
+		{"host name", func(m *buildtest.Machine) { m.Write("etc/hostname", "other\n") }, false},
+		{"no host name", func(m *buildtest.Machine) { m.Remove("etc/hostname") }, false},
+		{"host name of DHCP", func(m *buildtest.Machine) { m.Write("proc/sys/kernel/hostname", "other\n") }, true},
 	} {
 		m.Run(t, tt.name, func(t *testing.T) {
 			tt.change(m)

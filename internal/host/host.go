@@ -41,8 +41,21 @@ func Open(root string) (*Host, error) {
 	return &Host{root: root, sameDir: sameDir}, nil
 }
 
-// Name returns the host name (proc_sys_kernel(5)).
-func (h *Host) Name() (string, error) { return h.read("/proc/sys/kernel/hostname") }
+// Name returns the static host name (hostname(5)), empty if there is none. What
+// DHCP and others call the machine for the time being would be another name at each
+// load.
+func (h *Host) Name() (string, error) {
+	data, err := h.ReadFile("/etc/hostname")
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	for line := range strings.Lines(string(data)) {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			return line, nil
+		}
+	}
+	return "", err
+}
 
 // Kernel returns the release of the running kernel, as uname -r prints it.
 func (h *Host) Kernel() (string, error) { return h.read("/proc/sys/kernel/osrelease") }

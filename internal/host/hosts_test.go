@@ -117,6 +117,15 @@ func TestFacts(t *testing.T) {
 	if _, err := Open("testdata/record.sh"); err == nil {
 		t.Error("a file is a host")
 	}
+	for file, want := range map[string]string{"# ours\n\n db1 \ndb2\n": "db1", "\n": "", "": ""} {
+		named := machine(t, map[string]string{"etc/hostname": file, "proc/sys/kernel/hostname": "dhcp-17\n"})
+		if name, err := named.Name(); name != want || err != nil {
+			t.Errorf("%q: got %q, %v", file, name, err)
+		}
+	}
+	if name, err := machine(t, more("proc/sys/kernel/hostname", "dhcp-17\n")).Name(); name != "" || err != nil {
+		t.Errorf("no file: got %q, %v", name, err)
+	}
 	bad := machine(t, map[string]string{"etc/machine-id": "uninitialized\n", "proc/meminfo": "MemFree: 1 kB\n"})
 	if id, err := bad.MachineID(); err == nil {
 		t.Errorf("machine-id %q", id)

@@ -239,7 +239,7 @@ done
 file /proc/sys/kernel/osrelease
 grep '^MemTotal:' /proc/meminfo >"$out/proc/meminfo"
 tr ' ' '\n' </proc/cmdline | grep '^root=' >"$out/proc/cmdline" || :
-echo recorded >"$out/proc/sys/kernel/hostname"
+echo recorded >"$out/etc/hostname"
 echo 0123456789abcdef0123456789abcdef >"$out/etc/machine-id"
 
 # What is opened at boot, without where the keys are.
