@@ -20,9 +20,12 @@ var hardwareWords = []string{
 	"iommu", "intel_iommu", "amd_iommu", "iommu.", "intremap", "arm-smmu.", "arm-smmu-v3.",
 	"pci", "pcie_aspm", "pcie_port_pm", "pcie_ports",
 	"clocksource", "tsc", "hpet", "nohpet",
+	"idle", "intel_idle.", "processor.",
+	"arm64.", "irqchip.", // features that do not work: arm64.nopauth, irqchip.gicv3_nolpi
+	"clk_ignore_unused", "pd_ignore_unused", "regulator_ignore_unused", "fw_devlink", "fw_devlink.", "deferred_probe_timeout",
 	"reboot", "module_blacklist",
 	"virtio_mmio.", "nopv", "xen_nopv", "xen_emul_unplug",
-	"libata.", "ahci.", "nvme_core.", "nvme.", "scsi_mod.", "usbcore.", "usb-storage.", "mmc_core.",
+	"libata.", "ahci.", "nvme_core.", "nvme.", "scsi_mod.", "usbcore.", "usb-storage.", "uas.", "xhci_hcd.", "mmc_core.",
 	"mem_encrypt",
 }
 

@@ -83,6 +83,11 @@ func TestHardware(t *testing.T) {
 		{"pci=noaer iommu=pt iommu.passthrough=1", "pci=noaer iommu=pt iommu.passthrough=1"},
 		{"virtio_mmio.device=4K@0xd0000000:5 xen_nopv nopv=x xen_emul_unplug=never", "virtio_mmio.device=4K@0xd0000000:5 xen_nopv nopv=x xen_emul_unplug=never"},
 		{"nvme-core.a=1 nvme_core.b=2 usb-storage.quirks=1:2:u", "nvme-core.a=1 nvme_core.b=2 usb-storage.quirks=1:2:u"},
+		{"uas.a=1 xhci_hcd.quirks=0x10 xhci-hcd.b usbcore.autosuspend=-1", "uas.a=1 xhci_hcd.quirks=0x10 xhci-hcd.b usbcore.autosuspend=-1"},
+		{"clk_ignore_unused pd_ignore_unused regulator_ignore_unused fw_devlink=off fw_devlink.strict=1 deferred_probe_timeout=30",
+			"clk_ignore_unused pd_ignore_unused regulator_ignore_unused fw_devlink=off fw_devlink.strict=1 deferred_probe_timeout=30"},
+		{"arm64.nopauth arm64.nobti irqchip.gicv3_nolpi=1 arm64", "arm64.nopauth arm64.nobti irqchip.gicv3_nolpi=1"},
+		{"idle=poll intel_idle.max_cstate=1 processor.max_cstate=1 idlex=1", "idle=poll intel_idle.max_cstate=1 processor.max_cstate=1"},
 		{"x2apic-phys no-timer-check", "x2apic-phys no-timer-check"}, // '-' and '_' are the same
 		{`foo="a console=tty0 b" console=tty1`, "console=tty1"},
 		{`libata.force="1:1.5G 2:noncq"`, `libata.force="1:1.5G 2:noncq"`},
