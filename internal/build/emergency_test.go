@@ -14,15 +14,15 @@ import (
 
 func TestEmergencyCommandLine(t *testing.T) {
 	const running = `BOOT_IMAGE=/vmlinuz-6.1 root=zfs:rpool/root ro rootflags=noatime rd.luks.uuid=1 cryptdevice=UUID=2:c ip=dhcp netroot=iscsi:x ` +
-		`console=tty0 console=ttyS0 crashkernel=256M quiet splash panic=30 nr_cpus=8 systemd.unit=graphical.target udev.children-max=9 single zswap.enabled=1 -- x`
+		`console=tty0 console=ttyS0 crashkernel=256M quiet splash panic=30 nr_cpus=8 resume=/dev/a systemd.unit=graphical.target udev.children-max=9 single zswap.enabled=1 -- x`
 	for _, tt := range []struct {
 		name, user string
 		with, not  []string
 		end        string
 	}{
 		{"inherited", "rootdelay=9", []string{"root=zfs:rpool/root", "rootflags=noatime", "rd.luks.uuid=1", "cryptdevice=UUID=2:c", "ip=dhcp", "netroot=iscsi:x",
-			"console=tty0", "console=ttyS0", "zswap.enabled=1", "rootdelay=9", `"panic=10"`, "nr_cpus=1", "udev.children_max=2"},
-			[]string{"crashkernel=256M", "quiet", "splash", "panic=30", "panic=10", "nr_cpus=8", "systemd.unit=graphical.target", "BOOT_IMAGE=/vmlinuz-6.1", "udev.children-max=9",
+			"console=tty0", "console=ttyS0", "zswap.enabled=1", "rootdelay=9", `"panic=10"`, "nr_cpus=1", "udev.children_max=2", "noresume"},
+			[]string{"crashkernel=256M", "quiet", "splash", "panic=30", "panic=10", "nr_cpus=8", "resume=/dev/a", "systemd.unit=graphical.target", "BOOT_IMAGE=/vmlinuz-6.1", "udev.children-max=9",
 				"single", "x", "--", "rootfstype=ramfs", "initramfs_options=size=90%"}, ""},
 		{"simple-kdump.conf", "root=/dev/os/root rw loglevel=5", []string{"root=/dev/os/root", "rw", "console=ttyS0"},
 			[]string{"root=zfs:rpool/root", "ip=dhcp", "ro"}, ""},

@@ -21,6 +21,7 @@ var notForEmergency = []string{
 var emergencyWords = []string{
 	`"panic=10"`,             // for the kernel alone: whoever splits words at blanks finds the quotes
 	"fsck.mode=skip",         // it takes time and memory; journals are replayed at the mount
+	"noresume",               // initramfs-tools has a device of its own configuration to wait for
 	"plymouth.enable=0",      // no splash screen
 	"udev.children_max=2",    // each one is memory
 	"enforcing=0",            // a policy of SELinux must not cost the dump
