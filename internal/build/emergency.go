@@ -6,9 +6,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"ukdump/initramfs"
 	"ukdump/internal/config"
@@ -185,17 +187,17 @@ func (b *Build) findInitramfs(c *config.Config) error {
 		where = c.Where("INITRAMFS") + ": "
 	} else {
 		names := b.initramfsNames()
-		i := slices.IndexFunc(names, func(n string) bool { return isFile(b.host, n) })
-		if i < 0 {
-			return &EmergencyError{"the initramfs of kernel " + b.Kernel.Release + " is none of " + strings.Join(names, ", "),
-				"Set INITRAMFS= to the file that your boot loader gives to this kernel."}
+		for _, n := range names {
+			if name = b.newest(b.host.Glob(n)); name != "" {
+				break
+			}
 		}
-		name = names[i]
+		if name == "" {
+			return &EmergencyError{"the initramfs of kernel " + b.Kernel.Release + " is none of " + strings.Join(names, ", "),
+				"Set INITRAMFS= to the file that your boot loader gives to this kernel, which may be a unified kernel image."}
+		}
 	}
-	data, err := b.host.ReadFile(name)
-	if err == nil && len(data) == 0 {
-		err = errors.New("the file is empty")
-	}
+	data, err := b.readInitramfs(name)
 	if err != nil {
 		return fmt.Errorf("%sinitramfs %s: %w", where, name, underlying(err))
 	}
@@ -203,8 +205,57 @@ func (b *Build) findInitramfs(c *config.Config) error {
 	return nil
 }
 
+// newest returns the last of the files that was written, "" if there is none. With
+// snapshots of the root, one kernel has several.
+func (b *Build) newest(names []string) (newest string) {
+	var last time.Time
+	for _, n := range names {
+		file, err := b.host.File(n)
+		if err != nil {
+			continue
+		}
+		if st, err := os.Stat(file); err == nil && st.Mode().IsRegular() && (newest == "" || st.ModTime().After(last)) {
+			newest, last = n, st.ModTime()
+		}
+	}
+	return newest
+}
+
+// maxInitramfs is more bytes than any reservation has room for.
+const maxInitramfs = 2 << 30
+
+func (b *Build) readInitramfs(name string) ([]byte, error) {
+	file, err := b.host.File(name)
+	if err != nil {
+		return nil, err
+	}
+	switch st, err := os.Stat(file); {
+	case err != nil:
+		return nil, err
+	case !st.Mode().IsRegular():
+		return nil, errors.New("it is not a regular file")
+	case st.Size() > maxInitramfs:
+		return nil, fmt.Errorf("it has %d bytes", st.Size())
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) == 0 {
+		return nil, errors.New("the file is empty")
+	}
+	inner, err := kimage.Initrd(name, data)
+	switch {
+	case err != nil || inner != nil:
+		return inner, err
+	case bytes.HasPrefix(data, []byte("MZ")):
+		return nil, errors.New("there is none in this kernel image")
+	}
+	return data, nil
+}
+
 // initramfsNames returns where distributions put the initramfs of the chosen
-// kernel.
+// kernel, as patterns of host.Glob.
 func (b *Build) initramfsNames() []string {
 	release, kernel := b.Kernel.Release, b.host.Inside(b.Kernel.Path)
 	names := []string{
@@ -215,12 +266,21 @@ func (b *Build) initramfsNames() []string {
 		"/usr/lib/modules/" + release + "/initramfs.img", // Fedora CoreOS
 		"/lib/modules/" + release + "/initrd",
 	}
+	for _, boot := range []string{"/boot", "/efi", "/boot/efi"} { // kernel-install(8), sdbootutil
+		names = append(names, boot+"/*/"+release+"/initrd*")
+	}
 	dir, file := filepath.Split(kernel)
 	if flavour, ok := strings.CutPrefix(file, "vmlinuz-"); ok && flavour != release { // Arch
 		names = append(names, dir+"initramfs-"+flavour+".img", dir+"initrd.img-"+flavour)
 	}
-	if file == "linux" { // kernel-install(8)
+	if file == "linux" { // kernel-install(8), whatever the directory is called
 		names = append(names, dir+"initrd")
+	}
+	if running, err := b.host.Kernel(); err == nil && running == release {
+		names = append(names, "/run/booted-system/initrd") // NixOS
+	}
+	if b.Kernel.UKI {
+		names = append(names, kernel)
 	}
 	// What Arch's kernels are called in /boot.
 	if base, err := b.host.ReadFile("/usr/lib/modules/" + release + "/pkgbase"); err == nil {

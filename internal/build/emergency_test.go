@@ -3,9 +3,13 @@ package build
 import (
 	"bytes"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"ukdump/initramfs"
 	"ukdump/internal/build/buildtest"
@@ -178,6 +182,34 @@ func TestInitramfsNames(t *testing.T) {
 			m.Write("boot/0123/x/initrd", string(stock))
 			m.Write("etc/ukdump.conf", "MODE=emergency\nKERNEL=/boot/0123/x/linux\n")
 		}},
+		{"kernel-install, by its release", "/boot/efi/0123/" + buildtest.Release + "/initrd", func() {
+			m.Remove(initrd)
+			m.Write("boot/efi/0123/"+buildtest.Release+"/initrd", string(stock))
+		}},
+		{"openSUSE, the newer one", "/boot/efi/opensuse/" + buildtest.Release + "/initrd-0b", func() {
+			m.Remove(initrd)
+			for _, hash := range []string{"0a", "0b", "0c"} {
+				m.Write("boot/efi/opensuse/"+buildtest.Release+"/initrd-"+hash, string(stock))
+			}
+			now := time.Now()
+			if err := os.Chtimes(filepath.Join(m.Root, "boot/efi/opensuse", buildtest.Release, "initrd-0b"), now, now.Add(time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"NixOS", "/run/booted-system/initrd", func() {
+			m.Remove(initrd)
+			m.Write("nix/store/x-initrd/initrd", string(stock))
+			m.Link("run/booted-system/initrd", "/nix/store/x-initrd/initrd")
+		}},
+		{"unified kernel image", "/boot/EFI/Linux/x.efi", func() {
+			m.Remove(initrd)
+			m.Remove("boot/vmlinuz-" + buildtest.Release)
+			m.Write("boot/EFI/Linux/x.efi", string(buildtest.PE(".linux", string(buildtest.Kernel(buildtest.Release)), ".initrd", string(stock))))
+		}},
+		{"unified kernel image of another", "/boot/EFI/Linux/y.efi", func() {
+			m.Write("boot/EFI/Linux/y.efi", string(buildtest.PE(".osrel", "x", ".initrd", string(stock))))
+			m.Write("etc/ukdump.conf", "INITRAMFS=/boot/EFI/Linux/y.efi\n")
+		}},
 		{"simple-kdump.conf", "/boot/my.img", func() {
 			m.Write("boot/my.img", string(stock))
 			m.Write("etc/ukdump.conf", "INITRAMFS=/boot/my.img\n")
@@ -185,8 +217,9 @@ func TestInitramfsNames(t *testing.T) {
 	} {
 		m.Run(t, tt.name, func(t *testing.T) {
 			tt.change()
-			if got := newBuild(t, m).Initramfs; got != tt.want {
-				t.Errorf("got %s, want %s", got, tt.want)
+			b := newBuild(t, m)
+			if b.Initramfs != tt.want || !bytes.Equal(b.stock, stock) {
+				t.Errorf("got %s of %d bytes, want %s", b.Initramfs, len(b.stock), tt.want)
 			}
 		})
 	}
@@ -202,6 +235,21 @@ func TestEmergencyErrors(t *testing.T) {
 		{"no units", "emergency mode: ukdump-emergency.service is not installed", func() { m.Remove("usr/lib/systemd/system/ukdump-emergency.service") }},
 		{"no initramfs", "emergency mode: the initramfs of kernel " + buildtest.Release + " is none of /boot/initrd.img-", func() { m.Remove(initrd) }},
 		{"not there", "etc/ukdump.conf:1: initramfs /boot/x: no such file", func() { m.Write("etc/ukdump.conf", "INITRAMFS=/boot/x\n") }},
+		{"no file", "etc/ukdump.conf:1: initramfs /boot/x: it is not a regular file", func() {
+			m.Write("etc/ukdump.conf", "INITRAMFS=/boot/x\n")
+			if err := syscall.Mkfifo(filepath.Join(m.Root, "boot/x"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"unified kernel image without one", "initramfs /boot/x.efi: there is none in this kernel image", func() {
+			m.Write("etc/ukdump.conf", "INITRAMFS=/boot/x.efi\n")
+			m.Write("boot/x.efi", string(buildtest.PE(".linux", "x")))
+		}},
+		{"unified kernel image that is cut off", "initramfs /boot/x.efi: ", func() {
+			m.Write("etc/ukdump.conf", "INITRAMFS=/boot/x.efi\n")
+			uki := buildtest.PE(".linux", "x", ".initrd", "xxx")
+			m.Write("boot/x.efi", string(uki[:len(uki)-1]))
+		}},
 		{"empty", "initramfs /" + initrd + ": the file is empty", func() { m.Write(initrd, "") }},
 		{"a file for a target", "storage of /etc/passwd", func() {
 			m.Write("etc/passwd", "x")

@@ -2,6 +2,7 @@ package host
 
 import (
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 )
@@ -52,6 +53,33 @@ func (h *Host) ReadFile(name string) ([]byte, error) {
 		return nil, err
 	}
 	return os.ReadFile(p)
+}
+
+// Glob returns the machine's files that match an absolute pattern, in whose elements
+// only * is special, sorted. Without a * it need not exist.
+func (h *Host) Glob(pattern string) []string {
+	found := []string{"/"}
+	for elem := range strings.SplitSeq(strings.TrimPrefix(pattern, "/"), "/") {
+		var next []string
+		for _, dir := range found {
+			if !strings.Contains(elem, "*") {
+				next = append(next, path.Join(dir, elem))
+				continue
+			}
+			resolved, err := h.resolve(dir)
+			if err != nil {
+				continue
+			}
+			names, _ := h.names(resolved)
+			for _, n := range names {
+				if ok, _ := path.Match(elem, n); ok {
+					next = append(next, path.Join(dir, n))
+				}
+			}
+		}
+		found = next
+	}
+	return found
 }
 
 // CommandLine returns the running kernel's command line (proc_cmdline(5)).

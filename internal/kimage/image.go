@@ -98,12 +98,12 @@ func Open(path string) (*Image, error) {
 
 // parse identifies the kernel in the size bytes of r.
 func parse(path string, r io.ReaderAt, size int64) (*Image, error) {
-	sec, size, err := ukiKernel(path, r, size)
+	sec, err := ukiSection(path, r, size, ".linux")
 	if err != nil {
 		return nil, err
 	}
 	if sec != nil {
-		r = sec
+		r, size = sec, sec.Size()
 	}
 	if size > maxImage {
 		return nil, &NotKernelError{path, fmt.Sprintf("too large: %d bytes", size)}
@@ -119,26 +119,37 @@ func parse(path string, r io.ReaderAt, size int64) (*Image, error) {
 	return im, nil
 }
 
-// ukiKernel returns the .linux section of a unified kernel image and its size,
-// or nil and the size given if r is not one. See "Unified Kernel Image",
-// uapi-group.org/specifications.
-func ukiKernel(path string, r io.ReaderAt, size int64) (io.ReaderAt, int64, error) {
+// ukiSection returns a section of a unified kernel image, or nil if r is not one
+// or does not have it. See "Unified Kernel Image", uapi-group.org/specifications.
+func ukiSection(path string, r io.ReaderAt, size int64, name string) (*io.SectionReader, error) {
 	f, err := pe.NewFile(io.NewSectionReader(r, 0, size))
 	if err != nil {
-		return nil, size, nil
+		return nil, nil
 	}
-	sec := f.Section(".linux")
+	sec := f.Section(name)
 	if sec == nil {
-		return nil, size, nil
+		return nil, nil
 	}
 	n := int64(sec.Size)
 	if v := int64(sec.VirtualSize); v > 0 && v < n {
 		n = v // without the padding to the file's alignment
 	}
 	if end := int64(sec.Offset) + n; end > size {
-		return nil, 0, &TruncatedError{path, size, end}
+		return nil, &TruncatedError{path, size, end}
 	}
-	return io.NewSectionReader(r, int64(sec.Offset), n), n, nil
+	return io.NewSectionReader(r, int64(sec.Offset), n), nil
+}
+
+// Initrd returns the part of data, which is the file at path, that is the initramfs
+// of a unified kernel image; nil if it is none or has none. The error is a
+// *TruncatedError.
+func Initrd(path string, data []byte) ([]byte, error) {
+	sec, err := ukiSection(path, bytes.NewReader(data), int64(len(data)), ".initrd")
+	if sec == nil || err != nil {
+		return nil, err
+	}
+	_, off, n := sec.Outer()
+	return data[off : off+n], nil
 }
 
 // identify fills im from the kernel in data.

@@ -389,22 +389,27 @@ func FullDisk(t testing.TB, f func()) {
 	f()
 }
 
-// UKI returns a unified kernel image (a PE file) with that kernel.
-func UKI(kernel []byte) []byte {
-	const header, sect, start = 0x80, 0x80 + 24 + 240, 512
+// UKI returns a unified kernel image with that kernel.
+func UKI(kernel []byte) []byte { return PE(".linux", string(kernel)) }
+
+// PE returns a PE file with these sections, names and contents in turn.
+func PE(sections ...string) []byte {
+	const header, table, entry = 0x40, 0x40 + 24, 40
 	le := binary.LittleEndian
-	b := make([]byte, start+len(kernel))
+	b := make([]byte, table+entry*len(sections)/2)
 	copy(b, "MZ")
 	b[0x3c] = header
-	copy(b[header:], "PE\x00\x00\x64\x86\x01")
-	le.PutUint16(b[header+20:], 240)   // size of the optional header
-	le.PutUint16(b[header+24:], 0x20b) // PE32+
-	le.PutUint32(b[header+24+108:], 16)
-	copy(b[sect:], ".linux")
-	le.PutUint32(b[sect+8:], uint32(len(kernel)))
-	le.PutUint32(b[sect+16:], uint32(len(kernel)))
-	le.PutUint32(b[sect+20:], start)
-	copy(b[start:], kernel)
+	copy(b[header:], "PE\x00\x00\x64\x86")
+	le.PutUint16(b[header+6:], uint16(len(sections)/2))
+	for i := 0; i < len(sections); i += 2 {
+		name, content := sections[i], sections[i+1]
+		e := b[table+entry*i/2:]
+		copy(e, name)
+		le.PutUint32(e[8:], uint32(len(content)))
+		le.PutUint32(e[16:], uint32(len(content)))
+		le.PutUint32(e[20:], uint32(len(b)))
+		b = append(b, content...)
+	}
 	return b
 }
 
