@@ -246,6 +246,24 @@ func TestConfiguredPlan(t *testing.T) {
 	}
 }
 
+// Drivers that are built in ask for firmware, too.
+func TestBuiltinFirmware(t *testing.T) {
+	m := buildtest.New(t)
+	m.Write("lib/modules/"+buildtest.Release+"/modules.builtin.modinfo", "virtio_pci.firmware=virtio/pci.bin\x00unused.firmware=virtio/unused.bin\x00")
+	m.Write("lib/firmware/virtio/pci.bin", "x")
+	m.Write("lib/firmware/virtio/unused.bin", "x")
+	var got []string
+	for _, f := range newBuild(t, m).Files {
+		if strings.HasPrefix(f.Path, "lib/firmware/") {
+			got = append(got, f.Path+": "+f.Why)
+		}
+	}
+	want := []string{"lib/firmware/virtio/pci.bin: firmware of virtio_pci", "lib/firmware/virtio/blk.bin: firmware of virtio_blk"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // Watchdogs that count are fed; the drivers of others see to what was armed later.
 func TestWatchdogs(t *testing.T) {
 	const dir = "sys/devices/virtual/watchdog/watchdog0/"

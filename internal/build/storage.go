@@ -127,6 +127,11 @@ func (b *Build) addModules(o Options, requests []kmod.Request) error {
 
 	for _, x := range res.Builtin {
 		b.Builtin = append(b.Builtin, x.Name+": "+x.Reason)
+		for _, f := range x.Firmware {
+			if err := b.addFirmware(f, x.Name); err != nil {
+				return err
+			}
+		}
 	}
 	for _, r := range res.Unmet {
 		if err := b.addBuiltin(r); err != nil {

@@ -105,6 +105,8 @@ func (t *Tree) parseBuiltinModinfo(data string) error {
 			t.aliases = append(t.aliases, newAlias(value, name, true))
 		case "softdep":
 			t.addSoftdep(name, value)
+		case "firmware":
+			t.firmware[name] = append(t.firmware[name], value)
 		}
 	}
 	return nil

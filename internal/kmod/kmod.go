@@ -21,12 +21,13 @@ type Tree struct {
 	// is empty, Read takes any.
 	Arch string
 
-	fsys    fs.FS
-	release string
-	modules map[string]*entry // by normalised name
-	builtin map[string]bool
-	aliases []alias
-	softdep map[string]softdep
+	fsys     fs.FS
+	release  string
+	modules  map[string]*entry // by normalised name
+	builtin  map[string]bool
+	aliases  []alias
+	softdep  map[string]softdep
+	firmware map[string][]string // of what is built in
 }
 
 // entry is a line of modules.dep.
@@ -49,11 +50,12 @@ type Module struct {
 // kernel is monolithic.
 func Open(fsys fs.FS, release string) (*Tree, error) {
 	t := &Tree{
-		fsys:    fsys,
-		release: release,
-		modules: make(map[string]*entry),
-		builtin: make(map[string]bool),
-		softdep: make(map[string]softdep),
+		fsys:     fsys,
+		release:  release,
+		modules:  make(map[string]*entry),
+		builtin:  make(map[string]bool),
+		softdep:  make(map[string]softdep),
+		firmware: make(map[string][]string),
 	}
 	if _, err := fs.Stat(fsys, "."); err != nil {
 		return nil, fmt.Errorf("module tree of kernel %s: %w", release, plain(err))

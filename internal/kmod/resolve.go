@@ -39,7 +39,10 @@ func (r *Request) what() string {
 }
 
 // Builtin is a part of the kernel that served a request without a module.
-type Builtin struct{ Name, Reason string }
+type Builtin struct {
+	Name, Reason string
+	Firmware     []string // files it may ask for, below /lib/firmware
+}
 
 // Resolution is the answer to a list of requests.
 type Resolution struct {
@@ -181,7 +184,7 @@ func (r *resolver) useBuiltin(name, why string) error {
 		return nil
 	}
 	r.state[name] = true
-	r.out.Builtin = append(r.out.Builtin, Builtin{Name: name, Reason: why})
+	r.out.Builtin = append(r.out.Builtin, Builtin{Name: name, Reason: why, Firmware: r.tree.firmware[name]})
 	soft := r.tree.softdep[name]
 	for _, dep := range slices.Concat(soft.pre, soft.post) {
 		if _, builtin := r.tree.findName(dep); len(builtin) == 0 {

@@ -157,7 +157,7 @@ softdep loop2 pre: loop1
 softdep b d
 `,
 		"modules.builtin":         "kernel/drivers/in-side.ko\n",
-		"modules.builtin.modinfo": "in_side.alias=bus:v0003*\x00in_side.softdep=pre: crypto-e\x00in_side.license=GPL\x00garbage\x00",
+		"modules.builtin.modinfo": "in_side.alias=bus:v0003*\x00in_side.softdep=pre: crypto-e\x00in_side.firmware=a/b.bin\x00in_side.firmware=c\x00in_side.license=GPL\x00garbage\x00",
 	})
 	tree, err := Open(fsys, "1.0")
 	if err != nil {
@@ -175,8 +175,8 @@ softdep b d
 		{"alias of no module", []Request{{Alias: "bus:v0002", Names: []string{"x", "d"}}}, "d"},
 		{"alias of a module that is gone", []Request{{Alias: "bus:v0009", Names: []string{"d"}}}, "d"},
 		{"circular soft dependencies", []Request{{Names: []string{"loop1"}}}, "loop2 c loop1"},
-		{"built in by alias", []Request{{Alias: "bus:v0003"}}, "e_fast e_slow [in_side]"},
-		{"built in by name", []Request{{Names: []string{"in-side"}}}, "e_fast e_slow [in_side]"},
+		{"built in by alias", []Request{{Alias: "bus:v0003"}}, "e_fast e_slow [in_side a/b.bin c]"},
+		{"built in by name", []Request{{Names: []string{"in-side"}}}, "e_fast e_slow [in_side a/b.bin c]"},
 		{"alias by name", []Request{{Names: []string{"crypto_e"}}}, "e_fast e_slow"},
 		{"optional", []Request{{Alias: "bus:v7", Names: []string{"x"}, Optional: true}}, "!bus:v7, x"},
 	} {
@@ -190,7 +190,7 @@ softdep b d
 			got = append(got, m.Name)
 		}
 		for _, m := range r.Builtin {
-			got = append(got, "["+m.Name+"]")
+			got = append(got, "["+strings.Join(append([]string{m.Name}, m.Firmware...), " ")+"]")
 		}
 		for _, q := range r.Unmet {
 			got = append(got, "!"+q.what())
