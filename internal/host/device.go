@@ -17,6 +17,9 @@ type Device struct {
 	Loadable bool `json:"loadable,omitempty"`
 	// PathHandler is what knows the paths of a SCSI disk: alua, rdac, emc, hp_sw.
 	PathHandler string `json:"path_handler,omitempty"`
+	// PowerSequence says that a controller of MMC has one of mmc-pwrseq, to which there
+	// is no device link.
+	PowerSequence bool `json:"power_sequence,omitempty"`
 }
 
 // device reads the device at a resolved path.
@@ -41,6 +44,7 @@ func (h *Host) device(dir string) Device {
 	if dh := h.attr(dir, "dh_state"); dh != "detached" {
 		d.PathHandler = dh
 	}
+	d.PowerSequence = h.exists(path.Join(dir, "of_node/mmc-pwrseq"))
 	if driver, err := h.resolve(path.Join(dir, "driver")); err == nil {
 		d.Module = h.link(driver, "module")
 		// Only what was loaded has a state to be in.

@@ -2,6 +2,7 @@ package host
 
 import (
 	"cmp"
+	"path"
 	"strings"
 
 	"ukdump/internal/kmod"
@@ -37,18 +38,26 @@ func (w *Watchdog) Requests() []kmod.Request {
 	return out
 }
 
-// pstoreModules are the backends of pstore that can be modules.
-var pstoreModules = map[string]string{"efi_pstore": "efi_pstore", "ramoops": "ramoops"}
-
 // PstoreRequests returns what a kernel needs to write to the persistent store
 // that the running one uses (Documentation/admin-guide/ramoops.rst; the backend
-// is a parameter of fs/pstore). All of it is optional.
+// is a parameter of fs/pstore). All of it is optional. Of the backends that can be
+// modules, systemd loads efi_pstore, and perhaps later than this is asked.
 func (h *Host) PstoreRequests() []kmod.Request {
-	module := pstoreModules[h.attr("/sys/module/pstore/parameters", "backend")]
-	if module == "" {
+	module := h.attr("/sys/module/pstore/parameters", "backend")
+	if (module == "" || module == "(null)") && h.exists("/sys/firmware/efi") && h.hasModule("kernel/drivers/firmware/efi/efi-pstore.ko") {
+		module = "efi_pstore"
+	}
+	if module != "efi_pstore" && module != "ramoops" {
 		return nil
 	}
 	return []kmod.Request{{Names: []string{module}, Optional: true, Why: "backend of pstore"}}
+}
+
+// hasModule reports whether the running kernel has a module file, compressed or not.
+func (h *Host) hasModule(file string) bool {
+	release, err := h.Kernel()
+	dir := h.ModuleTree(release)
+	return err == nil && dir != "" && len(h.Glob(path.Join(h.Inside(dir), file+"*"))) > 0
 }
 
 // moduleOf has the modules of drivers that are not called like them: what is built
@@ -74,8 +83,13 @@ var moduleOf = map[string]string{
 func deviceRequests(devices []Device) []kmod.Request {
 	var out []kmod.Request
 	for _, d := range devices {
-		if d.Driver == "" || isBridge(d) {
+		if d.Driver == "" || isBridge(d) || d.Driver == thunderbolt {
 			continue
+		}
+		if d.PowerSequence {
+			for _, m := range []string{"pwrseq_emmc", "pwrseq_simple"} {
+				out = append(out, kmod.Request{Names: []string{m}, Optional: true, Why: "power sequence of " + d.Path})
+			}
 		}
 		name := cmp.Or(d.Module, moduleOf[d.Driver], d.Driver)
 		out = append(out, kmod.Request{
@@ -93,6 +107,11 @@ func deviceRequests(devices []Device) []kmod.Request {
 	}
 	return out
 }
+
+// thunderbolt is the driver of controllers to which PCI ports and USB have device
+// links for the order of power management alone (drivers/thunderbolt/acpi.c). What
+// they have connected stays so; a driver that begins anew may disconnect it.
+const thunderbolt = "thunderbolt"
 
 // isBridge reports whether d is a PCI-to-PCI bridge (class 0604, PCI Code and
 // ID Assignment). It passes traffic on without a driver; what drivers add is

@@ -36,6 +36,7 @@ device() (
 			done
 			link "$d/subsystem"
 			link "$d/driver"
+			file "$d/of_node/mmc-pwrseq" # below a link
 			if [ -e "$d/driver/module" ]; then
 				link "$(readlink -f "$d/driver")/module"
 				file "$(readlink -f "$d/driver/module")/initstate"
