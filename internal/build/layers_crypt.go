@@ -51,6 +51,11 @@ func (b *Build) cryptLayer(d host.BlockDevice, stack []host.BlockDevice) (plan.L
 	return l, cryptRequests(c.Cipher, d.DMName), nil
 }
 
+// cipherParts are what templates of the crypto API ask it for besides what the name of
+// the cipher tells, until the kernel has it in a library (crypto/adiantum.c,
+// crypto/hctr2.c).
+var cipherParts = map[string][]string{"adiantum": {"nhpoly1305"}, "hctr2": {"xctr", "polyval"}}
+
 // cryptRequests asks for dm-crypt and for what it asks the crypto API for, by the
 // aliases under which that looks for modules: nothing in the capture kernel
 // could answer the kernel's own request. A cipher without a module is taken for
@@ -65,7 +70,13 @@ func cryptRequests(cipher, volume string) []kmod.Request {
 			continue
 		}
 		seen[word] = true
-		requests = append(requests, kmod.Request{Names: []string{"crypto-" + word}, Optional: true, Why: "cipher " + cipher + " of LUKS volume " + volume})
+		names := []string{"crypto-" + word}
+		why := "cipher " + cipher + " of LUKS volume " + volume
+		for _, part := range cipherParts[word] {
+			// A kernel that does without is served by the template.
+			requests = append(requests, kmod.Request{Names: append([]string{"crypto-" + part}, names...), Optional: true, Why: why})
+		}
+		requests = append(requests, kmod.Request{Names: names, Optional: true, Why: why})
 	}
 	return requests
 }

@@ -102,8 +102,12 @@ func (h *Host) crypt(dir string, b BlockDevice, stack []BlockDevice) (*CryptVolu
 	if err != nil {
 		return nil, fmt.Errorf("table of %s (%s): %w", b.DMName, b.Name, err)
 	}
-	if len(table) != 1 || table[0].Type != "crypt" || len(b.Below) != 1 {
+	switch {
+	case len(table) != 1 || len(b.Below) != 1:
 		return nil, refuse("LUKS volume", "it is being re-encrypted, or made of more than one device")
+	case table[0].Type != "crypt":
+		// Such as linear with cryptsetup --hw-opal-only, where the disk itself encrypts.
+		return nil, refuse("LUKS volume", "its target of device-mapper is "+table[0].Type+", not crypt")
 	}
 	c, integrity, err := parseCrypt(table[0].Params)
 	if err != nil {

@@ -98,6 +98,7 @@ func TestRefusals(t *testing.T) {
 		{"unknown type", mount("hfsplus", "/dev/sda1"), "hfsplus file system", "mounted on /"},
 		{"luks without header", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "CRYPT-LUKS2-abc\n"}), "dm-crypt volume", "no LUKS header"},
 		{"luks re-encrypted", luks("0 8 crypt aes-xts-plain64 :64:logon:d 0 8:0 0\n8 8 linear 8:0 8\n"), "LUKS volume", "luks-x (dm-0) is not supported: it is being re-encrypted"},
+		{"luks that the disk encrypts", luks("0 8 linear 8:0 32768\n"), "LUKS volume", "luks-x (dm-0) is not supported: its target of device-mapper is linear, not crypt"},
 		{"luks with integrity", luks("0 8 crypt capi:authenc(hmac(sha256),xts(aes))-random :96:logon:d 0 253:0 0 1 integrity:48:aead\n"), "LUKS volume", "integrity"},
 		{"luks with its header elsewhere", with(luks("0 8 crypt aes-xts-plain64 :64:logon:d 0 8:0 0\n"), "dev/sda", strings.Repeat("x", 8192)), "LUKS volume", "its header is not on sda"},
 		{"without a UUID", with(disk("vfat", "rw", sda, nil), "run/udev/data/b8:0", "E:ID_FS_TYPE=vfat\n"), "vfat file system", "no UUID"},
