@@ -22,6 +22,7 @@ import (
 // emergencyUnits are what systemd starts in emergency mode, and where they can be.
 var (
 	emergencyUnits = []string{emergencyTarget, "ukdump-emergency.service"}
+	generatedUnits = []string{"/run/systemd/generator", "/run/systemd/generator.late"}
 	unitDirs       = []string{"/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
 )
 
@@ -115,12 +116,36 @@ func (b *Build) mounted(dir string) (plan.Target, error) {
 	if doubt != "" {
 		b.warn("a dump in %s may be lost at the reboot: %s", dir, doubt)
 	}
+	units := mountUnits(m)
+	ok, err := b.mountsAtBoot(m, units)
+	if err != nil {
+		return plan.Target{}, err
+	}
+	if !ok {
+		b.warn("a dump in %s will be lost: no unit mounts %s after a crash: put it into /etc/fstab", dir, m.Point)
+	}
 	return plan.Target{
 		Kind: plan.Mounted, Dir: dir, Path: resolved,
 		Filesystem: plan.Filesystem{Type: m.FSType},
 		Device:     plan.Device{Name: m.Source},
-		Mount:      &plan.SystemMount{Point: m.Point, Units: mountUnits(m)},
+		Mount:      &plan.SystemMount{Point: m.Point, Units: units},
 	}, nil
+}
+
+// mountsAtBoot reports whether one of the units can mount m again, which nobody does
+// with what was mounted by hand.
+func (b *Build) mountsAtBoot(m host.Mount, units []string) (bool, error) {
+	if m.Point == "/" || m.FSType == "zfs" { // zfs-mount.service mounts all
+		return true, nil
+	}
+	for _, dir := range append(generatedUnits, unitDirs...) {
+		for _, unit := range units {
+			if strings.HasSuffix(unit, ".mount") && isFile(b.host, filepath.Join(dir, unit)) {
+				return true, nil
+			}
+		}
+	}
+	return b.host.InFstab(m.Point)
 }
 
 // mountUnits returns the units that mount m, of which the next is started where one

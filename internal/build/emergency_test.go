@@ -225,6 +225,36 @@ func TestInitramfsNames(t *testing.T) {
 	}
 }
 
+// What was mounted by hand is not there after the crash.
+func TestEmergencyMounts(t *testing.T) {
+	m, _ := emergencyMachine(t)
+	m.Write("etc/ukdump.conf", "MODE=emergency\nTARGET=/srv/my-dumps\n")
+	for _, tt := range []struct {
+		name, mount, file, content string
+		warns                      bool
+	}{
+		{"root", "", "", "", false},
+		{"by hand", "/srv/my-dumps rw - ext4 /dev/sdb1 rw", "etc/fstab", "/dev/sdb2 /srv ext4 defaults\n", true},
+		{"fstab", "/srv/my-dumps rw - ext4 /dev/sdb1 rw", "etc/fstab", "# ours\n/dev/sdb1 /srv/my-dumps/ ext4 defaults\n", false},
+		{"unit", "/srv/my-dumps rw - ext4 /dev/sdb1 rw", `etc/systemd/system/srv-my\x2ddumps.mount`, "", false},
+		{"generated unit", "/srv rw - ext4 /dev/sdb1 rw", "run/systemd/generator.late/srv.mount", "", false},
+		{"zfs", "/srv rw - zfs tank/srv rw", "", "", false},
+	} {
+		m.Run(t, tt.name, func(t *testing.T) {
+			if tt.mount != "" {
+				m.Mount("8:17 / " + tt.mount)
+			}
+			if tt.file != "" {
+				m.Write(tt.file, tt.content)
+			}
+			all := strings.Join(newBuild(t, m).Warnings, "\n")
+			if (all != "") != tt.warns || tt.warns && all != "a dump in /srv/my-dumps will be lost: no unit mounts /srv/my-dumps after a crash: put it into /etc/fstab" {
+				t.Errorf("warnings: %q", all)
+			}
+		})
+	}
+}
+
 func TestEmergencyErrors(t *testing.T) {
 	m, stock := emergencyMachine(t)
 	initrd := "boot/initrd.img-" + buildtest.Release

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 )
@@ -22,6 +23,12 @@ func (h *Host) table(name string) ([][]string, error) {
 		}
 	}
 	return lines, err
+}
+
+// InFstab reports whether fstab(5) has something for a mount point.
+func (h *Host) InFstab(point string) (bool, error) {
+	lines, err := h.table("/etc/fstab")
+	return slices.ContainsFunc(lines, func(l []string) bool { return len(l) > 1 && path.Clean(unescape(l[1])) == point }), err
 }
 
 // options returns the options in a field of such a line; there need not be one.
