@@ -264,6 +264,23 @@ func TestBuiltinFirmware(t *testing.T) {
 	}
 }
 
+// With --root, links are those of that machine.
+func TestLinksStayInside(t *testing.T) {
+	m := buildtest.New(t)
+	const ext4 = "lib/modules/" + buildtest.Release + "/kernel/fs/ext4.ko"
+	m.Write("elsewhere/ext4.ko", m.Read(ext4))
+	m.Write("elsewhere/blk.conf", "options virtio_blk queue_depth=7\n")
+	m.Remove(ext4)
+	m.Remove("etc/modprobe.d/blk.conf")
+	m.Link(ext4, "/elsewhere/ext4.ko")
+	m.Link("etc/modprobe.d/blk.conf", "/elsewhere/blk.conf")
+	for _, mod := range newBuild(t, m).Plan.Modules {
+		if mod.Name == "virtio_blk" && mod.Params != "queue_depth=7" {
+			t.Errorf("parameters %q", mod.Params)
+		}
+	}
+}
+
 // Watchdogs that count are fed; the drivers of others see to what was armed later.
 func TestWatchdogs(t *testing.T) {
 	const dir = "sys/devices/virtual/watchdog/watchdog0/"

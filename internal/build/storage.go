@@ -2,7 +2,6 @@ package build
 
 import (
 	"fmt"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -94,7 +93,7 @@ func (b *Build) openTree() (*kmod.Tree, error) {
 	if dir == "" {
 		return nil, &TreeError{b.Kernel.Path, release}
 	}
-	t, err := kmod.Open(os.DirFS(dir), release)
+	t, err := kmod.Open(b.host.FS(b.host.Inside(dir)), release)
 	if err != nil {
 		return nil, fmt.Errorf("modules in %s: %w", dir, err)
 	}
@@ -116,7 +115,7 @@ func (b *Build) addModules(o Options, requests []kmod.Request) error {
 	if err != nil {
 		return err
 	}
-	options, err := kmod.ReadOptions(os.DirFS(o.Root))
+	options, err := kmod.ReadOptions(b.host.FS("/"))
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -53,6 +54,26 @@ func (h *Host) ReadFile(name string) ([]byte, error) {
 		return nil, err
 	}
 	return os.ReadFile(p)
+}
+
+// FS returns the tree below the machine's directory dir. Symbolic links in it never
+// lead out of the machine's root.
+func (h *Host) FS(dir string) fs.FS { return tree{h, dir} }
+
+type tree struct {
+	host *Host
+	dir  string
+}
+
+func (t tree) Open(name string) (fs.File, error) {
+	if !fs.ValidPath(name) {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
+	}
+	file, err := t.host.File(path.Join(t.dir, name))
+	if err != nil {
+		return nil, err
+	}
+	return os.Open(file)
 }
 
 // Glob returns the machine's files that match an absolute pattern, in whose elements

@@ -79,7 +79,11 @@ func (h *Host) watchdogDevices() ([]string, error) {
 		return nil, err
 	}
 	// Without its tree, nothing is known about the running kernel's modules.
-	tree, err := kmod.Open(os.DirFS(h.ModuleTree(release)), release)
+	dir := h.ModuleTree(release)
+	if dir == "" {
+		return nil, nil
+	}
+	tree, err := kmod.Open(h.FS(h.Inside(dir)), release)
 	if err != nil {
 		return nil, nil
 	}
