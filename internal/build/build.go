@@ -71,7 +71,7 @@ func New(o Options) (*Build, error) {
 	if err := b.openKernel(o); err != nil {
 		return nil, err
 	}
-	conf, err := b.Kernel.Config(o.Root)
+	conf, err := b.Kernel.Config(b.host, o.Root)
 	if err != nil {
 		b.warn("%v: it is taken for a kernel that has what a capture kernel needs and unpacks gzip", err)
 	}

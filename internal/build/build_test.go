@@ -58,7 +58,7 @@ func describe(t *testing.T, m *buildtest.Machine, b *Build) []byte {
 			fmt.Fprintf(&out, "%s: %s\n", l.name, s)
 		}
 	}
-	conf, err := b.Kernel.Config(m.Root)
+	conf, err := b.Kernel.Config(b.host, m.Root)
 	if err != nil && !strings.Contains(strings.Join(b.Warnings, "\n"), err.Error()) {
 		t.Error(err)
 	}

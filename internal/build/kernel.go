@@ -36,7 +36,7 @@ func (b *Build) openKernel(o Options) error {
 			return fmt.Errorf("find the running kernel: %w", err)
 		}
 	}
-	if b.Kernel, err = kimage.Find(o.Root, spec); err != nil {
+	if b.Kernel, err = kimage.Find(b.host, o.Root, spec); err != nil {
 		return fmt.Errorf("%s%w", where, err)
 	}
 	k := b.Kernel

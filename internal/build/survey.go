@@ -50,7 +50,7 @@ func Survey(o Options) ([]Stack, error) {
 	if err := b.openKernel(o); err != nil {
 		return nil, err
 	}
-	b.conf, _ = b.Kernel.Config(o.Root) // New warns
+	b.conf, _ = b.Kernel.Config(b.host, o.Root) // New warns
 	var tree *kmod.Tree
 	if !monolithic(b.conf) {
 		if tree, err = b.openTree(); err != nil {

@@ -57,9 +57,9 @@ func (e *NoConfigError) Error() string {
 func (e *NoConfigError) Unwrap() error { return e.Err }
 
 // Config finds the kernel's configuration: in the files that distributions
-// install below root, else inside the kernel itself (CONFIG_IKCONFIG). The error
-// is a *NoConfigError, and the Config then nil.
-func (im *Image) Config(root string) (*Config, error) {
+// install below root, that of m, else inside the kernel itself (CONFIG_IKCONFIG).
+// The error is a *NoConfigError, and the Config then nil.
+func (im *Image) Config(m Machine, root string) (*Config, error) {
 	fail := &NoConfigError{Release: im.Release}
 	for _, name := range []string{
 		"boot/config-" + im.Release,
@@ -69,7 +69,7 @@ func (im *Image) Config(root string) (*Config, error) {
 		"lib/modules/" + im.Release + "/build/.config",
 	} {
 		path := filepath.Join(root, name)
-		c, err := ReadConfig(path)
+		c, err := configOn(m, path, "/"+name)
 		if err == nil {
 			return c, nil
 		}
@@ -96,8 +96,20 @@ func (im *Image) Config(root string) (*Config, error) {
 
 // ReadConfig reads a configuration file, plain or in gzip like /proc/config.gz,
 // which is the running kernel's.
-func ReadConfig(path string) (*Config, error) {
-	f, err := os.Open(path)
+func ReadConfig(path string) (*Config, error) { return readConfig(path, path) }
+
+// configOn is ReadConfig for a file of m, which is at path for messages.
+func configOn(m Machine, path, name string) (*Config, error) {
+	file, err := m.File(name)
+	if err != nil {
+		return nil, err
+	}
+	return readConfig(path, file)
+}
+
+// readConfig reads file and calls it path.
+func readConfig(path, file string) (*Config, error) {
+	f, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("read kernel configuration: %w", err)
 	}

@@ -84,7 +84,7 @@ func TestImageConfigFiles(t *testing.T) {
 		"lib/modules/" + release + "/build/.config",
 	}
 	root := t.TempDir()
-	_, err = im.Config(root)
+	_, err = im.Config(machine(t, root), root)
 	var none *NoConfigError
 	if !errors.As(err, &none) || len(none.Looked) != len(names) || none.Err != nil {
 		t.Fatalf("nothing there: %v", err)
@@ -92,7 +92,7 @@ func TestImageConfigFiles(t *testing.T) {
 	// From the last to the first, so that each one wins over all before.
 	for i := len(names) - 1; i >= 0; i-- {
 		write(t, root, names[i], []byte(dotConfig))
-		c, err := im.Config(root)
+		c, err := im.Config(machine(t, root), root)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +103,7 @@ func TestImageConfigFiles(t *testing.T) {
 	}
 	// One that cannot be used does not hide the next.
 	write(t, root, names[0], nil)
-	if c, err := im.Config(root); err != nil || c.Source != filepath.Join(root, names[1]) {
+	if c, err := im.Config(machine(t, root), root); err != nil || c.Source != filepath.Join(root, names[1]) {
 		t.Errorf("after an empty file: %+v, %v", c, err)
 	}
 }
@@ -123,7 +123,7 @@ func TestImageConfigEmbedded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c, err := im.Config(t.TempDir())
+			c, err := im.Config(machine(t, t.TempDir()), t.TempDir())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -137,7 +137,7 @@ func TestImageConfigEmbedded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err := im.Config(t.TempDir()); c.Known() || !errors.As(err, new(*CompressionError)) {
+	if c, err := im.Config(machine(t, t.TempDir()), t.TempDir()); c.Known() || !errors.As(err, new(*CompressionError)) {
 		t.Errorf("lz4: got %+v, %v; want a CompressionError inside", c, err)
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -39,6 +37,24 @@ var byContent = []string{
 	"run/booted-system/kernel", // NixOS
 }
 
+// Machine has the files among which a kernel is looked for; a *host.Host is one.
+type Machine interface {
+	// File returns the path by which this process reaches a file by its absolute
+	// name, with symbolic links resolved inside the machine's root.
+	File(name string) (string, error)
+	// Glob returns the names of the files that match an absolute pattern, sorted.
+	Glob(pattern string) []string
+}
+
+// openOn is Open for a file of m, whose name is below root for messages.
+func openOn(m Machine, root, name string) (*Image, error) {
+	file, err := m.File(name)
+	if err != nil {
+		return nil, err
+	}
+	return open(filepath.Join(root, name), file)
+}
+
 // NotFoundError reports that no image of a kernel release was found.
 type NotFoundError struct {
 	Release string
@@ -58,15 +74,15 @@ func (e *NotFoundError) Error() string {
 func (e *NotFoundError) Unwrap() []error { return e.Errs }
 
 // Find opens the kernel that spec names: a path if it contains a slash (below
-// root if absolute), else a release. For a release it takes the first file
-// below root that holds a kernel of that release, whatever the file's name says.
+// root, that of m, if absolute), else a release. For a release it takes the first
+// file of m that holds a kernel of that release, whatever the file's name says.
 //
 // Errors: as Open for a path; *NotFoundError for a release.
-func Find(root, spec string) (*Image, error) {
+func Find(m Machine, root, spec string) (*Image, error) {
+	if filepath.IsAbs(spec) {
+		return openOn(m, root, spec)
+	}
 	if strings.Contains(spec, "/") {
-		if filepath.IsAbs(spec) {
-			spec = filepath.Join(root, spec)
-		}
 		return Open(spec)
 	}
 	if releaseOf([]byte(spec)) != spec || spec == "" {
@@ -76,13 +92,13 @@ func Find(root, spec string) (*Image, error) {
 	for _, pattern := range byName {
 		pattern = strings.Replace(pattern, "%s", spec, 1)
 		fail.Looked = append(fail.Looked, pattern)
-		for _, file := range expand(root, pattern) {
-			im, err := Open(file)
+		for _, file := range m.Glob("/" + pattern) {
+			im, err := openOn(m, root, file)
 			switch {
 			case err == nil && im.Release == spec:
 				return im, nil
 			case err == nil:
-				err = fmt.Errorf("%s is of release %s", file, im.Release)
+				err = fmt.Errorf("%s is of release %s", im.Path, im.Release)
 			case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 				continue
 			}
@@ -91,35 +107,11 @@ func Find(root, spec string) (*Image, error) {
 	}
 	for _, pattern := range byContent {
 		fail.Looked = append(fail.Looked, pattern)
-		for _, file := range expand(root, pattern) {
-			if im, err := Open(file); err == nil && im.Release == spec {
+		for _, file := range m.Glob("/" + pattern) {
+			if im, err := openOn(m, root, file); err == nil && im.Release == spec {
 				return im, nil
 			}
 		}
 	}
 	return nil, fail
-}
-
-// expand returns the files below root that match pattern, sorted. In each
-// element of pattern only * is special. Unlike filepath.Glob it takes root
-// literally.
-func expand(root, pattern string) []string {
-	dirs := []string{root}
-	for elem := range strings.SplitSeq(pattern, "/") {
-		var next []string
-		for _, dir := range dirs {
-			if !strings.Contains(elem, "*") {
-				next = append(next, filepath.Join(dir, elem))
-				continue
-			}
-			entries, _ := os.ReadDir(dir)
-			for _, e := range entries {
-				if ok, _ := path.Match(elem, e.Name()); ok {
-					next = append(next, filepath.Join(dir, e.Name()))
-				}
-			}
-		}
-		dirs = next
-	}
-	return dirs
 }

@@ -3,10 +3,22 @@ package kimage
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"ukdump/internal/host"
 )
+
+func machine(t *testing.T, root string) Machine {
+	t.Helper()
+	h, err := host.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
 
 func TestFindByRelease(t *testing.T) {
 	kernel := bz(x86Version6, gz(nil))
@@ -36,7 +48,7 @@ func TestFindByRelease(t *testing.T) {
 			// Others that must not be taken.
 			write(t, root, "boot/vmlinuz", bz("6.0.0\x00", gz(nil)))
 			write(t, root, "boot/vmlinuz-broken", nil)
-			im, err := Find(root, release)
+			im, err := Find(machine(t, root), root, release)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -51,7 +63,7 @@ func TestFindOrder(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, "usr/lib/modules/"+release+"/vmlinuz", []byte("damaged"))
 	write(t, root, "lib/modules/"+release+"/vmlinuz", bz("6.0.0\x00", gz(nil)))
-	_, err := Find(root, release)
+	_, err := Find(machine(t, root), root, release)
 	var none *NotFoundError
 	if !errors.As(err, &none) || len(none.Errs) != 2 || !errors.As(err, new(*TruncatedError)) {
 		t.Fatalf("got %v; want a NotFoundError with two reasons", err)
@@ -62,7 +74,7 @@ func TestFindOrder(t *testing.T) {
 		}
 	}
 	write(t, root, "boot/vmlinuz-linux", bz(x86Version6, gz(nil)))
-	if im, err := Find(root, release); err != nil || im.Path != filepath.Join(root, "boot/vmlinuz-linux") {
+	if im, err := Find(machine(t, root), root, release); err != nil || im.Path != filepath.Join(root, "boot/vmlinuz-linux") {
 		t.Errorf("got %+v, %v", im, err)
 	}
 }
@@ -70,19 +82,42 @@ func TestFindOrder(t *testing.T) {
 func TestFindByPath(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, "boot/my-kernel", bz(x86Version6, gz(nil)))
-	if im, err := Find(root, "/boot/my-kernel"); err != nil || im.Release != release {
+	if im, err := Find(machine(t, root), root, "/boot/my-kernel"); err != nil || im.Release != release {
 		t.Errorf("absolute path: %+v, %v", im, err)
 	}
 	t.Chdir(root)
-	if im, err := Find("/elsewhere", "./boot/my-kernel"); err != nil || im.Release != release {
+	if im, err := Find(nil, "/elsewhere", "./boot/my-kernel"); err != nil || im.Release != release {
 		t.Errorf("relative path: %+v, %v", im, err)
 	}
-	if _, err := Find(root, "/boot/none"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Find(machine(t, root), root, "/boot/none"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing: %v", err)
 	}
 	for _, spec := range []string{"", ".", "..", "vmlinuz", "6.1 x", "6.1\n"} {
-		if _, err := Find(root, spec); err == nil || !strings.Contains(err.Error(), "neither a path") {
+		if _, err := Find(machine(t, root), root, spec); err == nil || !strings.Contains(err.Error(), "neither a path") {
 			t.Errorf("%q: %v", spec, err)
+		}
+	}
+}
+
+// The links of another machine are not followed on this one.
+func TestFindThroughLinks(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, "store/kernel", bz(x86Version6, gz(nil)))
+	write(t, root, "store/config", []byte("CONFIG_A=y\n"))
+	for name, target := range map[string]string{"vmlinuz": "/store/kernel", "vmlinuz-" + release: "/store/kernel", "config-" + release: "/store/config"} {
+		write(t, root, "boot/x", nil)
+		if err := os.Symlink(target, filepath.Join(root, "boot", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, spec := range []string{release, "/boot/vmlinuz"} {
+		im, err := Find(machine(t, root), root, spec)
+		if err != nil || filepath.Dir(im.Path) != filepath.Join(root, "boot") {
+			t.Fatalf("%s: got %+v, %v", spec, im, err)
+		}
+		c, err := im.Config(machine(t, root), root)
+		if err != nil || c.Get("CONFIG_A") != "y" || c.Source != filepath.Join(root, "boot/config-"+release) {
+			t.Errorf("got %+v, %v", c, err)
 		}
 	}
 }

@@ -71,14 +71,17 @@ func (im *Image) Loadable() []byte { return im.data }
 //
 // Errors: of os.Open (fs.ErrNotExist and others, wrapped), *NotKernelError,
 // *TruncatedError, *CompressionError, *CorruptError.
-func Open(path string) (*Image, error) {
+func Open(path string) (*Image, error) { return open(path, path) }
+
+// open reads file and calls it path.
+func open(path, file string) (*Image, error) {
 	fail := func(err error) (*Image, error) {
 		if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
 			err = pe.Err // the path is in our message already
 		}
 		return nil, fmt.Errorf("read kernel: %s: %w", path, err)
 	}
-	st, err := os.Stat(path)
+	st, err := os.Stat(file)
 	if err != nil {
 		return fail(err)
 	}
@@ -88,7 +91,7 @@ func Open(path string) (*Image, error) {
 	case !mode.IsRegular():
 		return nil, &NotKernelError{path, "not a regular file"}
 	}
-	f, err := os.Open(path)
+	f, err := os.Open(file)
 	if err != nil {
 		return fail(err)
 	}
