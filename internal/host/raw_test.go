@@ -137,6 +137,11 @@ func TestRaw(t *testing.T) {
 			"etc/fstab": "/dev/mapper/vg-swap none swap sw\n", "dev/mapper/vg-swap": "", "dev/dm-0": swapSpace(),
 			"sys/class/block/dm-0": "-> ../../../" + dm0, dm0 + "/dev": "253:0\n", dm0 + "/size": "262144\n", dm0 + "/dm/name": "vg-swap\n",
 			dm0 + "/dm/uuid": "LVM-x\n", dm0 + "/slaves/sda2": "-> ../../../../../" + strings.TrimPrefix(sda2, "sys/devices/")}), "swap " + swapUUID + " "},
+		{"partition of a multipath device", "raw:/dev/dm-1", false, divided("", map[string]string{
+			"dev/dm-1": swapSpace(), "sys/class/block/dm-0": "-> ../../../" + dm0, dm0 + "/dev": "253:0\n", dm0 + "/dm/name": "mpatha\n", dm0 + "/dm/uuid": "mpath-x\n",
+			dm0 + "/slaves/sda": "-> ../../../../../" + strings.TrimPrefix(sda, "sys/devices/"), "sys/class/block/dm-1": "-> ../../../sys/devices/virtual/block/dm-1",
+			"sys/devices/virtual/block/dm-1/dev": "253:1\n", "sys/devices/virtual/block/dm-1/size": "262144\n", "sys/devices/virtual/block/dm-1/dm/uuid": "part2-mpath-x\n",
+			"sys/devices/virtual/block/dm-1/slaves/dm-0": "-> ../../dm-0"}), "swap " + swapUUID + " "},
 		{"whole disk with swap", "raw:swap", false, disk("ext4", "rw", sda, map[string]string{
 			"proc/self/mountinfo": "1 0 9:1 / / rw - ext4 /dev/sdb1 rw\n", "proc/swaps": "/dev/sda partition 1 0 -2\n",
 			"sys/class/block/sda": "-> ../../../" + sda, sda + "/size": "262144\n", "dev/sda": swapSpace()}), "swap " + swapUUID + " "},
