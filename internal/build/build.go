@@ -4,6 +4,7 @@
 package build
 
 import (
+	"crypto/sha256"
 	"fmt"
 
 	"ukdump/initramfs"
@@ -28,6 +29,8 @@ type File struct {
 	Path string // inside the image
 	Size int64  // bytes, unpacked
 	Why  string
+
+	sum [sha256.Size]byte
 }
 
 // Build is an image that is ready to be written, with everything that was found

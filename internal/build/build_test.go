@@ -281,6 +281,19 @@ func TestLinksStayInside(t *testing.T) {
 	}
 }
 
+// Two files cannot have one name in the image.
+func TestAddTwice(t *testing.T) {
+	var b Build
+	for _, data := range []string{"one", "one", "two"} {
+		if err := b.add("lib/x.so", []byte(data), 0o644, "needed by "+data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(b.Files) != 1 || len(b.Warnings) != 1 || b.Warnings[0] != `lib/x.so is packed once: what is for "needed by two" differs from that for "needed by one"` {
+		t.Errorf("got %+v, %q", b.Files, b.Warnings)
+	}
+}
+
 // Watchdogs that count are fed; the drivers of others see to what was armed later.
 func TestWatchdogs(t *testing.T) {
 	const dir = "sys/devices/virtual/watchdog/watchdog0/"

@@ -354,6 +354,8 @@ func (b *Build) withStock(fingerprint string) string {
 	if b.stock == nil {
 		return fingerprint
 	}
-	sum := sha256.Sum256(append([]byte(fingerprint), b.stock...))
-	return hex.EncodeToString(sum[:])
+	h := sha256.New()
+	h.Write([]byte(fingerprint))
+	h.Write(b.stock)
+	return hex.EncodeToString(h.Sum(nil))
 }

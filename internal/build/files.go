@@ -2,6 +2,7 @@ package build
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -11,17 +12,23 @@ import (
 	"ukdump/internal/plan"
 )
 
-// add puts one file into the image and remembers why.
+// add puts one file into the image and remembers why. Of two with one name the first
+// is taken.
 func (b *Build) add(name string, data []byte, perm fs.FileMode, why string) error {
+	sum := sha256.Sum256(data)
 	for _, f := range b.Files {
-		if f.Path == name {
-			return nil // two programs share a library
+		if f.Path != name {
+			continue
 		}
+		if f.sum != sum { // not one library that two programs share
+			b.warn("%s is packed once: what is for %q differs from that for %q", name, why, f.Why)
+		}
+		return nil
 	}
 	if err := b.image.AddFile(name, data, perm); err != nil {
 		return err
 	}
-	b.Files = append(b.Files, File{Path: name, Size: int64(len(data)), Why: why})
+	b.Files = append(b.Files, File{Path: name, Size: int64(len(data)), Why: why, sum: sum})
 	return nil
 }
 

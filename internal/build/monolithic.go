@@ -31,7 +31,6 @@ var builtinOptions = map[string][]string{
 	"nvme":         {"CONFIG_BLK_DEV_NVME"},
 	"ahci":         {"CONFIG_SATA_AHCI"},
 	"ata_piix":     {"CONFIG_ATA_PIIX"},
-	"sd":           {"CONFIG_BLK_DEV_SD"},
 	"sd_mod":       {"CONFIG_BLK_DEV_SD"},
 	"megaraid_sas": {"CONFIG_MEGARAID_SAS"},
 	"mptsas":       {"CONFIG_FUSION_SAS"},
@@ -46,7 +45,6 @@ var builtinOptions = map[string][]string{
 	"usbcore":      {"CONFIG_USB"},
 	"sdhci_pci":    {"CONFIG_MMC_SDHCI_PCI"},
 	"mmc_block":    {"CONFIG_MMC_BLOCK"},
-	"mmcblk":       {"CONFIG_MMC_BLOCK"},
 	"hv_vmbus":     {"CONFIG_HYPERV_VMBUS", "CONFIG_HYPERV"}, // its own option since 6.18
 	"hv_storvsc":   {"CONFIG_HYPERV_STORAGE"},
 	"xen_blkfront": {"CONFIG_XEN_BLKDEV_FRONTEND"},

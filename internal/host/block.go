@@ -196,7 +196,7 @@ func (h *Host) rootSource() (string, error) {
 	switch {
 	case strings.HasPrefix(root, "/dev/") && root != "/dev/root":
 		return root, nil
-	case ok && strings.Contains("PARTUUID UUID LABEL PARTLABEL", key) && !strings.Contains(value, "/"):
+	case ok && slices.Contains([]string{"PARTUUID", "UUID", "LABEL", "PARTLABEL"}, key) && !strings.Contains(value, "/"):
 		return "/dev/disk/by-" + strings.ToLower(key) + "/" + value, nil
 	}
 	return "", fmt.Errorf("the root file system's device is unknown: /dev/root, and root=%.80s on the command line", root)

@@ -285,6 +285,7 @@ func TestRootSource(t *testing.T) {
 		"root=/dev/sda1 root=PARTUUID=1-2": "/dev/disk/by-partuuid/1-2",
 		"quiet root=UUID=abc":              "/dev/disk/by-uuid/abc",
 		"quiet root=UUID=../x":             "",
+		"quiet root=ID=abc":                "", // the kernel does not know that
 		"root=nfs":                         "",
 		"quiet":                            "",
 	} {
