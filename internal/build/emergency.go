@@ -271,7 +271,7 @@ func (b *Build) readInitramfs(name string) ([]byte, error) {
 	}
 	inner, err := kimage.Initrd(name, data)
 	switch {
-	case err != nil || inner != nil:
+	case err != nil || len(inner) > 0:
 		return inner, err
 	case bytes.HasPrefix(data, []byte("MZ")):
 		return nil, errors.New("there is none in this kernel image")

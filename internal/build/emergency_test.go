@@ -273,7 +273,7 @@ func TestEmergencyErrors(t *testing.T) {
 		}},
 		{"unified kernel image without one", "initramfs /boot/x.efi: there is none in this kernel image", func() {
 			m.Write("etc/ukdump.conf", "INITRAMFS=/boot/x.efi\n")
-			m.Write("boot/x.efi", string(buildtest.PE(".linux", "x")))
+			m.Write("boot/x.efi", string(buildtest.PE(".linux", "x", ".initrd", "")))
 		}},
 		{"unified kernel image that is cut off", "initramfs /boot/x.efi: ", func() {
 			m.Write("etc/ukdump.conf", "INITRAMFS=/boot/x.efi\n")
