@@ -115,7 +115,7 @@ func (h *Host) encrypted(dir string) bool {
 // findDisk fills in Stack, Devices and what is on them.
 func (h *Host) findDisk(s *Storage) error {
 	b, err := h.blockOf(s.Mount)
-	if errors.Is(err, fs.ErrNotExist) {
+	if s.Mount.Major != 0 && errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s on %s: its block device %d:%d is not in /sys: %w", s.FSType, s.Mount.Point, s.Mount.Major, s.Mount.Minor, err)
 	}
 	if err != nil {

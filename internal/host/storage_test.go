@@ -279,6 +279,18 @@ func TestPlace(t *testing.T) {
 	}
 }
 
+func TestMissingDevice(t *testing.T) {
+	for mount, want := range map[string]string{
+		"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n":   "storage of /: ext4 on /: its block device 8:1 is not in /sys: ",
+		"1 0 0:40 / / rw - btrfs /dev/sda1 rw\n": "storage of /: block device of /: no block device is called /dev/sda1",
+	} {
+		_, err := machine(t, map[string]string{"proc/self/mountinfo": mount}).Storage("/")
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
 func TestRootSource(t *testing.T) {
 	for line, want := range map[string]string{
 		"root=/dev/sda1 ro":                "/dev/sda1",
