@@ -37,6 +37,7 @@ const (
 	NoSyscall               // no kexec_file_load, no kexec-tools
 	LockedTools             // no kexec_file_load, and the kernel is locked down against kexec-tools
 	KexecTools              // kexec(8) failed
+	NoText                  // no kexec_file_load, and kexec-tools would tell the capture kernel nonsense
 )
 
 // Error says what could not be done with the slot, and why.
@@ -112,6 +113,9 @@ func (e *Error) reason() string {
 		return "the running kernel has no kexec_file_load (CONFIG_KEXEC_FILE), and kexec of kexec-tools is not installed"
 	case LockedTools:
 		return fmt.Sprintf("the running kernel has no kexec_file_load (CONFIG_KEXEC_FILE), and as it is locked down (%s) it refuses what kexec of kexec-tools does", e.Detail)
+	case NoText:
+		return "the running kernel has no kexec_file_load (CONFIG_KEXEC_FILE), and without CONFIG_KALLSYMS_ALL kexec of kexec-tools " +
+			"cannot tell the capture kernel where the memory is: /proc/kallsyms has no _text"
 	case KexecTools:
 		if e.Detail != "" {
 			return "kexec of kexec-tools failed: " + e.Detail
@@ -156,6 +160,8 @@ func (e *Error) Advice() string {
 		return "Free some memory and try again."
 	case LockedTools:
 		return "Boot a kernel that is built with CONFIG_KEXEC_FILE=y, or turn Secure Boot off in the firmware."
+	case NoText:
+		return "Boot a kernel that is built with CONFIG_KEXEC_FILE=y, or with CONFIG_KALLSYMS_ALL=y."
 	case KexecTools:
 		return "Update kexec-tools, or boot a kernel that is built with CONFIG_KEXEC_FILE=y."
 	case NoSyscall:

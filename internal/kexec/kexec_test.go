@@ -332,6 +332,28 @@ func TestKexecTools(t *testing.T) {
 	}
 }
 
+// On arm64 kexec(8) loads what can save nothing if it does not find _text.
+func TestKexecToolsText(t *testing.T) {
+	for _, tt := range []struct {
+		arch, symbols string
+		cause         Cause
+	}{
+		{"arm64", "ffffde72e8810000 T _stext\nffffde72e9500000 T _etext\n", NoText},
+		{"arm64", "ffffde72e8800000 T _text\nffffde72e8810000 T _stext\n", 0},
+		{"amd64", "ffffffff81000000 T _stext\n", 0},
+	} {
+		s := newSlot(t, map[string]string{"proc/kallsyms": tt.symbols}, unix.ENOSYS)
+		s.Arch, s.LookPath = tt.arch, func(name string) (string, error) { return name, nil }
+		s.Run = func([]string, []*os.File) (string, error) { return "", nil }
+		kernel, initrd := files(t)
+		err := s.Load(kernel, initrd, 0, "")
+		e := new(Error)
+		if errors.As(err, &e); e.Cause != tt.cause || (e.Cause != 0) != (e.Advice() != "") {
+			t.Errorf("%s, %q: got %v, advice %q", tt.arch, tt.symbols, err, e.Advice())
+		}
+	}
+}
+
 func TestRun(t *testing.T) {
 	f := tempFile(t, "f", []byte("passed"))
 	stderr, err := run([]string{"/bin/sh", "-c", "cat /proc/self/fd/3 >&2; exit 3"}, []*os.File{f})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -80,6 +81,10 @@ func (s *Slot) Load(kernel, initrd *os.File, unpacked int64, cmdline string) err
 	}
 	e := &Error{Op: "load capture kernel", Kernel: kernel.Name(), Err: err}
 	if errors.Is(err, unix.ENOSYS) {
+		if !s.textKnown() {
+			e.Cause = NoText
+			return e
+		}
 		// The files may have no name, so they are handed over open.
 		return s.kexecTools(e, []string{"-c", "-p", "--command-line=" + cmdline,
 			"--initrd=/proc/self/fd/4", "/proc/self/fd/3"}, []*os.File{kernel, initrd})
@@ -134,6 +139,17 @@ func (s *Slot) kexecTools(e *Error, args []string, files []*os.File) error {
 		return e
 	}
 	return nil
+}
+
+// textKnown reports whether kexec(8) finds where the kernel's image begins. On arm64
+// it takes that from the symbol _text (get_kernel_sym in kexec/arch/arm64) and goes
+// on without, with ELF headers in which neither the log nor anything else is found.
+func (s *Slot) textKnown() bool {
+	if s.Arch != "arm64" {
+		return true
+	}
+	b, err := os.ReadFile(filepath.Join(s.Root, "proc/kallsyms"))
+	return err != nil || bytes.Contains(b, []byte(" _text\n"))
 }
 
 func run(argv []string, files []*os.File) (string, error) {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +23,8 @@ import (
 type Slot struct {
 	// Root is the directory that holds proc and sys.
 	Root string
+	// Arch is the running kernel's, as a GOARCH.
+	Arch string
 	// FileLoad is kexec_file_load(2).
 	FileLoad func(kernel, initrd int, cmdline string, flags int) error
 	// LookPath finds the program kexec of kexec-tools.
@@ -37,6 +40,7 @@ type Slot struct {
 func New(root string) *Slot {
 	return &Slot{
 		Root:     root,
+		Arch:     runtime.GOARCH,
 		FileLoad: unix.KexecFileLoad,
 		LookPath: exec.LookPath,
 		Run:      run,
