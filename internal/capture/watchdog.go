@@ -16,8 +16,7 @@ import (
 // hangs, the hardware ends it.
 //
 // The devices are opened and fed by a child, the feeder: either can block in a
-// driver, as that of IPMI does while the management controller is silent, and
-// the supervisor may not. A byte down a pipe that never blocks is the permission
+// driver, and the supervisor may not. A byte down a pipe that never blocks is the permission
 // to feed once.
 type watchdogs struct {
 	args  []string // of the feeder
