@@ -292,7 +292,8 @@ func (b *Build) initramfsNames() []string {
 		"/lib/modules/" + release + "/initrd",
 	}
 	for _, boot := range []string{"/boot", "/efi", "/boot/efi"} { // kernel-install(8), sdbootutil
-		names = append(names, boot+"/*/"+release+"/initrd*")
+		// Not initrdkdump, which kdump-utils makes beside it.
+		names = append(names, boot+"/*/"+release+"/initrd", boot+"/*/"+release+"/initrd-*")
 	}
 	dir, file := filepath.Split(kernel)
 	if flavour, ok := strings.CutPrefix(file, "vmlinuz-"); ok && flavour != release { // Arch

@@ -186,6 +186,14 @@ func TestInitramfsNames(t *testing.T) {
 			m.Remove(initrd)
 			m.Write("boot/efi/0123/"+buildtest.Release+"/initrd", string(stock))
 		}},
+		{"kernel-install, beside those of others", "/boot/0123/" + buildtest.Release + "/initrd", func() {
+			m.Remove(initrd)
+			for _, name := range []string{"initrd", "initrd-fallback", "initrdkdump"} {
+				m.Write("boot/0123/"+buildtest.Release+"/"+name, string(stock))
+				stock = append(stock[:len(stock):len(stock)], 0)
+			}
+			stock = stock[:len(stock)-3]
+		}},
 		{"openSUSE, the newer one", "/boot/efi/opensuse/" + buildtest.Release + "/initrd-0b", func() {
 			m.Remove(initrd)
 			for _, hash := range []string{"0a", "0b", "0c"} {

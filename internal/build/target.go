@@ -134,16 +134,20 @@ func (b *Build) tooOld(s *host.Storage) error {
 }
 
 func planDevice(d host.BlockDevice, partUUID string) plan.Device {
-	return plan.Device{
+	p := plan.Device{
 		Name: d.Name, Path: strings.TrimPrefix(d.Path, "/sys/devices/"),
 		PartUUID: cmp.Or(partUUID, d.PartUUID), Serial: d.Serial,
 	}
+	if d.Kind == host.Multipath {
+		p.Path = "" // nobody makes it in the capture kernel: any of its paths will do
+	}
+	return p
 }
 
 // notTwice refuses a device that takes raw dumps and is another target too.
 func (b *Build) notTwice(t plan.Target) error {
 	for _, other := range b.Plan.Targets {
-		if other.Device.Path == t.Device.Path && (other.Kind == plan.Raw || t.Kind == plan.Raw) {
+		if other.Device.Name == t.Device.Name && (other.Kind == plan.Raw || t.Kind == plan.Raw) {
 			return &host.RawError{
 				Target: t.Dir, Device: t.Device.Name, Err: errors.New("it is the device of the target " + other.Dir),
 				Remedy: "Name each raw device once.",

@@ -120,8 +120,7 @@ func (s *scan) takes(name, id string, l *plan.Layer, late bool) bool {
 			return late && j.other != noPartition
 		case j.same:
 			return true
-		// A multipath device, which has the serial number of its disk, is not made in here.
-		case strings.HasPrefix(m.Path, "virtual/block/") && m.Serial == "":
+		case strings.HasPrefix(m.Path, "virtual/block/"):
 			return s.within(name, s.made)
 		}
 		return s.rank(name, l.Members[i:i+1]) == 0 || uptime() > s.begun+grace

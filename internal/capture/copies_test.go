@@ -187,7 +187,8 @@ func TestTakes(t *testing.T) {
 func TestTakesAssembled(t *testing.T) {
 	l := plan.Layer{Kind: plan.Crypt, UUID: "u", Members: []plan.Device{
 		{ID: "u", Name: "dm-6", Path: "virtual/block/dm-6"},
-		{ID: "m", Name: "dm-7", Path: "virtual/block/dm-7", Serial: "A"},
+		{ID: "m", Name: "dm-7", Serial: "A"},
+		{ID: "n", Name: "dm-8"},
 	}}
 	s := machineWith(t, aDisk{"dm-1", "virtual0", 512, 0, 7, ""}, aDisk{"dm-4", "virtual1", 512, 9, 7, ""}, aDisk{"sda", "host0", 512, 0, 7, "A"})
 	for _, name := range []string{"dm-1", "dm-4", "dm-41", "sda"} {
@@ -201,6 +202,9 @@ func TestTakesAssembled(t *testing.T) {
 	}
 	if !s.takes("sda", "m", &l, false) {
 		t.Error("a path of a multipath device is not taken")
+	}
+	if s.begun -= 2 * grace; !s.takes("sda", "n", &l, false) {
+		t.Error("a path of one without a serial number is not taken")
 	}
 }
 

@@ -64,7 +64,6 @@ func TestCheckMounted(t *testing.T) {
 	}
 }
 
-// What is not mounted gets no dump, and a way that leads elsewhere neither.
 func TestInMountinfo(t *testing.T) {
 	const mounts = "21 1 254:1 / / rw shared:1 - ext4 /dev/vda1 rw\n" +
 		"36 21 254:2 /var/crash /srv/crash rw - ext4 /dev/vdb rw\n" +
@@ -76,6 +75,7 @@ func TestInMountinfo(t *testing.T) {
 	}
 }
 
+// What is not mounted gets no dump, and a way that leads elsewhere neither.
 func TestOpenMounted(t *testing.T) {
 	dir := t.TempDir()
 	w := testWorker(t)

@@ -63,6 +63,7 @@ func runGuard() {
 	if err := s.configure(); err != nil {
 		s.log.errorf("guard: %v", err)
 	}
+	s.over.shell = false // there is none in here, and pstore must not wait for it
 	boot := s.total / 3
 	s.log.printf("guard: the capture has to begin within %v", boot)
 	action, outcome := s.failure, crashdir.Failed

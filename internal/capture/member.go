@@ -118,24 +118,16 @@ func (s *scan) better(m, than member) bool {
 func fresh(list []member) (use []member, err error) {
 	newest := -1
 	for i := range list {
-		m := list[i].id
-		if !counts(m, m) {
-			continue // a spare
-		}
-		if newest < 0 || m.Generation > list[newest].id.Generation {
+		// A spare does not count itself.
+		if m := list[i].id; counts(m, m) && (newest < 0 || m.Generation > list[newest].id.Generation) {
 			newest = i
-		}
-		for j := range i {
-			// One that was left behind knows of no failure of those that went on, but
-			// neither does it know what has taken its place since: then both name
-			// members that were there before and after that.
-			if other := list[j].id; counts(other, other) && !counts(m, other) && !counts(other, m) && !share(m.Active, other.Active) {
-				return nil, errors.New(list[i].name + " and " + list[j].name + " both went on without the other one: which has the data cannot be known")
-			}
 		}
 	}
 	if newest < 0 {
 		return nil, nil
+	}
+	if other := apart(list, newest); other >= 0 {
+		return nil, errors.New(list[newest].name + " and " + list[other].name + " both went on without the other one: which has the data cannot be known")
 	}
 	use = append(use, list[newest])
 	for i := range list {
@@ -148,14 +140,39 @@ func fresh(list []member) (use []member, err error) {
 	return use, nil
 }
 
-// share reports whether two lists of members have one in common.
-func share(a, b string) bool {
-	for _, m := range strings.Fields(a) {
-		if strings.Contains(b, " "+m+" ") {
+// apart returns a member that went on without the newest one, -1 for none. One that
+// was left behind knows of no failure of those that went on, though it may not know
+// what has taken its place since: but all that an array has been share members, one
+// time with the next, and two halves that went on alone share none.
+func apart(list []member, newest int) int {
+	linked := make([]bool, len(list))
+	linked[newest] = true
+	for again := true; again; {
+		again = false
+		for i := range list {
+			for j := range list {
+				if linked[i] && !linked[j] && share(list[i].id, list[j].id) {
+					linked[j], again = true, true
+				}
+			}
+		}
+	}
+	for i := range list {
+		if m := list[i].id; !linked[i] && counts(m, m) {
+			return i
+		}
+	}
+	return -1
+}
+
+// share reports whether the arrays that two members know of have a member in common.
+func share(a, b *fsid.ID) bool {
+	for _, m := range strings.Fields(a.Active) {
+		if strings.Contains(b.Active, " "+m+" ") {
 			return true
 		}
 	}
-	return false
+	return a.Active == "" && a.Version == ""
 }
 
 // counts reports whether according to one member another one holds the data.

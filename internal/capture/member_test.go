@@ -42,6 +42,7 @@ func TestFresh(t *testing.T) {
 		{"split brain", []member{mdMember("a", "0", 90, "0"), mdMember("b", "1", 20, "1")}, "a and b both went on without the other"},
 		{"split brain of three", []member{mdMember("a", "0", 90, "0 2"), mdMember("b", "1", 20, "1"), mdMember("c", "2", 90, "0 2")}, "a and b both went on without the other"},
 		{"failed before a spare took its place", []member{mdMember("a", "0", 90, "0 2"), mdMember("b", "1", 50, "0 1"), mdMember("c", "2", 90, "0 2")}, "a,c"},
+		{"two disks replaced, one after the other", []member{mdMember("a", "0", 50, "0 1"), mdMember("b", "1", 70, "1 2"), mdMember("c", "2", 90, "2 3"), mdMember("d", "3", 90, "2 3")}, "c,d"},
 		{"number 1 is not 11", []member{mdMember("a", "1", 7, "11 12"), mdMember("b", "11", 7, "11 12")}, "b"},
 		{"btrfs", []member{btrfs("a", 7), btrfs("b", 8)}, "b,a"},
 		{"btrfs, left behind", []member{btrfs("a", 6), btrfs("b", 8)}, "b"},

@@ -123,8 +123,8 @@ func (s *scan) device(name string, partUUID bool) *seenDevice {
 	return d
 }
 
-// within reports whether a device is one of list or a partition of one, of which
-// there may be none.
+// within reports whether a device is one of list or a partition of one. It is true
+// if the list is empty.
 func (s *scan) within(name string, list []string) bool {
 	if len(list) == 0 || slices.Contains(list, name) {
 		return true

@@ -54,11 +54,15 @@ func (h *Host) watchdogs() ([]Watchdog, error) {
 		}
 		dirs := []string{dir}
 		if strings.HasPrefix(dir, "/sys/devices/virtual/") {
-			if dirs, err = h.watchdogDevices(); err != nil {
-				return nil, err
-			}
+			dirs, err = h.watchdogDevices()
 		}
-		if w.Devices, err = h.devices(dirs...); err != nil {
+		if err == nil {
+			w.Devices, err = h.devices(dirs...)
+		}
+		if err != nil && w.State != "active" {
+			continue // it may never matter
+		}
+		if err != nil {
 			return nil, err
 		}
 		dogs = append(dogs, w)
