@@ -116,6 +116,19 @@ func TestLastLines(t *testing.T) {
 	}
 }
 
+func TestReason(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                       "",
+		"makedumpfile Failed.\n": "",
+		"copy: no room for more": "copy: no room for more",
+		"get_machdep_info_arm64: Can't determine platform config values\n\nmakedumpfile Failed.": "get_machdep_info_arm64: Can't determine platform config values",
+	} {
+		if got := reason(in); got != want {
+			t.Errorf("%q: got %q", in, got)
+		}
+	}
+}
+
 func TestProgressLine(t *testing.T) {
 	p := &progressLine{}
 	if p.update([]byte("The kernel version is not supported.\n")) {

@@ -290,11 +290,21 @@ func (w *worker) runCollector(c *plan.Collector, nth int, resume bool) crashdir.
 	}
 	if a.Error == "" && !p.ok() {
 		a.Error = p.how()
-		if l := lastLines([]byte(a.Stderr), 1)[0]; len(l) > 0 {
-			a.Error += ": " + string(l)
+		if r := reason(a.Stderr); r != "" {
+			a.Error += ": " + r
 		}
 	}
 	return a
+}
+
+// reason returns the last line of a collector that says why it failed.
+func reason(stderr string) (last string) {
+	for line := range strings.Lines(stderr) {
+		if line = strings.TrimSpace(line); line != "" && line != "makedumpfile Failed." {
+			last = line
+		}
+	}
+	return last
 }
 
 // fillIn puts in what the placeholders of an argument vector stand for.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -130,12 +131,15 @@ func runMemUsage(argv ...string) ([]byte, error) {
 
 var errForecastLate = fmt.Errorf("makedumpfile --mem-usage took more than %v", forecastDeadline)
 
+// noise are lines of makedumpfile that say nothing of a reason.
+var noise = []string{"", "makedumpfile Failed.", "The kernel version is not supported.", "The makedumpfile operation may be incomplete."}
+
 // complaint returns the last line of makedumpfile that says what failed, after
 // ": ".
 func complaint(out []byte) string {
 	last := ""
 	for line := range bytes.Lines(out) {
-		if s := strings.TrimSpace(string(line)); s != "" && s != "makedumpfile Failed." {
+		if s := strings.TrimSpace(string(line)); !slices.Contains(noise, s) {
 			last = ": " + s
 		}
 	}
