@@ -34,8 +34,8 @@ swap is swap again. A dump that cannot be saved stays where it is.
 // defaultDir is where dumps go if no directory is configured.
 const defaultDir = "/var/crash"
 
-// swaponLimit bounds how long swapon(8) or systemctl(1) may take.
-const swaponLimit = 30 * time.Second
+// systemctlLimit bounds how long swapon(8) or systemctl(1) may take.
+const systemctlLimit = 30 * time.Second
 
 // collector is one run of kdumpctl collect.
 type collector struct {
@@ -302,100 +302,6 @@ func (r *collector) parent() (string, error) {
 	return dir, nil
 }
 
-// mountLimit is how long the directory for dumps is awaited: as long as systemd
-// waits for the device of a mount (DefaultDeviceTimeoutSec= in systemd-system.conf(5)).
-const mountLimit = 90 * time.Second
-
-// awaitMounts waits for what is mounted in the course of a boot. Nothing orders
-// ukdump-collect.service after that.
-func (r *collector) awaitMounts(dir string) {
-	m := r.notMounted(dir)
-	if m != nil && m.early() && r.patience > 0 {
-		r.say("waiting for %s to be mounted", m.point)
-	}
-	for ; m != nil && m.early() && r.patience > 0; m = r.notMounted(dir) {
-		r.sleep(appearInterval)
-		r.patience -= appearInterval
-	}
-}
-
-// mount is an entry of fstab(5), or a unit.
-type mount struct{ what, point, options string }
-
-// early reports whether it is mounted before the network is there, if at all.
-func (m *mount) early() bool {
-	remote := strings.HasPrefix(m.what, "//") || strings.Contains(m.what, ":") && !strings.HasPrefix(m.what, "/") && !strings.Contains(m.what, "=")
-	for _, o := range strings.Split(m.options, ",") {
-		remote = remote || o == "_netdev" || o == "noauto"
-	}
-	return !remote
-}
-
-// notMounted returns the configured mount at or above dir that is not there, nil
-// if there is none. An automount of the network is not there: to look into it
-// before the network is would wait for ever.
-func (c *ctl) notMounted(dir string) *mount {
-	mounts, _ := os.ReadFile(filepath.Join(c.root, "proc/self/mountinfo"))
-	mounted, automount := map[string]bool{"/": true}, map[string]bool{}
-	for line := range strings.Lines(string(mounts)) {
-		f := strings.Fields(line)
-		if len(f) < 5 {
-			continue
-		}
-		if strings.Contains(line, " - autofs ") {
-			automount[f[4]] = true
-		} else {
-			mounted[f[4]] = true
-		}
-	}
-	for _, m := range c.configuredMounts() {
-		under := filepath.Join(c.root, strings.ReplaceAll(m.point, `\040`, " "))
-		there := mounted[m.point] || automount[m.point] && m.early()
-		if !there && (dir == under || strings.HasPrefix(dir, under+"/")) {
-			return &m
-		}
-	}
-	return nil
-}
-
-// configuredMounts returns the mounts of fstab(5) and those of systemd.mount(5).
-func (c *ctl) configuredMounts() (list []mount) {
-	fstab, _ := os.ReadFile(filepath.Join(c.root, "etc/fstab"))
-	for line := range strings.Lines(string(fstab)) {
-		f := strings.Fields(line)
-		if len(f) < 2 || strings.HasPrefix(f[0], "#") || !filepath.IsAbs(f[1]) {
-			continue
-		}
-		m := mount{what: f[0], point: filepath.Clean(f[1])} // blanks are \040, as in mountinfo
-		if len(f) > 3 {
-			m.options = f[3]
-		}
-		list = append(list, m)
-	}
-	for _, dir := range []string{"etc", "run", "usr/local/lib", "usr/lib"} {
-		units, _ := filepath.Glob(filepath.Join(c.root, dir, "systemd/system/*.mount"))
-		for _, name := range units {
-			text, _ := os.ReadFile(name)
-			var m mount
-			for line := range strings.Lines(string(text)) {
-				key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-				switch key {
-				case "What":
-					m.what = value
-				case "Where":
-					m.point = strings.ReplaceAll(filepath.Clean(value), " ", `\040`)
-				case "Options":
-					m.options = value
-				}
-			}
-			if m.point != "" {
-				list = append(list, m)
-			}
-		}
-	}
-	return list
-}
-
 // notMountedError reports that the directory for dumps is not there yet.
 type notMountedError struct{ dir, point string }
 
@@ -428,7 +334,7 @@ func swapon() error {
 	if _, err := os.Stat("/run/systemd/system"); err == nil { // sd_booted(3)
 		argv = []string{"systemctl", "--no-block", "start", "swap.target"}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), swaponLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), systemctlLimit)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput()
 	if err != nil {

@@ -382,7 +382,7 @@ func TestCollectLeaves(t *testing.T) {
 				m.Write("etc/fstab", "# /var/crash\nUUID=x / ext4\nUUID=y /var/crash ext4 defaults 0 2\n")
 				return m.dump("vdz1", goodRaw())
 			},
-			status: 1, stdout: "waiting for /var/crash to be mounted\n",
+			status: 1,
 			stderr: "kdumpctl: ROOT/dev/vdz1: the raw dump stays there: /var/crash is not mounted, and dumps go to ROOT/var/crash\n" +
 				"kdumpctl: Mount /var/crash and run kdumpctl collect again, or name another directory with --dir.\n",
 			restore: "swap",
@@ -715,71 +715,6 @@ func TestCollectAwaitsVolumes(t *testing.T) {
 	waited, m.sleep = 0, func(d time.Duration) { waited += d }
 	m.expect("collect", result{0, "Nothing to collect.\n", "kdumpctl: warning: no logical volume has appeared that may hold a dump: LVM-one\n"})
 	if waited != appearLimit {
-		t.Errorf("waited %v", waited)
-	}
-}
-
-// The directory may be mounted after collect was started, and by the network long
-// after it.
-func TestCollectAwaitsMount(t *testing.T) {
-	t.Parallel()
-	m := collecting(t)
-	const collected = "collected ROOT/" + crashDir + "...\n"
-	const refused = "kdumpctl: ROOT/dev/vdz1: the raw dump stays there: /var/crash is not mounted, and dumps go to ROOT/var/crash\nkdumpctl: Mount /var/crash and ...\n"
-	const waits = "waiting for /var/crash to be mounted\n"
-	const mounted, automount = "30 1 8:1 / /var/crash rw - ext4 /dev/sda1 rw\n", "30 1 0:40 / /var/crash rw - autofs systemd-1 rw\n"
-	for name, tt := range map[string]struct {
-		fstab     string
-		mountinfo string
-		comes     bool // mounted after 3 s
-		want      result
-		waited    time.Duration
-	}{
-		"comes":              {"UUID=y /var/crash ext4 defaults", "", true, result{0, waits + collected, ""}, 3 * time.Second},
-		"does not come":      {"LABEL=a:b /var/crash ext4", "", false, result{1, waits, refused}, mountLimit},
-		"there":              {"/dev/sda1 /var/crash ext4 defaults", mounted, false, result{0, collected, ""}, 0},
-		"nfs":                {"server:/crash /var/crash nfs defaults", "", true, result{1, "", refused}, 0},
-		"cifs":               {"//server/crash /var/crash cifs defaults", "", true, result{1, "", refused}, 0},
-		"_netdev":            {"/dev/sdb /var/crash ext4 noatime,_netdev", "", true, result{1, "", refused}, 0},
-		"noauto":             {"/dev/disk/by-path/pci-0000:00:01.1 /var/crash ext4 noauto", "", true, result{1, "", refused}, 0},
-		"automount":          {"/dev/sda1 /var/crash ext4 x-systemd.automount", automount, false, result{0, collected, ""}, 0},
-		"automount of nfs":   {"server:/crash /var/crash nfs x-systemd.automount", automount, false, result{1, "", refused}, 0},
-		"automounted by nfs": {"server:/crash /var/crash nfs x-systemd.automount", automount + mounted, false, result{0, collected, ""}, 0},
-	} {
-		m.run(t, name, func(t *testing.T) {
-			m.Write("etc/fstab", tt.fstab+"\n")
-			m.Write("proc/self/mountinfo", tt.mountinfo)
-			m.dump("vdz1", goodRaw())
-			var waited time.Duration
-			m.sleep = func(d time.Duration) {
-				if waited += d; tt.comes && waited >= 3*time.Second {
-					m.Write("proc/self/mountinfo", mounted)
-				}
-			}
-			m.expect("collect", tt.want)
-			if waited != tt.waited {
-				t.Errorf("waited %v", waited)
-			}
-		})
-	}
-	// As with a unit in place of fstab.
-	m.run(t, "unit", func(t *testing.T) {
-		m.Write("etc/systemd/system/var-crash.mount", "[Unit]\n[Mount]\nWhat=/dev/sda1\nWhere=/var/crash\n")
-		m.dump("vdz1", goodRaw())
-		m.expect("collect", result{1, waits, refused})
-		m.Write("etc/systemd/system/var-crash.mount", "[Mount]\nWhat=server:/crash\nWhere=/var/crash/\nType=nfs\n")
-		m.expect("collect", result{1, "", refused})
-		m.Write("proc/self/mountinfo", mounted)
-		m.expect("collect", result{0, collected, ""})
-	})
-	// Two dumps wait no longer than one.
-	m.Write("etc/fstab", "UUID=y /var/crash ext4\n")
-	m.dump("vdz1", goodRaw())
-	m.dump("vdz2", goodRaw())
-	var waited time.Duration
-	m.sleep = func(d time.Duration) { waited += d }
-	m.expect("collect", result{1, waits, "kdumpctl: warning: ROOT/dev/vdz1: ...\nkdumpctl: ROOT/dev/vdz2: ...\nkdumpctl: Mount /var/crash and ...\n"})
-	if waited != mountLimit {
 		t.Errorf("waited %v", waited)
 	}
 }

@@ -51,6 +51,8 @@ type ctl struct {
 
 	sleep  func(time.Duration)
 	swapon func() error // turns on what swap the machine is configured to have
+	// mountJobs returns where systemd is about to mount something.
+	mountJobs func() ([]string, error)
 	// memUsage runs makedumpfile --mem-usage; nil is the real one.
 	memUsage func(program string) ([]byte, error)
 	tryWrite func(dir string) error // writes to a directory and leaves nothing there
@@ -60,7 +62,7 @@ type ctl struct {
 func Run(p *cli.Program) int {
 	c := &ctl{
 		Program: p, root: "/", pid1: build.DefaultPid1(), kexec: kexec.New("/"), keys: cryptkeys.New("/", keyInTable("/")), uid: os.Geteuid(),
-		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: swapon, tryWrite: tryWrite,
+		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: swapon, mountJobs: mountJobs, tryWrite: tryWrite,
 	}
 	return p.End(c.run())
 }

@@ -50,7 +50,8 @@ type machine struct {
 
 	journalLimit time.Duration
 
-	swapons int // how often swap was turned on
+	swapons   int // how often swap was turned on
+	mountJobs func() ([]string, error)
 
 	memUsage func(string) ([]byte, error)
 	tryWrite func(string) error
@@ -62,7 +63,9 @@ type machine struct {
 }
 
 func newMachine(t *testing.T) *machine {
-	return &machine{Machine: buildtest.New(t), t: t, asked: func() {}, sleep: func(time.Duration) {}, journalLimit: time.Minute, tryWrite: tryWrite}
+	return &machine{Machine: buildtest.New(t), t: t, asked: func() {}, sleep: func(time.Duration) {}, journalLimit: time.Minute, tryWrite: tryWrite,
+		mountJobs: func() ([]string, error) { return nil, nil },
+	}
 }
 
 // run runs a subtest after which the machine is as it was.
@@ -123,7 +126,7 @@ func (m *machine) ctl() *ctl {
 		Program: &cli.Program{Name: "kdumpctl", Stdout: io.Discard, Stderr: io.Discard},
 		root:    m.Root, pid1: m.Pid1, kexec: kexec.New(m.Root), uid: m.uid,
 		journalLimit: m.journalLimit, sleep: m.sleep,
-		swapon: func() error { m.swapons++; return nil }, memUsage: m.memUsage, tryWrite: m.tryWrite,
+		swapon: func() error { m.swapons++; return nil }, mountJobs: m.mountJobs, memUsage: m.memUsage, tryWrite: m.tryWrite,
 	}
 	c.keys = &cryptkeys.Handover{
 		Root:  m.Root,

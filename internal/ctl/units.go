@@ -13,17 +13,29 @@ const (
 	collectUnit = "ukdump-collect.service"
 )
 
-// enabled reports whether systemd starts a unit at boot: something there wants it
-// (systemd.unit(5)). Where systemd does not run (sd_booted(3)), something else
-// does its work.
+// unitDirs are where units lie, the first of them with a unit counts. lib is a link
+// on most systems.
+var unitDirs = []string{"etc", "run", "usr/local/lib", "usr/lib", "lib"}
+
+// enabled reports whether systemd starts a unit at boot. Where systemd does not run
+// (sd_booted(3)), something else does its work.
 func (c *ctl) enabled(unit string) bool {
 	if _, err := os.Stat(filepath.Join(c.root, "run/systemd/system")); err != nil {
 		return true
 	}
-	for _, dir := range []string{"etc", "run", "usr/local/lib", "usr/lib", "lib"} {
-		links, _ := filepath.Glob(filepath.Join(c.root, dir, "systemd/system/*.wants", unit))
-		if len(links) > 0 {
-			return true
+	return c.wanted(unit)
+}
+
+// wanted reports whether something pulls a unit in (systemd.unit(5)).
+func (c *ctl) wanted(unit string) bool {
+	for _, dir := range unitDirs {
+		for _, by := range []string{"*.wants", "*.requires"} {
+			links, _ := filepath.Glob(filepath.Join(c.root, dir, "systemd/system", by))
+			for _, l := range links { // the name of a unit may have backslashes, which a pattern must not
+				if _, err := os.Lstat(filepath.Join(l, unit)); err == nil {
+					return true
+				}
+			}
 		}
 	}
 	return false
