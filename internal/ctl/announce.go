@@ -74,7 +74,10 @@ func (c *ctl) announce(args []string) error {
 	if err != nil {
 		conf = config.Default()
 	}
-	if aerr := c.announceNew(conf); err == nil {
+	// Early in a boot a dump may be where nothing is mounted yet.
+	if m := c.missingMount(c.targetDirs(conf)); *watch && m != nil {
+		c.say("%s is not mounted, ukdump-announce-late.service tells about crashes", m.point)
+	} else if aerr := c.announceNew(conf); err == nil {
 		err = aerr
 	}
 	if !*watch {

@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -72,6 +73,10 @@ func (c *ctl) saveEvidence(conf *config.Config, l pstore.Log) crashdir.Dump {
 	d := crashdir.Dump{Time: l.Time, Outcome: crashdir.Failed, Report: evidenceReport(l)}
 	var errs []error
 	for _, parent := range c.targetDirs(conf) {
+		if m := c.notMounted(parent); m != nil { // it would be hidden later
+			errs = append(errs, fmt.Errorf("%s is not mounted", m.point))
+			continue
+		}
 		path, err := writeEvidence(parent, l, d.Report)
 		if err == nil {
 			if read, err := crashdir.Read(path); err == nil && read.Report != nil {
@@ -99,9 +104,12 @@ func writeEvidence(parent string, l pstore.Log, r *crashdir.Report) (string, err
 	if err == nil {
 		report, err = r.Encode()
 	}
-	for name, data := range map[string][]byte{crashdir.CaptureLog: l.Text, crashdir.ReportFile: report} {
+	for _, file := range []struct {
+		name string
+		data []byte
+	}{{crashdir.CaptureLog, l.Text}, {crashdir.ReportFile, report}} { // what has a report is whole
 		if err == nil {
-			err = crashdir.WriteFile(dir, name, func(w io.Writer) error { _, err := w.Write(data); return err })
+			err = crashdir.WriteFile(dir, file.name, func(w io.Writer) error { _, err := w.Write(file.data); return err })
 		}
 	}
 	if err != nil {

@@ -121,6 +121,17 @@ func (c *ctl) notMounted(dir string) *mount {
 	return nil
 }
 
+// missingMount returns the first configured mount that one of the directories needs
+// and that is not there, nil if there is none.
+func (c *ctl) missingMount(dirs []string) *mount {
+	for _, dir := range dirs {
+		if m := c.notMounted(dir); m != nil {
+			return m
+		}
+	}
+	return nil
+}
+
 // configuredMounts returns the mounts of fstab(5) and those units that something
 // pulls in.
 func (c *ctl) configuredMounts() (list []mount) {

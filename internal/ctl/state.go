@@ -64,7 +64,17 @@ func (c *ctl) saveLoaded(l *loaded) error {
 	return c.saveState(c.loadedFile(), l)
 }
 
+// loadedBeforeFile is loaded.json as an earlier boot has left it.
+func (c *ctl) loadedBeforeFile() string {
+	return filepath.Join(c.root, build.StateDir, "loaded-before.json")
+}
+
+// forgetLoaded takes loaded.json away. What an earlier boot had loaded announce may
+// still have to know.
 func (c *ctl) forgetLoaded() error {
+	if l := c.lastLoaded(); l != nil && l.BootID != c.bootID() {
+		return os.Rename(c.loadedFile(), c.loadedBeforeFile())
+	}
 	err := os.Remove(c.loadedFile())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -133,20 +133,43 @@ func TestHotplugUnits(t *testing.T) {
 }
 
 // A mount of the network comes after sysinit.target and basic.target, which must
-// not wait for what waits for it; and in the capture kernel it starts what boots
-// the machine.
+// not wait for what waits for it, nor must a login; and in the capture kernel it
+// starts what boots the machine.
 func TestUnitsWithNetworkMount(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{loadUnit, collectUnit, "ukdump-announce.service", "ukdump-hotplug.path"} {
+	// waits reports whether a unit is after such a mount, by whatever way.
+	var waits func(name string) bool
+	waits = func(name string) bool {
+		u := unit(t, name)
+		if slices.Contains(u["Unit.RequiresMountsFor"], "/var/crash") {
+			return true
+		}
+		return slices.ContainsFunc(u["Unit.After"], func(after string) bool {
+			_, err := os.Stat("../../packaging/" + after)
+			return after == "var-crash.mount" || after == "remote-fs.target" || err == nil && waits(after)
+		})
+	}
+	for _, name := range []string{loadUnit, collectUnit, "ukdump-announce.service", "ukdump-announce-late.service", "ukdump-hotplug.path"} {
 		u := unit(t, name)
 		if !slices.Contains(u["Unit.ConditionKernelCommandLine"], "!ukdump.emergency") {
 			t.Errorf("%s is started in the capture kernel", name)
 		}
-		waits := slices.Contains(u["Unit.After"], "var-crash.mount") || slices.Contains(u["Unit.RequiresMountsFor"], "/var/crash")
-		for _, target := range []string{"basic.target", "sysinit.target", "swap.target"} {
-			if waits && slices.Contains(u["Unit.Before"], target) {
+		for _, target := range []string{"basic.target", "sysinit.target", "swap.target", "systemd-user-sessions.service"} {
+			if waits(name) && slices.Contains(u["Unit.Before"], target) {
 				t.Errorf("%s is after /var/crash and before %s", name, target)
 			}
 		}
+	}
+	for name, want := range map[string]bool{loadUnit: true, "ukdump-announce-late.service": true, collectUnit: false, "ukdump-announce.service": false} {
+		if waits(name) != want {
+			t.Errorf("%s waits for /var/crash: %v", name, !want)
+		}
+	}
+	u := unit(t, "ukdump-announce.service")
+	if !slices.Contains(u["Unit.Before"], "systemd-user-sessions.service") || !slices.Contains(u["Unit.Wants"], "ukdump-announce-late.service") {
+		t.Errorf("ukdump-announce.service: Before=%q, Wants=%q", u["Unit.Before"], u["Unit.Wants"])
+	}
+	if got := strings.Join(unit(t, "ukdump-announce-late.service")["Service.ExecStart"], " "); got != "/usr/bin/kdumpctl announce" {
+		t.Errorf("ExecStart=%s", got)
 	}
 }

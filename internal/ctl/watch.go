@@ -23,42 +23,55 @@ import (
 // unit, not the shutdown as such: stopping it, for whatever reason, ends the
 // watch, and starting it begins it again.
 type watch struct {
-	Boot   string    `json:"boot_id"`
-	Begin  time.Time `json:"begin"`
-	Loaded bool      `json:"loaded"` // a capture kernel was, when it began
+	Boot    string    `json:"boot_id"`
+	Begin   time.Time `json:"begin"`
+	Earlier *watch    `json:"earlier,omitempty"` // that nobody was told about yet
 }
 
 func (c *ctl) watchFile() string { return filepath.Join(c.root, build.StateDir, "watch.json") }
 
 func (c *ctl) beginWatch() error {
-	w := &watch{Boot: c.bootID(), Begin: time.Now().UTC().Round(time.Second)}
+	w := &watch{Boot: c.bootID(), Begin: time.Now().UTC().Round(time.Second), Earlier: c.earlierWatch()}
 	if w.Boot == "" {
 		return errors.New("there is no ID of this boot: /proc/sys/kernel/random/boot_id cannot be read")
 	}
-	w.Loaded, _ = c.kexec.Loaded() // no slot, nothing in it
 	return c.saveState(c.watchFile(), w)
 }
 
 // endWatch ends the watch of this boot. Another boot's is for announce.
 func (c *ctl) endWatch() error {
-	if w := c.readWatch(); w == nil || w.Boot != c.bootID() {
+	w := c.readWatch()
+	if w == nil || w.Boot != c.bootID() {
 		return nil
+	}
+	if w.Earlier != nil {
+		return c.saveState(c.watchFile(), w.Earlier)
 	}
 	return c.removeWatch()
 }
 
-// earlierWatch returns the watch of an earlier boot, nil if there is none.
+// earlierWatch returns the watch of an earlier boot, nil if there is none. It is the
+// last of these: only where a target is never mounted there can be others.
 func (c *ctl) earlierWatch() *watch {
-	if w := c.readWatch(); w != nil && c.bootID() != "" && w.Boot != c.bootID() {
-		return w
+	w := c.readWatch()
+	switch {
+	case w == nil || c.bootID() == "":
+		return nil
+	case w.Boot == c.bootID():
+		return w.Earlier
 	}
-	return nil
+	w.Earlier = nil
+	return w
 }
 
 // endEarlierWatch ends what was told about, or needs no telling.
 func (c *ctl) endEarlierWatch() error {
 	if c.earlierWatch() == nil {
 		return nil
+	}
+	if w := c.readWatch(); w.Boot == c.bootID() {
+		w.Earlier = nil
+		return c.saveState(c.watchFile(), w)
 	}
 	return c.removeWatch()
 }
@@ -81,12 +94,25 @@ func (c *ctl) readWatch() *watch {
 
 // lastLoaded returns what was loaded last, in this boot or an earlier one, nil if
 // nothing is known or it was unloaded.
-func (c *ctl) lastLoaded() *loaded {
+func (c *ctl) lastLoaded() *loaded { return readLoadedFile(c.loadedFile()) }
+
+func readLoadedFile(path string) *loaded {
 	l := new(loaded)
-	if readState(c.loadedFile(), 1<<20, l) != nil {
+	if readState(path, 1<<20, l) != nil {
 		return nil
 	}
 	return l
+}
+
+// wasLoaded reports whether a capture kernel was loaded at the end of an earlier
+// boot.
+func (c *ctl) wasLoaded(boot string) bool {
+	for _, path := range []string{c.loadedFile(), c.loadedBeforeFile()} {
+		if l := readLoadedFile(path); l != nil && l.BootID == boot {
+			return true
+		}
+	}
+	return false
 }
 
 // lostEvent returns the event for a boot that ended without a shutdown while a
@@ -97,24 +123,22 @@ func (c *ctl) lostEvent(conf *config.Config, known *announced, explained bool, l
 	if w == nil {
 		return nil
 	}
-	// What was loaded after the watch began is in loaded.json, unless this boot
-	// has written that again.
-	isLoaded := w.Loaded
-	if l := c.lastLoaded(); l == nil || l.BootID != c.bootID() {
-		isLoaded = l != nil && l.BootID == w.Boot
-	}
 	key := "boot-" + w.Boot
-	if explained || !isLoaded || known.has(key, time.Time{}) {
+	if explained || !c.wasLoaded(w.Boot) || known.has(key, time.Time{}) {
 		return nil
 	}
-	why := "power loss, a reset, or a capture that FAILED"
+	dirs := c.targetDirs(conf)
+	outcome, why := "none", "there is no dump in "+text(strings.Join(dirs, " or "), 500)+": "
 	if paths := c.waitingDumps(known); len(paths) > 0 {
-		why = "it was NOT COLLECTED from " + text(strings.Join(paths, " and "), 500) + ", see kdumpctl collect"
+		why += "it was NOT COLLECTED from " + text(strings.Join(paths, " and "), 500) + ", see kdumpctl collect"
+	} else if m := c.missingMount(dirs); m != nil {
+		outcome, why = "", "whether there is a dump is not known: "+text(m.point, 500)+" is NOT MOUNTED"
+	} else {
+		why += "power loss, a reset, or a capture that FAILED"
 	}
 	e := &event{key: key, id: lostMessage}
-	e.message = "the machine went down without a shutdown while a capture kernel was loaded, and there is no dump in " +
-		text(strings.Join(c.targetDirs(conf), " or "), 500) + ": " + why
-	e.fields = []journal.Field{{Name: "UKDUMP_OUTCOME", Value: "none"}, {Name: "UKDUMP_ID", Value: text(key, 64)}}
+	e.message = "the machine went down without a shutdown while a capture kernel was loaded, and " + why
+	e.fields = []journal.Field{{Name: "UKDUMP_OUTCOME", Value: outcome}, {Name: "UKDUMP_ID", Value: text(key, 64)}}
 	for _, l := range logs {
 		if p := vmcore.FindPanic(l.Text); p.Line != "" {
 			line := text(p.Line, 500)
@@ -130,8 +154,9 @@ func (c *ctl) lostEvent(conf *config.Config, known *announced, explained bool, l
 	return e
 }
 
-// waitingDumps returns the devices with a raw dump of this machine that collect
-// has left there, if known has not got it, and adds it to that.
+// waitingDumps returns the devices with a raw dump of this machine, or one that
+// cannot be read, that collect has left there, if known has not got it, and adds it
+// to that.
 func (c *ctl) waitingDumps(known *announced) (paths []string) {
 	machine := ""
 	if h, err := host.Open(c.root); err == nil {
@@ -146,12 +171,22 @@ func (c *ctl) waitingDumps(known *announced) (paths []string) {
 		if err != nil {
 			continue // collect has told
 		}
+		head := make([]byte, 4096)
+		_, herr := f.ReadAt(head, 0)
 		dump, err := rawdump.Open(f, dev.size)
 		f.Close()
-		if err != nil || fromAnother(&dump.Header, machine) {
+		var damaged *rawdump.DamagedError
+		var version *rawdump.VersionError
+		var key string
+		switch {
+		case herr == nil && (errors.As(err, &damaged) || errors.As(err, &version)):
+			key = "raw-" + id(head) // whose it is cannot be read
+		case err != nil || fromAnother(&dump.Header, machine):
 			continue
+		default:
+			key = "raw-" + dump.Header.ID
 		}
-		if key := "raw-" + dump.Header.ID; !known.has(key, time.Time{}) {
+		if !known.has(key, time.Time{}) {
 			known.add(key, time.Time{})
 			paths = append(paths, dev.path)
 		}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"ukdump/internal/build/buildtest"
 	"ukdump/internal/pstore"
 )
@@ -31,9 +33,19 @@ func TestWatch(t *testing.T) {
 		{"power loss", func(m *machine, j *journald) { load(m); loadedIn(m, "1"); m.announce(j, "--watch"); m.boot(2) }, 1},
 		{"loaded again before announce", func(m *machine, j *journald) {
 			load(m)
+			loadedIn(m, "1")
 			m.announce(j, "--watch")
 			m.boot(2)
-			loadedIn(m, "2")
+			m.load()
+			m.load()
+		}, 1},
+		{"the next load fails", func(m *machine, j *journald) {
+			load(m)
+			loadedIn(m, "1")
+			m.announce(j, "--watch")
+			m.boot(2)
+			m.err = unix.EINVAL
+			m.kdumpctl("load")
 		}, 1},
 		{"loaded after announce", func(m *machine, j *journald) { m.announce(j, "--watch"); load(m); loadedIn(m, "1"); m.boot(2) }, 1},
 		{"stopped and started again", func(m *machine, j *journald) {
@@ -52,7 +64,12 @@ func TestWatch(t *testing.T) {
 			m.boot(2)
 		}, 0},
 		{"nothing was loaded", func(m *machine, j *journald) { m.announce(j, "--watch"); m.boot(2) }, 0},
-		{"it was unloaded", func(m *machine, j *journald) { load(m); m.announce(j, "--watch"); m.boot(2) }, 0},
+		{"it was unloaded", func(m *machine, j *journald) {
+			m.load()
+			m.announce(j, "--watch")
+			m.kdumpctl("unload")
+			m.boot(2)
+		}, 0},
 		{"loaded in an earlier boot only", func(m *machine, j *journald) { loadedIn(m, "0"); m.announce(j, "--watch"); m.boot(2) }, 0},
 		{"not watched", func(m *machine, j *journald) { load(m); loadedIn(m, "1"); m.announce(j); m.boot(2) }, 0},
 		{"the same boot", func(m *machine, j *journald) { load(m); loadedIn(m, "1"); m.announce(j, "--watch") }, 0},
@@ -87,6 +104,57 @@ func TestWatch(t *testing.T) {
 			}
 			wantEntries(t, "next boot", got, []string{lost}[:tt.want]...)
 			wantEntries(t, "once more", m.announce(j, "--watch"))
+		})
+	}
+}
+
+// Where a target is not mounted at boot nothing is told before it could be, and then
+// once.
+func TestWatchLate(t *testing.T) {
+	t.Parallel()
+	const says = "/var/crash is not mounted, ukdump-announce-late.service tells about crashes\n"
+	unknown := strings.NewReplacer("there is no dump in ROOT/var/crash: power loss, a reset, or a capture that FAILED",
+		"whether there is a dump is not known: /var/crash is NOT MOUNTED", "UKDUMP_OUTCOME=none\n", "").Replace(lost)
+	mount := func(m *machine) { m.Write("proc/self/mountinfo", mounted) }
+	dump := func(m *machine) { mount(m); m.Write("var/crash/2026-11-22T01-00-00Z/vmcore-dmesg.txt", "x") }
+	for _, tt := range []struct {
+		name string
+		late func(m *machine)
+		want string // the beginning of the only entry
+	}{
+		{"a dump", dump, "MESSAGE=Linux crashed: "},
+		{"no dump", mount, lost},
+		{"never mounted", func(m *machine) {}, unknown},
+		{"a shutdown before", func(m *machine) {
+			m.expect("announce --shutdown", result{0, "", ""})
+			m.boot(3)
+			m.expect("announce --watch", result{0, says, ""})
+			mount(m)
+		}, lost},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newMachine(t)
+			m.t = t
+			j := newJournald(t, m)
+			m.boot(1)
+			m.Write("etc/fstab", "server:/crash /var/crash nfs nofail\n")
+			m.Write("proc/self/mountinfo", mounted)
+			m.Write("var/crash/2001-01-01T00-00-00Z/vmcore-dmesg.txt", "x")
+			m.announce(j)
+			m.Write("var/lib/ukdump/loaded.json", `{"boot_id":"00000000-0000-4000-8000-000000000001"}`)
+			m.announce(j, "--watch")
+			m.boot(2)
+			m.Write("proc/self/mountinfo", "")
+			m.expect("announce --watch", result{0, says, ""})
+			wantEntries(t, "at boot", j.entries())
+			tt.late(m)
+			if got := m.announce(j); len(got) != 1 || !strings.HasPrefix(got[0], tt.want) {
+				t.Errorf("announced %q", got)
+			}
+			m.announce(j, "--shutdown")
+			m.boot(4)
+			mount(m)
+			wantEntries(t, "next boot", m.announce(j))
 		})
 	}
 }
@@ -154,9 +222,14 @@ func TestWatchWaitingDump(t *testing.T) {
 	m.dump("vdz1", goodRaw())
 	wantEntries(t, "not collected", m.announce(j),
 		strings.Replace(lost, "power loss, a reset, or a capture that FAILED", "it was NOT COLLECTED from ROOT/dev/vdz1, see kdumpctl collect", 1))
-	// It explains no other loss.
+	// Nobody knows whose this is.
 	crash(2)
-	wantEntries(t, "power loss", m.announce(j), strings.Replace(lost, "0001\n", "0002\n", 1))
+	m.flip(m.dump("vdz2", goodRaw()), 40)
+	wantEntries(t, "damaged", m.announce(j),
+		strings.NewReplacer("power loss, a reset, or a capture that FAILED", "it was NOT COLLECTED from ROOT/dev/vdz2, see kdumpctl collect", "0001\n", "0002\n").Replace(lost))
+	// They explain no other loss.
+	crash(3)
+	wantEntries(t, "power loss", m.announce(j), strings.Replace(lost, "0001\n", "0003\n", 1))
 }
 
 // The log of a capture kernel that could save nothing, as its panic leaves it in
@@ -270,6 +343,12 @@ func TestPstoreCases(t *testing.T) {
 		if got := m.announce(j); len(got) != 1 || !strings.Contains(got[0], "UKDUMP_PANIC=Kernel panic - not syncing: x\n") {
 			t.Errorf("announced %q", got)
 		}
+		dumps(t, 2)
+	})
+	m.run(t, "a target that is not mounted", func(t *testing.T) {
+		m.Write("sys/fs/pstore/dmesg-ramoops-0", "<11>kdumpinit: no target\n")
+		m.Write("etc/fstab", "UUID=y /var/crash ext4 noauto\n")
+		m.expect("announce", result{0, "", "kdumpctl: warning: what a capture left in pstore stays there alone: /var/crash is not mounted\nkdumpctl: Linux crashed: ...\n"})
 		dumps(t, 2)
 	})
 	m.run(t, "a target that is not safe", func(t *testing.T) {
