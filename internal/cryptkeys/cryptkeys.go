@@ -60,9 +60,10 @@ const maxKeys = 128
 // Load calls load, which loads a capture kernel, in such a way that the kernel
 // takes the keys along. taken are those that the one which is loaded now has: if
 // the others are gone from the keyring the kernel takes over its copy of these.
-// It may call load twice. Everything is looked at before load is called, because
-// that drops what is loaded; the error is then an *UnsupportedError, a
-// *MissingError or a *ForeignError, or what failed.
+// It may call load twice, which costs one more of kexec_load_limit_panic. If that
+// fails after a first load, what is loaded may have other keys. Everything is
+// looked at before load is called, because that drops what is loaded; the error is
+// then an *UnsupportedError, a *MissingError or a *ForeignError, or what failed.
 func (h *Handover) Load(keys, taken []Key, load func() error) error {
 	if len(keys) == 0 {
 		if err := h.sweep(filepath.Join(h.Root, interfaceDir)); err != nil {

@@ -47,6 +47,8 @@ type ctl struct {
 	keys  *cryptkeys.Handover
 	uid   int
 
+	warned []string // what warnOnce has
+
 	journalLimit time.Duration // how long journald may take to take an entry
 
 	sleep  func(time.Duration)

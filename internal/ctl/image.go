@@ -19,8 +19,9 @@ import (
 // loaded.
 type packed struct {
 	*build.Contents
-	path string
-	data []byte
+	path  string
+	data  []byte
+	given bool // with --image
 }
 
 // openImage reads an image to its end.
@@ -33,7 +34,7 @@ func openImage(path string) (*packed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", path, err)
 	}
-	return &packed{contents, path, data}, nil
+	return &packed{Contents: contents, path: path, data: data}, nil
 }
 
 // check returns the plan of the image: it must be one of ours and for the kernel
@@ -47,8 +48,11 @@ func (im *packed) check(release string) (*plan.Plan, error) {
 		return nil, err
 	}
 	if p.Kernel.Release != release {
-		return nil, &statusError{fmt.Sprintf("it was built for kernel %s, but the capture kernel is %s", p.Kernel.Release, release),
-			"Name that kernel with KERNEL= in /etc/ukdump.conf, or run kdumpctl load without --image."}
+		advice := "Name that kernel with KERNEL= in /etc/ukdump.conf."
+		if im.given {
+			advice = "Name that kernel with KERNEL= in /etc/ukdump.conf, or run kdumpctl load without --image."
+		}
+		return nil, &statusError{fmt.Sprintf("it was built for kernel %s, but the capture kernel is %s", p.Kernel.Release, release), advice}
 	}
 	return p, nil
 }
@@ -97,7 +101,7 @@ func upToDate(b *build.Build, path string) (im *packed, why string, err error) {
 	case contents.Fingerprint != want:
 		return nil, "what goes into it has changed", nil
 	}
-	return &packed{contents, path, data}, "", nil
+	return &packed{Contents: contents, path: path, data: data}, "", nil
 }
 
 // stale returns why the image at path is not the one of b, or "".

@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -56,45 +57,77 @@ func (c *ctl) chooseKeys(p *plan.Plan) ([]cryptkeys.Key, error) {
 	for i := range places {
 		all = addKeys(all, keysOf(&places[i]))
 	}
-	if c.keys.Check(all, c.takenKeys()) == nil {
+	taken := c.takenKeys()
+	if c.keys.Check(all, taken) == nil {
 		return all, nil
 	}
-	var failed []error
-	targets, left := 0, 0
+	errs := make([]error, len(places))
+	targets := 0
 	for i := range places {
 		keys := keysOf(&places[i])
-		if err := c.keys.Check(keys, nil); err != nil {
-			failed = append(failed, fmt.Errorf("%s cannot be opened after a crash: %w", places[i].Dir, err))
+		if errs[i] = c.keys.Check(keys, nil); errs[i] != nil {
 			continue
 		}
 		usable = addKeys(usable, keys)
-		if left++; i < len(p.Targets) {
+		if i < len(p.Targets) {
 			targets++
+		}
+	}
+	// The kernel takes over its own copy as it is or not at all.
+	if kept := len(reachable(p, taken).Targets); kept > targets {
+		usable, targets = taken, kept
+		for i := range places {
+			if !opens(&places[i], taken) && errs[i] == nil {
+				errs[i] = errors.New("only the volume keys of what is loaded can be had")
+			} else if opens(&places[i], taken) {
+				errs[i] = nil
+			}
+		}
+	}
+	var failed []error
+	for i, err := range errs {
+		if err != nil {
+			failed = append(failed, fmt.Errorf("%s cannot be opened after a crash: %w", places[i].Dir, err))
 		}
 	}
 	if len(failed) == 0 { // one has come meanwhile
 		return usable, nil
 	}
 	first := failed[0]
-	if left == 0 {
+	if len(failed) == len(places) {
 		return nil, first
 	}
 	for _, err := range failed[1:] {
-		c.Warn(err.Error())
+		c.warnOnce(err.Error())
 	}
-	c.Warn(first.Error(), advice.For(first))
+	lines := []string{first.Error()}
+	if a := advice.For(first); a != "" {
+		lines = append(lines, a)
+	}
+	c.warnOnce(lines...)
 	if targets == 0 && len(p.Targets) > 0 {
-		c.Warn("no target is left for a dump: only log and report are saved, as EVIDENCE says")
+		c.warnOnce("no target is left for a dump: only log and report are saved, as EVIDENCE says")
 	}
 	return usable, nil
 }
 
+// warnOnce warns unless this run has warned of it before, as for the last good set.
+func (c *ctl) warnOnce(lines ...string) {
+	if !slices.Contains(c.warned, lines[0]) {
+		c.warned = append(c.warned, lines[0])
+		c.Warn(lines...)
+	}
+}
+
+// opens reports whether a place can be opened with keys.
+func opens(t *plan.Target, keys []cryptkeys.Key) bool {
+	have := descriptions(keys)
+	return !slices.ContainsFunc(keysOf(t), func(k cryptkeys.Key) bool { return !slices.Contains(have, k.Description) })
+}
+
 // reachable returns p without the places that cannot be opened with keys.
 func reachable(p *plan.Plan, keys []cryptkeys.Key) *plan.Plan {
-	have := descriptions(keys)
-	closed := func(t plan.Target) bool {
-		return slices.ContainsFunc(keysOf(&t), func(k cryptkeys.Key) bool { return !slices.Contains(have, k.Description) })
-	}
+	closed := func(t plan.Target) bool { return !opens(&t, keys) }
 	r := *p
 	r.Targets = slices.DeleteFunc(slices.Clone(p.Targets), closed)
 	r.Evidence = slices.DeleteFunc(slices.Clone(p.Evidence), closed)

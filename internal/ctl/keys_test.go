@@ -212,6 +212,102 @@ func TestLoadEncryptedEvidence(t *testing.T) {
 	}
 }
 
+// The kernel's own copy of the keys counts if it opens more than the keyring does.
+func TestChooseKeys(t *testing.T) {
+	t.Parallel()
+	target := func(name string) plan.Target {
+		return plan.Target{Dir: "/" + name, Layers: []plan.Layer{{Name: name, Crypt: &plan.CryptVolume{KeyDescription: name}}}}
+	}
+	plain := plan.Target{Dir: "/plain"}
+	for _, tt := range []struct {
+		name      string
+		targets   []plan.Target
+		evidence  []plan.Target
+		taken     []string // what is loaded has
+		ring      []string
+		want      []string
+		fails     bool
+		notOpened []string // warned of
+	}{
+		{"all there", []plan.Target{target("a"), target("b")}, nil, nil, []string{"a", "b"}, []string{"a", "b"}, false, nil},
+		{"one there", []plan.Target{target("a"), target("b")}, nil, nil, []string{"b"}, []string{"b"}, false, []string{"/a"}},
+		{"none there", []plan.Target{target("a"), target("b")}, nil, nil, nil, nil, true, nil},
+		{"taken", []plan.Target{target("a"), target("b")}, nil, []string{"a", "b"}, nil, []string{"a", "b"}, false, nil},
+		{"one taken", []plan.Target{target("a"), target("b")}, nil, []string{"a"}, nil, []string{"a"}, false, []string{"/b"}},
+		{"one taken, evidence", []plan.Target{target("a")}, []plan.Target{target("b"), plain}, []string{"a"}, []string{"b"}, []string{"a"}, false, []string{"/b"}},
+		{"one taken, one plain", []plan.Target{target("a"), plain}, []plan.Target{target("b")}, []string{"a"}, nil, []string{"a"}, false, []string{"/b"}},
+		{"one taken, the other there", []plan.Target{target("a"), target("b")}, nil, []string{"a"}, []string{"b"}, []string{"b"}, false, []string{"/a"}},
+		{"another taken", []plan.Target{target("a")}, nil, []string{"c"}, nil, nil, true, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newMachine(t)
+			m.Write(configfs+"/reuse", "0")
+			m.ring = keyring{}
+			for _, d := range tt.ring {
+				m.ring[d] = true
+			}
+			c := m.ctl()
+			var stderr bytes.Buffer
+			c.Stderr = &stderr
+			l := &loaded{BootID: c.bootID()}
+			for _, d := range tt.taken {
+				m.Write("sys/kernel/kexec_crash_loaded", "1\n")
+				l.Keys = append(l.Keys, cryptkeys.Key{Description: d})
+			}
+			c.remember(l)
+			keys, err := c.chooseKeys(&plan.Plan{Targets: tt.targets, Evidence: tt.evidence})
+			if got := descriptions(keys); !slices.Equal(got, tt.want) || (err != nil) != tt.fails {
+				t.Errorf("got %q, %v", got, err)
+			}
+			for _, dir := range []string{"/a", "/b", "/plain"} {
+				if strings.Contains(stderr.String(), "warning: "+dir+" cannot be opened") != slices.Contains(tt.notOpened, dir) {
+					t.Errorf("warned %s", &stderr)
+				}
+			}
+		})
+	}
+}
+
+// The last good set warns of the same key as the load after it.
+func TestMissingKeyWarnedOnce(t *testing.T) {
+	t.Parallel()
+	m, _ := encrypted(t)
+	m.AddDisk()
+	m.Write("etc/ukdump.conf", "TARGET=/var/crash /srv/dumps\n")
+	m.load()
+	m.reboot()
+	m.ring = nil
+	m.Write("etc/ukdump.conf", "TARGET=/var/crash /srv/dumps\nDUMP_LEVEL=17\n")
+	got := m.kdumpctl("load")
+	if got.status != 0 || !strings.Contains(got.stdout, "loaded the last good set") || strings.Count(got.stderr, "the volume key of luks-root (LUKS") != 1 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// A kernel that cannot be told to look for the keys again has loaded all the same.
+func TestLoadWithOldKeys(t *testing.T) {
+	t.Parallel()
+	m, _ := encrypted(t)
+	m.Write(configfs+"/reuse", "1")
+	c := m.ctl()
+	c.keys.Write = func(file, value string) error {
+		if filepath.Base(file) == "reuse" {
+			return unix.EINVAL
+		}
+		return os.WriteFile(file, []byte(value), 0o600)
+	}
+	c.Args = []string{"load"}
+	if err := c.run(); err == nil || !strings.Contains(err.Error(), "have the kernel look for the volume keys again: invalid argument; still loaded: ") {
+		t.Errorf("got %v", err)
+	}
+	if l := c.readLoaded(); l == nil || l.Release != buildtest.Release || len(l.Keys) > 0 {
+		t.Errorf("loaded.json has %+v", l)
+	}
+	if got := m.missing(); got != "/var/crash cannot be opened after a crash: what is loaded has not got the volume key of luks-root" {
+		t.Errorf("status says %q", got)
+	}
+}
+
 // The last good set does without a key, too, if it has another target.
 func TestLastGoodWithoutKey(t *testing.T) {
 	t.Parallel()

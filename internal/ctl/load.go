@@ -121,7 +121,9 @@ func (c *ctl) loadConfigured(path string) error {
 		return errors.New("--image: MODE=emergency loads the distribution's own initramfs, see INITRAMFS= in ukdump.conf(5)")
 	}
 	if path != "" {
-		im, err = openImage(path)
+		if im, err = openImage(path); err == nil {
+			im.given = true
+		}
 	} else {
 		im, err = c.currentImage(b)
 	}
@@ -155,7 +157,7 @@ func (c *ctl) emergencyImage(b *build.Build) (*packed, error) {
 		return nil, err
 	}
 	c.Warn(b.Warnings[n:]...)
-	return &packed{contents, b.Initramfs, data}, nil
+	return &packed{Contents: contents, path: b.Initramfs, data: data}, nil
 }
 
 // prepare finds out everything about the image that this machine needs.
@@ -244,16 +246,27 @@ func (c *ctl) put(s *set, kernel, initrd *os.File) error {
 	}
 	// Processors and memory are those of this moment.
 	c.forgetHotplug()
-	load := func() error { return c.kexec.Load(kernel, initrd, s.Unpacked, s.Cmdline) }
-	if err := c.keys.Load(s.Keys, taken, load); err != nil {
-		if still, e := c.kexec.Loaded(); e == nil && still && before != nil {
+	got := false
+	load := func() error {
+		err := c.kexec.Load(kernel, initrd, s.Unpacked, s.Cmdline)
+		got = got || err == nil
+		return err
+	}
+	err := c.keys.Load(s.Keys, taken, load)
+	if err != nil {
+		still, e := c.kexec.Loaded()
+		still = still && e == nil
+		if still && !got && before != nil {
 			c.remember(before)
 		}
-		return err
+		if !still || !got {
+			return err
+		}
+		s.Keys = nil // it has some that nobody knows
 	}
 	s.Time, s.BootID = time.Now().UTC().Round(time.Second), c.bootID()
 	c.remember(&s.loaded)
-	return nil
+	return err
 }
 
 // remember writes loaded.json.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ukdump/initramfs"
+	"ukdump/internal/advice"
 	"ukdump/internal/build/buildtest"
 	"ukdump/internal/plan"
 )
@@ -380,5 +381,21 @@ func TestBuild(t *testing.T) {
 	}
 	if len(m.calls) > 0 {
 		t.Errorf("the kernel was called: %q", m.calls)
+	}
+}
+
+// Only who has given an image can do without it.
+func TestCheckAdvice(t *testing.T) {
+	t.Parallel()
+	m, _ := loadedMachine(t)
+	im, err := openImage(filepath.Join(m.Root, image))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, im.given = range []bool{false, true} {
+		_, err := im.check("6.2.0")
+		if a := advice.For(err); err == nil || !strings.Contains(a, "KERNEL=") || strings.Contains(a, "--image") != im.given {
+			t.Errorf("given %v: %v, %q", im.given, err, a)
+		}
 	}
 }
