@@ -39,7 +39,7 @@ type status struct {
 	} `json:"image"`
 	Verified *verifiedStatus `json:"verified,omitempty"` // nil if only root could tell
 	Targets  []targetStatus  `json:"targets"`            // in the order in which they are tried
-	Dumps    *int            `json:"dumps"`              // null if the directories cannot be read
+	Dumps    *int            `json:"dumps"`              // null if that is not known
 	Last     *listed         `json:"last_dump,omitempty"`
 	Partial  bool            `json:"partial,omitempty"` // not run by root, who alone sees images and dumps
 	Missing  string          `json:"missing,omitempty"` // the first thing that is
@@ -161,15 +161,15 @@ func (c *ctl) gatherImage(s *status, b *build.Build, missing func(error)) {
 
 func (c *ctl) gatherDumps(s *status, missing func(error)) {
 	dumps, _, err := c.dumps("")
-	if err != nil {
-		if s.Partial && errors.Is(err, fs.ErrPermission) {
-			s.dumpsHidden = true
-			return
-		}
+	hidden := s.Partial && errors.Is(err, fs.ErrPermission)
+	if !hidden {
 		missing(err)
-		return
 	}
 	n := len(dumps)
+	if n == 0 && err != nil {
+		s.dumpsHidden = hidden
+		return
+	}
 	s.Dumps = &n
 	if n > 0 {
 		l := listOf(dumps[len(dumps)-1])

@@ -78,6 +78,11 @@ func TestStatusGolden(t *testing.T) {
 			m.rewrite("var/lib/ukdump/loaded.json")
 			m.kdumpctl("load")
 		}, 0},
+		{"one-directory-unread", loaded, func(m *machine) {
+			m.Write("etc/ukdump.conf", "EVIDENCE=/srv/file\n")
+			m.Write("srv/file", "")
+			m.Write("var/crash/2026-11-20T01-00-00Z/vmcore-dmesg.txt", "log")
+		}, 0},
 		{"target-a-file", bare, func(m *machine) { m.Write("var/crash", "") }, 3},
 	} {
 		m := tt.m
