@@ -255,7 +255,11 @@ func (r *collector) look(dev rawDevice) (bool, error) {
 	}
 	r.found = true
 	if fromAnother(&dump.Header, r.machine) && !r.foreign {
-		r.Warn(fmt.Sprintf("%s has a dump of another machine, %s, which stays there: kdumpctl collect --foreign would save it", dev.path, dump.Header.Host))
+		name := dump.Header.Host
+		if name == "" { // it has no /etc/hostname
+			name = dump.Header.MachineID
+		}
+		r.Warn(fmt.Sprintf("%s has a dump of another machine, %s, which stays there: kdumpctl collect --foreign would save it", dev.path, name))
 		return false, nil
 	}
 	return true, nil

@@ -412,6 +412,16 @@ func TestCollectLeaves(t *testing.T) {
 			stderr: "kdumpctl: warning: ROOT/dev/vdz1 has a dump of another machine, recorded, which stays there: kdumpctl collect --foreign would save it\n",
 			args:   "--foreign", restore: "swap",
 		},
+		"another machine's without a name": {
+			dump: func(m *machine) string {
+				m.Write("etc/machine-id", strings.Repeat("f", 32))
+				d := goodRaw()
+				d.header.Host = ""
+				return m.dump("vdz1", d)
+			},
+			stderr: "kdumpctl: warning: ROOT/dev/vdz1 has a dump of another machine, " + machineID + ", which stays there: kdumpctl collect --foreign would save it\n",
+			args:   "--foreign", restore: "swap",
+		},
 	} {
 		m.run(t, name, func(t *testing.T) {
 			dev := tt.dump(m)
