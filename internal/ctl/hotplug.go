@@ -16,8 +16,9 @@ const (
 )
 
 // hotplugFile is made, or its time set, by the udev rule for each event that the
-// kernel does not handle itself, and removed by the load that covers it.
-// ukdump-hotplug.path starts a reload as long as it is there.
+// kernel does not handle itself, and removed by the load that covers it, or by
+// reload --hotplug, even if no load follows. ukdump-hotplug.path starts that as long
+// as it is there.
 func (c *ctl) hotplugFile() string { return filepath.Join(c.root, "run/ukdump-hotplug") }
 
 func (c *ctl) forgetHotplug() {
