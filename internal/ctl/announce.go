@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ukdump/internal/build"
+	"ukdump/internal/builder"
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
 	"ukdump/internal/crashdir"
@@ -93,7 +93,7 @@ func (c *ctl) announce(args []string) error {
 
 // lockAnnounced keeps others from announcing at the same time.
 func (c *ctl) lockAnnounced() (unlock func(), err error) {
-	dir := filepath.Join(c.root, build.StateDir)
+	dir := filepath.Join(c.root, builder.StateDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}

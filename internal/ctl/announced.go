@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ukdump/internal/build"
+	"ukdump/internal/builder"
 	"ukdump/internal/crashdir"
 )
 
@@ -60,7 +60,7 @@ func (a *announced) add(key string, t time.Time) {
 }
 
 func (c *ctl) announcedFile() string {
-	return filepath.Join(c.root, build.StateDir, "announced.json")
+	return filepath.Join(c.root, builder.StateDir, "announced.json")
 }
 
 // readAnnounced always returns what can be gone on with; it is an error if there

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"ukdump/internal/build/buildtest"
+	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/fsid"

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"ukdump/internal/build"
+	"ukdump/internal/builder"
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
 	"ukdump/internal/cryptkeys"
@@ -63,7 +63,7 @@ type ctl struct {
 // Run runs kdumpctl and returns its exit status.
 func Run(p *cli.Program) int {
 	c := &ctl{
-		Program: p, root: "/", pid1: build.DefaultPid1(), kexec: kexec.New("/"), keys: cryptkeys.New("/", keyInTable("/")), uid: os.Geteuid(),
+		Program: p, root: "/", pid1: builder.DefaultPid1(), kexec: kexec.New("/"), keys: cryptkeys.New("/", keyInTable("/")), uid: os.Geteuid(),
 		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: swapon, mountJobs: mountJobs, tryWrite: tryWrite,
 	}
 	return p.End(c.run())

@@ -14,8 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ukdump/internal/build"
-	"ukdump/internal/build/buildtest"
+	"ukdump/internal/builder"
+	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/cli"
 	"ukdump/internal/cryptkeys"
 	"ukdump/internal/kexec"
@@ -259,7 +259,7 @@ func TestVerbs(t *testing.T) {
 	if len(m.calls) > 0 {
 		t.Errorf("the kernel was asked: %q", m.calls)
 	}
-	if _, err := os.Stat(filepath.Join(m.Root, build.StateDir)); err == nil {
+	if _, err := os.Stat(filepath.Join(m.Root, builder.StateDir)); err == nil {
 		t.Error("files were made")
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"time"
 	"unicode"
 
-	"ukdump/internal/build/buildtest"
+	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/crashdir"
 )
 

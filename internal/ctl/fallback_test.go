@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ukdump/internal/build/buildtest"
+	"ukdump/internal/builder/buildtest"
 )
 
 const (

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"ukdump/internal/build"
+	"ukdump/internal/builder"
 )
 
 // forecast is how large a dump of the running kernel would be, as far as
@@ -31,7 +31,7 @@ const forecastDeadline = 30 * time.Second
 // forecast asks the makedumpfile that goes into the image of b about the running
 // kernel. It also shows whether that program understands this kernel: it warns
 // about kernels that it works with, and is silent about some that it does not.
-func (c *ctl) forecast(b *build.Build) *forecast {
+func (c *ctl) forecast(b *builder.Build) *forecast {
 	if !c.canForecast() {
 		return nil
 	}

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"ukdump/internal/build"
-	"ukdump/internal/build/buildtest"
+	"ukdump/internal/builder"
+	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/kexec"
 )
 
@@ -67,7 +67,7 @@ func TestForecast(t *testing.T) {
 			}
 			return []byte(tt.out), tt.err
 		}}
-		f := c.forecast(&build.Build{Makedumpfile: "/usr/bin/makedumpfile", DumpLevel: tt.level})
+		f := c.forecast(&builder.Build{Makedumpfile: "/usr/bin/makedumpfile", DumpLevel: tt.level})
 		if *f != (forecast{Release: release, Bytes: tt.bytes, Problem: tt.problem}) {
 			t.Errorf("%s: got %+v, want %d, %q", tt.name, f, tt.bytes, tt.problem)
 		}
@@ -78,7 +78,7 @@ func TestForecast(t *testing.T) {
 			t.Errorf("%s: words %q", tt.name, f.words())
 		}
 	}
-	if f := (&ctl{root: t.TempDir()}).forecast(&build.Build{}); f != nil {
+	if f := (&ctl{root: t.TempDir()}).forecast(&builder.Build{}); f != nil {
 		t.Errorf("of another machine: %+v", f)
 	}
 }
@@ -88,7 +88,7 @@ func TestForecastNote(t *testing.T) {
 	m := newMachine(t)
 	c := &ctl{root: m.Root, kexec: kexec.New(m.Root), memUsage: func(string) ([]byte, error) { return sample(t, "trixie"), nil }}
 	for level, want := range map[int]string{31: "makedumpfile finds no pages that are free in this kernel and saves them, too: update it for smaller dumps", 1: ""} {
-		f := c.forecast(&build.Build{DumpLevel: level})
+		f := c.forecast(&builder.Build{DumpLevel: level})
 		if f.Note != want || f.Problem != "" || len(f.words()) != 2 {
 			t.Errorf("level %d: %+v", level, f)
 		}

@@ -15,7 +15,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"ukdump/internal/build/buildtest"
+	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/crashdir"
 )
 

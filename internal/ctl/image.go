@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"ukdump/initramfs"
-	"ukdump/internal/build"
+	"ukdump/internal/builder"
 	"ukdump/internal/cli"
 	"ukdump/internal/plan"
 )
@@ -18,7 +18,7 @@ import (
 // packed is an image in memory. It is read once: what is checked is what is
 // loaded.
 type packed struct {
-	*build.Contents
+	*builder.Contents
 	path  string
 	data  []byte
 	given bool // with --image
@@ -30,7 +30,7 @@ func openImage(path string) (*packed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", path, err)
 	}
-	contents, err := build.Inspect(initramfs.Open(bytes.NewReader(data)))
+	contents, err := builder.Inspect(initramfs.Open(bytes.NewReader(data)))
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", path, err)
 	}
@@ -82,7 +82,7 @@ func readFile(path string, limit int64) ([]byte, error) {
 
 // upToDate returns the image at path if it is the one of b, else nil and why it
 // is not.
-func upToDate(b *build.Build, path string) (im *packed, why string, err error) {
+func upToDate(b *builder.Build, path string) (im *packed, why string, err error) {
 	want, err := b.Fingerprint()
 	if err != nil {
 		return nil, "", err
@@ -94,7 +94,7 @@ func upToDate(b *build.Build, path string) (im *packed, why string, err error) {
 	if err != nil {
 		return nil, fmt.Sprintf("the one that was there cannot be read: %v", err), nil
 	}
-	contents, err := build.Inspect(initramfs.Open(bytes.NewReader(data)))
+	contents, err := builder.Inspect(initramfs.Open(bytes.NewReader(data)))
 	switch {
 	case err != nil:
 		return nil, fmt.Sprintf("the one that was there is damaged: %v", err), nil
@@ -105,18 +105,18 @@ func upToDate(b *build.Build, path string) (im *packed, why string, err error) {
 }
 
 // stale returns why the image at path is not the one of b, or "".
-func stale(b *build.Build, path string) (string, error) {
+func stale(b *builder.Build, path string) (string, error) {
 	_, why, err := upToDate(b, path)
 	return why, err
 }
 
 // imagePath returns where the image of b is kept.
-func (c *ctl) imagePath(b *build.Build) string {
-	return filepath.Join(c.root, build.ImagePath(b.Kernel.Release))
+func (c *ctl) imagePath(b *builder.Build) string {
+	return filepath.Join(c.root, builder.ImagePath(b.Kernel.Release))
 }
 
 // buildImage writes the image of b in place of the one that was at path.
-func (c *ctl) buildImage(b *build.Build, path, why string) (*packed, error) {
+func (c *ctl) buildImage(b *builder.Build, path, why string) (*packed, error) {
 	begin := time.Now()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err

@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"ukdump/initramfs"
-	"ukdump/internal/build"
-	"ukdump/internal/build/buildtest"
+	"ukdump/internal/builder"
+	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/cli"
 	"ukdump/internal/cryptkeys"
 	"ukdump/internal/kexec"
@@ -77,7 +77,7 @@ func wholeSet(kernel, initrd int) error {
 	if err != nil {
 		return err
 	}
-	_, err = build.Inspect(initramfs.Open(bytes.NewReader(i)))
+	_, err = builder.Inspect(initramfs.Open(bytes.NewReader(i)))
 	return err
 }
 
@@ -163,7 +163,7 @@ func TestKilled(t *testing.T) {
 // unfinished returns the temporary files below the state directory.
 func unfinished(t *testing.T, root string) (names []string) {
 	t.Helper()
-	top := filepath.Join(root, build.StateDir)
+	top := filepath.Join(root, builder.StateDir)
 	err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return nil // not there yet

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ukdump/initramfs"
-	"ukdump/internal/build/buildtest"
+	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/cryptkeys"
 	"ukdump/internal/dm"
 	"ukdump/internal/plan"

@@ -14,7 +14,7 @@ import (
 	"slices"
 
 	"ukdump/initramfs"
-	"ukdump/internal/build"
+	"ukdump/internal/builder"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/cryptkeys"
 	"ukdump/internal/plan"
@@ -43,7 +43,7 @@ const (
 	maxKernel  = 256 << 20 // as in kimage
 )
 
-func (c *ctl) lastGoodDir() string { return filepath.Join(c.root, build.StateDir, "last-good") }
+func (c *ctl) lastGoodDir() string { return filepath.Join(c.root, builder.StateDir, "last-good") }
 
 func id(data []byte) string {
 	sum := sha256.Sum256(data)
@@ -185,7 +185,7 @@ func (c *ctl) loadLastGood(failed string) (*set, error) {
 
 // keysLeft chooses among the keys of an image when one has gone.
 func (c *ctl) keysLeft(image []byte) ([]cryptkeys.Key, error) {
-	contents, err := build.Inspect(initramfs.Open(bytes.NewReader(image)))
+	contents, err := builder.Inspect(initramfs.Open(bytes.NewReader(image)))
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ukdump/internal/build"
+	"ukdump/internal/builder"
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
 	"ukdump/internal/host"
@@ -135,7 +135,7 @@ func (c *ctl) loadConfigured(path string) error {
 
 // currentImage returns the image of b. If it has to be built, the machine is
 // protected meanwhile by what could be loaded last.
-func (c *ctl) currentImage(b *build.Build) (*packed, error) {
+func (c *ctl) currentImage(b *builder.Build) (*packed, error) {
 	if b.Initramfs != "" {
 		return c.emergencyImage(b)
 	}
@@ -150,7 +150,7 @@ func (c *ctl) currentImage(b *build.Build) (*packed, error) {
 
 // emergencyImage returns what is loaded in emergency mode. It lies nowhere as a
 // file, but for the last good set.
-func (c *ctl) emergencyImage(b *build.Build) (*packed, error) {
+func (c *ctl) emergencyImage(b *builder.Build) (*packed, error) {
 	n := len(b.Warnings)
 	data, contents, err := b.EmergencyImage()
 	if err != nil {
@@ -161,12 +161,12 @@ func (c *ctl) emergencyImage(b *build.Build) (*packed, error) {
 }
 
 // prepare finds out everything about the image that this machine needs.
-func (c *ctl) prepare() (*build.Build, error) {
+func (c *ctl) prepare() (*builder.Build, error) {
 	conf, err := c.config()
 	if err != nil {
 		return nil, err
 	}
-	b, err := build.New(build.Options{Root: c.root, Config: conf, Pid1: c.pid1})
+	b, err := builder.New(builder.Options{Root: c.root, Config: conf, Pid1: c.pid1})
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +176,7 @@ func (c *ctl) prepare() (*build.Build, error) {
 
 // loadImage checks an image against the kernel and hands both to the running
 // kernel. What could be loaded becomes the last good set.
-func (c *ctl) loadImage(b *build.Build, im *packed) error {
+func (c *ctl) loadImage(b *builder.Build, im *packed) error {
 	p, err := im.check(b.Kernel.Release)
 	if err != nil {
 		return fmt.Errorf("image %s: %w", im.path, err)
@@ -278,7 +278,7 @@ func (c *ctl) remember(l *loaded) {
 
 // cmdlineFor returns the command line for the image with that fingerprint. What
 // the builder found out about its own modules does not hold for another image.
-func cmdlineFor(b *build.Build, fingerprint string) (string, error) {
+func cmdlineFor(b *builder.Build, fingerprint string) (string, error) {
 	own, err := b.Fingerprint()
 	if err != nil || own == fingerprint {
 		return b.Cmdline, err
@@ -311,7 +311,7 @@ func targetNames(p *plan.Plan) string {
 
 // kernelFile returns what kexec_file_load takes: the file itself where possible,
 // so that a policy which looks at the file sees it.
-func kernelFile(b *build.Build) (*os.File, error) {
+func kernelFile(b *builder.Build) (*os.File, error) {
 	f, err := os.Open(b.Kernel.Path)
 	if err != nil {
 		return nil, err

@@ -13,7 +13,7 @@ import (
 
 	"ukdump/initramfs"
 	"ukdump/internal/advice"
-	"ukdump/internal/build/buildtest"
+	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/plan"
 )
 

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ukdump/internal/build"
+	"ukdump/internal/builder"
 	"ukdump/internal/crashdir"
 )
 
@@ -96,7 +96,7 @@ const sweepAge = 10 * time.Minute
 // sweep removes the temporary files of programs that were killed. The caller has
 // the lock.
 func (c *ctl) sweep() {
-	state := filepath.Join(c.root, build.StateDir)
+	state := filepath.Join(c.root, builder.StateDir)
 	unpacked, _ := filepath.Glob(filepath.Join(state, unpackedDirs))
 	for _, dir := range unpacked { // verify has the lock, too
 		os.RemoveAll(dir)

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"ukdump/internal/build"
+	"ukdump/internal/builder"
 	"ukdump/internal/cryptkeys"
 )
 
@@ -16,7 +16,7 @@ type loaded struct {
 	Kernel      string          `json:"kernel"`      // path of its image
 	Release     string          `json:"release"`     // as uname -r prints it
 	Image       string          `json:"image"`       // path of the initramfs
-	Fingerprint string          `json:"fingerprint"` // of the image, see build.Fingerprint
+	Fingerprint string          `json:"fingerprint"` // of the image, see builder.Fingerprint
 	KernelID    string          `json:"kernel_sha256,omitempty"`
 	ImageID     string          `json:"image_sha256,omitempty"`
 	Cmdline     string          `json:"cmdline"`
@@ -35,7 +35,7 @@ func (l *loaded) String() string { return l.Release + " with " + filepath.Base(l
 
 // differs says which kernel or command line b has in place of the loaded one, nil
 // if neither.
-func (l *loaded) differs(b *build.Build) error {
+func (l *loaded) differs(b *builder.Build) error {
 	cmdline, err := cmdlineFor(b, l.Fingerprint)
 	switch {
 	case err != nil:
@@ -50,7 +50,7 @@ func (l *loaded) differs(b *build.Build) error {
 	return nil
 }
 
-func (c *ctl) loadedFile() string { return filepath.Join(c.root, build.StateDir, "loaded.json") }
+func (c *ctl) loadedFile() string { return filepath.Join(c.root, builder.StateDir, "loaded.json") }
 
 // bootID returns the ID of this boot, see random(4).
 func (c *ctl) bootID() string {
@@ -66,7 +66,7 @@ func (c *ctl) saveLoaded(l *loaded) error {
 
 // loadedBeforeFile is loaded.json as an earlier boot has left it.
 func (c *ctl) loadedBeforeFile() string {
-	return filepath.Join(c.root, build.StateDir, "loaded-before.json")
+	return filepath.Join(c.root, builder.StateDir, "loaded-before.json")
 }
 
 // forgetLoaded takes loaded.json away. What an earlier boot had loaded announce may

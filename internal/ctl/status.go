@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"ukdump/internal/advice"
-	"ukdump/internal/build"
+	"ukdump/internal/builder"
 	"ukdump/internal/cli"
 )
 
@@ -98,7 +98,7 @@ func (c *ctl) gatherStatus() *status {
 		c.gatherDumps(s, missing)
 	}
 	if conf != nil && !s.Partial {
-		b, err := build.New(build.Options{Root: c.root, Config: conf, Pid1: c.pid1})
+		b, err := builder.New(builder.Options{Root: c.root, Config: conf, Pid1: c.pid1})
 		missing(err)
 		if err == nil {
 			c.describeTargets(s, b)
@@ -132,7 +132,7 @@ func (e *statusError) Error() string { return e.text }
 // Advice returns the command to use.
 func (e *statusError) Advice() string { return e.advice }
 
-func (c *ctl) gatherImage(s *status, b *build.Build, missing func(error)) {
+func (c *ctl) gatherImage(s *status, b *builder.Build, missing func(error)) {
 	path := c.imagePath(b)
 	file := path
 	if b.Initramfs != "" { // of the machine, not of this process

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ukdump/internal/build/buildtest"
+	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/fsid"
 )
 

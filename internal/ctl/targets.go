@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ukdump/internal/build"
+	"ukdump/internal/builder"
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
 	"ukdump/internal/crashdir"
@@ -64,7 +64,7 @@ func (c *ctl) gatherDirectory(s *status, dir string, missing func(error)) target
 
 // describeTargets replaces the configured targets by those that the builder
 // found on this machine.
-func (c *ctl) describeTargets(s *status, b *build.Build) {
+func (c *ctl) describeTargets(s *status, b *builder.Build) {
 	room := make(map[string]targetStatus)
 	for _, t := range s.Targets {
 		room[t.Dir] = t

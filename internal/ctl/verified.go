@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"ukdump/internal/build"
+	"ukdump/internal/builder"
 )
 
 // verified is what kdumpctl verify found out last.
@@ -31,7 +31,7 @@ type verifiedStatus struct {
 	*verified
 }
 
-func (c *ctl) verifiedFile() string { return filepath.Join(c.root, build.StateDir, "verified.json") }
+func (c *ctl) verifiedFile() string { return filepath.Join(c.root, builder.StateDir, "verified.json") }
 
 func (c *ctl) saveVerified(r *verified) error {
 	if err := os.MkdirAll(filepath.Dir(c.verifiedFile()), 0o700); err != nil {

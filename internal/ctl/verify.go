@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"ukdump/internal/advice"
-	"ukdump/internal/build"
+	"ukdump/internal/builder"
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
 	"ukdump/internal/plan"
@@ -30,9 +30,9 @@ Exit status: 0 if everything is in order, 1 if not.
 type verification struct {
 	*ctl
 	conf   *config.Config
-	build  *build.Build  // what this machine needs now; nil if nothing can be built
-	stacks []build.Stack // what the targets lie on
-	loaded *loaded       // nil if nothing is, or it is not known what
+	build  *builder.Build  // what this machine needs now; nil if nothing can be built
+	stacks []builder.Stack // what the targets lie on
+	loaded *loaded         // nil if nothing is, or it is not known what
 
 	image *packed         // what is proven; nil if there is none
 	files map[string]file // of image, by path
@@ -127,9 +127,9 @@ func (v *verification) run() error {
 	if v.conf, err = v.config(); err != nil {
 		return err
 	}
-	o := build.Options{Root: v.root, Config: v.conf, Pid1: v.pid1}
-	v.stacks, _ = build.Survey(o) // New has the same error
-	v.build, err = build.New(o)
+	o := builder.Options{Root: v.root, Config: v.conf, Pid1: v.pid1}
+	v.stacks, _ = builder.Survey(o) // New has the same error
+	v.build, err = builder.New(o)
 	if !v.problem("machine", err) {
 		for _, w := range v.build.Warnings {
 			v.note("machine", "%s", w)

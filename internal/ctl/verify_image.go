@@ -13,7 +13,7 @@ import (
 	"strings"
 
 	"ukdump/initramfs"
-	"ukdump/internal/build"
+	"ukdump/internal/builder"
 	"ukdump/internal/kmod"
 	"ukdump/internal/plan"
 )
@@ -253,7 +253,7 @@ func (v *verification) checkModules() {
 
 // installed reports whether a firmware file would be packed now.
 func (v *verification) installed(name string) bool {
-	return v.build != nil && slices.ContainsFunc(v.build.Files, func(f build.File) bool { return f.Path == "lib/firmware/"+name })
+	return v.build != nil && slices.ContainsFunc(v.build.Files, func(f builder.File) bool { return f.Path == "lib/firmware/"+name })
 }
 
 // checkReservation looks whether kernel and image fit.

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ukdump/internal/build"
+	"ukdump/internal/builder"
 	"ukdump/internal/plan"
 )
 
@@ -45,7 +45,7 @@ func (v *verification) checkPrograms() {
 		if !f.mode.IsRegular() || f.mode&0o111 == 0 || !bytes.HasPrefix(f.data, []byte("\x7fELF")) {
 			continue
 		}
-		interp, err := build.CheckProgram(dir, "/"+name, v.plan.Kernel.Arch)
+		interp, err := builder.CheckProgram(dir, "/"+name, v.plan.Kernel.Arch)
 		if err != nil {
 			v.problem("programs", toReload("in the image: %w", inside(dir, err)))
 			continue
@@ -66,7 +66,7 @@ func (v *verification) checkPrograms() {
 
 // inside makes an error about an unpacked file one about the image.
 func inside(dir string, err error) error {
-	var missing *build.MissingLibraryError
+	var missing *builder.MissingLibraryError
 	if errors.As(err, &missing) {
 		return fmt.Errorf("%s needs %s, which is not there", missing.User, missing.Library)
 	}
@@ -75,7 +75,7 @@ func inside(dir string, err error) error {
 
 // unpackedDir makes a private directory in which programs can be run.
 func (v *verification) unpackedDir() (string, error) {
-	state := filepath.Join(v.root, build.StateDir)
+	state := filepath.Join(v.root, builder.StateDir)
 	var errs []error
 	for _, parent := range []string{state, os.TempDir()} {
 		var st unix.Statfs_t
@@ -96,8 +96,8 @@ func (v *verification) unpackedDir() (string, error) {
 
 // checkPid1 looks whether the kernel can start PID 1.
 func (v *verification) checkPid1(path string) {
-	err := build.CheckPid1(path, v.plan.Kernel.Arch)
-	if bad := (*build.Pid1Error)(nil); errors.As(err, &bad) {
+	err := builder.CheckPid1(path, v.plan.Kernel.Arch)
+	if bad := (*builder.Pid1Error)(nil); errors.As(err, &bad) {
 		bad.Path = "/init of the image"
 	}
 	v.problem("programs", err)

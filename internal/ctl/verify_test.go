@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ukdump/initramfs"
-	"ukdump/internal/build"
-	"ukdump/internal/build/buildtest"
+	"ukdump/internal/builder"
+	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/fsid"
 )
 
@@ -141,7 +141,7 @@ func TestVerifyGolden(t *testing.T) {
 			if len(m.calls) != calls {
 				t.Errorf("the kernel was called: %q", m.calls)
 			}
-			if left, _ := filepath.Glob(m.Root + build.StateDir + "/" + unpackedDirs); len(left) > 0 {
+			if left, _ := filepath.Glob(m.Root + builder.StateDir + "/" + unpackedDirs); len(left) > 0 {
 				t.Errorf("left: %q", left)
 			}
 		})

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"ukdump/internal/build"
+	"ukdump/internal/builder"
 	"ukdump/internal/cli"
 	"ukdump/internal/host"
 )
@@ -37,12 +37,12 @@ func (l *level) lines() [][]string {
 
 // driverState says where the drivers of needs are: in the image, in the kernel or
 // nowhere.
-type driverState func(needs []build.Need) string
+type driverState func(needs []builder.Need) string
 
 // tree returns what a target lies on.
-func (v *verification) tree(s build.Stack) *level { return stackTree(s, v.driverState) }
+func (v *verification) tree(s builder.Stack) *level { return stackTree(s, v.driverState) }
 
-func stackTree(s build.Stack, state driverState) *level {
+func stackTree(s builder.Stack, state driverState) *level {
 	t := stackWalk{stack: s, state: state, shown: make(map[string]bool)}
 	content := strings.TrimSpace(s.Type + " " + s.UUID)
 	if content == "" {
@@ -57,14 +57,14 @@ func stackTree(s build.Stack, state driverState) *level {
 
 // stackWalk makes levels of a stack.
 type stackWalk struct {
-	stack build.Stack
+	stack builder.Stack
 	state driverState
 	shown map[string]bool // block devices, and devices by their path
 }
 
 // drivers returns the state of what serves one device, "" for the file system.
 func (t *stackWalk) drivers(device string) string {
-	var needs []build.Need
+	var needs []builder.Need
 	for _, n := range t.stack.Needs {
 		if n.For == device {
 			needs = append(needs, n)
@@ -141,7 +141,7 @@ func (t *stackWalk) path(path string) (list []*level) {
 }
 
 func (t *stackWalk) needed(d host.Device) bool {
-	return slices.ContainsFunc(t.stack.Needs, func(n build.Need) bool { return n.For == d.Path })
+	return slices.ContainsFunc(t.stack.Needs, func(n builder.Need) bool { return n.For == d.Path })
 }
 
 // onAnyPath reports whether d is on the path of one of the disks.
@@ -180,7 +180,7 @@ func deviceName(d host.Device) string {
 }
 
 // driverState looks for the drivers in the image and in the kernel it is for.
-func (v *verification) driverState(needs []build.Need) string {
+func (v *verification) driverState(needs []builder.Need) string {
 	var parts []string
 	for _, n := range needs {
 		for _, m := range n.Modules {
@@ -210,7 +210,7 @@ func (v *verification) driverState(needs []build.Need) string {
 }
 
 // driverName names what is needed: "driver ahci of …" is ahci.
-func driverName(n build.Need) string {
+func driverName(n builder.Need) string {
 	name, _, _ := strings.Cut(strings.TrimPrefix(n.Why, "driver "), " of ")
 	return name
 }

@@ -10,15 +10,15 @@ import (
 	"strings"
 	"testing"
 
-	"ukdump/internal/build"
-	"ukdump/internal/build/buildtest"
+	"ukdump/internal/builder"
+	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/host"
 )
 
 // draw prints a stack of which every level has the drivers that it asks for.
-func draw(s build.Stack) []byte {
+func draw(s builder.Stack) []byte {
 	var out bytes.Buffer
-	t := stackTree(s, func(needs []build.Need) string {
+	t := stackTree(s, func(needs []builder.Need) string {
 		var names []string
 		for _, n := range needs {
 			names = append(names, driverName(n))
@@ -56,13 +56,13 @@ func TestTreesOfRecordedHosts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stack := build.Stack{Target: s.Dir, Type: s.FSType, UUID: s.UUID, Blocks: s.Stack, Devices: s.Devices}
+		stack := builder.Stack{Target: s.Dir, Type: s.FSType, UUID: s.UUID, Blocks: s.Stack, Devices: s.Devices}
 		names := []string{s.UUID}
 		for _, b := range s.Stack {
 			names = append(names, b.Name)
 		}
 		for _, q := range s.Requests() {
-			stack.Needs = append(stack.Needs, build.Need{For: q.For, Why: q.Why})
+			stack.Needs = append(stack.Needs, builder.Need{For: q.For, Why: q.Why})
 			names = append(names, path.Base(q.For))
 		}
 		got := draw(stack)
@@ -95,12 +95,12 @@ func TestTreeOfLayers(t *testing.T) {
 		{Name: "md127", Kind: host.MD, Size: 8 * gib, Below: []string{"sda", "sdb"}},
 		sdb, sda,
 	}
-	s := build.Stack{Target: "/var/crash", Type: "ext4", UUID: "1-2", Blocks: blocks, Devices: []host.Device{clock, ahci}}
+	s := builder.Stack{Target: "/var/crash", Type: "ext4", UUID: "1-2", Blocks: blocks, Devices: []host.Device{clock, ahci}}
 	for device, module := range map[string]string{"": "ext4", "dm-2": "dm-raid", "dm-1": "dm-mod", "dm-0": "dm-mod", "md127": "raid1"} {
-		s.Needs = append(s.Needs, build.Need{For: device, Why: module})
+		s.Needs = append(s.Needs, builder.Need{For: device, Why: module})
 	}
 	for _, d := range s.Devices {
-		s.Needs = append(s.Needs, build.Need{For: d.Path, Why: "driver " + d.Driver + " of " + d.Path})
+		s.Needs = append(s.Needs, builder.Need{For: d.Path, Why: "driver " + d.Driver + " of " + d.Path})
 	}
 	const want = `/var/crash
 └─ ext4 1-2  ext4
@@ -118,7 +118,7 @@ func TestTreeOfLayers(t *testing.T) {
 	if got := string(draw(s)); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
-	if got := string(draw(build.Stack{Target: "raw:/dev/sda"})); got != "raw:/dev/sda\n└─ nothing known\n" {
+	if got := string(draw(builder.Stack{Target: "raw:/dev/sda"})); got != "raw:/dev/sda\n└─ nothing known\n" {
 		t.Error(got)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"ukdump/internal/build"
+	"ukdump/internal/builder"
 	"ukdump/internal/config"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/host"
@@ -28,7 +28,7 @@ type watch struct {
 	Earlier *watch    `json:"earlier,omitempty"` // that nobody was told about yet
 }
 
-func (c *ctl) watchFile() string { return filepath.Join(c.root, build.StateDir, "watch.json") }
+func (c *ctl) watchFile() string { return filepath.Join(c.root, builder.StateDir, "watch.json") }
 
 func (c *ctl) beginWatch() error {
 	w := &watch{Boot: c.bootID(), Begin: time.Now().UTC().Round(time.Second), Earlier: c.earlierWatch()}

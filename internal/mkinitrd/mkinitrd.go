@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"ukdump/initramfs"
-	"ukdump/internal/build"
+	"ukdump/internal/builder"
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
 	"ukdump/internal/plan"
@@ -63,7 +63,7 @@ func run(p *cli.Program) error {
 	}
 	f := p.Flags("", usage)
 	var (
-		o        build.Options
+		o        builder.Options
 		confFile = f.String("config", "", "")
 		output   = f.String("output", "", "")
 		explain  = f.Bool("explain", false, "")
@@ -73,7 +73,7 @@ func run(p *cli.Program) error {
 	f.Var((*cli.List)(&o.Targets), "target", "")
 	f.StringVar(&o.Compress, "compress", "auto", "")
 	f.StringVar(&o.Root, "root", "/", "")
-	f.StringVar(&o.Pid1, "kdumpinit", build.DefaultPid1(), "")
+	f.StringVar(&o.Pid1, "kdumpinit", builder.DefaultPid1(), "")
 	if _, err := cli.Parse(f, p.Args, 0, 0); err != nil {
 		return err
 	}
@@ -106,13 +106,13 @@ func run(p *cli.Program) error {
 		return &emergencyError{}
 	}
 	begin := time.Now()
-	b, err := build.New(o)
+	b, err := builder.New(o)
 	if err != nil {
 		return err
 	}
 	path := *output
 	if path == "" {
-		path = filepath.Join(o.Root, build.ImagePath(b.Kernel.Release))
+		path = filepath.Join(o.Root, builder.ImagePath(b.Kernel.Release))
 		// Only the default place: a typing error in --output is an error.
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return err
@@ -147,9 +147,9 @@ func (*emergencyError) Error() string {
 func (*emergencyError) Advice() string { return "Run kdumpctl load." }
 
 // printFiles explains the image, largest file first.
-func printFiles(out io.Writer, b *build.Build) error {
+func printFiles(out io.Writer, b *builder.Build) error {
 	files := slices.Clone(b.Files)
-	slices.SortStableFunc(files, func(x, y build.File) int { return int(y.Size - x.Size) })
+	slices.SortStableFunc(files, func(x, y builder.File) int { return int(y.Size - x.Size) })
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, f := range files {
 		fmt.Fprintf(w, "%9d\t%s\t%s\n", f.Size, f.Path, cli.Clean(f.Why))

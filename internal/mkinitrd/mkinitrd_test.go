@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"ukdump/initramfs"
-	"ukdump/internal/build/buildtest"
+	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/cli"
 	"ukdump/internal/plan"
 )

@@ -1,11 +1,11 @@
-package build
+package builder
 
 import (
 	"slices"
 	"strings"
 	"testing"
 
-	"ukdump/internal/build/buildtest"
+	"ukdump/internal/builder/buildtest"
 )
 
 func TestParseVersion(t *testing.T) {

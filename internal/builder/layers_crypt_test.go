@@ -1,11 +1,11 @@
-package build
+package builder
 
 import (
 	"errors"
 	"strings"
 	"testing"
 
-	"ukdump/internal/build/buildtest"
+	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/cryptkeys"
 	"ukdump/internal/host"
 	"ukdump/internal/plan"

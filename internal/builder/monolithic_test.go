@@ -1,4 +1,4 @@
-package build
+package builder
 
 import (
 	"errors"
@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"ukdump/internal/build/buildtest"
+	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/config"
 	"ukdump/internal/host"
 	"ukdump/internal/kmod"

@@ -1,7 +1,7 @@
-// Package build makes the image of a capture kernel out of a configuration, the
+// Package builder makes the image of a capture kernel out of a configuration, the
 // machine and a kernel: it finds out on the healthy system everything that PID 1
 // must know, and packs everything that PID 1 must have.
-package build
+package builder
 
 import (
 	"crypto/sha256"

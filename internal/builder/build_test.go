@@ -1,4 +1,4 @@
-package build
+package builder
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 
 	"ukdump/initramfs"
 	"ukdump/internal/advice"
-	"ukdump/internal/build/buildtest"
+	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/config"
 	"ukdump/internal/plan"
 )

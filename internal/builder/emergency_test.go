@@ -1,4 +1,4 @@
-package build
+package builder
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"ukdump/initramfs"
-	"ukdump/internal/build/buildtest"
+	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/plan"
 )
 

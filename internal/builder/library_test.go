@@ -1,4 +1,4 @@
-package build
+package builder
 
 import (
 	"debug/elf"
@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"ukdump/internal/build/buildtest"
+	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/host"
 )
 

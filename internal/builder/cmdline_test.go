@@ -1,4 +1,4 @@
-package build
+package builder
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"ukdump/initramfs"
-	"ukdump/internal/build/buildtest"
+	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/kimage"
 )
 

@@ -1,4 +1,4 @@
-package build
+package builder
 
 import (
 	"debug/elf"
@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"ukdump/internal/build/buildtest"
+	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/config"
 	"ukdump/internal/plan"
 )
