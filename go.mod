@@ -6,7 +6,7 @@ require (
 	github.com/cavaliergopher/cpio v1.0.1
 	github.com/klauspost/compress v1.18.1
 	github.com/u-root/u-root v0.16.0
-	github.com/ulikunitz/xz v0.5.15
+	github.com/ulikunitz/xz v0.5.17
 	golang.org/x/sys v0.49.0
 )
 
