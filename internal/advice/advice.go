@@ -60,6 +60,22 @@ func For(err error) string {
 
 var geteuid = os.Geteuid // replaced in tests
 
+// With returns err with the one thing to do about it. text replaces what err
+// itself advises; if it is empty, For goes on looking in err.
+func With(err error, text string) error { return &advised{err, text} }
+
+// advised is an error with advice, see With.
+type advised struct {
+	error
+	text string
+}
+
+// Unwrap returns the error without this advice.
+func (e *advised) Unwrap() error { return e.error }
+
+// Advice returns what to do.
+func (e *advised) Advice() string { return e.text }
+
 // own returns the first advice in the tree of err, as errors.As would find it,
 // but goes on where there is none.
 func own(err error) string {

@@ -11,15 +11,6 @@ import (
 	"ukdump/internal/kexec"
 )
 
-type advised struct {
-	text  string
-	cause error
-}
-
-func (e *advised) Error() string  { return "failed" }
-func (e *advised) Advice() string { return e.text }
-func (e *advised) Unwrap() error  { return e.cause }
-
 func TestFor(t *testing.T) {
 	const root = "Run the command as root, for example with sudo."
 	for _, tt := range []struct {
@@ -30,13 +21,13 @@ func TestFor(t *testing.T) {
 	}{
 		{"nil", nil, 0, ""},
 		{"plain", errors.New("x"), 0, ""},
-		{"direct", &advised{text: "Do it."}, 0, "Do it."},
-		{"wrapped", fmt.Errorf("a: %w", fmt.Errorf("b: %w", &advised{text: "Do it."})), 0, "Do it."},
-		{"joined", errors.Join(errors.New("x"), &advised{text: "Do it."}), 0, "Do it."},
-		{"outer wins", &advised{"Outer.", &advised{text: "Inner."}}, 0, "Outer."},
-		{"outer has none", &advised{"", &advised{text: "Inner."}}, 0, "Inner."},
-		{"more than a line", &advised{text: "Do it.\nThen\tthat.\n"}, 0, "Do it. Then that."},
-		{"own before errno", &advised{"Do it.", syscall.ENOSPC}, 0, "Do it."},
+		{"direct", With(errors.New("x"), "Do it."), 0, "Do it."},
+		{"wrapped", fmt.Errorf("a: %w", fmt.Errorf("b: %w", With(errors.New("x"), "Do it."))), 0, "Do it."},
+		{"joined", errors.Join(errors.New("x"), With(errors.New("x"), "Do it.")), 0, "Do it."},
+		{"outer wins", With(With(errors.New("x"), "Inner."), "Outer."), 0, "Outer."},
+		{"outer has none", With(With(errors.New("x"), "Inner."), ""), 0, "Inner."},
+		{"more than a line", With(errors.New("x"), "Do it.\nThen\tthat.\n"), 0, "Do it. Then that."},
+		{"own before errno", With(syscall.ENOSPC, "Do it."), 0, "Do it."},
 		{"kexec", fmt.Errorf("load: %w", &kexec.Error{Cause: kexec.NeedsRoot}), 0, root},
 		{"config", &config.Error{File: "f", Line: 1}, 0, "See ukdump.conf(5) for the keys and their values."},
 		{"full", &fs.PathError{Op: "write", Path: "f", Err: syscall.ENOSPC}, 0, "Free some space on that file system."},
