@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode"
 
 	"ukdump/internal/advice"
 )
@@ -108,19 +107,8 @@ func (p *Program) End(err error) int {
 	return advice.Status(err)
 }
 
-// Clean returns s on one line and without what a terminal would obey: control
-// characters, and those that change the direction of writing.
-func Clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\t':
-			return ' '
-		case !unicode.IsPrint(r):
-			return '?'
-		}
-		return r
-	}, strings.TrimSpace(s))
-}
+// Say prints one line on standard output.
+func (p *Program) Say(format string, a ...any) { fmt.Fprintf(p.Stdout, format+"\n", a...) }
 
 // Warn prints things a person should know although the work was done.
 func (p *Program) Warn(warnings ...string) {
@@ -131,16 +119,3 @@ func (p *Program) Warn(warnings ...string) {
 
 // Usage marks err as a mistake on the command line.
 func Usage(err error) error { return &advice.UsageError{Text: err.Error()} }
-
-// Size prints a number of bytes for people.
-func Size(n int64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	f, i := float64(n), 0
-	for ; f >= 1023.95 && i < len(units)-1; i++ { // would be rounded to 1024.0
-		f /= 1024
-	}
-	if i == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", f, units[i])
-}

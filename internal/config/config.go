@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -74,6 +75,29 @@ func (c *Config) Where(key string) string {
 // IsSet reports whether a file gave key a value of its own; an empty one stands
 // for the default.
 func (c *Config) IsSet(key string) bool { return c.set[key] }
+
+// DefaultDir is where dumps go if no directory is configured.
+const DefaultDir = "/var/crash"
+
+// DumpDirs returns the directories below root in which there can be dumps: the
+// configured targets, those for evidence, and DefaultDir for raw dumps if no
+// target is a directory.
+func (c *Config) DumpDirs(root string) []string {
+	names := c.Directories()
+	if len(names) == 0 {
+		names = append(names, DefaultDir)
+	}
+	for _, e := range c.Evidence {
+		if e != Pstore && !slices.Contains(names, e) {
+			names = append(names, e)
+		}
+	}
+	var dirs []string
+	for _, n := range names {
+		dirs = append(dirs, filepath.Join(root, n))
+	}
+	return dirs
+}
 
 // Error is a mistake in a configuration file.
 type Error struct {

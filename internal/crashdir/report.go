@@ -65,6 +65,15 @@ type Panic struct {
 	Trace []string `json:"trace,omitempty"` // head of the call trace
 }
 
+// Reason returns the one line that tells why the kernel crashed, for a person: that
+// of an oops if there was one, else the panic's; "" if neither is known.
+func (p *Panic) Reason() string {
+	if p.Cause != "" {
+		return p.Cause
+	}
+	return p.Line
+}
+
 // Target is where the dump was written.
 type Target struct {
 	Dir    string `json:"dir,omitempty"`    // directory on the healthy system

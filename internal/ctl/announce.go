@@ -75,8 +75,8 @@ func (c *ctl) announce(args []string) error {
 		conf = config.Default()
 	}
 	// Early in a boot a dump may be where nothing is mounted yet.
-	if m := c.missingMount(c.targetDirs(conf)); *watch && m != nil {
-		c.say("%s is not mounted, ukdump-announce-late.service tells about crashes", m.point)
+	if m := c.missingMount(conf.DumpDirs(c.root)); *watch && m != nil {
+		c.Say("%s is not mounted, ukdump-announce-late.service tells about crashes", m.point)
 	} else if aerr := c.announceNew(conf); err == nil {
 		err = aerr
 	}
@@ -158,7 +158,7 @@ func (c *ctl) announceNew(conf *config.Config) error {
 func (c *ctl) newDumps(conf *config.Config, known *announced) ([]crashdir.Dump, error) {
 	var fresh []crashdir.Dump
 	var errs []error
-	for _, dir := range c.targetDirs(conf) {
+	for _, dir := range conf.DumpDirs(c.root) {
 		dumps, err := crashdir.List(dir)
 		if err != nil {
 			errs = append(errs, err)
@@ -262,9 +262,9 @@ func crashEvent(key string, d crashdir.Dump) event {
 		crashdir.Failed:     "NOTHING WAS SAVED",
 	}[d.Outcome]
 	if why != "" && d.Outcome != crashdir.Complete {
-		saved += " (" + text(why, 200) + ")"
+		saved += " (" + cli.Text(why, 200) + ")"
 	}
-	linux, reason := "Linux", panicLine(r)
+	linux, reason := "Linux", cli.Text(r.Panic.Reason(), cli.MaxText)
 	if r.Kernel != "" {
 		linux += " " + r.Kernel
 	}
@@ -272,16 +272,16 @@ func crashEvent(key string, d crashdir.Dump) event {
 		reason = "the reason is not known"
 	}
 	e := event{key: key, time: d.Time, id: crashMessage}
-	e.message = text(fmt.Sprintf("%s crashed: %s; %s", text(linux, 70), text(reason, 500), saved), 800)
+	e.message = cli.Text(fmt.Sprintf("%s crashed: %s; %s", cli.Text(linux, 70), cli.Text(reason, 500), saved), 800)
 	if d.Path != "" {
-		e.message += ": " + text(d.Path, 4096)
+		e.message += ": " + cli.Text(d.Path, 4096)
 	}
 	e.fields = []journal.Field{
 		{Name: "UKDUMP_OUTCOME", Value: string(d.Outcome)},
-		{Name: "UKDUMP_DIRECTORY", Value: text(d.Path, 4096)},
-		{Name: "UKDUMP_PANIC", Value: text(r.Panic.Line, maxText)},
-		{Name: "UKDUMP_CAUSE", Value: text(r.Panic.Cause, maxText)},
-		{Name: "UKDUMP_KERNEL", Value: text(r.Kernel, 70)},
+		{Name: "UKDUMP_DIRECTORY", Value: cli.Text(d.Path, 4096)},
+		{Name: "UKDUMP_PANIC", Value: cli.Text(r.Panic.Line, cli.MaxText)},
+		{Name: "UKDUMP_CAUSE", Value: cli.Text(r.Panic.Cause, cli.MaxText)},
+		{Name: "UKDUMP_KERNEL", Value: cli.Text(r.Kernel, 70)},
 		{Name: "UKDUMP_ID", Value: crashID(d)},
 	}
 	return e

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ukdump/internal/builder"
+	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"
 )
 
@@ -101,5 +102,5 @@ func readState(path string, limit int64, v any) error {
 
 func (c *ctl) saveState(path string, v any) error {
 	dir, name := filepath.Split(path)
-	return crashdir.WriteFile(dir, name, func(w io.Writer) error { return printJSON(w, v) })
+	return crashdir.WriteFile(dir, name, func(w io.Writer) error { return cli.WriteJSON(w, v) })
 }

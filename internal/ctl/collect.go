@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/cli"
 	"ukdump/internal/host"
 	"ukdump/internal/rawdump"
@@ -30,9 +31,6 @@ swap is swap again. A dump that cannot be saved stays where it is.
   --foreign        also those of other machines
   --discard        give the devices back without saving what is on them
 `
-
-// defaultDir is where dumps go if no directory is configured.
-const defaultDir = "/var/crash"
 
 // systemctlLimit bounds how long swapon(8) or systemctl(1) may take.
 const systemctlLimit = 30 * time.Second
@@ -211,7 +209,7 @@ func (r *collector) device(dev rawDevice) error {
 	}
 	dump, err := rawdump.Open(f, dev.size)
 	if err != nil {
-		return &leftError{err}
+		return left(err)
 	}
 	parent, err := r.parent()
 	if err != nil {
@@ -244,7 +242,7 @@ func (r *collector) look(dev rawDevice) (bool, error) {
 		if r.discard {
 			return true, nil
 		}
-		return false, &leftError{err}
+		return false, left(err)
 	case errors.As(err, &version):
 		r.found = true
 		return false, err
@@ -298,37 +296,24 @@ func (r *collector) parent() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir := r.targetDirs(conf)[0]
+	dir := conf.DumpDirs(r.root)[0]
 	r.awaitMounts(dir)
 	if m := r.notMounted(dir); m != nil {
-		return "", &notMountedError{dir, m.point}
+		return "", advice.With(
+			stays(fmt.Errorf("%s is not mounted, and dumps go to %s", m.point, dir)),
+			"Mount "+m.point+" and run kdumpctl collect again, or name another directory with --dir.")
 	}
 	return dir, nil
 }
 
-// notMountedError reports that the directory for dumps is not there yet.
-type notMountedError struct{ dir, point string }
-
-func (e *notMountedError) Error() string {
-	return fmt.Sprintf("the raw dump stays there: %s is not mounted, and dumps go to %s", e.point, e.dir)
+// left is why a dump cannot be collected and is left on its device. That can be
+// given back all the same.
+func left(err error) error {
+	return advice.With(stays(err), "kdumpctl collect --discard gives the device back without saving what is left on it.")
 }
 
-// Advice returns how to go on.
-func (e *notMountedError) Advice() string {
-	return "Mount " + e.point + " and run kdumpctl collect again, or name another directory with --dir."
-}
-
-// leftError is why a dump cannot be collected and is left on its device.
-type leftError struct{ err error }
-
-func (e *leftError) Error() string { return "the raw dump stays there: " + e.err.Error() }
-
-func (e *leftError) Unwrap() error { return e.err }
-
-// Advice returns how to get the device back all the same.
-func (e *leftError) Advice() string {
-	return "kdumpctl collect --discard gives the device back without saving what is left on it."
-}
+// stays is an error after which the raw dump is where it was.
+func stays(err error) error { return fmt.Errorf("the raw dump stays there: %w", err) }
 
 // swapon turns on what swap this machine is configured to have. Where systemd
 // does that it is only told to: it waits until udev has seen the swap again, and

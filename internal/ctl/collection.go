@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/plan"
@@ -113,7 +114,7 @@ func (k *collection) checkSpace() error {
 	if err := unix.Statfs(k.parent, &st); err != nil {
 		return fmt.Errorf("statfs %s: %w", k.parent, err)
 	}
-	need, free := k.size(), int64(st.Bavail)*st.Bsize
+	free := int64(st.Bavail) * st.Bsize
 	if k.dir != "" { // what is there will be replaced
 		if d, err := crashdir.Read(k.dir); err == nil {
 			var vm unix.Stat_t
@@ -122,8 +123,8 @@ func (k *collection) checkSpace() error {
 			}
 		}
 	}
-	if need > free {
-		return &spaceError{k.parent, need, free}
+	if k.size() > free {
+		return k.noSpace(free)
 	}
 	return k.fits(st.Type)
 }
@@ -132,24 +133,11 @@ func (k *collection) checkSpace() error {
 // the vmcore.
 func (k *collection) fits(fsType int64) error {
 	if most := crashdir.LargestFile(fsType); k.dump.Stream.Length > most {
-		return &largeError{k.parent, k.dump.Stream.Length, most}
+		return advice.With(
+			stays(fmt.Errorf("its vmcore has %s, but %s allows files up to %s", cli.Size(k.dump.Stream.Length), k.parent, cli.Size(most))),
+			"Run kdumpctl collect again with --dir and a directory on another file system.")
 	}
 	return nil
-}
-
-// largeError reports that a vmcore is larger than a file can be.
-type largeError struct {
-	dir        string
-	size, most int64 // bytes
-}
-
-func (e *largeError) Error() string {
-	return fmt.Sprintf("the raw dump stays there: its vmcore has %s, and the file system of %s takes no file above %s", cli.Size(e.size), e.dir, cli.Size(e.most))
-}
-
-// Advice returns how to go on.
-func (e *largeError) Advice() string {
-	return "Run kdumpctl collect again with --dir and a directory on another file system."
 }
 
 // size returns the space that the dump needs, in bytes.
@@ -327,7 +315,7 @@ func (k *collection) giveBack() error {
 		out.Warn(fmt.Sprintf("%s: %s", k.dev.path, w))
 	}
 	if k.keep != nil {
-		return &leftError{k.keep}
+		return left(k.keep)
 	}
 	return k.run.restore(k.f, k.dev)
 }
@@ -341,20 +329,12 @@ func (k *collection) written(err error) error {
 	if serr := unix.Statfs(k.parent, &st); serr != nil {
 		return err
 	}
-	return &spaceError{k.parent, k.size(), int64(st.Bavail) * st.Bsize}
+	return k.noSpace(int64(st.Bavail) * st.Bsize)
 }
 
-// spaceError reports that a dump does not fit.
-type spaceError struct {
-	dir        string
-	need, free int64 // bytes
-}
-
-func (e *spaceError) Error() string {
-	return fmt.Sprintf("the raw dump stays there: it needs %s in %s, where %s are free", cli.Size(e.need), e.dir, cli.Size(e.free))
-}
-
-// Advice returns how to go on.
-func (e *spaceError) Advice() string {
-	return "Free some space there and run kdumpctl collect again, or name another directory with --dir."
+// noSpace reports that the dump needs more than the free bytes of its directory.
+func (k *collection) noSpace(free int64) error {
+	return advice.With(
+		stays(fmt.Errorf("it needs %s in %s, where %s are free", cli.Size(k.size()), k.parent, cli.Size(free))),
+		"Free some space there and run kdumpctl collect again, or name another directory with --dir.")
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/builder"
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
@@ -119,17 +120,9 @@ func (c *ctl) run() error {
 // config reads the configuration of the machine.
 func (c *ctl) config() (*config.Config, error) { return config.Load(c.root) }
 
-// rootError reports that a verb needs more rights.
-type rootError struct{ verb string }
-
-func (e *rootError) Error() string { return e.verb + ": only root can do that" }
-
-// Advice returns the command to use.
-func (e *rootError) Advice() string { return "Run sudo kdumpctl " + e.verb + "." }
-
 func (c *ctl) needRoot(verb string) error {
 	if c.uid != 0 {
-		return &rootError{verb}
+		return advice.With(fmt.Errorf("%s: only root can do that", verb), "Run sudo kdumpctl "+verb+".")
 	}
 	return nil
 }

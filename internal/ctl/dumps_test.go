@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -322,23 +321,4 @@ func TestDumpsUnreadable(t *testing.T) {
 		m.expect("info 2026-11-22", result{0, "dump     ROOT/var/crash/2026-11-22T01-00-00Z\n" +
 			"outcome  failed\nreport   open ROOT/var/crash/2026-11-22T01-00-00Z: permission denied\nfiles    0 B\n", ""})
 	})
-}
-
-func TestPrintJSON(t *testing.T) {
-	in := map[string]string{"a": "\x1b\x7f\u009b\u2028\u202e\U000e0001<&>é"}
-	var b bytes.Buffer
-	if err := printJSON(&b, in); err != nil {
-		t.Fatal(err)
-	}
-	const want = "{\n  \"a\": \"\\u001b\\u007f\\u009b\\u2028\\u202e\\udb40\\udc01<&>é\"\n}\n"
-	if b.String() != want {
-		t.Errorf("got %q\nwant %q", b.String(), want)
-	}
-	var out map[string]string
-	if err := json.Unmarshal(b.Bytes(), &out); err != nil || out["a"] != in["a"] {
-		t.Errorf("read back %q, %v", out, err)
-	}
-	if err := printJSON(io.Discard, func() {}); err == nil {
-		t.Error("a function has JSON")
-	}
 }

@@ -72,7 +72,7 @@ func (c *ctl) pstoreLogs(conf *config.Config, known *announced, haveDump bool) (
 func (c *ctl) saveEvidence(conf *config.Config, l pstore.Log) crashdir.Dump {
 	d := crashdir.Dump{Time: l.Time, Outcome: crashdir.Failed, Report: evidenceReport(l)}
 	var errs []error
-	for _, parent := range c.targetDirs(conf) {
+	for _, parent := range conf.DumpDirs(c.root) {
 		if m := c.notMounted(parent); m != nil { // it would be hidden later
 			errs = append(errs, fmt.Errorf("%s is not mounted", m.point))
 			continue

@@ -2,20 +2,11 @@ package ctl
 
 import (
 	"errors"
+	"fmt"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/kexec"
 )
-
-// failedLoad is a load that failed, with what is loaded now.
-type failedLoad struct {
-	err error
-	now string
-}
-
-func (e *failedLoad) Error() string { return e.err.Error() + "; " + e.now }
-
-// Unwrap returns why it failed, which knows the advice.
-func (e *failedLoad) Unwrap() error { return e.err }
 
 // afterFailure makes the best of a load that failed: if nothing is loaded now,
 // because the kernel has dropped it or because this is the first load since
@@ -26,7 +17,7 @@ func (c *ctl) afterFailure(err error) error {
 		return err
 	}
 	if loaded {
-		return &failedLoad{err, c.stillLoaded(err)}
+		return fmt.Errorf("%w; %s", err, c.stillLoaded(err))
 	}
 	if e := c.forgetLoaded(); e != nil {
 		c.Warn(e.Error())
@@ -35,13 +26,13 @@ func (c *ctl) afterFailure(err error) error {
 	var a, b *kexec.Error
 	switch {
 	case lastErr == nil:
-		return &failedLoad{err, "loaded instead: the last good set, " + s.String()}
+		return fmt.Errorf("%w; %s", err, "loaded instead: the last good set, "+s.String())
 	case errors.Is(lastErr, errNoLastGood):
-		return &failedLoad{err, "nothing is loaded now, and there is no last good set"}
+		return fmt.Errorf("%w; %s", err, "nothing is loaded now, and there is no last good set")
 	case errors.As(err, &a) && errors.As(lastErr, &b) && a.Cause == b.Cause: // once is enough
-		return &failedLoad{err, "nothing is loaded now, as the last good set fails likewise"}
+		return fmt.Errorf("%w; %s", err, "nothing is loaded now, as the last good set fails likewise")
 	}
-	return &failedLoad{err, "nothing is loaded now, as this failed too: " + lastErr.Error()}
+	return fmt.Errorf("%w; %s", err, "nothing is loaded now, as this failed too: "+lastErr.Error())
 }
 
 // stillLoaded says what is loaded although a load has failed.
@@ -68,7 +59,7 @@ func (c *ctl) bridge(until string) {
 	}
 	s, err := c.loadLastGood("it did not come to its end")
 	if err == nil {
-		c.say("loaded the last good set, %s, until %s", s, until)
+		c.Say("loaded the last good set, %s, until %s", s, until)
 	} else if !errors.Is(err, errNoLastGood) {
 		c.Warn(err.Error())
 	}
@@ -79,5 +70,5 @@ func fallbackError(l *loaded) error {
 	if l == nil || l.Fallback == "" {
 		return nil
 	}
-	return &statusError{"the last good set is loaded, because the last load failed: " + l.Fallback, "Correct that and run kdumpctl reload."}
+	return advice.With(errors.New("the last good set is loaded, because the last load failed: "+l.Fallback), "Correct that and run kdumpctl reload.")
 }

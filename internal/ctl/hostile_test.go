@@ -277,17 +277,3 @@ func TestPlanted(t *testing.T) {
 		t.Errorf("info of a path: %+v", r)
 	}
 }
-
-func TestText(t *testing.T) {
-	for _, tt := range []struct {
-		s     string
-		limit int
-		want  string
-	}{
-		{"", 3, ""}, {"abc", 3, "abc"}, {"abcd", 3, "ab…"}, {"äöü", 3, "äöü"}, {"äöüß", 3, "äö…"}, {"\x1b\nb\n", 9, "? b"}, {"abc", 1, "…"},
-	} {
-		if got := text(tt.s, tt.limit); got != tt.want {
-			t.Errorf("%q to %d: got %q, want %q", tt.s, tt.limit, got, tt.want)
-		}
-	}
-}

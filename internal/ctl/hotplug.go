@@ -1,7 +1,6 @@
 package ctl
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,7 +57,7 @@ func (c *ctl) reloadHotplug() error {
 	}
 	defer unlock()
 	if _, err := os.Stat(c.hotplugFile()); err != nil {
-		c.say("nothing to do: no event that the last load does not know")
+		c.Say("nothing to do: no event that the last load does not know")
 		return nil
 	}
 	// What fails from here on would fail again, and systemd starts this for ever
@@ -79,7 +78,7 @@ func (c *ctl) reloadHotplug() error {
 		why = "what is loaded is not by kdumpctl"
 	}
 	if why != "" {
-		c.say("nothing to do: %s", why)
+		c.Say("nothing to do: %s", why)
 		return nil
 	}
 	// The last good set is what is loaded, unless it could not be kept.
@@ -87,7 +86,7 @@ func (c *ctl) reloadHotplug() error {
 	if err == nil && s.Fingerprint == ours.Fingerprint && s.Cmdline == ours.Cmdline && s.Kernel == ours.Kernel {
 		begin := time.Now()
 		if s, err = c.loadLastGood(ours.Fallback); err == nil {
-			c.say("loaded %s again in %.1f s", s, time.Since(begin).Seconds())
+			c.Say("loaded %s again in %.1f s", s, time.Since(begin).Seconds())
 		}
 	} else {
 		err = c.loadConfigured("")
@@ -113,6 +112,3 @@ func (c *ctl) kernelUpdates() bool {
 	}
 	return known
 }
-
-// say prints one line for the journal.
-func (c *ctl) say(format string, a ...any) { fmt.Fprintf(c.Stdout, format+"\n", a...) }

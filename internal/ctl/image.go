@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ukdump/initramfs"
+	"ukdump/internal/advice"
 	"ukdump/internal/builder"
 	"ukdump/internal/cli"
 	"ukdump/internal/plan"
@@ -48,11 +49,11 @@ func (im *packed) check(release string) (*plan.Plan, error) {
 		return nil, err
 	}
 	if p.Kernel.Release != release {
-		advice := "Name that kernel with KERNEL= in /etc/ukdump.conf."
+		do := "Name that kernel with KERNEL= in /etc/ukdump.conf."
 		if im.given {
-			advice = "Name that kernel with KERNEL= in /etc/ukdump.conf, or run kdumpctl load without --image."
+			do = "Name that kernel with KERNEL= in /etc/ukdump.conf, or run kdumpctl load without --image."
 		}
-		return nil, &statusError{fmt.Sprintf("it was built for kernel %s, but the capture kernel is %s", p.Kernel.Release, release), advice}
+		return nil, advice.With(fmt.Errorf("it was built for kernel %s, but the capture kernel is %s", p.Kernel.Release, release), do)
 	}
 	return p, nil
 }
@@ -128,7 +129,7 @@ func (c *ctl) buildImage(b *builder.Build, path, why string) (*packed, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.say("built %s, %s, in %.1f s: %s", path, cli.Size(int64(len(im.data))), time.Since(begin).Seconds(), why)
+	c.Say("built %s, %s, in %.1f s: %s", path, cli.Size(int64(len(im.data))), time.Since(begin).Seconds(), why)
 	return im, nil
 }
 
@@ -159,7 +160,7 @@ func (c *ctl) build(args []string) error {
 		return err
 	}
 	if b.Initramfs != "" {
-		c.say("nothing to build: MODE=emergency loads %s as it is", b.Initramfs)
+		c.Say("nothing to build: MODE=emergency loads %s as it is", b.Initramfs)
 		return nil
 	}
 	path := c.imagePath(b)
@@ -171,7 +172,7 @@ func (c *ctl) build(args []string) error {
 		why = "--force"
 	}
 	if why == "" {
-		c.say("%s is up to date", path)
+		c.Say("%s is up to date", path)
 		return nil
 	}
 	_, err = c.buildImage(b, path, why)

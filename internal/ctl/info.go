@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/vmcore"
@@ -45,7 +47,7 @@ func (c *ctl) info(args []string) error {
 		return err
 	}
 	if *asJSON {
-		return printJSON(c.Stdout, listOf(d))
+		return cli.WriteJSON(c.Stdout, listOf(d))
 	}
 	printDump(c.Stdout, d)
 	return nil
@@ -64,7 +66,7 @@ func (c *ctl) findDump(dir, name string) (crashdir.Dump, error) {
 		c.Warn(err.Error())
 	}
 	if len(dumps) == 0 {
-		return crashdir.Dump{}, &noDumpError{parent, name}
+		return crashdir.Dump{}, noDump(parent, name)
 	}
 	if name == "" {
 		return dumps[len(dumps)-1], nil
@@ -80,7 +82,7 @@ func (c *ctl) findDump(dir, name string) (crashdir.Dump, error) {
 	}
 	switch len(found) {
 	case 0:
-		return crashdir.Dump{}, &noDumpError{parent, name}
+		return crashdir.Dump{}, noDump(parent, name)
 	case 1:
 		return found[0], nil
 	}
@@ -88,28 +90,18 @@ func (c *ctl) findDump(dir, name string) (crashdir.Dump, error) {
 		name, len(found), found[0].Name, found[len(found)-1].Name)
 }
 
-// noDumpError reports a dump that is not there.
-type noDumpError struct{ dir, name string }
-
-func (e *noDumpError) Error() string {
-	if e.name == "" {
-		return "no dumps in " + e.dir
+// noDump is the error for a dump that is not in dir.
+func noDump(dir, name string) error {
+	if name == "" {
+		return errors.New("no dumps in " + dir)
 	}
-	return fmt.Sprintf("dump %s: not found in %s", e.name, e.dir)
-}
-
-// Advice returns where to look.
-func (e *noDumpError) Advice() string {
-	if e.name == "" {
-		return ""
-	}
-	return "kdumpctl list shows what there is."
+	return advice.With(fmt.Errorf("dump %s: not found in %s", name, dir), "kdumpctl list shows what there is.")
 }
 
 func printDump(out io.Writer, d crashdir.Dump) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(name, format string, a ...any) {
-		fmt.Fprintf(w, "%s\t%s\n", name, text(fmt.Sprintf(format, a...), maxText))
+		fmt.Fprintf(w, "%s\t%s\n", name, cli.Text(fmt.Sprintf(format, a...), cli.MaxText))
 	}
 	row("dump", "%s", d.Path)
 	row("outcome", "%s", d.Outcome)
@@ -129,14 +121,14 @@ func printDump(out io.Writer, d crashdir.Dump) {
 	r := d.Report
 	trace := slices.DeleteFunc(append([]string{r.Panic.IP}, r.Panic.Trace...), func(l string) bool { return l == "" })
 	clean := func(lines []string) func(i int) string {
-		return func(i int) string { return text(lines[i], maxText) }
+		return func(i int) string { return cli.Text(lines[i], cli.MaxText) }
 	}
 	printLines(out, "call trace", len(trace), clean(trace))
 	printLines(out, "what went wrong", len(r.Errors), clean(r.Errors))
 	printLines(out, "warnings", len(r.Warnings), clean(r.Warnings))
 	printLines(out, "steps of the capture", len(r.Steps), func(i int) string {
 		s := r.Steps[i]
-		return fmt.Sprintf("%7.1f s  %-11s %.1f s", s.Start, text(s.Name, maxText), s.Seconds)
+		return fmt.Sprintf("%7.1f s  %-11s %.1f s", s.Start, cli.Text(s.Name, cli.MaxText), s.Seconds)
 	})
 }
 
@@ -158,11 +150,11 @@ func printLines(out io.Writer, title string, n int, line func(i int) string) {
 }
 
 func printReport(row func(name, format string, a ...any), r *crashdir.Report) {
-	row("panic", "%s", orDash(r.Panic.Line))
+	row("panic", "%s", cli.OrDash(r.Panic.Line))
 	if r.Panic.Cause != "" {
 		row("cause", "%s", r.Panic.Cause)
 	}
-	row("kernel", "%s, %s of memory", orDash(r.Kernel), cli.Size(r.Memory))
+	row("kernel", "%s, %s of memory", cli.OrDash(r.Kernel), cli.Size(r.Memory))
 	if !r.CrashTime.IsZero() {
 		row("crashed", "%s", r.CrashTime.Local().Format(time.RFC1123))
 	}
@@ -179,7 +171,7 @@ func printReport(row func(name, format string, a ...any), r *crashdir.Report) {
 	if r.Target.Device != "" {
 		row("target", "%s on %s (%s %s)", r.Target.Dir, r.Target.Device, r.Target.FSType, r.Target.UUID)
 	}
-	row("captured by", "%s, kdumpinit %s, %s of memory to spare at the tightest moment", orDash(r.Capture), r.Software, cli.Size(r.LowestMem))
+	row("captured by", "%s, kdumpinit %s, %s of memory to spare at the tightest moment", cli.OrDash(r.Capture), r.Software, cli.Size(r.LowestMem))
 	if n := len(r.Steps); n > 0 {
 		last := r.Steps[n-1]
 		row("time", "%.1f s from the start of the capture kernel", last.Start+last.Seconds)

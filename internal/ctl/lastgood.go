@@ -15,6 +15,7 @@ import (
 
 	"ukdump/initramfs"
 	"ukdump/internal/builder"
+	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/cryptkeys"
 	"ukdump/internal/plan"
@@ -85,7 +86,7 @@ func (s *set) write(dir string, kernel, image []byte) error {
 	if err := crashdir.SyncDir(filepath.Dir(dir)); err != nil {
 		return err
 	}
-	return crashdir.WriteFile(dir, setFile, func(w io.Writer) error { return printJSON(w, s) })
+	return crashdir.WriteFile(dir, setFile, func(w io.Writer) error { return cli.WriteJSON(w, s) })
 }
 
 // keepOnly removes everything from dir that is not of the set, which may be nil.

@@ -1,24 +1,16 @@
 package ctl
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
-	"unicode/utf16"
 
 	"golang.org/x/sys/unix"
 
 	"ukdump/internal/cli"
-	"ukdump/internal/config"
 	"ukdump/internal/crashdir"
 )
 
@@ -32,13 +24,8 @@ Lines are cut to the width of the terminal, or to 120 characters.
   --json           print a JSON array, with nothing cut
 `
 
-const (
-	// maxText is how many characters of one text out of a dump are shown to a
-	// person.
-	maxText = 1000
-	// pipeWidth is the width of a list that does not go to a terminal.
-	pipeWidth = 120
-)
+// pipeWidth is the width of a list that does not go to a terminal.
+const pipeWidth = 120
 
 // listed is one dump as list --json and info --json print it.
 type listed struct {
@@ -76,7 +63,7 @@ func (c *ctl) list(args []string) error {
 		for _, d := range dumps {
 			list = append(list, listOf(d))
 		}
-		if err := printJSON(c.Stdout, list); err != nil {
+		if err := cli.WriteJSON(c.Stdout, list); err != nil {
 			return err
 		}
 		return unread
@@ -92,7 +79,7 @@ func (c *ctl) list(args []string) error {
 		kernel, reason := "-", "-"
 		if d.Report != nil {
 			// Distributions' releases are shorter than that.
-			kernel, reason = orDash(text(d.Report.Kernel, 40)), orDash(panicLine(d.Report))
+			kernel, reason = cli.OrDash(cli.Text(d.Report.Kernel, 40)), cli.OrDash(cli.Text(d.Report.Panic.Reason(), cli.MaxText))
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", d.Name, cli.Size(d.Size), d.Outcome, kernel, reason)
 	}
@@ -101,7 +88,7 @@ func (c *ctl) list(args []string) error {
 	}
 	width := c.width()
 	for line := range strings.Lines(table.String()) {
-		if _, err := fmt.Fprintln(c.Stdout, text(line, width)); err != nil {
+		if _, err := fmt.Fprintln(c.Stdout, cli.Text(line, width)); err != nil {
 			return err
 		}
 	}
@@ -116,23 +103,6 @@ func (c *ctl) width() int {
 		}
 	}
 	return pipeWidth
-}
-
-// text returns s for a person: clean, on one line, and cut after so many
-// characters.
-func text(s string, limit int) string {
-	s = cli.Clean(s)
-	n := 0
-	end := 0 // of what is left if s is too long
-	for i := range s {
-		if n == limit-1 {
-			end = i
-		}
-		if n++; n > limit {
-			return s[:end] + "…"
-		}
-	}
-	return s
 }
 
 // dumps lists the dumps in dir, or in the configured targets if dir is empty,
@@ -150,7 +120,7 @@ func (c *ctl) dumps(dir string) (dumps []crashdir.Dump, where string, err error)
 		if err != nil {
 			return nil, "", err
 		}
-		dirs = c.targetDirs(conf)
+		dirs = conf.DumpDirs(c.root)
 	}
 	var errs []error
 	for _, d := range dirs {
@@ -162,65 +132,4 @@ func (c *ctl) dumps(dir string) (dumps []crashdir.Dump, where string, err error)
 	}
 	crashdir.Sort(dumps)
 	return dumps, strings.Join(dirs, " or "), errors.Join(errs...)
-}
-
-// targetDirs returns the directories in which there can be dumps, as this process
-// reaches them: the configured targets, where raw dumps are collected to, and
-// those for evidence.
-func (c *ctl) targetDirs(conf *config.Config) []string {
-	names := conf.Directories()
-	if len(names) == 0 {
-		names = append(names, defaultDir)
-	}
-	for _, e := range conf.Evidence {
-		if e != config.Pstore && !slices.Contains(names, e) {
-			names = append(names, e)
-		}
-	}
-	var dirs []string
-	for _, n := range names {
-		dirs = append(dirs, filepath.Join(c.root, n))
-	}
-	return dirs
-}
-
-// panicLine is the one line that tells why the kernel crashed, for a person: the
-// oops if there was one, the panic otherwise.
-func panicLine(r *crashdir.Report) string {
-	if r.Panic.Cause != "" {
-		return text(r.Panic.Cause, maxText)
-	}
-	return text(r.Panic.Line, maxText)
-}
-
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
-
-// printJSON prints v for programs, on one screen with people: what JSON allows in
-// strings but a terminal would obey is escaped.
-func printJSON(w io.Writer, v any) error {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return err
-	}
-	var out strings.Builder
-	for _, r := range b.String() {
-		switch {
-		case r == '\n' || unicode.IsPrint(r):
-			out.WriteRune(r)
-		default:
-			for _, u := range utf16.Encode([]rune{r}) {
-				fmt.Fprintf(&out, `\u%04x`, u)
-			}
-		}
-	}
-	_, err := io.WriteString(w, out.String())
-	return err
 }

@@ -64,7 +64,7 @@ func (c *ctl) load(verb string, args []string) error {
 	}
 	var slot *kexec.Error
 	if *ifReserved && errors.As(err, &slot) {
-		c.say("nothing loaded: %v", err)
+		c.Say("nothing loaded: %v", err)
 		return nil
 	}
 	if err != nil {
@@ -227,7 +227,7 @@ func (c *ctl) loadImage(b *builder.Build, im *packed) error {
 			return err
 		}
 	}
-	c.say("loaded %s in %.1f s; dumps go to %s", s, time.Since(begin).Seconds(), targetNames(reachable(p, s.Keys)))
+	c.Say("loaded %s in %.1f s; dumps go to %s", s, time.Since(begin).Seconds(), targetNames(reachable(p, s.Keys)))
 	if err := c.saveLastGood(s, b.Kernel.Loadable(), im.data); err != nil {
 		c.Warn(fmt.Sprintf("loaded, but not kept for the case that a later load fails: %v", err))
 	}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/builder"
 	"ukdump/internal/crashdir"
 )
@@ -25,26 +26,14 @@ const (
 
 func (c *ctl) lockFile() string { return filepath.Join(c.root, "run/ukdump.lock") }
 
-// lockError reports that another kdumpctl did not end.
-type lockError struct {
-	verb string
-	pid  int // of the other; 0 if it is not known
-}
-
-func (e *lockError) Error() string {
-	s := fmt.Sprintf("%s: another kdumpctl has been at work for %v", e.verb, lockWait)
-	if e.pid > 0 {
-		s += fmt.Sprintf(" (process %d)", e.pid)
+// lockedOut is the error of a verb that waited in vain for another kdumpctl; pid is
+// 0 if that is not known.
+func lockedOut(verb string, pid int) error {
+	err := fmt.Errorf("%s: another kdumpctl has been at work for %v", verb, lockWait)
+	if pid == 0 {
+		return advice.With(err, "Try again when it has ended.")
 	}
-	return s
-}
-
-// Advice returns what to do about it.
-func (e *lockError) Advice() string {
-	if e.pid == 0 {
-		return "Try again when it has ended."
-	}
-	return fmt.Sprintf("See what it does with ps %d, and try again when it has ended.", e.pid)
+	return advice.With(fmt.Errorf("%w (process %d)", err, pid), fmt.Sprintf("See what it does with ps %d, and try again when it has ended.", pid))
 }
 
 // lock waits until no other kdumpctl changes what is loaded or what is on disk.
@@ -71,7 +60,7 @@ func (c *ctl) lock(verb string) (unlock func(), err error) {
 			n, _ := f.ReadAt(pid, 0)
 			f.Close()
 			other, _ := strconv.Atoi(strings.TrimSpace(string(pid[:n])))
-			return nil, &lockError{verb, other}
+			return nil, lockedOut(verb, other)
 		}
 		c.sleep(lockPause)
 	}

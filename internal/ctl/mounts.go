@@ -32,7 +32,7 @@ func (r *collector) awaitMounts(dir string) {
 			return // it would be in vain
 		}
 		if !said {
-			r.say("waiting for %s to be mounted", m.point)
+			r.Say("waiting for %s to be mounted", m.point)
 			said = true
 		}
 		r.sleep(mountInterval)

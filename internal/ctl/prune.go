@@ -36,7 +36,7 @@ func (c *ctl) prune(args []string) error {
 	defer unlock()
 	n, err := c.pruneAll(*dry)
 	if err == nil && n == 0 {
-		c.say("nothing to remove")
+		c.Say("nothing to remove")
 	}
 	return err
 }
@@ -57,7 +57,7 @@ func (c *ctl) pruneAll(dry bool) (n int, err error) {
 		return 0, err
 	}
 	var errs []error
-	for _, dir := range c.targetDirs(conf) {
+	for _, dir := range conf.DumpDirs(c.root) {
 		gone, err := c.pruneDir(dir, retention(conf), dry)
 		if n += gone; err != nil {
 			errs = append(errs, fmt.Errorf("make room in %s: %w", dir, err))
@@ -77,12 +77,12 @@ func (c *ctl) pruneDir(dir string, p crashdir.Policy, dry bool) (n int, err erro
 	}
 	for _, d := range p.Excess(dumps, int64(st.Bavail)*st.Bsize) {
 		if dry {
-			c.say("would remove %s, %s", d.Path, cli.Size(d.Used))
+			c.Say("would remove %s, %s", d.Path, cli.Size(d.Used))
 		} else {
 			if err := crashdir.Remove(d); err != nil {
 				return n, err
 			}
-			c.say("removed %s, %s", d.Path, cli.Size(d.Used))
+			c.Say("removed %s, %s", d.Path, cli.Size(d.Used))
 		}
 		n++
 	}

@@ -57,7 +57,7 @@ func (c *ctl) status(args []string) error {
 	s := c.gatherStatus()
 	var err error
 	if *asJSON {
-		err = printJSON(c.Stdout, s)
+		err = cli.WriteJSON(c.Stdout, s)
 	} else {
 		err = c.printStatus(s)
 	}
@@ -103,7 +103,7 @@ func (c *ctl) gatherStatus() *status {
 		if err == nil {
 			c.describeTargets(s, b)
 			for _, name := range b.Uncollected {
-				missing(&statusError{name + " has a dump that was not collected and takes no other", "Run kdumpctl collect."})
+				missing(advice.With(errors.New(name+" has a dump that was not collected and takes no other"), "Run kdumpctl collect."))
 			}
 			c.gatherImage(s, b, missing)
 			for _, t := range slices.Concat(b.Plan.Targets, b.Plan.Evidence) {
@@ -123,14 +123,7 @@ func (c *ctl) gatherStatus() *status {
 }
 
 // errNothingLoaded is missing where everything else is in place.
-var errNothingLoaded = &statusError{"no capture kernel is loaded", "Run kdumpctl load now, and systemctl enable ukdump.service for every boot."}
-
-type statusError struct{ text, advice string }
-
-func (e *statusError) Error() string { return e.text }
-
-// Advice returns the command to use.
-func (e *statusError) Advice() string { return e.advice }
+var errNothingLoaded = advice.With(errors.New("no capture kernel is loaded"), "Run kdumpctl load now, and systemctl enable ukdump.service for every boot.")
 
 func (c *ctl) gatherImage(s *status, b *builder.Build, missing func(error)) {
 	path := c.imagePath(b)
@@ -151,7 +144,7 @@ func (c *ctl) gatherImage(s *status, b *builder.Build, missing func(error)) {
 		want, err := b.Fingerprint()
 		missing(err)
 		if s.Ours.Fingerprint != want {
-			missing(&statusError{"the loaded image is out of date: what goes into it has changed", "Run kdumpctl reload."})
+			missing(advice.With(errors.New("the loaded image is out of date: what goes into it has changed"), "Run kdumpctl reload."))
 		}
 	}
 	if s.Ours != nil {
@@ -231,7 +224,7 @@ func (c *ctl) printStatus(s *status) error {
 	default:
 		last := s.Last.Name + ", " + string(s.Last.Outcome)
 		if s.Last.Report != nil {
-			last += ": " + orDash(panicLine(s.Last.Report))
+			last += ": " + cli.OrDash(cli.Text(s.Last.Report.Panic.Reason(), cli.MaxText))
 		}
 		row("dumps", "%d, the last %s", *s.Dumps, last)
 	}

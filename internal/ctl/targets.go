@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/builder"
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
@@ -135,8 +136,10 @@ func (s *status) checkRoom() error {
 	if len(rooms) == 0 {
 		return nil
 	}
-	return &statusError{
-		fmt.Sprintf("the next dump may not fit: it takes up to %s, and %s", cli.Size(need), strings.Join(rooms, ", ")),
-		"Make room there, remove dumps with kdumpctl rm, or name a larger target in TARGET=.",
-	}
+	return tooSmall("the next dump may not fit: it takes up to %s, and %s", cli.Size(need), strings.Join(rooms, ", "))
+}
+
+// tooSmall is an error about room, with the advice to make some.
+func tooSmall(format string, a ...any) error {
+	return advice.With(fmt.Errorf(format, a...), "Make room there, remove dumps with kdumpctl rm, or name a larger target in TARGET=.")
 }

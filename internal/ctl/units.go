@@ -1,9 +1,11 @@
 package ctl
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/plan"
 )
 
@@ -46,11 +48,11 @@ func (c *ctl) wanted(unit string) bool {
 func (c *ctl) checkUnits(s *status) error {
 	const enable = "Run systemctl enable ukdump.service."
 	if !c.enabled(loadUnit) {
-		return &statusError{"no capture kernel is loaded at the next boot: " + loadUnit + " is not enabled", enable}
+		return advice.With(errors.New("no capture kernel is loaded at the next boot: "+loadUnit+" is not enabled"), enable)
 	}
 	for _, t := range s.Targets {
 		if t.Kind == plan.Raw && !c.enabled(collectUnit) {
-			return &statusError{"a dump on " + t.Dir + " is not collected after the reboot: " + collectUnit + " is not enabled", enable}
+			return advice.With(errors.New("a dump on "+t.Dir+" is not collected after the reboot: "+collectUnit+" is not enabled"), enable)
 		}
 	}
 	return nil

@@ -24,7 +24,7 @@ func (c *ctl) unload(args []string) error {
 		return err
 	}
 	if !was {
-		c.say("nothing was loaded")
+		c.Say("nothing was loaded")
 		return nil
 	}
 	if err := c.kexec.Unload(); err != nil {
@@ -33,6 +33,6 @@ func (c *ctl) unload(args []string) error {
 	if err := c.forgetLoaded(); err != nil {
 		return err
 	}
-	c.say("unloaded")
+	c.Say("unloaded")
 	return nil
 }

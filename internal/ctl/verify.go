@@ -66,15 +66,10 @@ func (v *verification) problem(topic string, err error) bool {
 	return err != nil
 }
 
-// reloadError is a problem that the next load solves.
-type reloadError struct{ error }
-
-func (e *reloadError) Unwrap() error { return e.error }
-
-// Advice returns the command to use.
-func (e *reloadError) Advice() string { return "Run kdumpctl reload." }
-
-func toReload(format string, a ...any) error { return &reloadError{fmt.Errorf(format, a...)} }
+// toReload is a problem that the next load solves.
+func toReload(format string, a ...any) error {
+	return advice.With(fmt.Errorf(format, a...), "Run kdumpctl reload.")
+}
 
 // problems returns what is wrong, one line each.
 func (v *verification) problems() (list []string) {

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 
+	"ukdump/internal/cli"
 	"ukdump/internal/plan"
 )
 
@@ -26,7 +27,7 @@ func (v *verification) checkPlan() {
 	now := v.build.Plan
 	if p.Host.MachineID != now.Host.MachineID {
 		v.problem("plan", toReload("it was made for another machine, %s (machine ID %s); this is %s (%s)",
-			orDash(p.Host.Name), orDash(p.Host.MachineID), orDash(now.Host.Name), orDash(now.Host.MachineID)))
+			cli.OrDash(p.Host.Name), cli.OrDash(p.Host.MachineID), cli.OrDash(now.Host.Name), cli.OrDash(now.Host.MachineID)))
 		return
 	}
 	changes := planChanges(p, now)
@@ -46,7 +47,7 @@ func planChanges(p, now *plan.Plan) (list []string) {
 		add("it is for kernel %s (%s), not for %s (%s)", p.Kernel.Release, p.Kernel.Arch, now.Kernel.Release, now.Kernel.Arch)
 	}
 	if p.Host.Name != now.Host.Name {
-		add("the host was called %s, and is called %s now", orDash(p.Host.Name), orDash(now.Host.Name))
+		add("the host was called %s, and is called %s now", cli.OrDash(p.Host.Name), cli.OrDash(now.Host.Name))
 	}
 	if have, want := targetNames(p), targetNames(now); have != want {
 		add("its targets are %s; now they would be %s", have, want)
@@ -86,7 +87,7 @@ func targetChanges(t, now *plan.Target) (list []string) {
 		{"layers", layerNames(t.Layers), layerNames(now.Layers)},
 	} {
 		if x.have != x.now {
-			list = append(list, fmt.Sprintf("%s: %s: %s in the image, %s now", t.Dir, x.name, orDash(strings.TrimSpace(x.have)), orDash(strings.TrimSpace(x.now))))
+			list = append(list, fmt.Sprintf("%s: %s: %s in the image, %s now", t.Dir, x.name, cli.OrDash(strings.TrimSpace(x.have)), cli.OrDash(strings.TrimSpace(x.now))))
 		}
 	}
 	if len(list) == 0 && !reflect.DeepEqual(t, now) {

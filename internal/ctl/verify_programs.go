@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/builder"
 	"ukdump/internal/plan"
 )
@@ -154,10 +155,9 @@ func (v *verification) tryMakedumpfile(which string, ask func() ([]byte, error))
 	case v.kexec.Lockdown() == "confidentiality":
 		v.note(topic, "it was not tried: %s", f.Problem)
 	case f.Bytes == 0:
-		v.problem(topic, &statusError{
-			fmt.Sprintf("%s fails on the running kernel %s: %s", which, f.Release, f.Problem),
-			"Install a newer makedumpfile and run kdumpctl reload; without it all pages but those of zeros are copied.",
-		})
+		v.problem(topic, advice.With(
+			fmt.Errorf("%s fails on the running kernel %s: %s", which, f.Release, f.Problem),
+			"Install a newer makedumpfile and run kdumpctl reload; without it all pages but those of zeros are copied."))
 	case f.Note != "":
 		v.note(topic, "%s", f.Note)
 	default:

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
 	"ukdump/internal/crashdir"
@@ -66,7 +67,7 @@ func (v *verification) checkTargets() {
 func (v *verification) checkRaw(name string) []space {
 	for _, u := range v.build.Uncollected {
 		if u == name {
-			v.problem("target", &statusError{name + " has a dump that was not collected and takes no other", "Run kdumpctl collect."})
+			v.problem("target", advice.With(errors.New(name+" has a dump that was not collected and takes no other"), "Run kdumpctl collect."))
 			return nil
 		}
 	}
@@ -91,7 +92,7 @@ func (v *verification) checkDirectory(topic, dir string) []space {
 		err = v.tryWrite(at)
 	}
 	if errors.Is(err, unix.EROFS) {
-		err = &statusError{dir + " is on a file system that is mounted read-only", "See why with dmesg: errors on the disk can make it so; then repair it with fsck, or name another directory in TARGET=."}
+		err = advice.With(errors.New(dir+" is on a file system that is mounted read-only"), "See why with dmesg: errors on the disk can make it so; then repair it with fsck, or name another directory in TARGET=.")
 	} else if err != nil {
 		err = fmt.Errorf("%s cannot be written to: %w", dir, err)
 	}
@@ -166,10 +167,7 @@ func (v *verification) checkSpace(spaces []space) {
 	need := "a dump takes up to " + cli.Size(f.Bytes)
 	switch {
 	case len(enough) == 0:
-		v.problem("space", &statusError{
-			fmt.Sprintf("the next dump may not fit: %s; %s", need, listSpaces(spaces)),
-			"Make room there, remove dumps with kdumpctl rm, or name a larger target in TARGET=.",
-		})
+		v.problem("space", tooSmall("the next dump may not fit: %s; %s", need, listSpaces(spaces)))
 	case len(short) > 0 && short[0] == spaces[0]:
 		v.note("space", "%s, which only a later target is sure to take: %s", need, listSpaces(spaces))
 	default:

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ukdump/internal/builder"
+	"ukdump/internal/cli"
 	"ukdump/internal/config"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/host"
@@ -127,27 +128,27 @@ func (c *ctl) lostEvent(conf *config.Config, known *announced, explained bool, l
 	if explained || !c.wasLoaded(w.Boot) || known.has(key, time.Time{}) {
 		return nil
 	}
-	dirs := c.targetDirs(conf)
-	outcome, why := "none", "there is no dump in "+text(strings.Join(dirs, " or "), 500)+": "
+	dirs := conf.DumpDirs(c.root)
+	outcome, why := "none", "there is no dump in "+cli.Text(strings.Join(dirs, " or "), 500)+": "
 	if paths := c.waitingDumps(known); len(paths) > 0 {
-		why += "it was NOT COLLECTED from " + text(strings.Join(paths, " and "), 500) + ", see kdumpctl collect"
+		why += "it was NOT COLLECTED from " + cli.Text(strings.Join(paths, " and "), 500) + ", see kdumpctl collect"
 	} else if m := c.missingMount(dirs); m != nil {
-		outcome, why = "", "whether there is a dump is not known: "+text(m.point, 500)+" is NOT MOUNTED"
+		outcome, why = "", "whether there is a dump is not known: "+cli.Text(m.point, 500)+" is NOT MOUNTED"
 	} else {
 		why += "power loss, a reset, or a capture that FAILED"
 	}
 	e := &event{key: key, id: lostMessage}
 	e.message = "the machine went down without a shutdown while a capture kernel was loaded, and " + why
-	e.fields = []journal.Field{{Name: "UKDUMP_OUTCOME", Value: outcome}, {Name: "UKDUMP_ID", Value: text(key, 64)}}
+	e.fields = []journal.Field{{Name: "UKDUMP_OUTCOME", Value: outcome}, {Name: "UKDUMP_ID", Value: cli.Text(key, 64)}}
 	for _, l := range logs {
 		if p := vmcore.FindPanic(l.Text); p.Line != "" {
-			line := text(p.Line, 500)
+			line := cli.Text(p.Line, 500)
 			if p.Cause != "" {
-				line = text(p.Cause, 500)
+				line = cli.Text(p.Cause, 500)
 			}
-			e.message += fmt.Sprintf("; pstore has: %s (%s)", line, text(l.Paths[0], 300))
-			e.fields = append(e.fields, journal.Field{Name: "UKDUMP_PANIC", Value: text(p.Line, maxText)},
-				journal.Field{Name: "UKDUMP_CAUSE", Value: text(p.Cause, maxText)})
+			e.message += fmt.Sprintf("; pstore has: %s (%s)", line, cli.Text(l.Paths[0], 300))
+			e.fields = append(e.fields, journal.Field{Name: "UKDUMP_PANIC", Value: cli.Text(p.Line, cli.MaxText)},
+				journal.Field{Name: "UKDUMP_CAUSE", Value: cli.Text(p.Cause, cli.MaxText)})
 			break
 		}
 	}
