@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"ukdump/internal/crashdir"
-	"ukdump/internal/vmcore"
+	"ukdump/internal/dumpfile"
 )
 
 // checkDump looks at what a machine left after its crash: dir holds the guest's
@@ -42,7 +42,7 @@ func checkDump(dir, mark string, c cell) error {
 	if _, err := os.Stat(filepath.Join(d.Path, crashdir.Vmcore+crashdir.Suffix)); !errors.Is(err, fs.ErrNotExist) {
 		bad("%s is there", crashdir.Vmcore+crashdir.Suffix)
 	}
-	if _, err := vmcore.VerifyFile(filepath.Join(d.Path, crashdir.Vmcore)); err != nil {
+	if _, err := dumpfile.VerifyFile(filepath.Join(d.Path, crashdir.Vmcore)); err != nil {
 		bad("%w", err)
 	}
 	// Our own decoder and makedumpfile must both end in this crash.

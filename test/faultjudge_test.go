@@ -9,7 +9,7 @@ import (
 	"text/tabwriter"
 
 	"ukdump/internal/crashdir"
-	"ukdump/internal/vmcore"
+	"ukdump/internal/dumpfile"
 	"ukdump/test/faultlab/found"
 )
 
@@ -194,7 +194,7 @@ func (w want) required() string {
 	if w.dmesg != "" && w.dmesg != w.dir {
 		s += ", log in " + w.dmesg
 	}
-	if w.format == vmcore.ELF {
+	if w.format == dumpfile.ELF {
 		s += ", ELF"
 	}
 	return s

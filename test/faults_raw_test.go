@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"ukdump/internal/crashdir"
-	"ukdump/internal/vmcore"
+	"ukdump/internal/dumpfile"
 	"ukdump/internal/vmtest"
 	"ukdump/test/debian"
 )
@@ -28,7 +28,7 @@ func failRawReads(m *debian.Machine, _ *vmtest.VM) error  { return m.NBD("raw").
 // collected after the reboot.
 var rawFaults = []fault{
 	{name: "raw-swap-alone", ci: true, raw: true, prepare: swapOnRaw + "targets raw:swap", repair: collectRaw, check: swapIsBack,
-		want: want{outcomes: complete, dir: "/var/crash", format: vmcore.Kdump}},
+		want: want{outcomes: complete, dir: "/var/crash", format: dumpfile.Kdump}},
 	{name: "raw-swap-is-the-default-fallback", raw: true, fs: "ext4", noEarlier: true,
 		// The default is /var/crash and then swap; here that lies on a disk that goes.
 		prepare: swapOnRaw + "targets /dump raw:swap", inject: "umount /dump; dd if=/dev/zero of=$target bs=1M count=1 conv=fsync",
@@ -39,7 +39,7 @@ var rawFaults = []fault{
 		want:  want{outcomes: complete, dir: "/var/crash"}},
 	{name: "raw-swap-on-logical-volume", raw: true, prepare: rawVolume + "mkswap -q /dev/dumps/one && swapon /dev/dumps/one && targets raw:swap",
 		repair: "export DM_DISABLE_UDEV=1; vgchange -qqy -ay dumps\n" + collectRaw, check: swapIsBack,
-		want: want{outcomes: complete, dir: "/var/crash", format: vmcore.Kdump}},
+		want: want{outcomes: complete, dir: "/var/crash", format: dumpfile.Kdump}},
 	{name: "raw-blank-logical-volume", raw: true, prepare: rawVolume + "targets raw:/dev/mapper/dumps-one",
 		repair: "export DM_DISABLE_UDEV=1; vgchange -qqy -ay dumps\n" + collectRaw, check: "kdumpctl load || fail 'it is not blank again'",
 		want: want{outcomes: complete, dir: "/var/crash"}},
@@ -54,7 +54,7 @@ var rawFaults = []fault{
 		inject: "swapoff $raw; printf S1SUSPEND | dd of=$raw bs=1 seek=4086 conv=notrunc,fsync",
 		want:   want{outcomes: complete, dir: "/var/crash", says: "hibernated"}},
 	{name: "raw-collector-fails", raw: true, prepare: swapOnRaw + "targets raw:swap", change: []string{"collector=exit1"}, repair: collectRaw, check: swapIsBack,
-		want: want{outcomes: complete, dir: "/var/crash", format: vmcore.ELF}},
+		want: want{outcomes: complete, dir: "/var/crash", format: dumpfile.ELF}},
 	{name: "raw-collector-hangs-half", raw: true, prepare: swapOnRaw + "targets raw:swap", change: []string{hurry, "collector=first hang-half"}, repair: collectRaw, check: swapIsBack,
 		want: want{outcomes: complete, dir: "/var/crash"}},
 	{name: "raw-worker-killed", ci: true, raw: true, prepare: swapOnRaw + "targets raw:swap", change: []string{"collector=first kill-parent"}, repair: collectRaw, check: swapIsBack,
@@ -98,5 +98,5 @@ var evidenceFaults = []fault{
 		inject:  "faultlab fill /dump 9000",
 		check:   "[ -e /dump/2014-01-01T00-00-00Z/vmcore ] || fail 'an old dump is gone'",
 		want:    want{outcomes: []crashdir.Outcome{crashdir.Incomplete}, dir: "/dump", dmesg: "/dump"}},
-	{name: "plain-copy", ci: true, change: []string{"collector=exit1"}, want: want{outcomes: complete, format: vmcore.ELF}},
+	{name: "plain-copy", ci: true, change: []string{"collector=exit1"}, want: want{outcomes: complete, format: dumpfile.ELF}},
 }

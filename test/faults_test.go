@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"ukdump/internal/crashdir"
-	"ukdump/internal/vmcore"
+	"ukdump/internal/dumpfile"
 	"ukdump/internal/vmtest"
 	"ukdump/test/debian"
 	"ukdump/test/faultlab/found"
@@ -84,7 +84,7 @@ type want struct {
 	dir      string // where the best new dump must be; anywhere if empty
 	dmesg    string // directory in which the log of the crashed kernel must be; beside the best dump if empty
 	says     string // what a report or the console must say
-	format   vmcore.Format
+	format   dumpfile.Format
 	within   time.Duration // from the crash to the reset, 2 minutes if zero
 	panics   bool          // the capture kernel may panic, too
 }

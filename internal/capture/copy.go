@@ -8,7 +8,7 @@ import (
 	"os"
 	"strconv"
 
-	"ukdump/internal/vmcore"
+	"ukdump/internal/dumpfile"
 )
 
 const (
@@ -113,7 +113,7 @@ func (c *copier) same(f io.ReaderAt) bool {
 func (c *copier) stream(w io.Writer) error {
 	// One write for a record's header and its data.
 	b := bufio.NewWriterSize(w, copyBuffer+64)
-	f, err := vmcore.NewFlatWriter(b)
+	f, err := dumpfile.NewFlatWriter(b)
 	if err != nil {
 		return err
 	}

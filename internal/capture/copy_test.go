@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"ukdump/internal/vmcore"
+	"ukdump/internal/dumpfile"
 )
 
 // memory is a vmcore of pages, some of which are zero or cannot be read.
@@ -49,7 +49,7 @@ func TestCopyFile(t *testing.T) {
 	if err != nil || !bytes.Equal(got, core()) {
 		t.Fatalf("the copy differs: %d bytes, %v", len(got), err)
 	}
-	if _, err := vmcore.VerifyFile(name); err != nil {
+	if _, err := dumpfile.VerifyFile(name); err != nil {
 		t.Error(err)
 	}
 	var st syscall.Stat_t
@@ -65,7 +65,7 @@ func TestCopyResumes(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "no room") {
 		t.Fatalf("got %v", err)
 	}
-	if _, err := vmcore.VerifyFile(name); err == nil {
+	if _, err := dumpfile.VerifyFile(name); err == nil {
 		t.Log("part of it looks whole: the file's name says that it is not")
 	}
 	if err := newCopier(core(), 4*copyPage).file(name); err != nil {
@@ -109,8 +109,8 @@ func TestCopyStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := bytes.NewReader(b.Bytes())
-	h, err := vmcore.ReadHeader(r)
-	if err != nil || h.Format != vmcore.Flattened {
+	h, err := dumpfile.ReadHeader(r)
+	if err != nil || h.Format != dumpfile.Flattened {
 		t.Fatalf("%+v, %v", h, err)
 	}
 	if err := h.Verify(r, r.Size()); err != nil {

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ukdump/internal/crashdir"
+	"ukdump/internal/dumpfile"
 	"ukdump/internal/plan"
-	"ukdump/internal/vmcore"
 )
 
 // place is where the files of one dump go: a directory, or a raw device.
@@ -101,7 +101,7 @@ func readable(path string) bool {
 		return false
 	}
 	defer f.Close()
-	_, err = vmcore.ReadHeader(f)
+	_, err = dumpfile.ReadHeader(f)
 	return err == nil
 }
 
@@ -166,7 +166,7 @@ func (d *directory) prove(progress func()) error {
 	if err != nil {
 		return err
 	}
-	h, err := vmcore.ReadHeader(f)
+	h, err := dumpfile.ReadHeader(f)
 	if err != nil {
 		return fmt.Errorf("the header of the vmcore: %w", err)
 	}

@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ukdump/internal/crashdir"
+	"ukdump/internal/dumpfile"
 	"ukdump/internal/fsid"
 	"ukdump/internal/plan"
 	"ukdump/internal/rawdump"
-	"ukdump/internal/vmcore"
 )
 
 // checkpointEvery is how often the length of a growing stream is made durable.
@@ -176,7 +176,7 @@ func (r *raw) prove(progress func()) error {
 // verify looks at the stream as it is on the disk.
 func (r *raw) verify(progress func()) error {
 	s := r.out.StreamReader()
-	h, err := vmcore.ReadHeader(s)
+	h, err := dumpfile.ReadHeader(s)
 	if err != nil {
 		return fmt.Errorf("the header of the vmcore: %w", err)
 	}
@@ -192,7 +192,7 @@ func (r *raw) settle() (crashdir.Outcome, int64, error) {
 		err = r.out.SaveLength(r.size())
 	}
 	s := r.out.Stream()
-	_, herr := vmcore.ReadHeader(r.out.StreamReader())
+	_, herr := dumpfile.ReadHeader(r.out.StreamReader())
 	switch {
 	case s.Complete:
 		return crashdir.Complete, s.Length, err

@@ -14,9 +14,9 @@ import (
 	"ukdump/internal/advice"
 	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"
+	"ukdump/internal/dumpfile"
 	"ukdump/internal/plan"
 	"ukdump/internal/rawdump"
-	"ukdump/internal/vmcore"
 )
 
 // collectReserve is what is left free beside a dump, in bytes, for the reports
@@ -234,9 +234,9 @@ func (k *collection) writeVmcore() error {
 		return err
 	}
 	defer f.Close()
-	size, err := vmcore.Unflatten(f, k.dump.OpenStream())
+	size, err := dumpfile.Unflatten(f, k.dump.OpenStream())
 	var damaged *rawdump.DamagedError
-	var flat *vmcore.FlatError
+	var flat *dumpfile.FlatError
 	switch {
 	case errors.As(err, &damaged):
 		if k.cut = err; damaged.Err != nil { // it may be read another time
@@ -277,7 +277,7 @@ func (k *collection) prove() error {
 	if !k.dump.Stream.Complete || k.cut != nil || k.proven() {
 		return nil
 	}
-	if _, err := vmcore.VerifyFile(filepath.Join(k.dir, crashdir.Vmcore+crashdir.Suffix)); err != nil {
+	if _, err := dumpfile.VerifyFile(filepath.Join(k.dir, crashdir.Vmcore+crashdir.Suffix)); err != nil {
 		// The bytes are those of the capture, so the device has the original.
 		k.keep = err
 		k.problem("%v", err)

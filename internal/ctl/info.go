@@ -16,7 +16,7 @@ import (
 	"ukdump/internal/advice"
 	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"
-	"ukdump/internal/vmcore"
+	"ukdump/internal/dumpfile"
 )
 
 const infoUsage = `Usage: kdumpctl info [--json] [--dir DIRECTORY] [DUMP]
@@ -191,7 +191,7 @@ func describeVmcore(path string) string {
 	if err != nil {
 		return fmt.Sprintf("%s: %v", name, err)
 	}
-	h, err := vmcore.ReadHeader(f)
+	h, err := dumpfile.ReadHeader(f)
 	if err != nil {
 		return fmt.Sprintf("%s, %s, unreadable: %v", name, cli.Size(fi.Size()), err)
 	}

@@ -1,6 +1,6 @@
 // Package vmcore reads the memory of a crashed kernel: the ELF core that
 // /proc/vmcore is, its VMCOREINFO and its kernel log. It also finds the reason
-// of a panic in a log and checks the headers of dumps that were written to disk.
+// of a panic in a log.
 //
 // PID 1 of the capture kernel links this package, so it imports little, and the
 // memory it takes does not grow with the size of what it reads.
@@ -49,6 +49,7 @@ type File struct {
 	Machine string // GOARCH name: amd64 or arm64
 	Info    Info   // VMCOREINFO of the crashed kernel
 	CPUs    int    // number of NT_PRSTATUS notes, one for each CPU that was saved
+	Flags   uint32 // e_flags of the ELF header
 
 	r     io.ReaderAt
 	loads []segment
@@ -70,7 +71,7 @@ func Open(r io.ReaderAt) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &File{Machine: e.machine, r: r}
+	f := &File{Machine: e.machine, Flags: e.flags, r: r}
 	for i := range e.phnum {
 		var b [phdrSize]byte
 		if err := readFull(r, b[:], e.phoff+int64(i)*phdrSize); err != nil {
@@ -103,6 +104,16 @@ func (f *File) Size() int64 {
 		n += int64(s.size)
 	}
 	return n
+}
+
+// End returns the offset at which the last PT_LOAD segment ends, in bytes. It is
+// 0 if the core holds no memory.
+func (f *File) End() int64 {
+	var end int64
+	for _, s := range f.loads {
+		end = max(end, s.off+int64(s.size))
+	}
+	return end
 }
 
 type ehdr struct {

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"ukdump/internal/crashdir"
+	"ukdump/internal/dumpfile"
 	"ukdump/internal/vmcore"
 	"ukdump/internal/vmtest"
 	"ukdump/test/debian"
@@ -173,7 +174,7 @@ func (d *demo) open(dump crashdir.Dump, kept string) error {
 		return err
 	}
 	core := filepath.Join(kept, crashdir.Vmcore)
-	h, err := vmcore.VerifyFile(core)
+	h, err := dumpfile.VerifyFile(core)
 	if err != nil {
 		return err
 	}

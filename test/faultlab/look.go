@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 
 	"ukdump/internal/crashdir"
-	"ukdump/internal/vmcore"
+	"ukdump/internal/dumpfile"
 	"ukdump/test/faultlab/found"
 )
 
@@ -67,7 +67,7 @@ func examine(dir string, d crashdir.Dump, mark []byte) found.Dump {
 	if d.Outcome != crashdir.Complete {
 		return f
 	}
-	h, err := vmcore.VerifyFile(d.Vmcore)
+	h, err := dumpfile.VerifyFile(d.Vmcore)
 	if err != nil {
 		f.VmcoreErr = err.Error()
 	}

@@ -3,7 +3,7 @@ package found
 
 import (
 	"ukdump/internal/crashdir"
-	"ukdump/internal/vmcore"
+	"ukdump/internal/dumpfile"
 )
 
 // Found is everything in the directories that were looked at.
@@ -23,8 +23,8 @@ type Dump struct {
 	Dmesg     string // the file that has the mark of this crash
 
 	// For a dump that is called complete.
-	Format           vmcore.Format
-	VmcoreErr        string // what vmcore.VerifyFile says, "" if it is whole
+	Format           dumpfile.Format
+	VmcoreErr        string // what dumpfile.VerifyFile says, "" if it is whole
 	MakedumpfileErr  string // likewise makedumpfile --dump-dmesg
 	MakedumpfileMark bool   // makedumpfile found the mark of this crash in it
 }

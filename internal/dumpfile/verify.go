@@ -1,4 +1,4 @@
-package vmcore
+package dumpfile
 
 import (
 	"errors"
@@ -7,6 +7,8 @@ import (
 	"math"
 	"math/bits"
 	"os"
+
+	"ukdump/internal/vmcore"
 )
 
 // verifyBuf is the size of the reads of Verify: a multiple of a page
@@ -70,17 +72,16 @@ func (h Header) verify(r io.ReaderAt, size int64) error {
 }
 
 func verifyELF(r io.ReaderAt, size int64) error {
-	f, err := Open(r)
+	f, err := vmcore.Open(r)
 	if err != nil {
 		return err
 	}
-	if len(f.loads) == 0 {
+	end := f.End()
+	if end == 0 {
 		return errors.New("no memory in it")
 	}
-	for _, s := range f.loads {
-		if end := s.off + int64(s.size); end > size {
-			return fmt.Errorf("the file has %d bytes and needs %d", size, end)
-		}
+	if end > size {
+		return fmt.Errorf("the file has %d bytes and needs %d", size, end)
 	}
 	return nil
 }

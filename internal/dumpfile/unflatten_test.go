@@ -1,4 +1,4 @@
-package vmcore
+package dumpfile
 
 import (
 	"bytes"

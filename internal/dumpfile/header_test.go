@@ -1,4 +1,4 @@
-package vmcore
+package dumpfile
 
 import (
 	"bytes"
@@ -81,8 +81,33 @@ func TestFlatWriter(t *testing.T) {
 	}
 }
 
+// elfDump builds an x86-64 core as the kernel writes it: a PT_NOTE segment with
+// VMCOREINFO, then a PT_LOAD segment of 5000 bytes.
 func elfDump(flags uint32) []byte {
-	return (&core{flags: flags, info: "OSRELEASE=6.1.0-test\nPAGESIZE=4096", mem: []block{{1 << 63, 0, make([]byte, 5000)}}}).bytes()
+	const headers = 64 + 2*56
+	info := "OSRELEASE=6.1.0-test\nPAGESIZE=4096"
+	note := le.AppendUint32(nil, uint32(len("VMCOREINFO\x00")))
+	note = le.AppendUint32(note, uint32(len(info)))
+	note = append(note, "\x00\x00\x00\x00VMCOREINFO\x00\x00"+info...)
+	note = append(note, make([]byte, -len(note)&3)...)
+	b := make([]byte, headers)
+	copy(b, elfMagic+"\x02\x01\x01")
+	le.PutUint16(b[16:], 4)  // ET_CORE
+	le.PutUint16(b[18:], 62) // EM_X86_64
+	le.PutUint64(b[32:], 64)
+	le.PutUint32(b[48:], flags)
+	le.PutUint16(b[54:], 56)
+	le.PutUint16(b[56:], 2)
+	phdr := func(b []byte, typ uint32, off, vaddr, size int) {
+		le.PutUint32(b, typ)
+		le.PutUint64(b[8:], uint64(off))
+		le.PutUint64(b[16:], uint64(vaddr))
+		le.PutUint64(b[32:], uint64(size))
+		le.PutUint64(b[40:], uint64(size))
+	}
+	phdr(b[64:], 4, headers, 0, len(note))
+	phdr(b[64+56:], 1, headers+len(note), 1<<62, 5000)
+	return slices.Concat(b, note, make([]byte, 5000))
 }
 
 func TestReadHeader(t *testing.T) {

@@ -1,11 +1,19 @@
-package vmcore
+// Package dumpfile reads the headers of dumps that were written to disk, proves
+// that such a file is whole, and writes and unpacks flattened dumps.
+//
+// PID 1 of the capture kernel links this package, so it imports little, and the
+// memory it takes does not grow with the size of what it reads.
+package dumpfile
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+
+	"ukdump/internal/vmcore"
 )
 
 // Format is the file format of a dump.
@@ -60,8 +68,11 @@ const (
 	dhIncomplete = 0x8
 	dhZstd       = 0x20
 
+	elfMagic      = "\x7fELF"
 	elfIncomplete = 0x1 // DUMP_ELF_INCOMPLETE in e_flags
 )
+
+var le = binary.LittleEndian
 
 // ReadHeader reads the header of a dump that makedumpfile(8) wrote on x86-64 or
 // AArch64, or of an ELF core copied from /proc/vmcore. It returns an error for
@@ -167,17 +178,13 @@ func readKdump(r io.ReaderAt) (Header, error) {
 
 // readELF takes the release from VMCOREINFO; ELF has no other place for it.
 func readELF(r io.ReaderAt) (Header, error) {
-	e, err := readEhdr(r)
-	if err != nil {
-		return Header{}, err
-	}
-	f, err := Open(r)
+	f, err := vmcore.Open(r)
 	if err != nil {
 		return Header{}, err
 	}
 	return Header{
 		Format:    ELF,
-		Complete:  e.flags&elfIncomplete == 0,
+		Complete:  f.Flags&elfIncomplete == 0,
 		Machine:   f.Machine,
 		Release:   f.Info.Release(),
 		BlockSize: int(f.Info.PageSize()),
@@ -187,4 +194,17 @@ func readELF(r io.ReaderAt) (Header, error) {
 func cstring(b []byte) string {
 	b, _, _ = bytes.Cut(b, []byte{0})
 	return string(b)
+}
+
+// readFull fills p from offset off. A file that ends before is
+// io.ErrUnexpectedEOF.
+func readFull(r io.ReaderAt, p []byte, off int64) error {
+	n, err := r.ReadAt(p, off)
+	if n == len(p) {
+		return nil
+	}
+	if err == nil || err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
