@@ -4,6 +4,7 @@
 #   make install     programs, units, udev rules and man pages below $(DESTDIR)
 #   make demo        the main job in a virtual machine: load, crash, capture,
 #                    reboot, look at the dump
+#   make capture     the same, and draws docs/capture.svg from it
 #   make test        everything CI runs: lint, test-unit, test-vm
 #   make test-unit   unit tests and the seeds of the fuzz targets
 #   make test-vm     crashes the kernels of the representative set
@@ -52,7 +53,7 @@ PROGRAMS = $(patsubst cmd/%/main.go,%,$(wildcard cmd/*/main.go))
 SOURCES  = $(wildcard go.mod go.sum) \
 	$(shell find cmd internal initramfs -type f ! -name '*_test.go' ! -path '*/testdata/*')
 
-.PHONY: build install deps demo test test-unit test-vm test-matrix test-faults test-luks bench fuzz lint size clean clean-cache
+.PHONY: build install deps demo capture test test-unit test-vm test-matrix test-faults test-luks bench fuzz lint size clean clean-cache
 
 build: $(PROGRAMS:%=bin/%)
 
@@ -90,6 +91,9 @@ deps:
 
 demo:
 	@$(GO) run ./test/demo
+
+capture:
+	@$(GO) run ./test/demo -record test/demo/testdata/capture.cast -svg docs/capture.svg
 
 test: deps lint test-unit test-vm
 

@@ -3,15 +3,17 @@
 //
 // Synopsis:
 //
-//	go run ./test/demo
+//	go run ./test/demo [-record FILE] [-svg FILE]
 //
-// It installs what is missing on a Debian-like host, keeps the machine's root
+// It installs missing packages on a Debian-like host, keeps the machine's root
 // disk in the cache (see UKDUMP_CACHE in the Makefile) and leaves the dump
-// there. It needs root, through sudo, for nothing but apt-get.
+// there. Only apt-get needs root, through sudo. With -record the lines of the
+// terminal and their times are kept, with -svg the capture is drawn from them.
 package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,8 +30,8 @@ import (
 	"ukdump/test/debian"
 )
 
-// The machine. Debian's generic kernel needs its disk driver and ext4 as
-// modules, so this is the longer way.
+// The machine. Debian's generic kernel has its disk driver and ext4 as modules,
+// so the image must load them.
 const (
 	suite       = "bookworm"
 	flavour     = debian.Generic
@@ -39,8 +41,15 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	record := flag.String("record", "", "keep a recording of the terminal in this `file`, which asciinema(1) plays")
+	picture := flag.String("svg", "", "draw the capture in this `file`")
+	flag.Parse()
 	d := &demo{ctx: ctx}
-	if err := d.run(); err != nil {
+	err := d.run()
+	if err == nil {
+		err = d.cast.keep(*record, *picture)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "\ndemo:", err)
 		os.Exit(1)
 	}
@@ -64,7 +73,7 @@ func (d *demo) run() (err error) {
 	}
 	defer os.RemoveAll(tmp)
 
-	d.begin("Install what is missing on this computer")
+	d.begin("Install missing packages on this computer")
 	if err := d.command("scripts/deps.sh"); err != nil {
 		return err
 	}
@@ -129,13 +138,13 @@ func (d *demo) boot(name, cmdline string, payload debian.Payload) (*vmtest.VM, e
 		return nil, err
 	}
 	if strings.Contains(strings.Join(vm.Console(), "\n"), "ukdump-test: FAILED") {
-		return nil, vm.Fail("what was to be shown did not work")
+		return nil, vm.Fail("a command in the machine failed")
 	}
 	return vm, nil
 }
 
-// crash crashes the machine, boots it again and returns the dump, copied to
-// this computer.
+// crash crashes the machine, boots it again, copies the dump to this computer
+// and returns it.
 func (d *demo) crash(payload debian.Payload) (dump crashdir.Dump, err error) {
 	d.begin("Boot the machine with systemd and " + reservation)
 	payload.Run = crashScript
@@ -164,7 +173,7 @@ func (d *demo) crash(payload debian.Payload) (dump crashdir.Dump, err error) {
 	return dumps[0], nil
 }
 
-// open moves the dump to kept and proves that it opens.
+// open moves the dump to kept and checks that it opens.
 func (d *demo) open(dump crashdir.Dump, kept string) error {
 	d.begin("Open the vmcore on this computer")
 	if err := os.MkdirAll(filepath.Dir(kept), 0o755); err != nil {
@@ -195,8 +204,8 @@ func (d *demo) open(dump crashdir.Dump, kept string) error {
 	}
 	p := vmcore.FindPanic(b)
 	if !strings.Contains(p.Line, "sysrq triggered crash") {
-		return fmt.Errorf("%s: no panic by sysrq in it, but %q", log, p.Line)
+		return fmt.Errorf("%s: the panic is not by sysrq but %q", log, p.Line)
 	}
-	d.show("makedumpfile --dump-dmesg: %d bytes, in them: %s", len(b), p.Line)
+	d.show("makedumpfile --dump-dmesg: %d bytes with the line: %s", len(b), p.Line)
 	return nil
 }

@@ -7,15 +7,16 @@ import (
 	"time"
 )
 
-// story prints the phases of the demo, each with its time, and under them what
-// programs print.
+// story prints the phases of the demo, each with its time, and below each the
+// output of its programs. It records all of it.
 type story struct {
 	mu    sync.Mutex
 	title string // of the current phase, or empty
 	start time.Time
 	empty bool // nothing was printed under the title yet
-	live  bool // the console's lines are to be seen
+	live  bool // the console's lines are shown
 	rest  string
+	cast  cast
 }
 
 // begin ends the current phase and begins another.
@@ -25,6 +26,8 @@ func (s *story) begin(title string) {
 	defer s.mu.Unlock()
 	s.title, s.start, s.empty = title, time.Now(), true
 	fmt.Printf("==> %-58s", title)
+	s.cast.add(true, title)
+	s.cast.add(false, "==> "+title)
 }
 
 // end ends the current phase, if there is one.
@@ -49,10 +52,12 @@ func (s *story) show(format string, a ...any) {
 		fmt.Println()
 		s.empty = false
 	}
-	fmt.Printf("  | "+format+"\n", a...)
+	line := "  | " + fmt.Sprintf(format, a...)
+	fmt.Println(line)
+	s.cast.add(false, line)
 }
 
-// Write shows what a command prints, line by line.
+// Write shows the output of a command, line by line.
 func (s *story) Write(p []byte) (int, error) {
 	lines := strings.Split(s.rest+string(p), "\n")
 	s.rest = lines[len(lines)-1]
@@ -62,15 +67,15 @@ func (s *story) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Phases that a machine begins by saying "phase NAME".
+// Titles of the phases that the machine begins: it says "phase NAME".
 var phases = map[string]string{
 	"load":  "Load the capture kernel",
-	"crash": "Crash; after the panic it is the capture kernel that speaks",
+	"crash": "Crash; after the panic the capture kernel takes over",
 	"list":  "Look at the dump",
 }
 
-// console takes the lines of a machine's console. They are shown from a
-// phase's beginning to "hide".
+// console takes the lines of the machine's console. It shows them from the
+// beginning of a phase to "hide".
 func (s *story) console(line string) {
 	_, said, ok := strings.Cut(line, "ukdump-test: ")
 	switch name, isPhase := strings.CutPrefix(said, "phase "); {
@@ -86,7 +91,7 @@ func (s *story) console(line string) {
 	}
 }
 
-// What is run in the machine, before the crash and after it.
+// Scripts for the machine, before the crash and after it.
 const (
 	crashScript = typed + `
 say phase load
