@@ -17,6 +17,7 @@
 #                    a kernel that can hand over its key; see scripts/testkernel
 #   make fuzz        each fuzz target for FUZZTIME
 #   make lint        gofmt, go vet, staticcheck, go mod tidy
+#   make words       counts the word that docs/style.md avoids most
 #   make bench       sizes, times and the smallest crashkernel=, beside those
 #                    of other tools
 #   make size        bytes of kdumpinit and what its packages weigh
@@ -53,7 +54,7 @@ PROGRAMS = $(patsubst cmd/%/main.go,%,$(wildcard cmd/*/main.go))
 SOURCES  = $(wildcard go.mod go.sum) \
 	$(shell find cmd internal initramfs -type f ! -name '*_test.go' ! -path '*/testdata/*')
 
-.PHONY: build install deps demo capture test test-unit test-vm test-matrix test-faults test-luks bench fuzz lint size clean clean-cache
+.PHONY: build install deps demo capture test test-unit test-vm test-matrix test-faults test-luks bench fuzz lint words size clean clean-cache
 
 build: $(PROGRAMS:%=bin/%)
 
@@ -132,6 +133,9 @@ lint:
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod tidy -diff
+
+words:
+	@$(GO) run ./scripts/words
 
 # Weights are those of an unstripped build: symbols by package, amd64.
 size:
