@@ -19,7 +19,8 @@
 #   make lint        gofmt, go vet, staticcheck, go mod tidy
 #   make words       counts the word that docs/style.md avoids most
 #   make bench       sizes, times and the smallest crashkernel=, beside those
-#                    of other tools
+#                    of other tools; writes test/bench/results.json
+#   make charts      draws docs/chart-*.svg from these results
 #   make size        bytes of kdumpinit and what its packages weigh
 #   make deps        what demo and VM tests need, by apt-get
 #   make clean       removes bin/
@@ -54,7 +55,7 @@ PROGRAMS = $(patsubst cmd/%/main.go,%,$(wildcard cmd/*/main.go))
 SOURCES  = $(wildcard go.mod go.sum) \
 	$(shell find cmd internal initramfs -type f ! -name '*_test.go' ! -path '*/testdata/*')
 
-.PHONY: build install deps demo capture test test-unit test-vm test-matrix test-faults test-luks bench fuzz lint words size clean clean-cache
+.PHONY: build install deps demo capture test test-unit test-vm test-matrix test-faults test-luks bench charts fuzz lint words size clean clean-cache
 
 build: $(PROGRAMS:%=bin/%)
 
@@ -119,6 +120,9 @@ test-luks: build
 
 bench: deps
 	$(GO) run ./test/bench
+
+charts:
+	cd test/charts && $(GO) run . ../bench/results.json ../../docs
 
 fuzz:
 	for package in $$($(GO) list ./...); do \

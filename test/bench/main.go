@@ -1,5 +1,5 @@
-// Bench measures ukdump in a virtual machine and prints what its peers need next
-// to it.
+// Bench measures ukdump in a virtual machine, prints the results beside those of
+// its peers, and keeps them in results.json.
 //
 // Synopsis:
 //
@@ -9,14 +9,15 @@
 // image, the time to build and load it, the smallest crashkernel= with which a
 // crash is captured, the time from the panic to the reset of the machine, and
 // the lowest MemAvailable of the capture. Seconds under software emulation are
-// several times those of hardware and depend on what else the computer does:
-// only the rows of one column compare.
+// several times those of hardware and depend on the load of the computer: compare
+// only the rows of one column.
 package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -55,6 +56,10 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	all, err := readResults(filepath.Join(repo, resultsFile))
+	if err != nil {
+		return err
+	}
 	root, err := debian.MakeRoot(ctx, repo, suite, os.Stderr)
 	if err != nil {
 		return err
@@ -82,20 +87,10 @@ func run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%s kernel: %w", flavour, err)
 		}
-		print(flavour, r)
+		all.replace(flavour, r)
+		all.print(os.Stdout, flavour)
 	}
-	return nil
-}
-
-// result is one row of the table. Sizes are in bytes, times in seconds.
-type result struct {
-	name             string
-	packed, unpacked int64
-	build            float64
-	load             float64 // 0: not measured
-	smallest         int     // MiB
-	reboot           float64 // panic to reset
-	lowest           int64   // MemAvailable
+	return all.write(filepath.Join(repo, resultsFile))
 }
 
 // bench measures one kernel.
@@ -106,8 +101,8 @@ type bench struct {
 	payload debian.Payload
 }
 
-// Everything before the crash. The first build is the one that counts: nothing
-// is in the page cache, as in the peers' figures.
+// measureScript does everything up to the crash. The first build counts: the page
+// cache is empty, as in the peers' measurements.
 const measureScript = `. /ukdump-test/lib.sh
 now() { read up rest </proc/uptime; echo "$up"; }
 rm -rf /var/crash/2*
@@ -141,7 +136,7 @@ say "results written"
 `
 
 func (b *bench) measure() (r result, err error) {
-	r.name = "ukdump"
+	r.Name, r.Date = "ukdump", time.Now().Format(time.DateOnly)
 	m, err := debian.New(b.ctx, "bench", debian.Hardware{Root: b.root, Flavour: b.flavour})
 	if err != nil {
 		return r, err
@@ -168,26 +163,26 @@ func (b *bench) measure() (r result, err error) {
 		}
 	}
 	slices.Sort(seconds)
-	r.reboot = seconds[len(seconds)/2]
+	r.Reboot = tenths(seconds[len(seconds)/2])
 
 	for mib := biggest; mib >= step; mib -= step {
 		run, err := b.crash(m, mib, "rm -rf /var/crash/2*\n"+crashScript)
 		if err != nil || !run.complete {
-			break // whatever happened, it was not captured
+			break // not captured, for any reason
 		}
 		lowest, err := b.verify(m)
 		if err != nil {
 			break
 		}
-		r.smallest, r.lowest = mib, lowest
+		r.Smallest, r.Lowest = mib, tenths(float64(lowest)/(1<<20))
 	}
-	if r.smallest == 0 {
+	if r.Smallest == 0 {
 		return r, fmt.Errorf("not captured with crashkernel=%dM", biggest)
 	}
 	return r, nil
 }
 
-// parse reads the line that measureScript says.
+// parse reads the line of measureScript.
 func (r *result) parse(line string) error {
 	f := strings.Fields(line)
 	if len(f) != 6 {
@@ -200,17 +195,20 @@ func (r *result) parse(line string) error {
 			return err
 		}
 	}
-	r.build, r.load = v[1]-v[0], v[3]-v[2]
-	r.packed, r.unpacked = int64(v[4]), int64(v[5])
+	r.Build, r.Load = tenths(v[1]-v[0]), tenths(v[3]-v[2])
+	r.Packed, r.Unpacked = int64(v[4]), int64(v[5])
 	return nil
 }
+
+// tenths rounds to the precision of the table.
+func tenths(x float64) float64 { return math.Round(x*10) / 10 }
 
 // crashRun is one crash.
 type crashRun struct {
 	vm       *vmtest.VM
-	bench    string  // what measureScript said
+	bench    string  // the line of measureScript
 	seconds  float64 // from the panic to the machine's reset
-	complete bool    // by kdumpinit's word
+	complete bool    // according to kdumpinit
 }
 
 // crash boots the machine with a reservation and crashes it.
