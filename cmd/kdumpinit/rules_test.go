@@ -80,6 +80,31 @@ func TestLayers(t *testing.T) {
 	}
 }
 
+// The work of kdumpctl is in packages below ctl, which has the verbs and prints. None
+// of them knows a verb, and only these know each other.
+func TestLayersOfKdumpctl(t *testing.T) {
+	below := map[string][]string{
+		"ukdump/internal/state":    nil,
+		"ukdump/internal/load":     {"ukdump/internal/state"},
+		"ukdump/internal/verify":   {"ukdump/internal/state", "ukdump/internal/load"},
+		"ukdump/internal/collect":  {"ukdump/internal/state"},
+		"ukdump/internal/announce": {"ukdump/internal/state"},
+	}
+	for _, p := range goList(t, "ukdump/...") {
+		for _, imp := range p.Imports {
+			_, work := below[imp]
+			switch {
+			case imp == "ukdump/internal/ctl" && p.ImportPath != "ukdump/cmd/kdumpctl":
+				t.Errorf("%s imports ctl: that is for the command line alone", p.ImportPath)
+			case work && p.ImportPath != "ukdump/internal/ctl" && !slices.Contains(below[p.ImportPath], imp) && imp != "ukdump/internal/state":
+				t.Errorf("%s imports %s", p.ImportPath, imp)
+			case p.ImportPath == "ukdump/internal/state" && slices.Contains([]string{"ukdump/internal/builder", "ukdump/internal/host", "ukdump/internal/kexec"}, imp):
+				t.Errorf("state imports %s: it remembers and knows no machine", imp)
+			}
+		}
+	}
+}
+
 func TestSizeOfPID1(t *testing.T) {
 	// LVM, md, bcache, dm-crypt and emergency mode took the last 100 KB; lvm and
 	// mdadm with their libraries would be 4 MB.

@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"ukdump/internal/plan"
 )
@@ -80,4 +81,22 @@ func underlying(err error) error {
 		return pe.Err
 	}
 	return err
+}
+
+// DefaultPid1 returns the kdumpinit that was installed together with the running
+// program: PREFIX/lib/ukdump/kdumpinit for PREFIX/bin, and kdumpinit in the
+// program's own directory for a program that was built but not installed.
+func DefaultPid1() string {
+	exe, err := os.Executable()
+	if err == nil {
+		exe, err = filepath.EvalSymlinks(exe)
+	}
+	if err != nil {
+		return "/usr/lib/ukdump/kdumpinit"
+	}
+	beside := filepath.Join(filepath.Dir(exe), "kdumpinit")
+	if _, err := os.Stat(beside); err == nil {
+		return beside
+	}
+	return filepath.Join(filepath.Dir(filepath.Dir(exe)), "lib", "ukdump", "kdumpinit")
 }

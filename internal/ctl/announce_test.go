@@ -12,6 +12,7 @@ import (
 
 	"ukdump/internal/crashdir"
 	"ukdump/internal/journal"
+	"ukdump/internal/state"
 )
 
 // journald takes what the machine sends to its journal.
@@ -285,7 +286,7 @@ func TestAnnounceTrouble(t *testing.T) {
 		m.expect("announce", result{1, "", message("2026-11-21T01-00-02Z") + "kdumpctl: open ROOT/srv/file: not a directory\n"})
 	})
 	m.run(t, "twice at a time", func(t *testing.T) {
-		unlock, err := (&ctl{root: m.Root}).lockAnnounced()
+		unlock, err := state.Store{Root: m.Root}.LockAnnounce()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -294,31 +295,6 @@ func TestAnnounceTrouble(t *testing.T) {
 		unlock()
 		m.expect("announce", result{0, "", ""})
 	})
-}
-
-// The list is bounded, and what falls off its end is not announced again.
-func TestAnnouncedBounded(t *testing.T) {
-	a := new(announced)
-	at := func(n int) time.Time { return time.Unix(int64(n), 0) }
-	for n := range 3 * maxAnnounced {
-		key := fmt.Sprint("dump ", n)
-		if a.has(key, at(n)) {
-			t.Fatalf("%s is known", key)
-		}
-		a.add(key, at(n))
-		a.add("pstore", time.Time{})
-	}
-	if len(a.List) != maxAnnounced {
-		t.Errorf("%d entries", len(a.List))
-	}
-	for n := range 3 * maxAnnounced {
-		if key := fmt.Sprint("dump ", n); !a.has(key, at(n)) {
-			t.Fatalf("%s was forgotten", key)
-		}
-	}
-	if a.has("new", at(3*maxAnnounced)) || a.has("other", time.Time{}) {
-		t.Error("what is new is known")
-	}
 }
 
 func TestMotd(t *testing.T) {

@@ -15,9 +15,9 @@ import (
 
 	"ukdump/internal/advice"
 	"ukdump/internal/builder/buildtest"
-	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/fsid"
+	"ukdump/internal/host"
 	"ukdump/internal/rawdump"
 )
 
@@ -479,47 +479,53 @@ func (m *machine) grow(dev, name string, h rawdump.Header, size int64) {
 	}
 }
 
+// errStopped ends a collect.
+var errStopped = errors.New("stopped")
+
+// stopAt collects as far as the step of that number, from 0, and reports whether
+// there was one.
+func (m *machine) stopAt(n int) bool {
+	m.t.Helper()
+	c := m.ctl()
+	run := c.collector()
+	run.Step = func() error {
+		if n == 0 {
+			return errStopped
+		}
+		n--
+		return nil
+	}
+	err := run.Collect()
+	if err != nil && !errors.Is(err, errStopped) {
+		m.t.Fatal(err)
+	}
+	return err != nil
+}
+
 // A collect that ends after any of its steps is made good by the next one.
 func TestCollectInterrupted(t *testing.T) {
 	t.Parallel()
 	m := collecting(t)
-	steps := 1
-	for n := 0; n < steps; n++ {
-		m.run(t, fmt.Sprint(n), func(t *testing.T) {
+	steps := 0
+	for more := true; more; {
+		m.run(t, fmt.Sprint(steps), func(t *testing.T) {
 			dev := m.dump("vdz1", goodRaw())
-			f, err := os.OpenFile(dev, os.O_RDWR, 0)
-			if err != nil {
-				t.Fatal(err)
+			if more = m.stopAt(steps); !more {
+				return
 			}
-			d, err := rawdump.Open(f, rawdump.MinSize)
-			if err != nil {
-				t.Fatal(err)
-			}
-			p := &cli.Program{Name: "kdumpctl", Stdout: io.Discard, Stderr: io.Discard}
-			k := &collection{
-				run: &collector{ctl: &ctl{Program: p, root: m.Root}}, dev: rawDevice{"vdz1", dev, rawdump.MinSize},
-				f: f, dump: d, parent: filepath.Join(m.Root, "var/crash"),
-			}
-			list := k.steps()
-			steps = len(list)
-			for _, step := range list[:n] {
-				if err := step(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			f.Close()
+			steps++
 			// In the middle of the next step: files that are not whole.
-			if k.dir != "" && n < steps-1 {
-				for _, name := range []string{crashdir.ReportFile, crashdir.Dmesg, crashdir.Vmcore} {
-					if _, err := os.Lstat(filepath.Join(k.dir, crashdir.ReportFile)); err != nil && name != crashdir.ReportFile {
-						continue // a report is the first
-					}
-					if name == crashdir.Vmcore && k.proven() {
-						continue
-					}
-					if err := os.WriteFile(filepath.Join(k.dir, name+crashdir.Suffix), []byte(strings.Repeat("half", 9000)), 0o600); err != nil {
-						t.Fatal(err)
-					}
+			dir := filepath.Join(m.Root, crashDir)
+			exists := func(name string) bool { _, err := os.Lstat(filepath.Join(dir, name)); return err == nil }
+			for _, name := range []string{crashdir.ReportFile, crashdir.Dmesg, crashdir.Vmcore} {
+				if !exists("") || !exists(crashdir.ReportFile) && name != crashdir.ReportFile {
+					continue // a report is the first
+				}
+				if name == crashdir.Vmcore && exists(name) {
+					continue
+				}
+				if err := os.WriteFile(filepath.Join(dir, name+crashdir.Suffix), []byte(strings.Repeat("half", 9000)), 0o600); err != nil {
+					t.Fatal(err)
 				}
 			}
 			m.expect("collect", result{0, "collected ROOT/" + crashDir + " from ROOT/dev/vdz1: complete, ...\n", ""})
@@ -542,21 +548,9 @@ func TestCollectInterrupted(t *testing.T) {
 func TestCollectInterim(t *testing.T) {
 	t.Parallel()
 	m := collecting(t)
-	dev := m.dump("vdz1", goodRaw())
-	f, err := os.OpenFile(dev, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	d, err := rawdump.Open(f, rawdump.MinSize)
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := &collection{run: &collector{}, dev: rawDevice{"vdz1", dev, rawdump.MinSize}, f: f, dump: d, parent: filepath.Join(m.Root, "var/crash")}
-	for _, step := range k.steps()[:7] {
-		if err := step(); err != nil {
-			t.Fatal(err)
-		}
+	m.dump("vdz1", goodRaw())
+	if !m.stopAt(7) {
+		t.Fatal("it was not stopped")
 	}
 	got := m.only()
 	if got.Outcome != crashdir.Incomplete || got.Report == nil || got.Report.Outcome != crashdir.Incomplete || strings.Join(got.Report.Errors, "") != "collect: it did not come to its end" {
@@ -590,21 +584,9 @@ func TestCollectReadError(t *testing.T) {
 	} {
 		m.run(t, name, func(t *testing.T) {
 			dev := m.dump("vdz1", goodRaw())
-			f, err := os.OpenFile(dev, os.O_RDWR, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			d, err := rawdump.Open(badDisk{f, tt.bad}, rawdump.MinSize)
-			if err != nil {
-				t.Fatal(err)
-			}
-			p := &cli.Program{Name: "kdumpctl", Stdout: io.Discard, Stderr: io.Discard}
-			k := &collection{
-				run: &collector{ctl: &ctl{Program: p, root: m.Root}}, dev: rawDevice{"vdz1", dev, rawdump.MinSize},
-				f: f, dump: d, parent: filepath.Join(m.Root, "var/crash"),
-			}
-			if err := k.collect(); !strings.Contains(advice.For(err), "collect --discard") || !errors.Is(err, syscall.EIO) {
+			run := m.ctl().collector()
+			run.Disk = func(device io.ReaderAt) io.ReaderAt { return badDisk{device, tt.bad} }
+			if err := run.Collect(); !strings.Contains(advice.For(err), "collect --discard") || !errors.Is(err, syscall.EIO) {
 				t.Errorf("got %v", err)
 			}
 			if head(t, dev) != fsid.RawDump {
@@ -724,7 +706,7 @@ func TestCollectAwaitsVolumes(t *testing.T) {
 	m.Remove("var/lib/ukdump/loaded.json") // a load goes on
 	waited, m.sleep = 0, func(d time.Duration) { waited += d }
 	m.expect("collect", result{0, "Nothing to collect.\n", "kdumpctl: warning: no logical volume has appeared that may hold a dump: LVM-one\n"})
-	if waited != appearLimit {
+	if waited != host.AppearLimit {
 		t.Errorf("waited %v", waited)
 	}
 }

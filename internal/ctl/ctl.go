@@ -11,10 +11,14 @@ import (
 	"ukdump/internal/advice"
 	"ukdump/internal/builder"
 	"ukdump/internal/cli"
+	"ukdump/internal/collect"
 	"ukdump/internal/config"
 	"ukdump/internal/cryptkeys"
 	"ukdump/internal/kexec"
+	"ukdump/internal/load"
 	"ukdump/internal/plan"
+	"ukdump/internal/state"
+	"ukdump/internal/verify"
 )
 
 const usage = `Usage: kdumpctl VERB [OPTION]... [ARGUMENT]...
@@ -44,16 +48,15 @@ type ctl struct {
 	*cli.Program
 	root  string // of the machine; "/" but for tests
 	pid1  string // kdumpinit to pack
+	store state.Store
 	kexec *kexec.Slot
 	keys  *cryptkeys.Handover
 	uid   int
 
-	warned []string // what warnOnce has
-
 	journalLimit time.Duration // how long journald may take to take an entry
 
 	sleep  func(time.Duration)
-	swapon func() error // turns on what swap the machine is configured to have
+	swapon func() error // turns on the swap that the machine is configured to have
 	// mountJobs returns where systemd is about to mount something.
 	mountJobs func() ([]string, error)
 	// memUsage runs makedumpfile --mem-usage; nil is the real one.
@@ -63,12 +66,24 @@ type ctl struct {
 
 // Run runs kdumpctl and returns its exit status.
 func Run(p *cli.Program) int {
+	const root = "/"
 	c := &ctl{
-		Program: p, root: "/", pid1: builder.DefaultPid1(), kexec: kexec.New("/"), keys: cryptkeys.New("/", keyInTable("/")), uid: os.Geteuid(),
-		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: swapon, mountJobs: mountJobs, tryWrite: tryWrite,
+		Program: p, root: root, pid1: builder.DefaultPid1(), store: state.Store{Root: root}, uid: os.Geteuid(),
+		kexec: kexec.New(root), keys: cryptkeys.New(root, load.KeyInTable(root)),
+		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: collect.Swapon, mountJobs: collect.MountJobs, tryWrite: verify.TryWrite,
 	}
 	return p.End(c.run())
 }
+
+// loader returns the value that loads for this run.
+func (c *ctl) loader() *load.Loader {
+	return &load.Loader{
+		Out: c.Program, Root: c.root, Pid1: c.pid1, Store: c.store, Slot: c.kexec, Keys: c.keys, Sleep: c.sleep, MemUsage: c.memUsage,
+	}
+}
+
+// lock waits for other runs of kdumpctl.
+func (c *ctl) lock(verb string) (unlock func(), err error) { return c.store.Lock(verb, c.sleep) }
 
 func (c *ctl) run() error {
 	if len(c.Args) == 0 {

@@ -14,12 +14,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ukdump/internal/builder"
 	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/cli"
 	"ukdump/internal/cryptkeys"
 	"ukdump/internal/kexec"
 	"ukdump/internal/plan"
+	"ukdump/internal/state"
+	"ukdump/internal/verify"
 )
 
 // memory is a file system that needs no disk, see shm_overview(7).
@@ -63,7 +64,7 @@ type machine struct {
 }
 
 func newMachine(t *testing.T) *machine {
-	return &machine{Machine: buildtest.New(t), t: t, asked: func() {}, sleep: func(time.Duration) {}, journalLimit: time.Minute, tryWrite: tryWrite,
+	return &machine{Machine: buildtest.New(t), t: t, asked: func() {}, sleep: func(time.Duration) {}, journalLimit: time.Minute, tryWrite: verify.TryWrite,
 		mountJobs: func() ([]string, error) { return nil, nil },
 	}
 }
@@ -124,7 +125,7 @@ var (
 func (m *machine) ctl() *ctl {
 	c := &ctl{
 		Program: &cli.Program{Name: "kdumpctl", Stdout: io.Discard, Stderr: io.Discard},
-		root:    m.Root, pid1: m.Pid1, kexec: kexec.New(m.Root), uid: m.uid,
+		root:    m.Root, pid1: m.Pid1, store: state.Store{Root: m.Root}, kexec: kexec.New(m.Root), uid: m.uid,
 		journalLimit: m.journalLimit, sleep: m.sleep,
 		swapon: func() error { m.swapons++; return nil }, mountJobs: m.mountJobs, memUsage: m.memUsage, tryWrite: m.tryWrite,
 	}
@@ -259,7 +260,7 @@ func TestVerbs(t *testing.T) {
 	if len(m.calls) > 0 {
 		t.Errorf("the kernel was asked: %q", m.calls)
 	}
-	if _, err := os.Stat(filepath.Join(m.Root, builder.StateDir)); err == nil {
+	if _, err := os.Stat(filepath.Join(m.Root, state.Dir)); err == nil {
 		t.Error("files were made")
 	}
 }

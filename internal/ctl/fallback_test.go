@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ukdump/internal/builder/buildtest"
+	"ukdump/internal/host"
 )
 
 const (
@@ -332,7 +333,7 @@ func TestBridgeUntilTargetAppears(t *testing.T) {
 	var waited time.Duration
 	m.sleep = func(d time.Duration) { waited += d }
 	r := m.kdumpctl("load --if-reserved")
-	if waited != appearLimit || r.status != 0 || !m.isLoaded() || strings.Contains(r.stdout, "raw:swap") {
+	if waited != host.AppearLimit || r.status != 0 || !m.isLoaded() || strings.Contains(r.stdout, "raw:swap") {
 		t.Errorf("waited %v: %+v", waited, r)
 	}
 }

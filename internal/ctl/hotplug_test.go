@@ -10,6 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ukdump/internal/builder/buildtest"
+	"ukdump/internal/load"
+	"ukdump/internal/state"
 )
 
 const (
@@ -217,7 +219,7 @@ func TestB10OneReloadForABurst(t *testing.T) {
 	m.sleep = func(d time.Duration) { waited += d; m.event(0) }
 	m.event(0)
 	m.expect(hotplug, result{0, again, ""})
-	if waited < hotplugPatience || waited > hotplugPatience+hotplugQuiet || len(m.calls) != 5 {
+	if waited < load.HotplugPatience || waited > load.HotplugPatience+load.HotplugQuiet || len(m.calls) != 5 {
 		t.Errorf("waited %v, %d calls", waited, len(m.calls))
 	}
 }
@@ -231,7 +233,7 @@ func TestHotplugIsNeverFast(t *testing.T) {
 	var waited time.Duration
 	m.sleep = func(d time.Duration) { waited += d }
 	m.expect(hotplug, result{0, "nothing to do: no capture kernel is loaded\n", ""})
-	if waited < hotplugQuiet {
+	if waited < load.HotplugQuiet {
 		t.Errorf("waited %v", waited)
 	}
 }
@@ -257,7 +259,7 @@ func TestLock(t *testing.T) {
 		m.sleep = func(d time.Duration) { waited += d }
 		m.expect(line, result{1, "", "kdumpctl: " + line + ": another kdumpctl has been at work for 2m0s (process 4711)\n" +
 			"kdumpctl: See what it does with ps 4711, and try again when it has ended.\n"})
-		if waited != lockWait {
+		if waited != state.LockWait {
 			t.Errorf("%s waited %v", line, waited)
 		}
 	}

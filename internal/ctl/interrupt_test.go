@@ -19,6 +19,8 @@ import (
 	"ukdump/internal/cli"
 	"ukdump/internal/cryptkeys"
 	"ukdump/internal/kexec"
+	"ukdump/internal/load"
+	"ukdump/internal/state"
 )
 
 // killedRoot names the machine of a process that TestKilled starts to kill it.
@@ -40,7 +42,7 @@ func loadUntilKilled(root string) {
 		var out bytes.Buffer
 		c := &ctl{
 			Program: &cli.Program{Name: "kdumpctl", Args: []string{"load"}, Stdout: &out, Stderr: &out},
-			root:    root, pid1: filepath.Join(filepath.Dir(root), "kdumpinit"), kexec: kexec.New(root), sleep: time.Sleep,
+			root:    root, store: state.Store{Root: root}, pid1: filepath.Join(filepath.Dir(root), "kdumpinit"), kexec: kexec.New(root), sleep: time.Sleep,
 			keys: cryptkeys.New(root, nil),
 		}
 		c.kexec.FileLoad = func(kernel, initrd int, cmdline string, _ int) error {
@@ -119,23 +121,23 @@ func TestKilled(t *testing.T) {
 
 		// What loaded.json tells is true: it may only be silent.
 		c := m.ctl()
-		if l := c.readLoaded(); l != nil {
+		if l := c.store.Loaded(); l != nil {
 			if slot, err := os.ReadFile(m.Root + "/slot"); err != nil || string(slot) != "whole "+l.Cmdline {
 				t.Fatalf("kill %d: loaded.json says %q, loaded is %q, %v", n, l.Cmdline, slot, err)
 			}
 		}
 		// A last good set, if there is one, is whole.
-		if s, kernel, image, err := c.readLastGood(); err == nil {
-			if id(kernel) != s.KernelID || id(image) != s.ImageID {
+		if s, kernel, image, err := c.store.LastGood(); err == nil {
+			if state.ID(kernel) != s.KernelID || state.ID(image) != s.ImageID {
 				t.Fatalf("kill %d: the last good set is not one set", n)
 			}
-		} else if err != errNoLastGood {
+		} else if err != state.ErrNoLastGood {
 			t.Fatalf("kill %d: %v", n, err)
 		} else if _, err := os.Stat(m.Root + "/" + lastGood + "/set.json"); err == nil {
 			t.Fatalf("kill %d: a last good set is there and was not read", n)
 		}
 		// An image under its final name is whole.
-		if _, err := openImage(m.Root + "/" + image); err != nil && !os.IsNotExist(err) && !strings.Contains(err.Error(), "no such file") {
+		if _, err := load.OpenImage(m.Root + "/" + image); err != nil && !os.IsNotExist(err) && !strings.Contains(err.Error(), "no such file") {
 			t.Fatalf("kill %d: %v", n, err)
 		}
 	}
@@ -163,7 +165,7 @@ func TestKilled(t *testing.T) {
 // unfinished returns the temporary files below the state directory.
 func unfinished(t *testing.T, root string) (names []string) {
 	t.Helper()
-	top := filepath.Join(root, builder.StateDir)
+	top := filepath.Join(root, state.Dir)
 	err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return nil // not there yet
@@ -194,14 +196,14 @@ func TestLastGoodStates(t *testing.T) {
 	t.Parallel()
 	m, _ := loadedMachine(t)
 	c := m.ctl()
-	old, kernel, imageData, err := c.readLastGood()
+	old, kernel, imageData, err := c.store.LastGood()
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := c.lastGoodDir()
+	dir := filepath.Join(m.Root, "var/lib/ukdump/last-good")
 	newImage := append(bytes.Clone(imageData), 0, 0, 0, 0)
 	next := *old
-	next.ImageID, next.Cmdline = id(newImage), "new"
+	next.ImageID, next.Cmdline = state.ID(newImage), "new"
 	set, err := json.Marshal(&next)
 	if err != nil {
 		t.Fatal(err)
@@ -214,19 +216,19 @@ func TestLastGoodStates(t *testing.T) {
 	}{
 		{"nothing", func() error { return nil }, old.Cmdline},
 		{"half an image", func() error {
-			return os.WriteFile(filepath.Join(dir, imageFiles+next.ImageID+"-incomplete"), newImage[:99], 0o600)
+			return os.WriteFile(filepath.Join(dir, "image-"+next.ImageID+"-incomplete"), newImage[:99], 0o600)
 		}, old.Cmdline},
-		{"the image", func() error { return os.WriteFile(filepath.Join(dir, imageFiles+next.ImageID), newImage, 0o600) }, old.Cmdline},
-		{"half a set.json", func() error { return os.WriteFile(filepath.Join(dir, setFile+"-incomplete"), set[:99], 0o600) }, old.Cmdline},
-		{"set.json", func() error { return os.WriteFile(filepath.Join(dir, setFile), set, 0o600) }, "new"},
-		{"the old image removed", func() error { return os.Remove(filepath.Join(dir, imageFiles+old.ImageID)) }, "new"},
+		{"the image", func() error { return os.WriteFile(filepath.Join(dir, "image-"+next.ImageID), newImage, 0o600) }, old.Cmdline},
+		{"half a set.json", func() error { return os.WriteFile(filepath.Join(dir, "set.json"+"-incomplete"), set[:99], 0o600) }, old.Cmdline},
+		{"set.json", func() error { return os.WriteFile(filepath.Join(dir, "set.json"), set, 0o600) }, "new"},
+		{"the old image removed", func() error { return os.Remove(filepath.Join(dir, "image-"+old.ImageID)) }, "new"},
 	}
 	for _, s := range steps {
 		if err := s.do(); err != nil {
 			t.Fatal(err)
 		}
-		got, k, i, err := c.readLastGood()
-		if err != nil || got.Cmdline != s.want || !bytes.Equal(k, kernel) || id(i) != got.ImageID {
+		got, k, i, err := c.store.LastGood()
+		if err != nil || got.Cmdline != s.want || !bytes.Equal(k, kernel) || state.ID(i) != got.ImageID {
 			t.Errorf("%s: %+v, %v", s.name, got, err)
 		}
 	}

@@ -14,9 +14,8 @@ import (
 
 	"ukdump/initramfs"
 	"ukdump/internal/builder/buildtest"
-	"ukdump/internal/cryptkeys"
-	"ukdump/internal/dm"
 	"ukdump/internal/plan"
+	"ukdump/internal/verify"
 )
 
 // keyring has logon keys by their descriptions.
@@ -171,7 +170,7 @@ func TestLoadEncryptedOther(t *testing.T) {
 	}
 	// The same image without the key is another set, and another proof.
 	const since = "something else was loaded since"
-	if v := m.ctl().gatherVerified(m.ctl().readLoaded()); v.Why == since {
+	if v := verify.LastResult(m.ctl().store, m.ctl().store.Loaded()); v.Why == since {
 		t.Error("it was not proven with the key")
 	}
 	m.event(time.Hour)
@@ -179,7 +178,7 @@ func TestLoadEncryptedOther(t *testing.T) {
 	m.expect("unload", result{0, "unloaded\n", ""})
 	m.ring = nil
 	m.load()
-	if v := m.ctl().gatherVerified(m.ctl().readLoaded()); v.Why != since {
+	if v := verify.LastResult(m.ctl().store, m.ctl().store.Loaded()); v.Why != since {
 		t.Errorf("proven: %+v", v)
 	}
 	want := []string{"reuse 0", "reuse 0 " + description, "reuse 0 " + description, "reuse 0", "reuse 0"} // unload, too
@@ -209,62 +208,6 @@ func TestLoadEncryptedEvidence(t *testing.T) {
 	}
 	if got := m.missing(); got != missing {
 		t.Errorf("status says %q", got)
-	}
-}
-
-// The kernel's own copy of the keys counts if it opens more than the keyring does.
-func TestChooseKeys(t *testing.T) {
-	t.Parallel()
-	target := func(name string) plan.Target {
-		return plan.Target{Dir: "/" + name, Layers: []plan.Layer{{Name: name, Crypt: &plan.CryptVolume{KeyDescription: name}}}}
-	}
-	plain := plan.Target{Dir: "/plain"}
-	for _, tt := range []struct {
-		name      string
-		targets   []plan.Target
-		evidence  []plan.Target
-		taken     []string // what is loaded has
-		ring      []string
-		want      []string
-		fails     bool
-		notOpened []string // warned of
-	}{
-		{"all there", []plan.Target{target("a"), target("b")}, nil, nil, []string{"a", "b"}, []string{"a", "b"}, false, nil},
-		{"one there", []plan.Target{target("a"), target("b")}, nil, nil, []string{"b"}, []string{"b"}, false, []string{"/a"}},
-		{"none there", []plan.Target{target("a"), target("b")}, nil, nil, nil, nil, true, nil},
-		{"taken", []plan.Target{target("a"), target("b")}, nil, []string{"a", "b"}, nil, []string{"a", "b"}, false, nil},
-		{"one taken", []plan.Target{target("a"), target("b")}, nil, []string{"a"}, nil, []string{"a"}, false, []string{"/b"}},
-		{"one taken, evidence", []plan.Target{target("a")}, []plan.Target{target("b"), plain}, []string{"a"}, []string{"b"}, []string{"a"}, false, []string{"/b"}},
-		{"one taken, one plain", []plan.Target{target("a"), plain}, []plan.Target{target("b")}, []string{"a"}, nil, []string{"a"}, false, []string{"/b"}},
-		{"one taken, the other there", []plan.Target{target("a"), target("b")}, nil, []string{"a"}, []string{"b"}, []string{"b"}, false, []string{"/a"}},
-		{"another taken", []plan.Target{target("a")}, nil, []string{"c"}, nil, nil, true, nil},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			m := newMachine(t)
-			m.Write(configfs+"/reuse", "0")
-			m.ring = keyring{}
-			for _, d := range tt.ring {
-				m.ring[d] = true
-			}
-			c := m.ctl()
-			var stderr bytes.Buffer
-			c.Stderr = &stderr
-			l := &loaded{BootID: c.bootID()}
-			for _, d := range tt.taken {
-				m.Write("sys/kernel/kexec_crash_loaded", "1\n")
-				l.Keys = append(l.Keys, cryptkeys.Key{Description: d})
-			}
-			c.remember(l)
-			keys, err := c.chooseKeys(&plan.Plan{Targets: tt.targets, Evidence: tt.evidence})
-			if got := descriptions(keys); !slices.Equal(got, tt.want) || (err != nil) != tt.fails {
-				t.Errorf("got %q, %v", got, err)
-			}
-			for _, dir := range []string{"/a", "/b", "/plain"} {
-				if strings.Contains(stderr.String(), "warning: "+dir+" cannot be opened") != slices.Contains(tt.notOpened, dir) {
-					t.Errorf("warned %s", &stderr)
-				}
-			}
-		})
 	}
 }
 
@@ -300,7 +243,7 @@ func TestLoadWithOldKeys(t *testing.T) {
 	if err := c.run(); err == nil || !strings.Contains(err.Error(), "have the kernel look for the volume keys again: invalid argument; still loaded: ") {
 		t.Errorf("got %v", err)
 	}
-	if l := c.readLoaded(); l == nil || l.Release != buildtest.Release || len(l.Keys) > 0 {
+	if l := c.store.Loaded(); l == nil || l.Release != buildtest.Release || len(l.Keys) > 0 {
 		t.Errorf("loaded.json has %+v", l)
 	}
 	if got := m.missing(); got != "/var/crash cannot be opened after a crash: what is loaded has not got the volume key of luks-root" {
@@ -383,37 +326,5 @@ func TestNoKeyOnDisk(t *testing.T) {
 		if strings.Contains(s, string(secret)) || strings.Contains(strings.ToLower(s), hex.EncodeToString(secret)) {
 			t.Errorf("%d of %d has the key", i, len(contents))
 		}
-	}
-}
-
-func TestTableKey(t *testing.T) {
-	for _, tt := range []struct {
-		target dm.Target
-		want   string
-	}{
-		{dm.Target{Type: "crypt", Params: "aes-xts-plain64 0011aabb 0 8:0 0"}, "\x00\x11\xaa\xbb"},
-		{dm.Target{Type: "crypt", Params: "aes-xts-plain64 :4:logon:d 0 8:0 0"}, ""},
-		{dm.Target{Type: "crypt", Params: "aes-xts-plain64 0011 0 8:0 0"}, ""},
-		{dm.Target{Type: "crypt", Params: "aes-xts-plain64 00zzaabb 0 8:0 0"}, ""},
-		{dm.Target{Type: "linear", Params: "x 0011aabb"}, ""},
-		{dm.Target{Type: "crypt"}, ""},
-	} {
-		if got := tableKey(tt.target, 4); string(got) != tt.want {
-			t.Errorf("%+v: %x", tt.target, got)
-		}
-	}
-}
-
-func TestCryptName(t *testing.T) {
-	m := newMachine(t)
-	m.AddLUKS()
-	if got := cryptName(m.Root, luksID); got != "luks-root" {
-		t.Errorf("got %q", got)
-	}
-	if got := cryptName(m.Root, "1111"); got != "" {
-		t.Errorf("got %q", got)
-	}
-	if key := keyInTable(m.Root)(cryptkeys.Key{UUID: luksID, Bytes: 64}); key != nil {
-		t.Errorf("key %x of a machine that is not this one", key)
 	}
 }

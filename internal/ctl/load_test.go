@@ -14,7 +14,9 @@ import (
 	"ukdump/initramfs"
 	"ukdump/internal/advice"
 	"ukdump/internal/builder/buildtest"
+	"ukdump/internal/load"
 	"ukdump/internal/plan"
+	"ukdump/internal/state"
 )
 
 const (
@@ -219,7 +221,7 @@ func TestLoadErrors(t *testing.T) {
 		}, "load --image ROOT/fifo/my.img", "image ROOT/fifo/my.img: not a regular file", false},
 		{"--image huge", func(m *machine) {
 			m.Write("my.img", "")
-			if err := os.Truncate(m.Root+"/my.img", maxImage+1); err != nil {
+			if err := os.Truncate(m.Root+"/my.img", state.MaxImage+1); err != nil {
 				m.t.Fatal(err)
 			}
 		}, mine, "image ROOT/my.img: it has 1.0 GiB, more than is allowed", false},
@@ -388,14 +390,14 @@ func TestBuild(t *testing.T) {
 func TestCheckAdvice(t *testing.T) {
 	t.Parallel()
 	m, _ := loadedMachine(t)
-	im, err := openImage(filepath.Join(m.Root, image))
+	im, err := load.OpenImage(filepath.Join(m.Root, image))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, im.given = range []bool{false, true} {
-		_, err := im.check("6.2.0")
-		if a := advice.For(err); err == nil || !strings.Contains(a, "KERNEL=") || strings.Contains(a, "--image") != im.given {
-			t.Errorf("given %v: %v, %q", im.given, err, a)
+	for _, im.Given = range []bool{false, true} {
+		_, err := im.Check("6.2.0")
+		if a := advice.For(err); err == nil || !strings.Contains(a, "KERNEL=") || strings.Contains(a, "--image") != im.Given {
+			t.Errorf("given %v: %v, %q", im.Given, err, a)
 		}
 	}
 }

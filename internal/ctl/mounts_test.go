@@ -2,9 +2,9 @@ package ctl
 
 import (
 	"errors"
-	"slices"
 	"testing"
 	"time"
+	"ukdump/internal/collect"
 )
 
 // mountinfo of /var/crash.
@@ -31,7 +31,7 @@ func TestCollectAwaitsMount(t *testing.T) {
 		waited    time.Duration
 	}{
 		"comes":              {"UUID=y /var/crash ext4 defaults", "", 300 * time.Second, never, result{0, waits + collected, ""}, 300 * time.Second}, // after fsck
-		"does not come":      {"LABEL=a:b /var/crash ext4", "", never, never, result{1, waits, refused}, mountLimit},
+		"does not come":      {"LABEL=a:b /var/crash ext4", "", never, never, result{1, waits, refused}, collect.MountLimit},
 		"fails":              {"/dev/sda1 /var/crash ext4 nofail", "", never, 90 * time.Second, result{1, waits, refused}, 90 * time.Second},
 		"by hand":            {"/dev/sda1 /var/crash ext4 defaults", "", never, 0, result{1, "", refused}, 0},
 		"there":              {"/dev/sda1 /var/crash ext4 defaults", mounted, never, never, result{0, collected, ""}, 0},
@@ -72,81 +72,7 @@ func TestCollectAwaitsMount(t *testing.T) {
 	m.sleep = func(d time.Duration) { waited += d }
 	m.mountJobs = func() ([]string, error) { return nil, errors.New("systemctl show: exit status 1") }
 	m.expect("collect", result{1, waits, "kdumpctl: warning: ROOT/dev/vdz1: ...\nkdumpctl: ROOT/dev/vdz2: ...\nkdumpctl: Mount /var/crash and ...\n"})
-	if waited != mountLimit {
+	if waited != collect.MountLimit {
 		t.Errorf("waited %v", waited)
-	}
-}
-
-func TestParseMountJobs(t *testing.T) {
-	const text = "Job=117\nWhere=/var/crash\n\nWhere=/srv\n\nJob=\nWhere=/home\n\nWhere=/a b\nJob=9\n"
-	if got, want := parseMountJobs(text), []string{"/var/crash", `/a\040b`}; !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	if got := parseMountJobs(""); got != nil {
-		t.Errorf("got %q", got)
-	}
-}
-
-func TestMountRemote(t *testing.T) {
-	for _, tt := range []struct {
-		m    mount
-		want bool
-	}{
-		{mount{what: "server:/crash", fstype: "nfs4"}, true},
-		{mount{what: "crash", fstype: "glusterfs"}, true},
-		{mount{what: "admin@.fs=/crash", fstype: "ceph"}, true},
-		{mount{what: "a=b:/crash", fstype: "unheard"}, true},
-		{mount{what: "//server/crash", fstype: "unheard"}, true},
-		{mount{what: "https://server/crash", fstype: "davfs"}, true},
-		{mount{what: "UUID=y", fstype: "ext4", options: "noatime,_netdev"}, true},
-		{mount{what: "UUID=y", fstype: "ext4", options: "noauto"}, false},
-		{mount{what: "LABEL=a:b", fstype: "ext4"}, false},
-		{mount{what: "ID=x:y", fstype: "auto"}, false},
-		{mount{what: "/dev/disk/by-path/pci-0000:00:01.1", fstype: "xfs"}, false},
-		{mount{what: "crash", fstype: "virtiofs"}, false},
-		{mount{what: "crash", fstype: "9p"}, false},
-	} {
-		if got := tt.m.remote(); got != tt.want {
-			t.Errorf("%+v: %v", tt.m, got)
-		}
-	}
-}
-
-// Units count as systemd takes them.
-func TestMountUnits(t *testing.T) {
-	t.Parallel()
-	const unit = "[Mount]\nWhat=/dev/sda1\nWhere=/var/crash/\nType=ext4\nOptions=noatime\n"
-	const vendor, admin = "usr/lib/systemd/system/var-crash.mount", "etc/systemd/system/var-crash.mount"
-	const wants = "etc/systemd/system/local-fs.target.wants/var-crash."
-	m := newMachine(t)
-	m.Write("etc/fstab", "")
-	for name, tt := range map[string]struct {
-		files map[string]string
-		links map[string]string
-		want  []mount
-	}{
-		"wanted":   {map[string]string{vendor: unit}, map[string]string{wants + "mount": "/" + vendor}, []mount{{"/dev/sda1", "/var/crash", "ext4", "noatime"}}},
-		"unwanted": {map[string]string{vendor: unit}, nil, nil},
-		"required": {map[string]string{vendor: unit}, map[string]string{"usr/lib/systemd/system/a.service.requires/var-crash.mount": "x"}, []mount{{"/dev/sda1", "/var/crash", "ext4", "noatime"}}},
-		"automount": {map[string]string{vendor: unit, "etc/systemd/system/var-crash.automount": ""}, map[string]string{wants + "automount": "x"},
-			[]mount{{"/dev/sda1", "/var/crash", "ext4", "noatime"}}},
-		"masked": {map[string]string{vendor: unit}, map[string]string{admin: "/dev/null", wants + "mount": "/" + vendor}, nil},
-		"empty":  {map[string]string{vendor: unit, admin: ""}, map[string]string{wants + "mount": "/" + vendor}, nil},
-		"replaced": {map[string]string{vendor: unit, admin: "[Mount]\nWhat=server:/crash\nWhere=/var/crash\nType=nfs\n"}, map[string]string{wants + "mount": "x"},
-			[]mount{{"server:/crash", "/var/crash", "nfs", ""}}},
-		"escaped": {map[string]string{`etc/systemd/system/a\x20b.mount`: "[Mount]\nWhat=x\nWhere=/a b\n"}, map[string]string{`etc/systemd/system/a.target.wants/a\x20b.mount`: "x"},
-			[]mount{{what: "x", point: `/a\040b`}}},
-	} {
-		m.run(t, name, func(t *testing.T) {
-			for file, text := range tt.files {
-				m.Write(file, text)
-			}
-			for link, target := range tt.links {
-				m.Link(link, target)
-			}
-			if got := m.ctl().configuredMounts(); !slices.Equal(got, tt.want) {
-				t.Errorf("got %+v, want %+v", got, tt.want)
-			}
-		})
 	}
 }

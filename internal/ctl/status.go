@@ -13,6 +13,10 @@ import (
 	"ukdump/internal/advice"
 	"ukdump/internal/builder"
 	"ukdump/internal/cli"
+	"ukdump/internal/config"
+	"ukdump/internal/load"
+	"ukdump/internal/state"
+	"ukdump/internal/verify"
 )
 
 const statusUsage = `Usage: kdumpctl status [--json]
@@ -28,24 +32,26 @@ Exit status: 0 if a capture kernel is loaded, 3 if not.
 
 // status is what status --json prints.
 type status struct {
-	Loaded   bool    `json:"loaded"`
-	Ours     *loaded `json:"capture_kernel,omitempty"` // nil if something else loaded it
-	Reserved int64   `json:"reserved_bytes"`
+	Loaded   bool              `json:"loaded"`
+	Ours     *state.LoadRecord `json:"capture_kernel,omitempty"` // nil if something else loaded it
+	Reserved int64             `json:"reserved_bytes"`
 	Image    struct {
 		Path  string    `json:"path,omitempty"`
 		Bytes int64     `json:"bytes,omitempty"`
 		Time  time.Time `json:"time,omitzero"`
 		Stale string    `json:"stale,omitempty"` // why it has to be built again
 	} `json:"image"`
-	Verified *verifiedStatus `json:"verified,omitempty"` // nil if only root could tell
-	Targets  []targetStatus  `json:"targets"`            // in the order in which they are tried
-	Dumps    *int            `json:"dumps"`              // null if that is not known
-	Last     *listed         `json:"last_dump,omitempty"`
-	Partial  bool            `json:"partial,omitempty"` // not run by root, who alone sees images and dumps
-	Missing  string          `json:"missing,omitempty"` // the first thing that is
-	Advice   string          `json:"advice,omitempty"`
+	Verified *verify.Last   `json:"verified,omitempty"` // nil if only root could tell
+	Targets  []targetStatus `json:"targets"`            // in the order in which they are tried
+	Dumps    *int           `json:"dumps"`              // null if that is not known
+	Last     *listed        `json:"last_dump,omitempty"`
+	Partial  bool           `json:"partial,omitempty"` // not run by root, who alone sees images and dumps
+	Missing  string         `json:"missing,omitempty"` // the first thing that is
+	Advice   string         `json:"advice,omitempty"`
 
 	dumpsHidden bool // the directory of the dumps cannot be read
+
+	verify.Findings `json:"-"`
 }
 
 func (c *ctl) status(args []string) error {
@@ -67,66 +73,67 @@ func (c *ctl) status(args []string) error {
 	return err
 }
 
-// gatherStatus asks everything it can. The first thing that stands in the way of
-// a dump becomes Missing.
+// gatherStatus asks everything it can. The first problem on the way of a dump becomes
+// Missing.
 func (c *ctl) gatherStatus() *status {
 	s := &status{Partial: c.uid != 0, Targets: []targetStatus{}}
-	missing := func(err error) {
-		if err != nil && s.Missing == "" {
-			s.Missing, s.Advice = err.Error(), advice.For(err)
-		}
-	}
-	var err error
-	s.Reserved, err = c.kexec.Reserved()
-	missing(err)
-	if err == nil && s.Reserved == 0 {
-		missing(c.kexec.NotReserved())
-	}
-	s.Loaded, err = c.kexec.Loaded()
-	missing(err)
-	if s.Loaded {
-		s.Ours = c.readLoaded()
-		missing(fallbackError(s.Ours))
-	}
-	if !s.Partial {
-		s.Verified = c.gatherVerified(s.Ours)
-	}
+	c.gatherSlot(s)
 	conf, err := c.config()
-	missing(err)
-	if err == nil {
-		c.gatherTargets(s, conf, missing)
-		c.gatherDumps(s, missing)
-	}
-	if conf != nil && !s.Partial {
-		b, err := builder.New(builder.Options{Root: c.root, Config: conf, Pid1: c.pid1})
-		missing(err)
-		if err == nil {
-			c.describeTargets(s, b)
-			for _, name := range b.Uncollected {
-				missing(advice.With(errors.New(name+" has a dump that was not collected and takes no other"), "Run kdumpctl collect."))
-			}
-			c.gatherImage(s, b, missing)
-			for _, t := range slices.Concat(b.Plan.Targets, b.Plan.Evidence) {
-				missing(c.checkKeys(&t, s.Ours))
-			}
+	if !s.Problem("configuration", err) {
+		c.gatherTargets(s, conf)
+		c.gatherDumps(s)
+		if !s.Partial {
+			c.gatherBuild(s, conf)
 		}
 	}
-	if err := s.checkRoom(); err != nil {
-		missing(err)
-	}
+	s.Problem("space", s.noRoom())
 	if s.Loaded {
-		missing(c.checkUnits(s))
+		s.Problem("units", verify.Units(c.root, s.rawTargets()))
 	} else {
-		missing(errNothingLoaded)
+		s.Problem("loaded", verify.ErrNothingLoaded)
+	}
+	if p := s.First(); p != nil {
+		s.Missing, s.Advice = p.Text, p.Advice
 	}
 	return s
 }
 
-// errNothingLoaded is missing where everything else is in place.
-var errNothingLoaded = advice.With(errors.New("no capture kernel is loaded"), "Run kdumpctl load now, and systemctl enable ukdump.service for every boot.")
+// gatherSlot asks the kernel.
+func (c *ctl) gatherSlot(s *status) {
+	var err error
+	s.Reserved, err = c.kexec.Reserved()
+	if !s.Problem("memory", err) && s.Reserved == 0 {
+		s.Problem("memory", c.kexec.NotReserved())
+	}
+	s.Loaded, err = c.kexec.Loaded()
+	s.Problem("loaded", err)
+	if s.Loaded {
+		s.Ours = c.store.Loaded()
+		s.Problem("loaded", load.FallbackProblem(s.Ours))
+	}
+	if !s.Partial {
+		s.Verified = verify.LastResult(c.store, s.Ours)
+	}
+}
 
-func (c *ctl) gatherImage(s *status, b *builder.Build, missing func(error)) {
-	path := c.imagePath(b)
+// gatherBuild compares with what would be built and loaded now.
+func (c *ctl) gatherBuild(s *status, conf *config.Config) {
+	b, err := builder.New(builder.Options{Root: c.root, Config: conf, Pid1: c.pid1})
+	if s.Problem("machine", err) {
+		return
+	}
+	c.describeTargets(s, b)
+	for _, name := range b.Uncollected {
+		s.Problem("target", verify.Uncollected(name))
+	}
+	c.gatherImage(s, b)
+	for _, t := range slices.Concat(b.Plan.Targets, b.Plan.Evidence) {
+		s.Problem("target", c.loader().CheckKeys(&t, s.Ours))
+	}
+}
+
+func (c *ctl) gatherImage(s *status, b *builder.Build) {
+	path := c.loader().ImagePath(b)
 	file := path
 	if b.Initramfs != "" { // of the machine, not of this process
 		path, file = b.Initramfs, filepath.Join(c.root, b.Initramfs)
@@ -136,27 +143,27 @@ func (c *ctl) gatherImage(s *status, b *builder.Build, missing func(error)) {
 		s.Image.Bytes, s.Image.Time = fi.Size(), fi.ModTime().UTC().Round(time.Second)
 	}
 	if b.Initramfs == "" {
-		why, err := stale(b, path)
-		missing(err)
+		why, err := load.Stale(b, path)
+		s.Problem("image", err)
 		s.Image.Stale = why
 	}
 	if s.Ours != nil && s.Ours.Image == path { // not one given with --image
 		want, err := b.Fingerprint()
-		missing(err)
+		s.Problem("image", err)
 		if s.Ours.Fingerprint != want {
-			missing(advice.With(errors.New("the loaded image is out of date: what goes into it has changed"), "Run kdumpctl reload."))
+			s.Problem("image", load.NeedsReload("the loaded image is out of date: what goes into it has changed"))
 		}
 	}
 	if s.Ours != nil {
-		missing(s.Ours.differs(b))
+		s.Problem("loaded", load.Differs(s.Ours, b))
 	}
 }
 
-func (c *ctl) gatherDumps(s *status, missing func(error)) {
+func (c *ctl) gatherDumps(s *status) {
 	dumps, _, err := c.dumps("")
 	hidden := s.Partial && errors.Is(err, fs.ErrPermission)
 	if !hidden {
-		missing(err)
+		s.Problem("dumps", err)
 	}
 	n := len(dumps)
 	if n == 0 && err != nil {
@@ -203,7 +210,7 @@ func (c *ctl) printStatus(s *status) error {
 		row("image", "none yet, load builds it")
 	}
 	if s.Verified != nil {
-		row("verified", "%s", s.Verified.line())
+		row("verified", "%s", s.Verified)
 	}
 	for _, t := range s.Targets {
 		row("target", "%s", t.line())

@@ -8,6 +8,7 @@ import (
 
 	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/fsid"
+	"ukdump/internal/verify"
 )
 
 // Text and JSON of status in all states of a machine.
@@ -62,10 +63,10 @@ func TestStatusGolden(t *testing.T) {
 			m.Write("srv/dumps/2026-11-19T01-00-00Z/vmcore-dmesg.txt", "log")
 			m.Write("var/crash/2026-11-20T01-00-00Z/vmcore-dmesg.txt", "log")
 		}, 0},
-		{"enabled", loaded, func(m *machine) { m.enable(loadUnit) }, 0},
-		{"not-enabled", loaded, func(m *machine) { m.enable(collectUnit) }, 0},
+		{"enabled", loaded, func(m *machine) { m.enable(verify.LoadUnit) }, 0},
+		{"not-enabled", loaded, func(m *machine) { m.enable(verify.CollectUnit) }, 0},
 		{"collect-not-enabled", loaded, func(m *machine) {
-			m.enable(loadUnit)
+			m.enable(verify.LoadUnit)
 			m.AddSwap()
 			m.rewrite(image)
 			m.rewrite("var/lib/ukdump/loaded.json")

@@ -4,16 +4,15 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"ukdump/internal/advice"
 	"ukdump/internal/builder"
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/plan"
+	"ukdump/internal/verify"
 )
 
 // targetStatus is one target of a status.
@@ -27,22 +26,23 @@ type targetStatus struct {
 	Free     int64     `json:"free_bytes"` // of a raw device, its size
 
 	known bool  // Free is
+	old   int64 // bytes of dumps that make way
 	most  int64 // bytes of one file
 }
 
 // gatherTargets finds out what needs nothing but the configuration. The raw
 // device that nobody asked for is there only if the machine has it.
-func (c *ctl) gatherTargets(s *status, conf *config.Config, missing func(error)) {
+func (c *ctl) gatherTargets(s *status, conf *config.Config) {
 	for _, t := range conf.Targets {
 		if !config.IsRaw(t) {
-			s.Targets = append(s.Targets, c.gatherDirectory(s, filepath.Join(c.root, t), missing))
+			s.Targets = append(s.Targets, c.gatherDirectory(s, filepath.Join(c.root, t)))
 		} else if conf.IsSet("TARGET") {
 			s.Targets = append(s.Targets, targetStatus{Kind: plan.Raw, Dir: t})
 		}
 	}
 }
 
-func (c *ctl) gatherDirectory(s *status, dir string, missing func(error)) targetStatus {
+func (c *ctl) gatherDirectory(s *status, dir string) targetStatus {
 	t := targetStatus{Kind: plan.Directory, Dir: dir}
 	// The directory may not exist yet; what holds it does.
 	at := dir
@@ -55,7 +55,7 @@ func (c *ctl) gatherDirectory(s *status, dir string, missing func(error)) target
 		}
 		if err != unix.ENOENT || at == "/" {
 			if err != unix.EACCES || !s.Partial {
-				missing(fmt.Errorf("target %s: %w", dir, err))
+				s.Problem("target", fmt.Errorf("target %s: %w", dir, err))
 			}
 			return t
 		}
@@ -75,6 +75,9 @@ func (c *ctl) describeTargets(s *status, b *builder.Build) {
 		t := targetStatus{Kind: plan.Raw, Dir: p.Dir, Free: b.RawSizes[p.Dir], known: true, most: math.MaxInt64}
 		if p.Kind != plan.Raw {
 			t = room[filepath.Join(c.root, p.Dir)]
+			if b.Plan.MakeSpace {
+				t.old = verify.Expendable(t.Dir)
+			}
 		}
 		t.Device, t.FSType, t.UUID, t.PartUUID = p.Device.Name, p.Filesystem.Type, p.Filesystem.UUID, p.Device.PartUUID
 		s.Targets = append(s.Targets, t)
@@ -120,26 +123,28 @@ func (s *status) forecastLine() string {
 	return line
 }
 
-// checkRoom returns an error if no target can be sure to take the next dump.
-func (s *status) checkRoom() error {
-	if s.Ours == nil || s.Ours.Forecast == nil {
+// noRoom returns the problem that no target is sure to take the next dump, nil if one
+// is, or may be.
+func (s *status) noRoom() error {
+	if s.Ours == nil || s.Ours.Forecast == nil || len(s.Targets) == 0 {
 		return nil
 	}
-	need := s.Ours.Forecast.Bytes
-	var rooms []string
+	var spaces []verify.Space
 	for _, t := range s.Targets {
-		if !t.known || min(t.Free, t.most) >= need {
+		if !t.known {
 			return nil
 		}
-		rooms = append(rooms, t.Dir+" has "+t.room())
+		spaces = append(spaces, verify.Space{Name: t.Dir, Free: t.Free, Old: t.old, Most: t.most})
 	}
-	if len(rooms) == 0 {
-		return nil
-	}
-	return tooSmall("the next dump may not fit: it takes up to %s, and %s", cli.Size(need), strings.Join(rooms, ", "))
+	return verify.NoRoom(s.Ours.Forecast.Bytes, spaces)
 }
 
-// tooSmall is an error about room, with the advice to make some.
-func tooSmall(format string, a ...any) error {
-	return advice.With(fmt.Errorf(format, a...), "Make room there, remove dumps with kdumpctl rm, or name a larger target in TARGET=.")
+// rawTargets returns the names of the raw targets.
+func (s *status) rawTargets() (names []string) {
+	for _, t := range s.Targets {
+		if t.Kind == plan.Raw {
+			names = append(names, t.Dir)
+		}
+	}
+	return names
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"ukdump/internal/state"
+	"ukdump/internal/verify"
 )
 
 // unit reads a file of systemd.syntax(7): section.key to its values.
@@ -83,7 +85,7 @@ func TestB12EarlyAndWithoutBuilding(t *testing.T) {
 // One command enables all: what status says is enough.
 func TestUnitsEnabledTogether(t *testing.T) {
 	t.Parallel()
-	also := append(unit(t, loadUnit)["Install.Also"], loadUnit)
+	also := append(unit(t, verify.LoadUnit)["Install.Also"], verify.LoadUnit)
 	paths, err := filepath.Glob("../../packaging/*.service")
 	if err != nil || len(paths) < 3 {
 		t.Fatalf("%q, %v", paths, err)
@@ -113,7 +115,7 @@ func TestSwapUnits(t *testing.T) {
 // The program and the units must agree on the file that stands for an event.
 func TestHotplugUnits(t *testing.T) {
 	t.Parallel()
-	flag := (&ctl{root: "/"}).hotplugFile()
+	flag := state.Store{Root: "/"}.HotplugFile()
 	if got := unit(t, "ukdump-hotplug.path")["Path.PathExists"]; !slices.Equal(got, []string{flag}) {
 		t.Errorf("PathExists=%q, want %s", got, flag)
 	}
@@ -149,7 +151,7 @@ func TestUnitsWithNetworkMount(t *testing.T) {
 			return after == "var-crash.mount" || after == "remote-fs.target" || err == nil && waits(after)
 		})
 	}
-	for _, name := range []string{loadUnit, collectUnit, "ukdump-announce.service", "ukdump-announce-late.service", "ukdump-hotplug.path"} {
+	for _, name := range []string{verify.LoadUnit, verify.CollectUnit, "ukdump-announce.service", "ukdump-announce-late.service", "ukdump-hotplug.path"} {
 		u := unit(t, name)
 		if !slices.Contains(u["Unit.ConditionKernelCommandLine"], "!ukdump.emergency") {
 			t.Errorf("%s is started in the capture kernel", name)
@@ -160,7 +162,7 @@ func TestUnitsWithNetworkMount(t *testing.T) {
 			}
 		}
 	}
-	for name, want := range map[string]bool{loadUnit: true, "ukdump-announce-late.service": true, collectUnit: false, "ukdump-announce.service": false} {
+	for name, want := range map[string]bool{verify.LoadUnit: true, "ukdump-announce-late.service": true, verify.CollectUnit: false, "ukdump-announce.service": false} {
 		if waits(name) != want {
 			t.Errorf("%s waits for /var/crash: %v", name, !want)
 		}

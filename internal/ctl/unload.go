@@ -19,20 +19,5 @@ func (c *ctl) unload(args []string) error {
 		return err
 	}
 	defer unlock()
-	was, err := c.kexec.Loaded()
-	if err != nil {
-		return err
-	}
-	if !was {
-		c.Say("nothing was loaded")
-		return nil
-	}
-	if err := c.kexec.Unload(); err != nil {
-		return err
-	}
-	if err := c.forgetLoaded(); err != nil {
-		return err
-	}
-	c.Say("unloaded")
-	return nil
+	return c.loader().Unload()
 }

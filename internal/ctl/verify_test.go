@@ -10,9 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ukdump/initramfs"
-	"ukdump/internal/builder"
 	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/fsid"
+	"ukdump/internal/state"
+	"ukdump/internal/verify"
 )
 
 // What differs from run to run.
@@ -43,9 +44,9 @@ func (m *machine) load() {
 
 // changed replaces the image by one with other files and loads that, as if build
 // had made it so.
-func (m *machine) changed(change func(files map[string]file)) {
+func (m *machine) changed(change func(files map[string]verify.File)) {
 	m.t.Helper()
-	files, err := readFiles([]byte(m.Read(image)))
+	files, err := verify.ReadFiles([]byte(m.Read(image)))
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -55,13 +56,13 @@ func (m *machine) changed(change func(files map[string]file)) {
 	}
 	m.Write(image, pack(m.t, func(im *initramfs.Image) error {
 		for name, f := range files {
-			if f.mode.IsDir() {
-				if err := im.AddDir(name, f.mode.Perm()); err != nil {
+			if f.Mode.IsDir() {
+				if err := im.AddDir(name, f.Mode.Perm()); err != nil {
 					return err
 				}
 				continue
 			}
-			if err := im.AddFile(name, f.data, f.mode.Perm()); err != nil {
+			if err := im.AddFile(name, f.Data, f.Mode.Perm()); err != nil {
 				return err
 			}
 		}
@@ -73,7 +74,7 @@ func (m *machine) changed(change func(files map[string]file)) {
 }
 
 // module returns the path of a module in the image.
-func module(files map[string]file, name string) string {
+func module(files map[string]verify.File, name string) string {
 	for path := range files {
 		if strings.HasSuffix(path, "-"+name+".ko") {
 			return path
@@ -99,7 +100,7 @@ func TestVerifyGolden(t *testing.T) {
 			m.load()
 		}, 0},
 		{"module-missing", func(m *machine) {
-			m.changed(func(files map[string]file) { delete(files, module(files, "virtio")) })
+			m.changed(func(files map[string]verify.File) { delete(files, module(files, "virtio")) })
 		}, 1},
 		{"monolithic", func(m *machine) {
 			m.Remove("lib/modules/" + buildtest.Release)
@@ -141,7 +142,7 @@ func TestVerifyGolden(t *testing.T) {
 			if len(m.calls) != calls {
 				t.Errorf("the kernel was called: %q", m.calls)
 			}
-			if left, _ := filepath.Glob(m.Root + builder.StateDir + "/" + unpackedDirs); len(left) > 0 {
+			if left, _ := filepath.Glob(m.Root + state.Dir + "/" + state.UnpackedDirs); len(left) > 0 {
 				t.Errorf("left: %q", left)
 			}
 		})
@@ -189,8 +190,8 @@ func TestVerifyEmergency(t *testing.T) {
 func TestVerifyWeakModule(t *testing.T) {
 	t.Parallel()
 	m := proven(t)
-	m.changed(func(f map[string]file) {
-		f[module(f, "ext4")] = file{0o600, "", buildtest.WeakModule("name=ext4", "vermagic=6.1.0-49-amd64 SMP mod_unload ")}
+	m.changed(func(f map[string]verify.File) {
+		f[module(f, "ext4")] = verify.File{Mode: 0o600, Link: "", Data: buildtest.WeakModule("name=ext4", "vermagic=6.1.0-49-amd64 SMP mod_unload ")}
 	})
 	want := regexp.MustCompile(`(?m)^ok +modules +7, all built for ` + buildtest.Release + ` or, with CRCs, for one like it, `)
 	if r := m.kdumpctl("verify"); !want.MatchString(r.stdout) {
@@ -203,7 +204,7 @@ func TestVerifyFinds(t *testing.T) {
 	t.Parallel()
 	const reload = "Run kdumpctl reload."
 	m := proven(t)
-	files := func(change func(files map[string]file)) func(m *machine) {
+	files := func(change func(files map[string]verify.File)) func(m *machine) {
 		return func(m *machine) { m.changed(change) }
 	}
 	write := func(err error) func(m *machine) {
@@ -231,33 +232,35 @@ func TestVerifyFinds(t *testing.T) {
 			m.Write("usr/lib/x86_64-linux-gnu/libz.so.1", m.Read("usr/lib/x86_64-linux-gnu/libc.so.6")+"x")
 		}, "image", "out of date: lib/libz.so.1 has changed", reload},
 		{"stale: the configuration", func(m *machine) { m.Write("etc/ukdump.conf", "TIMEOUT=1h\n") }, "plan", "it is not as now configured: the deadlines", reload},
-		{"file too many", files(func(f map[string]file) { f["etc/passwd"] = file{mode: 0o644} }), "image", "out of date: etc/passwd is not needed", reload},
+		{"file too many", files(func(f map[string]verify.File) { f["etc/passwd"] = verify.File{Mode: 0o644} }), "image", "out of date: etc/passwd is not needed", reload},
 
 		{"foreign plan", func(m *machine) { m.Write("etc/machine-id", "00112233445566778899aabbccddeeff\n") }, "plan", "it was made for another machine, ", reload},
 		{"another file system", func(m *machine) {
 			m.Write("etc/ukdump.conf", "TARGET=/var/crash\n")
 		}, "plan", "its targets are /var/crash, or else raw:swap; now they would be /var/crash", reload},
 
-		{"module removed", files(func(f map[string]file) { delete(f, module(f, "ext4")) }), "modules", "not in the image, though the plan names them: lib/modules/", reload},
-		{"module removed, by its level", files(func(f map[string]file) { delete(f, module(f, "ext4")) }), "drivers", "/var/crash cannot be reached: neither in the image nor in the kernel: ext4 (file system ext4)", reload},
-		{"dependency removed", files(func(f map[string]file) { delete(f, module(f, "crc16")) }), "drivers", "/var/crash cannot be reached: neither in the image nor in the kernel: crc16 (file system ext4)", reload},
-		{"modules of another kernel", files(func(f map[string]file) {
-			f[module(f, "ext4")] = file{0o600, "", buildtest.Module("name=ext4", "vermagic=6.1.0-49-amd64 SMP")}
+		{"module removed", files(func(f map[string]verify.File) { delete(f, module(f, "ext4")) }), "modules", "not in the image, though the plan names them: lib/modules/", reload},
+		{"module removed, by its level", files(func(f map[string]verify.File) { delete(f, module(f, "ext4")) }), "drivers", "/var/crash cannot be reached: neither in the image nor in the kernel: ext4 (file system ext4)", reload},
+		{"dependency removed", files(func(f map[string]verify.File) { delete(f, module(f, "crc16")) }), "drivers", "/var/crash cannot be reached: neither in the image nor in the kernel: crc16 (file system ext4)", reload},
+		{"modules of another kernel", files(func(f map[string]verify.File) {
+			f[module(f, "ext4")] = verify.File{Mode: 0o600, Link: "", Data: buildtest.Module("name=ext4", "vermagic=6.1.0-49-amd64 SMP")}
 		}), "modules", "not built for " + buildtest.Release + ", which refuses them: ext4 (for 6.1.0-49-amd64)", reload},
-		{"module before what it needs", files(func(f map[string]file) {
-			f[module(f, "crc16")] = file{0o600, "", buildtest.Module("name=crc16", "vermagic="+buildtest.Release+" SMP", "depends=ext4")}
+		{"module before what it needs", files(func(f map[string]verify.File) {
+			f[module(f, "crc16")] = verify.File{Mode: 0o600, Link: "", Data: buildtest.Module("name=crc16", "vermagic="+buildtest.Release+" SMP", "depends=ext4")}
 		}), "modules", "loaded before what they need: crc16 (before ext4)", reload},
-		{"module damaged", files(func(f map[string]file) { f[module(f, "ext4")] = file{0o600, "", []byte("x")} }), "modules", "lib/modules/", reload},
-		{"firmware removed", files(func(f map[string]file) { delete(f, "lib/firmware/virtio/blk.bin") }), "modules", "firmware that is installed is not in the image: virtio/blk.bin of virtio_blk", reload},
+		{"module damaged", files(func(f map[string]verify.File) {
+			f[module(f, "ext4")] = verify.File{Mode: 0o600, Link: "", Data: []byte("x")}
+		}), "modules", "lib/modules/", reload},
+		{"firmware removed", files(func(f map[string]verify.File) { delete(f, "lib/firmware/virtio/blk.bin") }), "modules", "firmware that is installed is not in the image: virtio/blk.bin of virtio_blk", reload},
 
-		{"library missing", files(func(f map[string]file) { delete(f, "lib/libz.so.1") }), "programs", "in the image: /bin/makedumpfile needs libz.so.1, which is not there", reload},
-		{"loader missing", files(func(f map[string]file) { delete(f, "lib64/ld-linux-x86-64.so.2") }), "programs", "in the image: /bin/makedumpfile needs /lib64/ld-linux-x86-64.so.2, which is not there", reload},
-		{"makedumpfile missing", files(func(f map[string]file) { delete(f, "bin/makedumpfile") }), "programs", "the plan runs /bin/makedumpfile, but the image has no such program", reload},
-		{"PID 1 of another version", files(func(f map[string]file) {
-			f["init"] = file{0o755, "", buildtest.Pid1("this is ukdump version 9;").Bytes()}
+		{"library missing", files(func(f map[string]verify.File) { delete(f, "lib/libz.so.1") }), "programs", "in the image: /bin/makedumpfile needs libz.so.1, which is not there", reload},
+		{"loader missing", files(func(f map[string]verify.File) { delete(f, "lib64/ld-linux-x86-64.so.2") }), "programs", "in the image: /bin/makedumpfile needs /lib64/ld-linux-x86-64.so.2, which is not there", reload},
+		{"makedumpfile missing", files(func(f map[string]verify.File) { delete(f, "bin/makedumpfile") }), "programs", "the plan runs /bin/makedumpfile, but the image has no such program", reload},
+		{"PID 1 of another version", files(func(f map[string]verify.File) {
+			f["init"] = verify.File{Mode: 0o755, Link: "", Data: buildtest.Pid1("this is ukdump version 9;").Bytes()}
 		}), "programs", `kdumpinit: /init of the image: version "9", but this is version `, "Reinstall ukdump"},
-		{"PID 1 missing", files(func(f map[string]file) { delete(f, "init") }), "programs", "kdumpinit: /init of the image: no such file or directory", "Reinstall ukdump"},
-		{"no dev/null", files(func(f map[string]file) { delete(f, "dev/null") }), "programs", "the image has no dev/null", reload},
+		{"PID 1 missing", files(func(f map[string]verify.File) { delete(f, "init") }), "programs", "kdumpinit: /init of the image: no such file or directory", "Reinstall ukdump"},
+		{"no dev/null", files(func(f map[string]verify.File) { delete(f, "dev/null") }), "programs", "the image has no dev/null", reload},
 
 		{"makedumpfile fails", func(m *machine) {
 			m.memUsage = func(string) ([]byte, error) { return []byte("The kernel version is not supported.\n"), nil }
@@ -327,22 +330,22 @@ func TestVerifiedStatus(t *testing.T) {
 	if r := m.kdumpctl("verify"); r.status != 0 {
 		t.Fatalf("%+v", r)
 	}
-	holds := "TIME, image sha256:" + id([]byte(m.Read(image)))[:12] + "… (the loaded one)"
+	holds := "TIME, image sha256:" + state.ID([]byte(m.Read(image)))[:12] + "… (the loaded one)"
 	expect("verified", holds)
 	m.run(t, "unloaded", func(t *testing.T) {
 		m.rewrite("var/lib/ukdump/loaded.json")
 		m.rewrite("sys/kernel/kexec_crash_loaded")
 		m.kdumpctl("unload")
-		expect("unloaded", "no: TIME: what was proven is not loaded now")
+		expect("unloaded", "no: TIME: the verified set is not loaded now")
 	})
 	m.run(t, "other image", func(t *testing.T) {
-		m.changed(func(files map[string]file) { files["x"] = file{mode: 0o644} })
+		m.changed(func(files map[string]verify.File) { files["x"] = verify.File{Mode: 0o644} })
 		expect("loaded another", "no: TIME: something else was loaded since")
 	})
 	m.run(t, "other kernel", func(t *testing.T) {
 		m.Write("proc/sys/kernel/osrelease", "7.1.0\n")
 		m.Write("etc/ukdump.conf", "KERNEL="+buildtest.Release+"\n")
-		expect("another kernel", "no: TIME: it was proven for the crash of another kernel, "+buildtest.Release)
+		expect("another kernel", "no: TIME: it is about the crash of another kernel, "+buildtest.Release)
 	})
 	m.run(t, "problem", func(t *testing.T) {
 		m.rewrite("var/lib/ukdump/verified.json")
@@ -373,43 +376,5 @@ func TestVerifiedStatus(t *testing.T) {
 	expect("at last", holds)
 	if fi, err := os.Stat(m.Root + "/var/lib/ukdump/verified.json"); err != nil || fi.Mode().Perm() != 0o600 {
 		t.Error(fi, err)
-	}
-}
-
-// What an image unpacks to stays where it belongs.
-func TestUnpackHostile(t *testing.T) {
-	for name, files := range map[string]map[string]file{
-		"upwards":        {"../out": {mode: 0o644}},
-		"by a link":      {"bin": {mode: os.ModeSymlink | 0o777, link: ".."}, "bin/out": {mode: 0o644}},
-		"absolute link":  {"bin": {mode: os.ModeSymlink | 0o777, link: "/tmp"}, "bin/ukdump-test-out": {mode: 0o644}},
-		"file and below": {"bin": {mode: 0o644}, "bin/x": {mode: 0o644}},
-	} {
-		dir := t.TempDir()
-		if err := os.Mkdir(dir+"/in", 0o700); err != nil {
-			t.Fatal(err)
-		}
-		v := &verification{files: files}
-		if err := v.unpack(dir + "/in"); err == nil {
-			t.Errorf("%s: no error", name)
-		}
-		for _, out := range []string{dir + "/out", "/tmp/ukdump-test-out"} {
-			if _, err := os.Lstat(out); err == nil {
-				t.Errorf("%s: %s is there", name, out)
-			}
-		}
-	}
-}
-
-// The real write leaves nothing, whatever the file system.
-func TestTryWrite(t *testing.T) {
-	dir := t.TempDir()
-	if err := tryWrite(dir); err != nil {
-		t.Error(err)
-	}
-	if err := tryWrite(dir + "/none"); err != unix.ENOENT {
-		t.Error(err)
-	}
-	if left, err := os.ReadDir(dir); len(left) > 0 || err != nil {
-		t.Error(left, err)
 	}
 }

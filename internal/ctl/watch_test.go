@@ -8,9 +8,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"ukdump/internal/builder/buildtest"
-	"ukdump/internal/pstore"
 )
 
 const lost = "MESSAGE=the machine went down without a shutdown while a capture kernel was loaded, and there is no dump in ROOT/var/crash: " +
@@ -361,18 +358,4 @@ func TestPstoreCases(t *testing.T) {
 		m.expect("announce", result{0, "", ""})
 		dumps(t, 2)
 	})
-}
-
-// What cannot be saved as a dump leaves none.
-func TestWriteEvidenceFails(t *testing.T) {
-	parent := t.TempDir()
-	l := pstore.Log{Text: make([]byte, 33<<20)}
-	buildtest.FullDisk(t, func() {
-		if path, err := writeEvidence(parent, l, evidenceReport(pstore.Log{})); err == nil {
-			t.Errorf("wrote %s", path)
-		}
-	})
-	if ents, err := os.ReadDir(parent); err != nil || len(ents) > 0 {
-		t.Errorf("left %v, %v", ents, err)
-	}
 }

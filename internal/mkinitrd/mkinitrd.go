@@ -19,6 +19,7 @@ import (
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
 	"ukdump/internal/plan"
+	"ukdump/internal/state"
 )
 
 const usage = `Usage: mkkdumpinitrd [OPTION]...
@@ -112,7 +113,7 @@ func run(p *cli.Program) error {
 	}
 	path := *output
 	if path == "" {
-		path = filepath.Join(o.Root, builder.ImagePath(b.Kernel.Release))
+		path = filepath.Join(o.Root, state.ImagePath(b.Kernel.Release))
 		// Only the default place: a typing error in --output is an error.
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return err

@@ -138,3 +138,9 @@ func readFull(r io.ReaderAt, b []byte, off int64) error {
 	}
 	return err
 }
+
+// Foreign reports whether a dump is known to be of another machine than the one with
+// that ID, see machine-id(5).
+func (h *Header) Foreign(machineID string) bool {
+	return h.MachineID != "" && machineID != "" && h.MachineID != machineID
+}

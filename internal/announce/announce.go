@@ -1,0 +1,270 @@
+// Package announce reports crashes to the journal and to whoever logs in.
+package announce
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"ukdump/internal/cli"
+	"ukdump/internal/config"
+	"ukdump/internal/crashdir"
+	"ukdump/internal/journal"
+	"ukdump/internal/state"
+)
+
+// Run is one run of kdumpctl announce.
+type Run struct {
+	Out          *cli.Program // for messages
+	Root         string       // of the machine; "/" but for tests
+	Store        state.Store
+	JournalLimit time.Duration // how long journald may take to take an entry
+}
+
+// The MESSAGE_IDs of our entries (sd_journal_print(3)).
+const (
+	// crashMessage is for a kernel that crashed, whatever was saved.
+	crashMessage = "cb264f724de64c638c74f4da74078db0"
+	// lostMessage is for a machine that went down without a shutdown and left
+	// nothing.
+	lostMessage = "88d3927a1a8f4bbaba587891dfbdda2b"
+)
+
+// event is what one entry tells.
+type event struct {
+	key     string    // what it is remembered by
+	time    time.Time // of the dump's name, zero if there is no dump
+	id      string    // MESSAGE_ID
+	message string
+	fields  []journal.Field
+}
+
+// Announce reports the crashes that were not announced yet. Every error is reported, but
+// none keeps it from going on.
+func (r *Run) Announce(conf *config.Config) error {
+	var errs []error
+	known, err := r.Store.Announced()
+	if err != nil {
+		r.Out.Warn(fmt.Sprintf("which crashes were announced is not known: %v", err))
+	}
+	if known.Boot != r.Store.BootID() {
+		known.Boot, known.Crashes, known.Last = r.Store.BootID(), 0, ""
+	}
+	dumps, err := r.newDumps(conf, known)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	saved, others := r.pstoreLogs(conf, known, len(dumps) > 0)
+	events := crashEvents(append(dumps, saved...))
+	if e := r.lostEvent(conf, known, len(events) > 0, others); e != nil {
+		events = append(events, *e)
+	}
+	deaf := false
+	for _, e := range events {
+		deaf = deaf || !r.toJournal(e)
+		if deaf {
+			fmt.Fprintf(r.Out.Stderr, "%s: %s\n", r.Out.Name, e.message)
+		}
+		known.Add(e.key, e.time)
+		known.Crashes, known.Last = known.Crashes+1, e.message
+		// After the telling: rather twice than never.
+		if err := r.Store.SaveAnnounced(known); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if err := r.Store.SaveAnnounced(known); err != nil {
+		errs = append(errs, err)
+	} else if err := r.Store.EndEarlierWatch(); err != nil { // after the telling, too
+		r.Out.Warn(err.Error())
+	}
+	if err := r.writeMotd(conf.Motd, known); err != nil {
+		r.Out.Warn(err.Error())
+	}
+	return errors.Join(errs...)
+}
+
+// newDumps returns the dumps that are not in known. When nothing is known, those
+// from before the boot in which kdumpctl loaded a capture kernel for the last time
+// are taken for old.
+func (r *Run) newDumps(conf *config.Config, known *state.AnnounceLog) ([]crashdir.Dump, error) {
+	var fresh []crashdir.Dump
+	var errs []error
+	for _, dir := range conf.DumpDirs(r.Root) {
+		dumps, err := crashdir.List(dir)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		for _, d := range dumps {
+			switch {
+			case known.Has(dumpKey(d), d.Time):
+			case known.First && crashTime(d).Before(r.firstCutoff()):
+				known.Add(dumpKey(d), d.Time)
+			default:
+				fresh = append(fresh, d)
+			}
+		}
+	}
+	return fresh, errors.Join(errs...)
+}
+
+// firstCutoff is the time before which crashes are old on the first run. The
+// clock of the capture kernel can be off by some hours, where the hardware's shows
+// local time.
+func (r *Run) firstCutoff() time.Time {
+	t := time.Now()
+	if l := r.Store.LastLoaded(); l != nil && l.BootID != r.Store.BootID() && l.Time.Before(t) {
+		t = l.Time
+	}
+	return t.Add(-24 * time.Hour)
+}
+
+// crashTime is when the kernel crashed. The dump's name comes from the clock of
+// the capture kernel, which may stand at its beginning.
+func crashTime(d crashdir.Dump) time.Time {
+	if d.Report != nil && d.Report.CrashTime.After(d.Time) {
+		return d.Report.CrashTime
+	}
+	return d.Time
+}
+
+// dumpKey is what a dump is remembered by: the crash's ID, so that what two
+// targets got of one crash is announced once, else its path.
+func dumpKey(d crashdir.Dump) string {
+	if id := crashID(d); id != "" {
+		return id
+	}
+	return d.Path
+}
+
+// crashID returns the ID in a dump's report, "" if it has none that can be one.
+func crashID(d crashdir.Dump) string {
+	if d.Report == nil || len(d.Report.ID) > 64 {
+		return ""
+	}
+	for _, r := range d.Report.ID {
+		if (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && r != '-' {
+			return ""
+		}
+	}
+	return d.Report.ID
+}
+
+// best says which of several dumps of one crash is announced.
+var best = []crashdir.Outcome{crashdir.Complete, crashdir.Incomplete, crashdir.DmesgOnly, crashdir.Failed}
+
+// crashEvents makes one event for each crash, oldest first.
+func crashEvents(dumps []crashdir.Dump) []event {
+	crashdir.Sort(dumps)
+	var keys []string
+	of := map[string]crashdir.Dump{}
+	for _, d := range dumps {
+		key := dumpKey(d)
+		old, ok := of[key]
+		if !ok {
+			keys = append(keys, key)
+		}
+		if !ok || slices.Index(best, d.Outcome) < slices.Index(best, old.Outcome) {
+			of[key] = d
+		}
+	}
+	var events []event
+	for _, key := range keys {
+		events = append(events, crashEvent(key, of[key]))
+	}
+	return events
+}
+
+func crashEvent(key string, d crashdir.Dump) event {
+	r := d.Report
+	if r == nil {
+		r = new(crashdir.Report)
+	}
+	why := ""
+	switch {
+	case len(r.Errors) > 0:
+		why = r.Errors[0]
+	case d.ReportErr != nil:
+		why = d.ReportErr.Error()
+	}
+	saved := map[crashdir.Outcome]string{
+		crashdir.Complete:   "the dump is complete",
+		crashdir.Incomplete: "THE DUMP IS INCOMPLETE",
+		crashdir.DmesgOnly:  "ONLY THE KERNEL LOG WAS SAVED",
+		crashdir.Failed:     "NOTHING WAS SAVED",
+	}[d.Outcome]
+	if why != "" && d.Outcome != crashdir.Complete {
+		saved += " (" + cli.Text(why, 200) + ")"
+	}
+	linux, reason := "Linux", cli.Text(r.Panic.Reason(), cli.MaxText)
+	if r.Kernel != "" {
+		linux += " " + r.Kernel
+	}
+	if reason == "" {
+		reason = "the reason is not known"
+	}
+	e := event{key: key, time: d.Time, id: crashMessage}
+	e.message = cli.Text(fmt.Sprintf("%s crashed: %s; %s", cli.Text(linux, 70), cli.Text(reason, 500), saved), 800)
+	if d.Path != "" {
+		e.message += ": " + cli.Text(d.Path, 4096)
+	}
+	e.fields = []journal.Field{
+		{Name: "UKDUMP_OUTCOME", Value: string(d.Outcome)},
+		{Name: "UKDUMP_DIRECTORY", Value: cli.Text(d.Path, 4096)},
+		{Name: "UKDUMP_PANIC", Value: cli.Text(r.Panic.Line, cli.MaxText)},
+		{Name: "UKDUMP_CAUSE", Value: cli.Text(r.Panic.Cause, cli.MaxText)},
+		{Name: "UKDUMP_KERNEL", Value: cli.Text(r.Kernel, 70)},
+		{Name: "UKDUMP_ID", Value: crashID(d)},
+	}
+	return e
+}
+
+// toJournal makes one entry in the journal and reports whether it took it.
+func (r *Run) toJournal(e event) bool {
+	entry := []journal.Field{
+		{Name: "MESSAGE", Value: e.message},
+		{Name: "MESSAGE_ID", Value: e.id},
+		{Name: "PRIORITY", Value: "2"}, // crit, see syslog(3)
+		{Name: "SYSLOG_IDENTIFIER", Value: "kdumpctl"},
+	}
+	for _, f := range e.fields {
+		if f.Value != "" {
+			entry = append(entry, f)
+		}
+	}
+	return journal.Send(filepath.Join(r.Root, journal.Socket), entry, r.JournalLimit) == nil
+}
+
+// motdFile is read by pam_motd(8) at login.
+const motdFile = "run/motd.d/ukdump"
+
+// writeMotd makes the line at login about the crashes found at this boot, or
+// removes it if there are none.
+func (r *Run) writeMotd(want bool, known *state.AnnounceLog) error {
+	path := filepath.Join(r.Root, motdFile)
+	if !want || known.Crashes == 0 {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	line := known.Last
+	if known.Crashes > 1 {
+		line = fmt.Sprintf("%d crashes, the last: %s", known.Crashes, line)
+	}
+	dir, name := filepath.Split(path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	err := crashdir.WriteFile(dir, name, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "ukdump: %s\n", line)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return os.Chmod(path, 0o644) // for everyone who logs in
+}

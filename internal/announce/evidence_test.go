@@ -1,0 +1,22 @@
+package announce
+
+import (
+	"os"
+	"testing"
+	"ukdump/internal/builder/buildtest"
+	"ukdump/internal/pstore"
+)
+
+// What cannot be saved as a dump leaves none.
+func TestWriteEvidenceFails(t *testing.T) {
+	parent := t.TempDir()
+	l := pstore.Log{Text: make([]byte, 33<<20)}
+	buildtest.FullDisk(t, func() {
+		if path, err := writeEvidence(parent, l, evidenceReport(pstore.Log{})); err == nil {
+			t.Errorf("wrote %s", path)
+		}
+	})
+	if ents, err := os.ReadDir(parent); err != nil || len(ents) > 0 {
+		t.Errorf("left %v, %v", ents, err)
+	}
+}

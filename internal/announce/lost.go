@@ -1,0 +1,97 @@
+package announce
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"ukdump/internal/cli"
+	"ukdump/internal/config"
+	"ukdump/internal/host"
+	"ukdump/internal/journal"
+	"ukdump/internal/pstore"
+	"ukdump/internal/rawdump"
+	"ukdump/internal/state"
+	"ukdump/internal/vmcore"
+)
+
+// lostEvent returns the event for a boot that ended without a shutdown while a
+// capture kernel was loaded, if no dump explains that; else nil. logs are new in
+// pstore.
+func (r *Run) lostEvent(conf *config.Config, known *state.AnnounceLog, explained bool, logs []pstore.Log) *event {
+	w := r.Store.EarlierWatch()
+	if w == nil {
+		return nil
+	}
+	key := "boot-" + w.Boot
+	if explained || !r.Store.WasLoaded(w.Boot) || known.Has(key, time.Time{}) {
+		return nil
+	}
+	dirs := conf.DumpDirs(r.Root)
+	outcome, why := "none", "there is no dump in "+cli.Text(strings.Join(dirs, " or "), 500)+": "
+	if paths := r.waitingDumps(known); len(paths) > 0 {
+		why += "it was NOT COLLECTED from " + cli.Text(strings.Join(paths, " and "), 500) + ", see kdumpctl collect"
+	} else if m := host.MissingMount(r.Root, dirs); m != nil {
+		outcome, why = "", "whether there is a dump is not known: "+cli.Text(m.Point, 500)+" is NOT MOUNTED"
+	} else {
+		why += "power loss, a reset, or a capture that FAILED"
+	}
+	e := &event{key: key, id: lostMessage}
+	e.message = "the machine went down without a shutdown while a capture kernel was loaded, and " + why
+	e.fields = []journal.Field{{Name: "UKDUMP_OUTCOME", Value: outcome}, {Name: "UKDUMP_ID", Value: cli.Text(key, 64)}}
+	for _, l := range logs {
+		if p := vmcore.FindPanic(l.Text); p.Line != "" {
+			line := cli.Text(p.Line, 500)
+			if p.Cause != "" {
+				line = cli.Text(p.Cause, 500)
+			}
+			e.message += fmt.Sprintf("; pstore has: %s (%s)", line, cli.Text(l.Paths[0], 300))
+			e.fields = append(e.fields, journal.Field{Name: "UKDUMP_PANIC", Value: cli.Text(p.Line, cli.MaxText)},
+				journal.Field{Name: "UKDUMP_CAUSE", Value: cli.Text(p.Cause, cli.MaxText)})
+			break
+		}
+	}
+	return e
+}
+
+// waitingDumps returns the devices with a raw dump of this machine, or one that
+// cannot be read, that collect has left there, if known has not got it, and adds it
+// to that.
+func (r *Run) waitingDumps(known *state.AnnounceLog) (paths []string) {
+	machine := ""
+	if h, err := host.Open(r.Root); err == nil {
+		machine, _ = h.MachineID()
+	}
+	devices, err := host.BlockDevices(r.Root)
+	if err != nil {
+		r.Out.Warn(err.Error())
+	}
+	for _, dev := range devices {
+		f, err := os.Open(dev.Path)
+		if err != nil {
+			continue // collect has told
+		}
+		head := make([]byte, 4096)
+		_, herr := f.ReadAt(head, 0)
+		dump, err := rawdump.Open(f, dev.Size)
+		f.Close()
+		var damaged *rawdump.DamagedError
+		var version *rawdump.VersionError
+		var key string
+		switch {
+		case herr == nil && (errors.As(err, &damaged) || errors.As(err, &version)):
+			key = "raw-" + state.ID(head) // whose it is cannot be read
+		case err != nil || dump.Header.Foreign(machine):
+			continue
+		default:
+			key = "raw-" + dump.Header.ID
+		}
+		if !known.Has(key, time.Time{}) {
+			known.Add(key, time.Time{})
+			paths = append(paths, dev.Path)
+		}
+	}
+	return paths
+}

@@ -1,0 +1,33 @@
+package collect
+
+import (
+	"slices"
+	"testing"
+	"ukdump/internal/rawdump"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestParseMountJobs(t *testing.T) {
+	const text = "Job=117\nWhere=/var/crash\n\nWhere=/srv\n\nJob=\nWhere=/home\n\nWhere=/a b\nJob=9\n"
+	if got, want := parseMountJobs(text), []string{"/var/crash", `/a\040b`}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := parseMountJobs(""); got != nil {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestFits(t *testing.T) {
+	const fat = 4<<30 - 1
+	k := &dumpRun{parent: "/efi", dump: &rawdump.Dump{}}
+	for _, tt := range []struct {
+		size, fsType int64
+		fits         bool
+	}{{fat, unix.MSDOS_SUPER_MAGIC, true}, {fat + 1, unix.MSDOS_SUPER_MAGIC, false}, {fat + 1, unix.EXT4_SUPER_MAGIC, true}} {
+		k.dump.Stream.Length = tt.size
+		if err := k.fits(tt.fsType); (err == nil) != tt.fits {
+			t.Errorf("%d bytes to a file system of type %#x: %v", tt.size, tt.fsType, err)
+		}
+	}
+}

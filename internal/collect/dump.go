@@ -1,0 +1,344 @@
+package collect
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"ukdump/internal/advice"
+	"ukdump/internal/cli"
+	"ukdump/internal/crashdir"
+	"ukdump/internal/dumpfile"
+	"ukdump/internal/host"
+	"ukdump/internal/plan"
+	"ukdump/internal/rawdump"
+)
+
+// collectReserve is what is left free beside a dump, in bytes, for the reports
+// and what the file system itself needs.
+const collectReserve = 4 << 20
+
+// dumpRun is the way of one dump from its device to a directory. It can end
+// at any point and be begun again: the directory is known by its report, and the
+// device keeps the dump until all of it is durable elsewhere.
+type dumpRun struct {
+	run    *Run
+	dev    host.RawDevice
+	f      *os.File // the device, for this process alone
+	dump   *rawdump.Dump
+	parent string // where dumps go
+	dir    string // of this one, "" until there is one
+
+	report  *crashdir.Report
+	cut     error // why the stream is not whole, nil if it is
+	keep    error // why the device must keep its dump, nil if it need not
+	warning []string
+}
+
+func (k *dumpRun) collect() error {
+	for _, step := range []func() error{
+		k.readReport, k.findDir, k.checkSpace, k.makeDir, k.writeInterim, k.writeLogs, k.writeVmcore, k.verify, k.writeFinal, k.giveBack,
+	} {
+		if k.run.Step != nil {
+			if err := k.run.Step(); err != nil {
+				return err
+			}
+		}
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// key tells this dump from others of the same crash.
+func (k *dumpRun) key() string {
+	return fmt.Sprintf("%x", k.dump.Header.Created.UnixNano())
+}
+
+// readReport takes the report that the capture wrote, or makes one of the
+// header. It is the same each time that collecting begins again.
+func (k *dumpRun) readReport() error {
+	h := &k.dump.Header
+	var b bytes.Buffer // no longer than a report may be
+	err := k.dump.CopyFile(&b, crashdir.ReportFile)
+	if err == nil {
+		k.report, err = crashdir.ParseReport(b.Bytes())
+	}
+	if err != nil {
+		k.report = &crashdir.Report{
+			Version: crashdir.ReportVersion, Software: plan.Software, Host: h.Host, Machine: h.MachineID,
+			Capture: h.Kernel, Started: h.Started,
+		}
+		k.problem("the capture's own report: %v", err)
+	}
+	k.report.ID, k.report.Raw = h.ID, k.key()
+	if t := &k.report.Target; t.Device == "" {
+		*t = crashdir.Target{Dir: "raw:" + k.dev.Name, Device: k.dev.Name, FSType: h.Held.Type, UUID: h.Held.UUID}
+	}
+	if !k.dump.Finished {
+		k.report.Errors = append(k.report.Errors, "the capture did not come to its end")
+	}
+	return nil
+}
+
+// problem notes what is wrong with the dump, for the report and for the person.
+func (k *dumpRun) problem(format string, a ...any) {
+	text := fmt.Sprintf(format, a...)
+	k.report.Errors = append(k.report.Errors, "collect: "+text)
+	k.warning = append(k.warning, text)
+}
+
+// findDir looks for the directory of an earlier run that did not come to its end.
+func (k *dumpRun) findDir() error {
+	dumps, err := crashdir.List(k.parent)
+	if err != nil {
+		return err
+	}
+	for _, d := range dumps {
+		if d.Report != nil && d.Report.ID == k.report.ID && d.Report.Raw == k.report.Raw {
+			k.dir = d.Path
+		}
+	}
+	return nil
+}
+
+// checkSpace makes sure that the dump fits before anything is written.
+func (k *dumpRun) checkSpace() error {
+	if err := os.MkdirAll(k.parent, 0o700); err != nil {
+		return err
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(k.parent, &st); err != nil {
+		return fmt.Errorf("statfs %s: %w", k.parent, err)
+	}
+	free := int64(st.Bavail) * st.Bsize
+	if k.dir != "" { // what is there will be replaced
+		if d, err := crashdir.Read(k.dir); err == nil {
+			var vm unix.Stat_t
+			if d.Vmcore != "" && unix.Lstat(d.Vmcore, &vm) == nil {
+				free += vm.Blocks * 512
+			}
+		}
+	}
+	if k.size() > free {
+		return k.noSpace(free)
+	}
+	return k.fits(st.Type)
+}
+
+// fits makes sure that a file of a file system of that type can be as large as
+// the vmcore.
+func (k *dumpRun) fits(fsType int64) error {
+	if most := crashdir.LargestFile(fsType); k.dump.Stream.Length > most {
+		return advice.With(
+			stays(fmt.Errorf("its vmcore has %s, but %s allows files up to %s", cli.Size(k.dump.Stream.Length), k.parent, cli.Size(most))),
+			"Run kdumpctl collect again with --dir and a directory on another file system.")
+	}
+	return nil
+}
+
+// size returns the space that the dump needs, in bytes.
+func (k *dumpRun) size() int64 {
+	n := k.dump.Stream.Length + collectReserve
+	for _, f := range k.dump.Files {
+		n += f.Size
+	}
+	return n
+}
+
+func (k *dumpRun) makeDir() error {
+	if k.dir != "" {
+		return nil
+	}
+	// If an earlier run ended before there was a report to know its directory by,
+	// that is still empty.
+	name := filepath.Join(k.parent, k.dump.Header.Started.UTC().Format(crashdir.TimeLayout))
+	if fi, err := os.Lstat(name); err == nil && fi.IsDir() {
+		ents, err := os.ReadDir(name)
+		if err == nil && len(ents) == 1 && ents[0].Name() == crashdir.ReportFile+crashdir.Suffix {
+			os.Remove(filepath.Join(name, ents[0].Name()))
+		}
+		os.Remove(name) // fails if it holds anything
+	}
+	err := crashdir.CheckParent(k.parent)
+	if err == nil {
+		k.dir, err = crashdir.Create(k.parent, k.dump.Header.Started)
+	}
+	return err
+}
+
+// writeInterim writes a report that explains what is there if this run ends now.
+func (k *dumpRun) writeInterim() error {
+	r := *k.report
+	r.Outcome = crashdir.Incomplete
+	r.Errors = append(r.Errors[:len(r.Errors):len(r.Errors)], "collect: it did not come to its end")
+	return k.writeReport(&r)
+}
+
+func (k *dumpRun) writeReport(r *crashdir.Report) error {
+	b, err := r.Encode()
+	if err != nil {
+		return err
+	}
+	return k.written(crashdir.WriteFile(k.dir, crashdir.ReportFile, func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
+	}))
+}
+
+// errPartial keeps the name of a file that is not whole.
+var errPartial = errors.New("only the beginning of it was written")
+
+// writeLogs copies the files beside the vmcore. One that is damaged keeps the
+// name of a file that is not whole.
+func (k *dumpRun) writeLogs() error {
+	for _, file := range k.dump.Files {
+		if file.Name == crashdir.ReportFile {
+			continue
+		}
+		err := crashdir.WriteFile(k.dir, file.Name, func(w io.Writer) error {
+			err := k.dump.CopyFile(w, file.Name)
+			if err == nil && file.Partial {
+				err = errPartial
+			}
+			return err
+		})
+		var damaged *rawdump.DamagedError
+		switch {
+		case errors.As(err, &damaged):
+			k.problem("%v", err)
+			if damaged.Err != nil {
+				k.keep = err
+			}
+		case errors.Is(err, errPartial):
+			k.problem("%s: %v", file.Name, err)
+		case err != nil:
+			return k.written(err)
+		}
+	}
+	return nil
+}
+
+// writeVmcore rearranges the stream, as far as there is one.
+func (k *dumpRun) writeVmcore() error {
+	s := &k.dump.Stream
+	if s.Length == 0 || k.proven() {
+		return nil
+	}
+	name := filepath.Join(k.dir, crashdir.Vmcore+crashdir.Suffix)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	size, err := dumpfile.Unflatten(f, k.dump.OpenStream())
+	var damaged *rawdump.DamagedError
+	var flat *dumpfile.FlatError
+	switch {
+	case errors.As(err, &damaged):
+		if k.cut = err; damaged.Err != nil { // it may be read another time
+			k.keep = err
+		}
+	case errors.As(err, &flat):
+		if k.cut = err; s.Complete { // it is what was written, but not understood
+			k.keep = err
+		}
+	case err != nil:
+		os.Remove(name) // the whole of it is on the device
+		return k.written(err)
+	}
+	if k.cut != nil && s.Complete {
+		k.problem("%v", k.cut)
+	}
+	if err := f.Sync(); err != nil {
+		os.Remove(name)
+		return k.written(err)
+	}
+	if size == 0 {
+		os.Remove(name)
+	}
+	// What is read from here on comes from the disk, not from the cache.
+	return os.NewSyscallError("fadvise", unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED))
+}
+
+// proven reports whether the vmcore has its final name, which it gets when it is
+// known to be whole and on disk.
+func (k *dumpRun) proven() bool {
+	fi, err := os.Lstat(filepath.Join(k.dir, crashdir.Vmcore))
+	return err == nil && fi.Mode().IsRegular()
+}
+
+// verify gives a vmcore its final name if the capture, the checksum and the file
+// itself all say that it is whole.
+func (k *dumpRun) verify() error {
+	if !k.dump.Stream.Complete || k.cut != nil || k.proven() {
+		return nil
+	}
+	if _, err := dumpfile.VerifyFile(filepath.Join(k.dir, crashdir.Vmcore+crashdir.Suffix)); err != nil {
+		// The bytes are those of the capture, so the device has the original.
+		k.keep = err
+		k.problem("%v", err)
+		return nil
+	}
+	return crashdir.Commit(k.dir, crashdir.Vmcore)
+}
+
+// writeFinal writes the report of what is there now.
+func (k *dumpRun) writeFinal() error {
+	d, err := crashdir.Read(k.dir)
+	if err != nil {
+		return err
+	}
+	k.report.Outcome, k.report.Vmcore = d.Outcome, 0
+	if d.Vmcore != "" {
+		fi, err := os.Lstat(d.Vmcore)
+		if err != nil {
+			return err
+		}
+		k.report.Vmcore = fi.Size()
+	}
+	return k.writeReport(k.report) // and makes all names in the directory durable
+}
+
+// giveBack ends the dump on the device, which is now the second one.
+func (k *dumpRun) giveBack() error {
+	d, err := crashdir.Read(k.dir)
+	if err != nil {
+		return err
+	}
+	out := k.run.Out
+	fmt.Fprintf(out.Stdout, "collected %s from %s: %s, %s\n", d.Path, k.dev.Path, d.Outcome, cli.Size(d.Size))
+	for _, w := range k.warning {
+		out.Warn(fmt.Sprintf("%s: %s", k.dev.Path, w))
+	}
+	if k.keep != nil {
+		return left(k.keep)
+	}
+	return k.run.restore(k.f, k.dev)
+}
+
+// written adds to an error of writing how much space would be needed.
+func (k *dumpRun) written(err error) error {
+	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		return err
+	}
+	var st unix.Statfs_t
+	if serr := unix.Statfs(k.parent, &st); serr != nil {
+		return err
+	}
+	return k.noSpace(int64(st.Bavail) * st.Bsize)
+}
+
+// noSpace reports that the dump needs more than the free bytes of its directory.
+func (k *dumpRun) noSpace(free int64) error {
+	return advice.With(
+		stays(fmt.Errorf("it needs %s in %s, where %s are free", cli.Size(k.size()), k.parent, cli.Size(free))),
+		"Free some space there and run kdumpctl collect again, or name another directory with --dir.")
+}

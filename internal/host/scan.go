@@ -1,0 +1,62 @@
+package host
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"ukdump/internal/rawdump"
+)
+
+// RawDevice is a block device that can hold a raw dump.
+type RawDevice struct {
+	Name string // the kernel's
+	Path string // below /dev
+	Size int64  // bytes
+}
+
+// MissingVolumes returns those of the volumes that are not there, by dm/uuid.
+func MissingVolumes(root string, uuids []string) (missing []string) {
+	there := make(map[string]bool)
+	files, _ := filepath.Glob(filepath.Join(root, "sys/class/block/dm-*/dm/uuid")) // our own pattern cannot be bad
+	for _, name := range files {
+		b, _ := os.ReadFile(name)
+		there[strings.TrimSpace(string(b))] = true
+	}
+	for _, id := range uuids {
+		if !there[id] {
+			missing = append(missing, id)
+		}
+	}
+	return missing
+}
+
+// BlockDevices returns the block devices that can hold a dump: not those that
+// another one is built on, because the dump is on that, and no drives that take
+// seconds to find out that they are empty.
+func BlockDevices(root string) ([]RawDevice, error) {
+	class := filepath.Join(root, "sys/class/block")
+	ents, err := os.ReadDir(class)
+	if err != nil {
+		return nil, err
+	}
+	var list []RawDevice
+	for _, e := range ents {
+		name := e.Name()
+		if strings.HasPrefix(name, "sr") || strings.HasPrefix(name, "fd") || strings.HasPrefix(name, "ram") {
+			continue
+		}
+		if holders, _ := os.ReadDir(filepath.Join(class, name, "holders")); len(holders) > 0 {
+			continue
+		}
+		// In units of 512 bytes whatever the disk's sectors are (Documentation/ABI/stable/sysfs-block).
+		b, _ := os.ReadFile(filepath.Join(class, name, "size"))
+		n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 54)
+		if err != nil || n*512 < rawdump.MinSize {
+			continue
+		}
+		// sysfs has '!' for '/' in names.
+		list = append(list, RawDevice{name, filepath.Join(root, "dev", strings.ReplaceAll(name, "!", "/")), n * 512})
+	}
+	return list, nil
+}

@@ -1,0 +1,123 @@
+package load
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+
+	"ukdump/initramfs"
+	"ukdump/internal/advice"
+	"ukdump/internal/builder"
+	"ukdump/internal/cryptkeys"
+	"ukdump/internal/kexec"
+	"ukdump/internal/plan"
+	"ukdump/internal/state"
+)
+
+// afterFailure makes the best of a load that failed: if nothing is loaded now,
+// because the kernel has dropped it or because this is the first load since
+// boot, it loads the last good set. The error says what is loaded then.
+func (ld *Loader) afterFailure(err error) error {
+	loaded, slotErr := ld.Slot.Loaded()
+	if slotErr != nil {
+		return err
+	}
+	if loaded {
+		return fmt.Errorf("%w; %s", err, ld.stillLoaded(err))
+	}
+	if e := ld.Store.ForgetLoaded(); e != nil {
+		ld.Out.Warn(e.Error())
+	}
+	s, lastErr := ld.loadLastGood(err.Error())
+	var a, b *kexec.Error
+	switch {
+	case lastErr == nil:
+		return fmt.Errorf("%w; %s", err, "loaded instead: the last good set, "+s.String())
+	case errors.Is(lastErr, state.ErrNoLastGood):
+		return fmt.Errorf("%w; %s", err, "nothing is loaded now, and there is no last good set")
+	case errors.As(err, &a) && errors.As(lastErr, &b) && a.Cause == b.Cause: // once is enough
+		return fmt.Errorf("%w; %s", err, "nothing is loaded now, as the last good set fails likewise")
+	}
+	return fmt.Errorf("%w; %s", err, "nothing is loaded now, as this failed too: "+lastErr.Error())
+}
+
+// stillLoaded says what is loaded although a load has failed.
+func (ld *Loader) stillLoaded(failed error) string {
+	rec := ld.Store.Loaded()
+	switch {
+	case rec == nil:
+		return "what was loaded before is still loaded"
+	case rec.Fallback == "":
+		return "still loaded: " + rec.String()
+	}
+	if rec.Fallback != failed.Error() {
+		rec.Fallback = failed.Error()
+		ld.remember(rec)
+	}
+	return "loaded instead: the last good set, " + rec.String()
+}
+
+// bridge loads the last good set where nothing is loaded and something has to be
+// done first that takes a while; until says what.
+func (ld *Loader) bridge(until string) {
+	if !ld.canSpareLoad() {
+		return
+	}
+	s, err := ld.loadLastGood("it did not come to its end")
+	if err == nil {
+		ld.Out.Say("loaded the last good set, %s, until %s", s, until)
+	} else if !errors.Is(err, state.ErrNoLastGood) {
+		ld.Out.Warn(err.Error())
+	}
+}
+
+// FallbackProblem says that the last good set is loaded and why, nil if it is not.
+func FallbackProblem(rec *state.LoadRecord) error {
+	if rec == nil || rec.Fallback == "" {
+		return nil
+	}
+	return advice.With(errors.New("the last good set is loaded, because the last load failed: "+rec.Fallback), "Correct that and run kdumpctl reload.")
+}
+
+// loadLastGood loads the last good set because of what failed.
+func (ld *Loader) loadLastGood(failed string) (*state.Set, error) {
+	s, kernelData, imageData, err := ld.Store.LastGood()
+	if err != nil {
+		return nil, err
+	}
+	s.Fallback = failed
+	if ld.Keys.Check(s.Keys, ld.takenKeys()) != nil {
+		if s.Keys, err = ld.keysLeft(imageData); err != nil {
+			return nil, err
+		}
+	}
+	// The file in place of a copy in memory, for a policy which looks at it. It
+	// was read just now, and nobody else writes here.
+	kernel, err := os.Open(ld.Store.KernelCopy(s.KernelID))
+	if err != nil {
+		if kernel, err = Memfd(s.Kernel, kernelData); err != nil {
+			return nil, err
+		}
+	}
+	defer kernel.Close()
+	initrd, err := Memfd(s.Image, imageData)
+	if err != nil {
+		return nil, err
+	}
+	defer initrd.Close()
+	return s, ld.put(s, kernel, initrd)
+}
+
+// keysLeft chooses among the keys of an image when one has gone.
+func (ld *Loader) keysLeft(image []byte) ([]cryptkeys.Key, error) {
+	contents, err := builder.Inspect(initramfs.Open(bytes.NewReader(image)))
+	if err != nil {
+		return nil, err
+	}
+	p, err := plan.Parse(contents.Plan)
+	if err != nil {
+		return nil, err
+	}
+	return ld.chooseKeys(p)
+}

@@ -1,0 +1,362 @@
+// Package load puts a capture kernel and its image into the crash slot. When that
+// fails it sees to it that something is loaded: what was, or the last good set.
+package load
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ukdump/internal/builder"
+	"ukdump/internal/cli"
+	"ukdump/internal/config"
+	"ukdump/internal/cryptkeys"
+	"ukdump/internal/host"
+	"ukdump/internal/kexec"
+	"ukdump/internal/plan"
+	"ukdump/internal/state"
+)
+
+// Loader is one run of kdumpctl that loads, or looks at the crash slot.
+type Loader struct {
+	Out   *cli.Program // for messages
+	Root  string       // of the machine; "/" but for tests
+	Pid1  string       // kdumpinit to pack
+	Store state.Store
+	Slot  *kexec.Slot
+	Keys  *cryptkeys.Handover
+
+	Sleep func(time.Duration)
+	// MemUsage runs makedumpfile --mem-usage in tests.
+	MemUsage func(program string) ([]byte, error)
+
+	warned []string // what warnOnce has
+}
+
+// Options say what Load loads.
+type Options struct {
+	Image string // path of the image in place of the one that is built; "" for that
+	Await bool   // wait for raw targets that are yet to appear
+}
+
+// CheckReserved returns an error if no memory is reserved for a capture kernel. A
+// kernel without a crash slot has nothing reserved either: both are a *kexec.Error.
+func (ld *Loader) CheckReserved() error {
+	reserved, err := ld.Slot.Reserved()
+	if err == nil && reserved == 0 {
+		err = ld.Slot.NotReserved()
+	}
+	return err
+}
+
+// Load loads what the configuration says. If it fails, the error says what is loaded
+// then: the previous set or the last good one. The caller has the lock.
+func (ld *Loader) Load(o Options) error {
+	ld.Store.Sweep()
+	if o.Await {
+		ld.awaitTargets()
+	}
+	if err := ld.loadConfigured(o.Image); err != nil {
+		return ld.afterFailure(err)
+	}
+	return nil
+}
+
+// awaitTargets waits for raw devices that are yet to appear: without them the
+// image would be another one at each boot.
+func (ld *Loader) awaitTargets() {
+	conf, err := config.Load(ld.Root)
+	if err != nil {
+		return // for loadConfigured to say
+	}
+	h, err := host.Open(ld.Root)
+	if err != nil {
+		return
+	}
+	absent := func() bool {
+		return slices.ContainsFunc(conf.Targets, func(t string) bool { return config.IsRaw(t) && h.RawAbsent(t) })
+	}
+	if !absent() {
+		return
+	}
+	ld.bridge("the raw targets are there")
+	for left := host.AppearLimit; left > 0 && absent(); left -= host.AppearInterval {
+		ld.Sleep(host.AppearInterval)
+	}
+}
+
+// loadConfigured loads what the configuration says, with the image at path
+// instead of the one that it builds, if path is not empty.
+func (ld *Loader) loadConfigured(path string) error {
+	b, err := ld.prepare()
+	if err != nil {
+		return err
+	}
+	var im *ImageFile
+	if path != "" && b.Initramfs != "" {
+		return errors.New("--image: MODE=emergency loads the distribution's own initramfs, see INITRAMFS= in ukdump.conf(5)")
+	}
+	if path != "" {
+		if im, err = OpenImage(path); err == nil {
+			im.Given = true
+		}
+	} else {
+		im, err = ld.currentImage(b)
+	}
+	if err != nil {
+		return err
+	}
+	return ld.loadImage(b, im)
+}
+
+// currentImage returns the image of b. If it has to be built, the machine is
+// protected meanwhile by what could be loaded last.
+func (ld *Loader) currentImage(b *builder.Build) (*ImageFile, error) {
+	if b.Initramfs != "" {
+		return ld.EmergencyImage(b)
+	}
+	path := ld.ImagePath(b)
+	im, why, err := upToDate(b, path)
+	if err != nil || why == "" {
+		return im, err
+	}
+	ld.bridge("the image is built")
+	return ld.buildImage(b, path, why)
+}
+
+// EmergencyImage returns what is loaded in emergency mode. It lies nowhere as a
+// file, but for the last good set.
+func (ld *Loader) EmergencyImage(b *builder.Build) (*ImageFile, error) {
+	n := len(b.Warnings)
+	data, contents, err := b.EmergencyImage()
+	if err != nil {
+		return nil, err
+	}
+	ld.Out.Warn(b.Warnings[n:]...)
+	return &ImageFile{Contents: contents, Path: b.Initramfs, Data: data}, nil
+}
+
+// prepare finds out everything about the image that this machine needs.
+func (ld *Loader) prepare() (*builder.Build, error) {
+	conf, err := config.Load(ld.Root)
+	if err != nil {
+		return nil, err
+	}
+	b, err := builder.New(builder.Options{Root: ld.Root, Config: conf, Pid1: ld.Pid1})
+	if err != nil {
+		return nil, err
+	}
+	ld.Out.Warn(b.Warnings...)
+	return b, nil
+}
+
+// loadImage checks an image against the kernel and hands both to the running
+// kernel. What could be loaded becomes the last good set.
+func (ld *Loader) loadImage(b *builder.Build, im *ImageFile) error {
+	p, err := im.Check(b.Kernel.Release)
+	if err != nil {
+		return fmt.Errorf("image %s: %w", im.Path, err)
+	}
+	kernel, err := KernelFile(b)
+	if err != nil {
+		return err
+	}
+	defer kernel.Close()
+	initrd, err := Memfd(im.Path, im.Data)
+	if err != nil {
+		return err
+	}
+	defer initrd.Close()
+	begin := time.Now()
+	s := &state.Set{
+		LoadRecord: state.LoadRecord{
+			Kernel: b.Kernel.Path, Release: b.Kernel.Release, Image: im.Path, Fingerprint: im.Fingerprint,
+			KernelID: state.ID(b.Kernel.Loadable()), ImageID: state.ID(im.Data),
+			KernelBytes: int64(b.Kernel.InitSize), ImageBytes: int64(len(im.Data)),
+		},
+		Unpacked: im.Unpacked,
+	}
+	for _, t := range p.Targets {
+		if t.Device.Volume != "" {
+			s.Volumes = append(s.Volumes, t.Device.Volume)
+		}
+	}
+	if s.Cmdline, err = cmdlineFor(b, im.Fingerprint); err != nil {
+		return err
+	}
+	if s.Keys, err = ld.chooseKeys(p); err != nil {
+		return err
+	}
+	// Counting pages can take a while, and a crash does not wait.
+	early := ld.CanForecast() && ld.canSpareLoad()
+	if early {
+		if err := ld.put(s, kernel, initrd); err != nil {
+			return err
+		}
+	}
+	s.Forecast = ld.forecast(b)
+	if cmdline := s.Forecast.AddTo(s.Cmdline); early && cmdline == s.Cmdline {
+		ld.remember(&s.LoadRecord)
+	} else {
+		s.Cmdline = cmdline
+		if err := ld.put(s, kernel, initrd); err != nil {
+			return err
+		}
+	}
+	ld.Out.Say("loaded %s in %.1f s; dumps go to %s", s, time.Since(begin).Seconds(), TargetNames(reachable(p, s.Keys)))
+	if err := ld.Store.SaveLastGood(s, b.Kernel.Loadable(), im.Data); err != nil {
+		ld.Out.Warn(fmt.Sprintf("loaded, but not kept for the case that a later load fails: %v", err))
+	}
+	return nil
+}
+
+// put hands a set to the kernel and keeps loaded.json true. While the kernel is
+// asked there is none: whoever is killed then leaves no false one.
+func (ld *Loader) put(s *state.Set, kernel, initrd *os.File) error {
+	if err := ld.Slot.Check(kernel, initrd, s.Unpacked, s.Cmdline); err != nil {
+		return err
+	}
+	before, taken := ld.Store.Loaded(), ld.takenKeys()
+	if err := ld.Store.ForgetLoaded(); err != nil {
+		ld.Out.Warn(fmt.Sprintf("status will not know what is loaded: %v", err))
+	}
+	// Processors and memory are those of this moment.
+	ld.forgetHotplug()
+	got := false
+	load := func() error {
+		err := ld.Slot.Load(kernel, initrd, s.Unpacked, s.Cmdline)
+		got = got || err == nil
+		return err
+	}
+	err := ld.Keys.Load(s.Keys, taken, load)
+	if err != nil {
+		still, e := ld.Slot.Loaded()
+		still = still && e == nil
+		if still && !got && before != nil {
+			ld.remember(before)
+		}
+		if !still || !got {
+			return err
+		}
+		s.Keys = nil // it has some that nobody knows
+	}
+	s.Time, s.BootID = time.Now().UTC().Round(time.Second), ld.Store.BootID()
+	ld.remember(&s.LoadRecord)
+	return err
+}
+
+// remember writes loaded.json.
+func (ld *Loader) remember(l *state.LoadRecord) {
+	if err := ld.Store.SaveLoaded(l); err != nil {
+		ld.Out.Warn(fmt.Sprintf("loaded, but status will not know what: %v", err))
+	}
+}
+
+// cmdlineFor returns the command line for the image with that fingerprint. What
+// the builder found out about its own modules does not hold for another image.
+func cmdlineFor(b *builder.Build, fingerprint string) (string, error) {
+	own, err := b.Fingerprint()
+	if err != nil || own == fingerprint {
+		return b.Cmdline, err
+	}
+	return b.CmdlineForeign, nil
+}
+
+// canSpareLoad reports whether something should be loaded until what is wanted is
+// ready: if nothing is loaded and that costs none of the loads that a sysctl
+// leaves for this one and the next.
+func (ld *Loader) canSpareLoad() bool {
+	loaded, err := ld.Slot.Loaded()
+	left := ld.Slot.LoadLimit()
+	return err == nil && !loaded && (left < 0 || left > 2)
+}
+
+// TargetNames lists a plan's targets.
+func TargetNames(p *plan.Plan) string {
+	var dirs []string
+	for _, t := range p.Targets {
+		dirs = append(dirs, t.Dir)
+	}
+	if len(dirs) == 0 { // and that was a warning of its own
+		for _, t := range p.Evidence {
+			dirs = append(dirs, t.Dir+" (log and report only)")
+		}
+	}
+	return strings.Join(dirs, ", or else ")
+}
+
+// KernelFile returns what kexec_file_load takes: the file itself where possible,
+// so that a policy which looks at the file sees it.
+func KernelFile(b *builder.Build) (*os.File, error) {
+	f, err := os.Open(b.Kernel.Path)
+	if err != nil {
+		return nil, err
+	}
+	// The file may have been replaced since it was checked.
+	data := b.Kernel.Loadable()
+	if now, err := io.ReadAll(io.LimitReader(f, int64(len(data))+1)); err == nil && bytes.Equal(now, data) {
+		return f, nil
+	}
+	f.Close()
+	return Memfd(b.Kernel.Path, data)
+}
+
+// Memfd returns a file in memory with the given content, see memfd_create(2).
+// Errors will call it name.
+func Memfd(name string, data []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate("ukdump", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if _, err := f.Write(data); err != nil {
+		f.Close()
+		return nil, err
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return f, err
+}
+
+// Differs says which kernel or command line b has in place of the loaded one, nil
+// if neither.
+func Differs(rec *state.LoadRecord, b *builder.Build) error {
+	cmdline, err := cmdlineFor(b, rec.Fingerprint)
+	switch {
+	case err != nil:
+		return err
+	case rec.Release != b.Kernel.Release:
+		return NeedsReload("kernel %s is loaded, but %s is configured", rec.Release, b.Kernel.Release)
+	case rec.KernelID != "" && rec.KernelID != state.ID(b.Kernel.Loadable()):
+		return NeedsReload("%s has changed since it was loaded", b.Kernel.Path)
+	case rec.Cmdline != rec.Forecast.AddTo(cmdline):
+		return NeedsReload("the command line of the capture kernel is not the one that is configured now")
+	}
+	return nil
+}
+
+// Unload empties the crash slot. The caller has the lock.
+func (ld *Loader) Unload() error {
+	was, err := ld.Slot.Loaded()
+	if err != nil {
+		return err
+	}
+	if !was {
+		ld.Out.Say("nothing was loaded")
+		return nil
+	}
+	if err := ld.Slot.Unload(); err != nil {
+		return err
+	}
+	if err := ld.Store.ForgetLoaded(); err != nil {
+		return err
+	}
+	ld.Out.Say("unloaded")
+	return nil
+}

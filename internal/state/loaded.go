@@ -1,0 +1,94 @@
+package state
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"ukdump/internal/cryptkeys"
+)
+
+// LoadRecord is what kdumpctl loaded; the kernel itself only says that something is.
+type LoadRecord struct {
+	Kernel      string          `json:"kernel"`      // path of its image
+	Release     string          `json:"release"`     // as uname -r prints it
+	Image       string          `json:"image"`       // path of the initramfs
+	Fingerprint string          `json:"fingerprint"` // of the image, see builder.Contents
+	KernelID    string          `json:"kernel_sha256,omitempty"`
+	ImageID     string          `json:"image_sha256,omitempty"`
+	Cmdline     string          `json:"cmdline"`
+	KernelBytes int64           `json:"kernel_bytes"` // memory the kernel takes to start
+	ImageBytes  int64           `json:"image_bytes"`  // packed
+	Time        time.Time       `json:"time"`
+	BootID      string          `json:"boot_id"`            // of the kernel that it was loaded into
+	Fallback    string          `json:"fallback,omitempty"` // why it is the last good set that was loaded
+	Forecast    *Forecast       `json:"forecast,omitempty"`
+	Keys        []cryptkeys.Key `json:"keys,omitempty"`    // volume keys that it has, by their descriptions
+	Volumes     []string        `json:"volumes,omitempty"` // dm/uuid of the logical volumes that are raw targets
+}
+
+// String names the loaded kernel and image in messages.
+func (l *LoadRecord) String() string { return l.Release + " with " + filepath.Base(l.Image) }
+
+// KeyDescriptions returns the descriptions of the volume keys.
+func (l *LoadRecord) KeyDescriptions() (list []string) {
+	for _, k := range l.Keys {
+		list = append(list, k.Description)
+	}
+	return list
+}
+
+const (
+	loadedFile = "loaded.json"
+	// loadedBeforeFile is loaded.json as an earlier boot has left it.
+	loadedBeforeFile = "loaded-before.json"
+)
+
+// SaveLoaded records what is loaded now.
+func (st Store) SaveLoaded(l *LoadRecord) error { return writeJSON(st.file(loadedFile), l) }
+
+// ForgetLoaded removes the record. That of an earlier boot is set aside, because
+// announce may need it, see WasLoaded.
+func (st Store) ForgetLoaded() error {
+	if l := st.LastLoaded(); l != nil && l.BootID != st.BootID() {
+		return os.Rename(st.file(loadedFile), st.file(loadedBeforeFile))
+	}
+	err := os.Remove(st.file(loadedFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Loaded returns what was loaded in this boot, nil if that is not known.
+func (st Store) Loaded() *LoadRecord {
+	if l := st.LastLoaded(); l != nil && l.BootID == st.BootID() {
+		return l
+	}
+	return nil
+}
+
+// LastLoaded returns what was loaded last, in this boot or an earlier one, nil if
+// that is not known or it was unloaded.
+func (st Store) LastLoaded() *LoadRecord { return readLoaded(st.file(loadedFile)) }
+
+func readLoaded(path string) *LoadRecord {
+	l := new(LoadRecord)
+	if readJSON(path, 1<<20, l) != nil {
+		return nil
+	}
+	return l
+}
+
+// WasLoaded reports whether a capture kernel was loaded at the end of an earlier
+// boot.
+func (st Store) WasLoaded(boot string) bool {
+	for _, name := range []string{loadedFile, loadedBeforeFile} {
+		if l := readLoaded(st.file(name)); l != nil && l.BootID == boot {
+			return true
+		}
+	}
+	return false
+}

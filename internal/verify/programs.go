@@ -1,0 +1,160 @@
+package verify
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ukdump/internal/advice"
+	"ukdump/internal/builder"
+	"ukdump/internal/load"
+	"ukdump/internal/plan"
+	"ukdump/internal/state"
+)
+
+// checkPrograms unpacks the programs of the image, looks whether each finds all
+// that it needs to start, and runs makedumpfile.
+func (v *Run) checkPrograms() {
+	if v.plan == nil {
+		return
+	}
+	dir, err := v.unpackedDir()
+	if err != nil {
+		v.Problem("programs", fmt.Errorf("unpack the image: %w", err))
+		return
+	}
+	defer os.RemoveAll(dir)
+	if err := v.unpack(dir); err != nil {
+		v.Problem("programs", fmt.Errorf("unpack the image: %w", err))
+		return
+	}
+	n := len(v.Findings)
+	v.checkPid1(filepath.Join(dir, "init"))
+	v.checkCollectors()
+	loaders := make(map[string]string) // of each program
+	var started []string               // those that need one
+	for _, name := range slices.Sorted(maps.Keys(v.files)) {
+		f := v.files[name]
+		if !f.Mode.IsRegular() || f.Mode&0o111 == 0 || !bytes.HasPrefix(f.Data, []byte("\x7fELF")) {
+			continue
+		}
+		interp, err := builder.CheckProgram(dir, "/"+name, v.plan.Kernel.Arch)
+		if err != nil {
+			v.Problem("programs", load.NeedsReload("in the image: %w", inside(dir, err)))
+			continue
+		}
+		if loaders[name] = interp; interp != "" {
+			started = append(started, "/"+name)
+		}
+	}
+	if len(v.Findings) > n {
+		return
+	}
+	if len(started) == 0 {
+		started = []string{"programs, which need none"}
+	}
+	v.ok("programs", "PID 1 is of this version; all libraries are there for %s", few(started))
+	v.checkMakedumpfile(dir, loaders)
+}
+
+// inside makes an error about an unpacked file one about the image.
+func inside(dir string, err error) error {
+	var missing *builder.MissingLibraryError
+	if errors.As(err, &missing) {
+		return fmt.Errorf("%s needs %s, which is not there", missing.User, missing.Library)
+	}
+	return errors.New(strings.ReplaceAll(err.Error(), dir, ""))
+}
+
+// unpackedDir makes a private directory in which programs can be run.
+func (v *Run) unpackedDir() (string, error) {
+	own := filepath.Join(v.Root, state.Dir)
+	var errs []error
+	for _, parent := range []string{own, os.TempDir()} {
+		var st unix.Statfs_t
+		err := unix.Statfs(parent, &st)
+		if err == nil && st.Flags&unix.ST_NOEXEC != 0 {
+			err = errors.New("mounted noexec")
+		}
+		if err == nil {
+			var dir string
+			if dir, err = os.MkdirTemp(parent, state.UnpackedDirs); err == nil {
+				return dir, nil
+			}
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", parent, err))
+	}
+	return "", errors.Join(errs...)
+}
+
+// checkPid1 looks whether the kernel can start PID 1.
+func (v *Run) checkPid1(path string) {
+	err := builder.CheckPid1(path, v.plan.Kernel.Arch)
+	if bad := (*builder.Pid1Error)(nil); errors.As(err, &bad) {
+		bad.Path = "/init of the image"
+	}
+	v.Problem("programs", err)
+	if f, ok := v.files["dev/null"]; !ok || !f.Mode.IsRegular() {
+		v.Problem("programs", load.NeedsReload("the image has no dev/null: without a console PID 1 could not start"))
+	}
+}
+
+// checkCollectors looks for the programs that the plan names.
+func (v *Run) checkCollectors() {
+	programs := make(map[string]bool)
+	for _, c := range v.plan.Collectors {
+		programs[c.Argv[0]] = true
+	}
+	if v.plan.FailureAction == plan.Shell {
+		programs["/"+plan.ShellPath] = true
+	}
+	for _, p := range slices.Sorted(maps.Keys(programs)) {
+		if f := v.files[strings.TrimPrefix(p, "/")]; !f.Mode.IsRegular() || f.Mode&0o111 == 0 || len(f.Data) == 0 {
+			v.Problem("programs", load.NeedsReload("the plan runs %s, but the image has no such program", p))
+		}
+	}
+}
+
+// checkMakedumpfile runs makedumpfile as it is in the image, with its libraries
+// and by its own loader, on the running kernel.
+func (v *Run) checkMakedumpfile(dir string, loaders map[string]string) {
+	const topic = "makedumpfile"
+	i := slices.IndexFunc(v.plan.Collectors, func(c plan.Collector) bool { return filepath.Base(c.Argv[0]) == topic })
+	if i < 0 || !v.CanForecast() {
+		v.note(topic, "it was not tried on the running kernel")
+		return
+	}
+	name := strings.TrimPrefix(v.plan.Collectors[i].Argv[0], "/")
+	program := filepath.Join(dir, name)
+	argv := []string{program}
+	if interp := loaders[name]; interp != "" {
+		argv = []string{filepath.Join(dir, interp), "--library-path", filepath.Join(dir, plan.LibraryDir), program}
+	}
+	v.tryMakedumpfile("the one in the image", func() ([]byte, error) { return v.AskMakedumpfile(argv...) })
+}
+
+// tryMakedumpfile makes the forecast.
+func (v *Run) tryMakedumpfile(which string, ask func() ([]byte, error)) {
+	const topic = "makedumpfile"
+	f := v.ForecastWith(v.conf.DumpLevel, ask)
+	v.forecast = f
+	switch {
+	case v.Slot.Lockdown() == "confidentiality":
+		v.note(topic, "it was not tried: %s", f.Problem)
+	case f.Bytes == 0:
+		v.Problem(topic, advice.With(
+			fmt.Errorf("%s fails on the running kernel %s: %s", which, f.Release, f.Problem),
+			"Install a newer makedumpfile and run kdumpctl reload; without it all pages but those of zeros are copied."))
+	case f.Note != "":
+		v.note(topic, "%s", f.Note)
+	default:
+		v.ok(topic, "%s understands the running kernel %s", which, f.Release)
+	}
+}

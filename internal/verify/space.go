@@ -1,0 +1,106 @@
+package verify
+
+import (
+	"fmt"
+	"strings"
+	"ukdump/internal/advice"
+	"ukdump/internal/cli"
+	"ukdump/internal/crashdir"
+)
+
+// reserve is the free space that no vmcore takes, at most, in bytes (internal/capture).
+const reserve = 8 << 20
+
+// Space is how much a target can take.
+type Space struct {
+	Name string
+	Free int64 // bytes, now
+	Old  int64 // bytes of dumps that make way
+	Most int64 // bytes of one file
+}
+
+// Room returns how large a dump can be there, in bytes.
+func (s *Space) Room() int64 {
+	return min(s.Free+s.Old-min(reserve, s.Free/4), s.Most)
+}
+
+// NoRoom returns the problem that a dump of that many bytes is sure to fit into none of
+// the spaces, nil if it fits into one.
+func NoRoom(need int64, spaces []Space) error {
+	for _, s := range spaces {
+		if s.Room() >= need {
+			return nil
+		}
+	}
+	return advice.With(
+		fmt.Errorf("the next dump may not fit: %s; %s", upTo(need), listSpaces(spaces)),
+		"Make room there, remove dumps with kdumpctl rm, or name a larger target in TARGET=.")
+}
+
+// Expendable returns the bytes of the dumps in dir that make way for the next one.
+func Expendable(dir string) (bytes int64) {
+	dumps, _ := crashdir.List(dir)
+	for _, d := range crashdir.Expendable(dumps) {
+		bytes += d.Used
+	}
+	return bytes
+}
+
+func upTo(bytes int64) string { return "a dump takes up to " + cli.Size(bytes) }
+
+// checkSpace compares what the targets can take with the forecast, made now or
+// else at the load. It is enough if one of them has the room: the others are
+// tried and given up.
+func (v *Run) checkSpace(spaces []Space) {
+	f := v.forecast
+	if f == nil && v.Loaded != nil {
+		f = v.Loaded.Forecast
+	}
+	if len(spaces) == 0 {
+		return
+	}
+	if f == nil || f.Bytes == 0 {
+		v.note("space", "%s; how large a dump will be is not known", listSpaces(spaces))
+		return
+	}
+	var enough, short []Space
+	for _, s := range spaces {
+		if s.Room() >= f.Bytes {
+			enough = append(enough, s)
+		} else {
+			short = append(short, s)
+		}
+	}
+	need := upTo(f.Bytes)
+	switch {
+	case len(enough) == 0:
+		v.Problem("space", NoRoom(f.Bytes, spaces))
+	case len(short) > 0 && short[0] == spaces[0]:
+		v.note("space", "%s, which only a later target is sure to take: %s", need, listSpaces(spaces))
+	default:
+		v.ok("space", "%s; %s", need, listSpaces(spaces))
+	}
+	for _, s := range enough {
+		if keep := v.conf.KeepFree; keep > 0 && s.Free-f.Bytes < keep {
+			v.note("space", "KEEP_FREE=%s will not be left on %s: older dumps make way at the next load", cli.Size(keep), s.Name)
+		}
+	}
+	if limit := v.conf.MaxUse; limit > 0 && f.Bytes > limit {
+		v.note("space", "one dump can take more than MAX_USE=%s: then only the newest stay", cli.Size(limit))
+	}
+}
+
+func listSpaces(spaces []Space) string {
+	var list []string
+	for _, s := range spaces {
+		text := s.Name + " has " + cli.Size(s.Free) + " free"
+		if s.Old > 0 {
+			text += ", and " + cli.Size(s.Old) + " of old dumps that make way"
+		}
+		if s.Free+s.Old > s.Most {
+			text += ", but takes no file above " + cli.Size(s.Most)
+		}
+		list = append(list, text)
+	}
+	return strings.Join(list, "; ")
+}

@@ -1,0 +1,125 @@
+package verify
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"ukdump/internal/advice"
+	"ukdump/internal/config"
+	"ukdump/internal/crashdir"
+	"ukdump/internal/plan"
+)
+
+// checkTargets writes to the targets and compares their space with the forecast.
+func (v *Run) checkTargets() {
+	var spaces []Space
+	if v.build == nil {
+		for _, t := range v.conf.Targets {
+			if !config.IsRaw(t) {
+				v.checkDirectory("target", t)
+			}
+		}
+		return
+	}
+	for _, t := range v.build.Plan.Targets {
+		if v.Problem("target", v.CheckKeys(&t, v.Loaded)) {
+			continue
+		}
+		if t.Kind == plan.Raw {
+			spaces = append(spaces, v.checkRaw(t.Dir)...)
+		} else {
+			spaces = append(spaces, v.checkDirectory("target", t.Dir)...)
+		}
+	}
+	for _, t := range v.build.Plan.Evidence {
+		if !v.Problem("evidence", v.CheckKeys(&t, v.Loaded)) {
+			v.checkDirectory("evidence", t.Dir)
+		}
+	}
+	v.checkSpace(spaces)
+}
+
+// checkRaw looks whether a raw device can take a dump.
+func (v *Run) checkRaw(name string) []Space {
+	if slices.Contains(v.build.Uncollected, name) {
+		v.Problem("target", Uncollected(name))
+		return nil
+	}
+	return []Space{{Name: name, Free: v.build.RawSizes[name], Most: math.MaxInt64}}
+}
+
+// Uncollected is the problem of a raw target with a dump that nobody has collected.
+func Uncollected(name string) error {
+	return advice.With(errors.New(name+" has a dump that was not collected and takes no other"), "Run kdumpctl collect.")
+}
+
+// checkDirectory writes to a directory, or to what will hold it.
+func (v *Run) checkDirectory(topic, dir string) []Space {
+	at := filepath.Join(v.Root, dir)
+	var st unix.Statfs_t
+	err := unix.Statfs(at, &st)
+	for err == unix.ENOENT && at != "/" {
+		at = filepath.Dir(at)
+		err = unix.Statfs(at, &st)
+	}
+	switch {
+	case err != nil:
+		err = fmt.Errorf("%s: %w", dir, err)
+	case st.Flags&unix.ST_RDONLY != 0:
+		err = unix.EROFS
+	default:
+		err = v.TryWrite(at)
+	}
+	if errors.Is(err, unix.EROFS) {
+		err = advice.With(errors.New(dir+" is on a file system that is mounted read-only"), "See why with dmesg: errors on the disk can make it so; then repair it with fsck, or name another directory in TARGET=.")
+	} else if err != nil {
+		err = fmt.Errorf("%s cannot be written to: %w", dir, err)
+	}
+	if v.Problem(topic, err) {
+		return nil
+	}
+	s := Space{Name: dir, Free: int64(st.Bavail) * st.Bsize, Most: crashdir.LargestFile(st.Type)}
+	if v.build != nil && v.build.Plan.MakeSpace {
+		s.Old = Expendable(at)
+	}
+	v.ok(topic, "%s can be written to", dir)
+	return []Space{s}
+}
+
+// TryWrite writes a file without a name in dir, see open(2). What the power
+// failure of this moment leaves is gone with the next mount.
+func TryWrite(dir string) error {
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+	var f *os.File
+	switch {
+	case err == nil:
+		f = os.NewFile(uintptr(fd), dir)
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EISDIR): // vfat has no files without a name
+		if f, err = os.CreateTemp(dir, ".ukdump-verify-"); err != nil {
+			return plainPath(err)
+		}
+		defer os.Remove(f.Name())
+	default:
+		return err
+	}
+	defer f.Close()
+	if _, err := f.Write(make([]byte, 64<<10)); err != nil {
+		return plainPath(err)
+	}
+	return plainPath(f.Sync())
+}
+
+// plainPath strips the path, which the caller names.
+func plainPath(err error) error {
+	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}

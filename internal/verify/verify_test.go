@@ -1,0 +1,60 @@
+package verify
+
+import (
+	"math"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// What an image unpacks to stays where it belongs.
+func TestUnpackHostile(t *testing.T) {
+	for name, files := range map[string]map[string]File{
+		"upwards":        {"../out": {Mode: 0o644}},
+		"by a link":      {"bin": {Mode: os.ModeSymlink | 0o777, Link: ".."}, "bin/out": {Mode: 0o644}},
+		"absolute link":  {"bin": {Mode: os.ModeSymlink | 0o777, Link: "/tmp"}, "bin/ukdump-test-out": {Mode: 0o644}},
+		"file and below": {"bin": {Mode: 0o644}, "bin/x": {Mode: 0o644}},
+	} {
+		dir := t.TempDir()
+		if err := os.Mkdir(dir+"/in", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		v := &Run{files: files}
+		if err := v.unpack(dir + "/in"); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		for _, out := range []string{dir + "/out", "/tmp/ukdump-test-out"} {
+			if _, err := os.Lstat(out); err == nil {
+				t.Errorf("%s: %s is there", name, out)
+			}
+		}
+	}
+}
+
+// The real write leaves nothing, whatever the file system.
+func TestTryWrite(t *testing.T) {
+	dir := t.TempDir()
+	if err := TryWrite(dir); err != nil {
+		t.Error(err)
+	}
+	if err := TryWrite(dir + "/none"); err != unix.ENOENT {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(dir); len(left) > 0 || err != nil {
+		t.Error(left, err)
+	}
+}
+
+// A FAT file system with 100 GiB free takes no vmcore of 10 GiB.
+func TestNoRoomInFile(t *testing.T) {
+	const gib = 1 << 30
+	esp := Space{Name: "/efi", Free: 100 * gib, Most: 4*gib - 1}
+	if err := NoRoom(10*gib, []Space{esp}); err == nil || !strings.HasSuffix(err.Error(), "/efi has 100.0 GiB free, but takes no file above 4.0 GiB") {
+		t.Errorf("got %v", err)
+	}
+	if err := NoRoom(10*gib, []Space{esp, {Name: "/srv", Free: 11 * gib, Most: math.MaxInt64}}); err != nil {
+		t.Errorf("with another target: %v", err)
+	}
+}
