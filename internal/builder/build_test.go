@@ -555,7 +555,7 @@ func TestNewErrors(t *testing.T) {
 		},
 			"/usr/bin/makedumpfile: not a program: ", false},
 		{"makedumpfile without that compression", func(m *buildtest.Machine) { m.Write(conf, "COMPRESS=zstd\n") },
-			"ROOT/etc/ukdump.conf:1: COMPRESS=zstd: /usr/bin/makedumpfile 1.7.2 was built without it; it has none, zlib, lzo", false},
+			"ROOT/etc/ukdump.conf:1: COMPRESS=zstd: /usr/bin/makedumpfile 1.7.2 does not support zstd, only none, zlib, lzo", false},
 		{"library missing", func(m *buildtest.Machine) { m.Remove("usr/lib/x86_64-linux-gnu/libz.so.1") },
 			"library libz.so.1: needed by /usr/bin/makedumpfile: not found in /lib64 ", true},
 		{"dynamic linker missing", func(m *buildtest.Machine) { m.Remove("usr/lib64/ld-linux-x86-64.so.2") }, "ld-linux-x86-64.so.2", true},

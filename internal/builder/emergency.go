@@ -196,7 +196,7 @@ func (b *Build) systemCollectors(o Options) error {
 		c.Stream = nil // there are no raw devices
 		switch c.Argv[0] {
 		case "/" + makedumpfilePath:
-			c.Argv[0] = m.path
+			c.Argv[0] = m.Path
 		case plan.CopyArgv[0]:
 			c.Argv[0] = "/proc/self/exe"
 		}

@@ -9,6 +9,7 @@ import (
 
 	"ukdump/initramfs"
 	"ukdump/internal/config"
+	"ukdump/internal/makedumpfile"
 	"ukdump/internal/plan"
 )
 
@@ -64,21 +65,21 @@ func (b *Build) addMakedumpfile(o Options) error {
 	if err != nil {
 		return err
 	}
-	return b.addProgram(m.path, makedumpfilePath, "version "+m.version+", saves the vmcore")
+	return b.addProgram(m.Path, makedumpfilePath, "version "+m.Version+", saves the vmcore")
 }
 
 // planCollectors plans the ladder of collectors.
-func (b *Build) planCollectors(o Options) (*makedumpfile, error) {
+func (b *Build) planCollectors(o Options) (*makedumpfile.Program, error) {
 	m, err := findMakedumpfile(b.host)
 	if err != nil {
 		return nil, err
 	}
-	compress, err := m.choose(o.Config.Compress)
+	compress, err := m.Choose(o.Config.Compress)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Config.Where("COMPRESS"), err)
 	}
-	b.Makedumpfile, b.DumpLevel = m.path, o.Config.DumpLevel
-	b.Plan.Collectors, err = m.collectors(o.Config.DumpLevel, compress)
+	b.Makedumpfile, b.DumpLevel = m.Path, o.Config.DumpLevel
+	b.Plan.Collectors, err = collectors(m, o.Config.DumpLevel, compress)
 	return m, err
 }
 

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ukdump/internal/crashdir"
+	"ukdump/internal/makedumpfile"
 	"ukdump/internal/plan"
 )
 
@@ -116,37 +117,10 @@ func TestLastLines(t *testing.T) {
 	}
 }
 
-func TestReason(t *testing.T) {
-	for in, want := range map[string]string{
-		"":                       "",
-		"makedumpfile Failed.\n": "",
-		"copy: no room for more": "copy: no room for more",
-		"get_machdep_info_arm64: Can't determine platform config values\n\nmakedumpfile Failed.": "get_machdep_info_arm64: Can't determine platform config values",
-	} {
-		if got := reason(in); got != want {
-			t.Errorf("%q: got %q", in, got)
-		}
-	}
-}
-
-func TestProgressLine(t *testing.T) {
-	p := &progressLine{}
-	if p.update([]byte("The kernel version is not supported.\n")) {
-		t.Error("no progress in a message")
-	}
-	in := "\rCopying data                                      : [ 12.0 %] -           eta: 9s" +
-		"\rCopying data                                      : [ 45.3 %] \\           eta: 3s"
-	if !p.update([]byte(in)) || p.phase != "Copying data" || p.percent != 45.3 {
-		t.Errorf("got %+v", p)
-	}
+func TestProgressText(t *testing.T) {
 	want := "Copying data 45 %, 10.0 MiB written, 5.0 MiB/s, 2 s left"
-	if got := p.text(10<<20, 2*time.Second); got != want {
+	if got := progressText(makedumpfile.Progress{Phase: "Copying data", Percent: 45.3}, 10<<20, 2*time.Second); got != want {
 		t.Errorf("got %q, want %q", got, want)
-	}
-	for _, bad := range []string{"%", ": [ x %", ": [ 200 %", "a 5 %"} {
-		if p.update([]byte(bad)) {
-			t.Errorf("%q: accepted", bad)
-		}
 	}
 }
 

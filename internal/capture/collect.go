@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ukdump/internal/crashdir"
+	"ukdump/internal/makedumpfile"
 	"ukdump/internal/plan"
 )
 
@@ -22,10 +23,6 @@ const (
 	// showEvery is the interval of progress lines on the console.
 	showEvery = 2 * time.Second
 )
-
-// unsupported is what makedumpfile prints on a kernel newer than it knows. It
-// then goes on and exits with 0 (makedumpfile.c, check_release).
-const unsupported = "The kernel version is not supported"
 
 // collect runs the collectors of the plan in order until one leaves a vmcore
 // that is proven to be whole. What the others left is kept until then, if it can
@@ -127,7 +124,7 @@ func (w *worker) useless(c *plan.Collector) bool {
 // makedumpfile says so of every kernel that is younger than itself, mostly for
 // nothing.
 func (w *worker) unknown(a *crashdir.Attempt) bool {
-	return strings.Contains(a.Stderr, unsupported) && (w.over.known == "" || w.over.known != w.report.Kernel)
+	return makedumpfile.UnknownKernel(a.Stderr) && (w.over.known == "" || w.over.known != w.report.Kernel)
 }
 
 // doubted reports whether the vmcore of a filter that does not know the kernel
@@ -290,21 +287,11 @@ func (w *worker) runCollector(c *plan.Collector, nth int, resume bool) crashdir.
 	}
 	if a.Error == "" && !p.ok() {
 		a.Error = p.how()
-		if r := reason(a.Stderr); r != "" {
+		if r := makedumpfile.Reason(a.Stderr); r != "" {
 			a.Error += ": " + r
 		}
 	}
 	return a
-}
-
-// reason returns the last line of a collector that says why it failed.
-func reason(stderr string) (last string) {
-	for line := range strings.Lines(stderr) {
-		if line = strings.TrimSpace(line); line != "" && line != "makedumpfile Failed." {
-			last = line
-		}
-	}
-	return last
 }
 
 // fillIn puts in what the placeholders of an argument vector stand for.
@@ -331,7 +318,7 @@ func (w *worker) follow(p *process, r *os.File, stderr *outputTail) string {
 	begin := uptime()
 	last, shown, size := begin, begin, int64(0)
 	var buf bytes.Buffer
-	pr := progressLine{}
+	var pr makedumpfile.Progress
 	failed := 0 // checkpoints
 	for {
 		ended := p.poll()
@@ -372,13 +359,13 @@ func (w *worker) follow(p *process, r *os.File, stderr *outputTail) string {
 			}
 			return why
 		}
-		shows := pr.update(buf.Bytes())
-		if w.percent = 0; strings.HasPrefix(pr.phase, "Copying data") {
-			w.percent = pr.percent
+		shows := pr.Update(buf.Bytes())
+		if w.percent = 0; pr.Copying() {
+			w.percent = pr.Percent
 		}
 		if shows && now-shown >= showEvery {
 			shown = now
-			w.log.show(fmt.Sprintf("[%12.6f] kdumpinit: %s", now.Seconds(), pr.text(size, now-begin)))
+			w.log.show(fmt.Sprintf("[%12.6f] kdumpinit: %s", now.Seconds(), progressText(pr, size, now-begin)))
 		}
 		waitReadable(r, 100*time.Millisecond)
 	}
@@ -392,45 +379,15 @@ func fileSize(path string) int64 {
 	return fi.Size()
 }
 
-// progressLine is the last progress that makedumpfile printed:
-// "Copying data : [ 45.3 %] / eta: 12s" (print_info.c, print_progress).
-type progressLine struct {
-	phase   string
-	percent float64
-}
-
-// update takes what the collector printed and reports whether there was
-// progress in it.
-func (p *progressLine) update(b []byte) bool {
-	i := bytes.LastIndexByte(b, '%')
-	if i < 0 {
-		return false
-	}
-	b = b[:i]
-	if j := bytes.LastIndexAny(b, "\r\n"); j >= 0 {
-		b = b[j+1:]
-	}
-	phase, num, ok := strings.Cut(string(b), ": [")
-	if !ok {
-		return false
-	}
-	v, err := strconv.ParseFloat(strings.TrimSpace(num), 64)
-	if err != nil || v < 0 || v > 100 {
-		return false
-	}
-	p.phase, p.percent = strings.TrimSpace(phase), v
-	return true
-}
-
-// text describes the progress after elapsed, with size bytes written.
-func (p *progressLine) text(size int64, elapsed time.Duration) string {
-	s := fmt.Sprintf("%s %.0f %%, %.1f MiB written", p.phase, p.percent, float64(size)/(1<<20))
+// progressText describes the progress of a collector after elapsed, with size bytes written.
+func progressText(p makedumpfile.Progress, size int64, elapsed time.Duration) string {
+	s := fmt.Sprintf("%s %.0f %%, %.1f MiB written", p.Phase, p.Percent, float64(size)/(1<<20))
 	sec := elapsed.Seconds()
 	if sec > 0 {
 		s += fmt.Sprintf(", %.1f MiB/s", float64(size)/(1<<20)/sec)
 	}
-	if p.percent >= 1 && p.percent < 100 {
-		s += fmt.Sprintf(", %.0f s left", sec*(100-p.percent)/p.percent)
+	if p.Percent >= 1 && p.Percent < 100 {
+		s += fmt.Sprintf(", %.0f s left", sec*(100-p.Percent)/p.Percent)
 	}
 	return s
 }

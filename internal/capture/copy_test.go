@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"ukdump/internal/dumpfile"
+	"ukdump/internal/makedumpfile"
 )
 
 // memory is a vmcore of pages, some of which are zero or cannot be read.
@@ -132,8 +133,8 @@ func TestCopyProgress(t *testing.T) {
 	if err := c.stream(io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	var p progressLine
-	if !p.update([]byte(say.String())) || p.percent != 100 || p.phase != "Copying data" {
+	var p makedumpfile.Progress
+	if !p.Update([]byte(say.String())) || p.Percent != 100 || p.Phase != "Copying data" {
 		t.Errorf("%q is read as %+v", say.String(), p)
 	}
 }

@@ -13,7 +13,7 @@ import (
 // sample is what makedumpfile of a Debian release said about its own kernel.
 func sample(t testing.TB, name string) []byte {
 	t.Helper()
-	b, err := os.ReadFile("testdata/mem-usage/debian-" + name + ".txt")
+	b, err := os.ReadFile("../makedumpfile/memusage/testdata/debian-" + name + ".txt")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,10 +2,10 @@ package load
 
 import (
 	"errors"
-	"math"
 	"os"
 	"strings"
 	"testing"
+
 	"ukdump/internal/builder"
 	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/kexec"
@@ -15,7 +15,7 @@ import (
 // sample is what makedumpfile of a Debian release said about its own kernel.
 func sample(t testing.TB, name string) []byte {
 	t.Helper()
-	b, err := os.ReadFile("../ctl/testdata/mem-usage/debian-" + name + ".txt")
+	b, err := os.ReadFile("../makedumpfile/memusage/testdata/debian-" + name + ".txt")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,65 +92,4 @@ func TestForecastNote(t *testing.T) {
 			t.Errorf("level %d: %+v", level, f)
 		}
 	}
-}
-
-func TestRunMemUsage(t *testing.T) {
-	if _, err := os.Stat("/proc/kcore"); err != nil {
-		if _, err := RunMemUsage("/bin/true"); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("without /proc/kcore: %v", err)
-		}
-		t.Skip("this machine has no /proc/kcore")
-	}
-	program := t.TempDir() + "/makedumpfile"
-	script := "#!/bin/sh\necho \"$@\"\nyes | head -c 100000\necho open: denied >&2\necho 'makedumpfile Failed.' >&2\nexit $STATUS\n"
-	if err := os.WriteFile(program, []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("STATUS", "0")
-	out, err := RunMemUsage(program)
-	if err != nil || len(out) != 64<<10 || !strings.HasPrefix(string(out), "--mem-usage /proc/kcore\n") {
-		t.Errorf("got %d bytes, %v", len(out), err)
-	}
-	t.Setenv("STATUS", "1")
-	if _, err := RunMemUsage(program); err == nil || !strings.HasPrefix(err.Error(), "makedumpfile --mem-usage: exit status 1: ") {
-		t.Errorf("got %v", err)
-	}
-	if _, err := RunMemUsage(program + "-none"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("got %v", err)
-	}
-}
-
-func TestComplaint(t *testing.T) {
-	for out, want := range map[string]string{
-		"":                       "",
-		"makedumpfile Failed.\n": "",
-		// What is not for a terminal comes late.
-		"get_machdep_info_arm64: Can't determine platform config values\n\nmakedumpfile Failed.\nThe kernel version is not supported.\nThe makedumpfile operation may be incomplete.\n": ": get_machdep_info_arm64: Can't determine platform config values",
-		"a\nopen_dump_memory: Can't open the dump memory(/proc/kcore). Operation not permitted\n\nmakedumpfile Failed.\n":                                                               ": open_dump_memory: Can't open the dump memory(/proc/kcore). Operation not permitted",
-	} {
-		if got := complaint([]byte(out)); got != want {
-			t.Errorf("%q: got %q", out, got)
-		}
-	}
-}
-
-func FuzzParseMemUsage(f *testing.F) {
-	f.Add(sample(f, "bookworm"))
-	f.Add(sample(f, "trixie"))
-	f.Add([]byte("ZERO\t\t1 \nUSER\tx\npage size:\t65536"))
-	f.Fuzz(func(t *testing.T, out []byte) {
-		u, err := parseMemUsage(out)
-		if err != nil || u.check("") != nil {
-			return
-		}
-		all := u.dump(0)
-		for level := range 32 {
-			if n := u.dump(level); n <= 0 || n > all {
-				t.Errorf("level %d: %d of %d bytes of %+v", level, n, all, u)
-			}
-		}
-		if all < u.total*u.pageSize || all == math.MaxInt64 {
-			t.Errorf("%d bytes of %+v", all, u)
-		}
-	})
 }
