@@ -227,7 +227,10 @@ func TestScanAvoids(t *testing.T) {
 
 	w := testWorker(t)
 	w.state.Dir, w.place = "", nil
-	for i, want := range []struct{ again, avoid string }{{"device", ""}, {"", "sda"}, {"device", "sda"}, {"", "sda sdb"}} {
+	for i, want := range []struct {
+		again step
+		avoid string
+	}{{"device", ""}, {"", "sda"}, {"device", "sda"}, {"", "sda sdb"}} {
 		w.state.Step, w.state.Reading = "device", []string{"sda", "sda", "sdb", "sdb"}[i]
 		if got := w.resume(); got != want.again || strings.Join(w.state.Avoid, " ") != want.avoid || w.state.Target != 0 {
 			t.Errorf("death %d: %q again, avoiding %q, target %d", i+1, got, w.state.Avoid, w.state.Target)
@@ -405,7 +408,7 @@ func TestDiskFails(t *testing.T) {
 func TestResume(t *testing.T) {
 	w := testWorker(t, sh("fatal", "exit 0"), sh("next", `echo ran >"$1"; exit 3`))
 	w.state.Collector = 1
-	w.report.Attempts = []crashdir.Attempt{{Name: "fatal", Exit: -1, Error: "the worker ended while it ran"}}
+	w.report.Attempts = []crashdir.Attempt{{Name: "fatal", Phase: crashdir.Running, Exit: -1}}
 	w.collect()
 	if n := len(w.report.Attempts); n != 2 || w.report.Attempts[1].Name != "next" || w.report.Attempts[1].Exit != 3 {
 		t.Errorf("attempts: %+v", w.report.Attempts)
@@ -427,9 +430,9 @@ func TestStepRecovers(t *testing.T) {
 // What ended one worker is done once more, what ended two is skipped.
 func TestResumeAfterDeath(t *testing.T) {
 	tests := []struct {
-		step           string
+		step           step
 		first, second  state // what changes, on a state of zeros
-		again1, again2 string
+		again1, again2 step
 	}{
 		{step: "log", again1: "log"},
 		{step: "modules", again1: "modules", second: state{Module: 1}},
@@ -438,11 +441,11 @@ func TestResumeAfterDeath(t *testing.T) {
 		{step: "umount", again1: "umount", second: state{Target: 1}},
 	}
 	for _, tt := range tests {
-		t.Run(tt.step, func(t *testing.T) {
+		t.Run(string(tt.step), func(t *testing.T) {
 			w := testWorker(t)
 			w.state.Dir, w.place = "", nil
 			for i, want := range []struct {
-				again string
+				again step
 				state state
 			}{{tt.again1, tt.first}, {tt.again2, tt.second}} {
 				w.state.Step = tt.step
@@ -466,7 +469,7 @@ func TestResumeCollector(t *testing.T) {
 	w.state.Dir, w.place = "", nil
 	for i, want := range []int{0, 1} {
 		w.state.Step, w.state.Collector = "vmcore", 1
-		w.report.Attempts = []crashdir.Attempt{{Name: "a", Error: unfinished}}
+		w.report.Attempts = []crashdir.Attempt{{Name: "a", Phase: crashdir.Running}}
 		w.resume()
 		if w.state.Collector != want {
 			t.Errorf("death %d: next collector %d, want %d", i+1, w.state.Collector, want)
@@ -479,7 +482,7 @@ func TestResumeCollector(t *testing.T) {
 func TestResumeCollectorOfAnotherTarget(t *testing.T) {
 	w := testWorker(t, sh("a", "exit 0"))
 	w.state.Dir, w.place = "", nil
-	w.report.Attempts = []crashdir.Attempt{{Name: "a", Error: unfinished}}
+	w.report.Attempts = []crashdir.Attempt{{Name: "a", Phase: crashdir.Running}}
 	w.state.Step, w.state.Target, w.state.Attempts = "vmcore", 1, 1
 	w.resume()
 	if w.state.Collector != 0 {
@@ -494,7 +497,7 @@ func TestResumeBetweenSteps(t *testing.T) {
 	if w.resume(); w.state.Dir == "" || len(w.report.Errors) > 0 {
 		t.Errorf("the first worker: %q in %q", w.report.Errors, w.state.Dir)
 	}
-	w.state.Begun = []string{"log", "device", "mount", "directory"}
+	w.state.Begun = []begun{{stepLog, ""}, {stepDevice, ""}, {stepMount, ""}, {stepDirectory, ""}}
 	// There is no file system on /mnt of this machine.
 	if w.resume(); w.state.Dir != "" || w.state.Target != 1 || len(w.report.Errors) != 1 {
 		t.Errorf("the second: %q on target %d in %q", w.report.Errors, w.state.Target, w.state.Dir)

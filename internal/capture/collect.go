@@ -39,10 +39,9 @@ func (w *worker) collect() error {
 		w.fail("write %s: %v", crashdir.ReportFile, err)
 	}
 	w.super.progress()
-	// The worker before this one had come to the proof. It is given one more chance.
-	if list := w.attempts(); len(list) > 0 && list[len(list)-1].Error == unproven {
-		a := &list[len(list)-1]
-		a.Error = unproven + " twice"
+	// The worker before this one ended while it verified the vmcore: try once more.
+	if a := w.lastAttempt(); a != nil && a.Phase == crashdir.Verifying {
+		a.Phase, a.Error = crashdir.VerifyingAgain, unverifiedTwice
 		w.save()
 		if w.accept(a) {
 			return nil
@@ -82,18 +81,20 @@ func (w *worker) attempt(c *plan.Collector) *crashdir.Attempt {
 	// Recorded before it runs, in case that is the end of this worker.
 	w.super.progress() // the one before may have stalled
 	resume := w.resumes(c)
-	w.report.Attempts = append(w.report.Attempts, crashdir.Attempt{Name: c.Name, Exit: -1, Error: unfinished})
+	w.report.Attempts = append(w.report.Attempts, crashdir.Attempt{Name: c.Name, Phase: crashdir.Running, Exit: -1, Error: unfinished})
 	n := len(w.report.Attempts)
 	w.save()
 	a := &w.report.Attempts[n-1]
 	*a = w.runCollector(c, n, resume)
 	switch {
 	case a.Error != "":
+		a.Phase = crashdir.Rejected
 	case w.doubted(c, a):
+		a.Phase = crashdir.Doubtful
 		a.Error = fmt.Sprintf("it does not know kernel %s for certain and may have left out too much", w.report.Kernel)
 		w.state.Doubtful = n
 	default:
-		a.Error = unproven
+		a.Phase, a.Error = crashdir.Verifying, unverified
 		w.save()
 		if w.accept(a) {
 			if w.unknown(a) {
@@ -106,11 +107,11 @@ func (w *worker) attempt(c *plan.Collector) *crashdir.Attempt {
 	return a
 }
 
-// The errors of an attempt that is still running, and of one that has ended but
-// is not proven yet: what the report says if the worker ends then.
+// The errors of an attempt in the report if the worker ends in its phase.
 const (
-	unfinished = "the worker ended while it ran"
-	unproven   = "the worker ended while it proved the vmcore"
+	unfinished      = "the worker ended while the collector ran"
+	unverified      = "the worker ended while it verified the vmcore"
+	unverifiedTwice = "two workers ended while they verified the vmcore"
 )
 
 // useless reports whether c could only repeat what is known already: after one
@@ -139,14 +140,23 @@ const maxResumes = 3
 // attempts returns the attempts at this place.
 func (w *worker) attempts() []crashdir.Attempt { return w.report.Attempts[w.state.Attempts:] }
 
+// lastAttempt returns the last attempt at this place, or nil.
+func (w *worker) lastAttempt() *crashdir.Attempt {
+	list := w.attempts()
+	if len(list) == 0 {
+		return nil
+	}
+	return &list[len(list)-1]
+}
+
 // canResume reports whether c can go on where it ended: not in a stream, which
 // begins anew.
 func (w *worker) canResume(c *plan.Collector) bool { return c.Resumes && w.state.Raw == "" }
 
 // resumes reports whether c goes on with what it left in the attempt before.
 func (w *worker) resumes(c *plan.Collector) bool {
-	list := w.attempts()
-	return w.canResume(c) && len(list) > 0 && list[len(list)-1].Name == c.Name
+	a := w.lastAttempt()
+	return a != nil && w.canResume(c) && a.Name == c.Name
 }
 
 // next decides what follows attempt a of collector c and returns the name of
@@ -199,13 +209,13 @@ func (w *worker) progressed(a *crashdir.Attempt) bool {
 // final name then.
 func (w *worker) accept(a *crashdir.Attempt) bool {
 	if err := w.place.prove(w.super.progress); err != nil {
-		a.Error = err.Error()
+		a.Phase, a.Error = crashdir.Rejected, err.Error()
 		return false
 	}
 	if l := lastLines([]byte(a.Stderr), 1)[0]; bytes.Contains(l, []byte(leftOut)) {
 		w.warn("%s", l)
 	}
-	a.Error, a.Limit, a.Percent = "", 0, 0
+	a.Phase, a.Error, a.Limit, a.Percent = crashdir.Accepted, "", 0, 0
 	w.report.Collector, w.report.Outcome = a.Name, crashdir.Complete
 	w.log.printf("vmcore: %d bytes, on disk and read back", a.Bytes)
 	return true

@@ -85,9 +85,9 @@ func parseParent(b []byte) int {
 // can be written to it.
 func (w *worker) openMounted(t *plan.Target) bool {
 	d := w.plan.Deadlines
-	err := w.step("mount", d.Device+d.Mount, func() error { return w.waitMounted(t) })
+	err := w.step(stepMount, d.Device+d.Mount, func() error { return w.waitMounted(t) })
 	if err == nil {
-		err = w.step("directory", d.Mount, func() error { return w.makeDir(t) })
+		err = w.step(stepDirectory, d.Mount, func() error { return w.makeDir(t) })
 	}
 	return err == nil
 }

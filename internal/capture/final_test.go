@@ -142,7 +142,7 @@ func TestBudget(t *testing.T) {
 
 // A worker whose forerunner is stuck does not try the same thing again.
 func TestResumeStuck(t *testing.T) {
-	for step, want := range map[string]state{
+	for step, want := range map[step]state{
 		"log":       {},
 		"modules":   {Module: 1},
 		"device":    {Target: 1},
@@ -158,10 +158,10 @@ func TestResumeStuck(t *testing.T) {
 			t.Errorf("%s: module %d, target %d", step, w.state.Module, w.state.Target)
 		}
 	}
-	for _, step := range []string{"dmesg", "vmcore", "capture-log", "report", "umount"} {
+	for _, step := range []step{"dmesg", "vmcore", "capture-log", "report", "umount"} {
 		w := testWorker(t)
 		w.stuck, w.state.Step, w.place = true, step, nil
-		w.report.Attempts = []crashdir.Attempt{{Name: "a", Error: unfinished}}
+		w.report.Attempts = []crashdir.Attempt{{Name: "a", Phase: crashdir.Running}}
 		w.report.Outcome, w.state.Best, w.state.Logged = crashdir.Incomplete, crashdir.Failed, true
 		w.state.Collector = 1
 		if again := w.resume(); again != "" || w.state.Target != 1 || w.state.Dir != "" {

@@ -112,7 +112,7 @@ func leaveRoot() error {
 func runLog() {
 	w := newWorker(new(state))
 	w.fail("the distribution's own system did not start the capture")
-	w.step("log", w.finishLimit(), w.readLog)
+	w.step(stepLog, w.finishLimit(), w.readLog)
 }
 
 // guardDir returns the directory of the guard's process in /proc, "" if there is

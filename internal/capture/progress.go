@@ -21,8 +21,8 @@ type reporter struct{ fd int }
 // important than what is said about it.
 func (r reporter) send(line string) { unix.Write(r.fd, []byte(line+"\n")) }
 
-func (r reporter) step(name string, limit time.Duration) {
-	r.send(fmt.Sprintf("step %s %d", name, int(limit/time.Second)))
+func (r reporter) step(s step, limit time.Duration) {
+	r.send(fmt.Sprintf("step %s %d", s, int(limit/time.Second)))
 }
 
 func (r reporter) progress() { r.send("progress") }

@@ -11,9 +11,9 @@ import (
 // in memory. What the kernel knows better, such as what is mounted, is not in it.
 type state struct {
 	Report    crashdir.Report
-	Step      string           // the step that is running, "" between two
-	Fatal     string           // where the last worker that died ended
-	Begun     []string         // every step that was begun
+	Step      step             // the step that is running, "" between two
+	Fatal     position         // where the last worker that died ended
+	Begun     []begun          // every step that was begun
 	Reading   string           // kernel name of the block device that is being identified
 	Avoid     []string         // those in which a worker ended
 	Module    int              // index of the next module to load
@@ -40,7 +40,7 @@ func (st *state) saved() crashdir.Outcome {
 	case best == "":
 		best = crashdir.Failed
 	}
-	if st.Logged && better(crashdir.DmesgOnly, best) {
+	if st.Logged && crashdir.DmesgOnly.Better(best) {
 		best = crashdir.DmesgOnly
 	}
 	return best

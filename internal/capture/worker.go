@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -47,7 +46,7 @@ func runWorker(role string, stuck bool) int {
 	}
 	w.run()
 	w.super.done(string(w.report.Outcome))
-	w.step("umount", w.finishLimit(), w.close)
+	w.step(stepUmount, w.finishLimit(), w.close)
 	return 0
 }
 
@@ -78,14 +77,14 @@ func newWorker(st *state) *worker {
 func (w *worker) run() {
 	again := w.resume()
 	// First of all: it needs no module, no disk and no other program.
-	if !w.begun("log") || again == "log" {
-		w.step("log", w.finishLimit(), w.readLog)
+	if !w.begun(stepLog, "") || again == stepLog {
+		w.step(stepLog, w.finishLimit(), w.readLog)
 	}
 	if w.plan == nil || !fileExists(vmcorePath) {
 		return
 	}
 	if w.state.Module < len(w.plan.Modules) {
-		w.step("modules", w.plan.Deadlines.Module, w.loadModules)
+		w.step(stepModules, w.plan.Deadlines.Module, w.loadModules)
 	}
 	for ; w.state.Target < w.targets() && (w.place != nil || w.state.Best != crashdir.Complete); w.state.Target++ {
 		t := w.target()
@@ -93,14 +92,14 @@ func (w *worker) run() {
 			continue
 		}
 		w.saveDump(again)
-		if better(w.report.Outcome, w.state.Best) {
+		if w.report.Outcome.Better(w.state.Best) {
 			w.state.Best = w.report.Outcome
 		}
 		if w.enough() || w.state.Target+1 >= w.targets() {
 			break // it stays open for whoever calls
 		}
 		w.fail("%s: the dump is not complete: trying the next target", t.Dir)
-		w.step("umount", w.finishLimit(), w.close)
+		w.step(stepUmount, w.finishLimit(), w.close)
 	}
 	if w.state.Best == crashdir.Failed {
 		w.fail("nothing could be saved anywhere")
@@ -133,52 +132,26 @@ func (w *worker) enough() bool {
 }
 
 // resume looks at where the worker before this one ended, if there was one, and
-// returns the step that is to be done again. The first end in a step may have
-// been an accident; what ended two workers is skipped. What one of them is still
-// stuck in would hold up the next one too: it is skipped at once, and a file
+// returns the step to do again. The first end in a step may have been an accident.
+// A step that ended two workers is skipped. If a worker is still stuck in a step,
+// the next one would get stuck too: the step is skipped at once, and the file
 // system that was in use is not touched again, not even to write it back.
-func (w *worker) resume() (again string) {
+func (w *worker) resume() (again step) {
 	st := w.state
-	fatal := st.Step
-	if fatal == "" && len(st.Begun) == 0 {
-		return "" // there was none
+	last := st.Step
+	if last == "" && len(st.Begun) == 0 {
+		return "" // this is the first worker
 	}
-	where := fmt.Sprintf("%s of module %d, target %d, collector %d", fatal, st.Module, st.Target, st.Collector)
-	second := w.stuck || where == st.Fatal
-	st.Fatal = where
-	if fatal == "" {
+	at := position{last, st.Module, st.Target, st.Collector}
+	second := w.stuck || at == st.Fatal
+	st.Fatal = at
+	if last == "" {
 		w.fail("the worker ended between two steps")
 	} else {
-		w.fail("the worker ended in step %s", fatal)
+		w.fail("the worker ended in step %s", last)
 	}
-	switch fatal {
-	case "modules":
-		if second {
-			st.Module++
-		}
-	case "device", "assemble":
-		switch {
-		case st.Reading != "" && second: // the target may be another device
-			st.Avoid = append(st.Avoid, st.Reading)
-			st.Reading, st.Fatal = "", ""
-		case second:
-			st.Target++
-		}
-	case "mount", "directory", "header":
-		if second {
-			st.Target++
-			st.Raw = "" // had only been begun
-		}
-	case "umount":
-		if second && !st.open() { // of a target that could not be opened
-			st.Target++
-		}
-	case "vmcore":
-		if list := w.attempts(); len(list) > 0 && list[len(list)-1].Error == unfinished && !second {
-			st.Collector-- // it had been counted before it ran
-		}
-	}
-	if !w.stuck && fatal != "umount" {
+	w.skip(second)
+	if !w.stuck && last != stepUmount {
 		w.reopen()
 	}
 	if w.place == nil && st.open() {
@@ -189,18 +162,46 @@ func (w *worker) resume() (again string) {
 	if w.stuck && mounted() {
 		unix.Unmount(mountDir, unix.MNT_DETACH)
 	} else if w.place == nil {
-		w.step("umount", w.finishLimit(), w.close)
+		w.step(stepUmount, w.finishLimit(), w.close)
 	}
 	if second {
 		return ""
 	}
-	return fatal
+	return last
 }
 
-// better reports whether a is a better outcome than b.
-func better(a, b crashdir.Outcome) bool {
-	order := []crashdir.Outcome{crashdir.Failed, crashdir.DmesgOnly, crashdir.Incomplete, crashdir.Complete}
-	return slices.Index(order, a) > slices.Index(order, b)
+// skip moves the state past the module, device or target in which the worker before
+// this one ended, if it is the second that ended there. A collector is run once
+// more after the first.
+func (w *worker) skip(second bool) {
+	st := w.state
+	switch st.Step {
+	case stepModules:
+		if second {
+			st.Module++
+		}
+	case stepDevice, stepAssemble:
+		switch {
+		case st.Reading != "" && second: // the target may be another device
+			st.Avoid = append(st.Avoid, st.Reading)
+			st.Reading, st.Fatal = "", position{}
+		case second:
+			st.Target++
+		}
+	case stepMount, stepDirectory, stepHeader:
+		if second {
+			st.Target++
+			st.Raw = "" // had only been begun
+		}
+	case stepUmount:
+		if second && !st.open() { // of a target that could not be opened
+			st.Target++
+		}
+	case stepVmcore:
+		if a := w.lastAttempt(); a != nil && a.Phase == crashdir.Running && !second {
+			st.Collector-- // it had been counted before it ran
+		}
+	}
 }
 
 // open brings a target to the point where a dump can be written to it: place is
@@ -216,7 +217,7 @@ func (w *worker) open(t *plan.Target) bool {
 	var dev string
 	layers, err := w.assembleAll(t)
 	if err == nil {
-		err = w.step("device", d.Device, func() (err error) {
+		err = w.step(stepDevice, d.Device, func() (err error) {
 			dev, err = w.waitDevice(t, layers)
 			return err
 		})
@@ -224,14 +225,14 @@ func (w *worker) open(t *plan.Target) bool {
 	switch {
 	case err != nil:
 	case t.Kind == plan.Raw:
-		err = w.step("header", d.Mount, func() error { return w.openRaw(t, dev) })
+		err = w.step(stepHeader, d.Mount, func() error { return w.openRaw(t, dev) })
 	default:
-		if err = w.step("mount", d.Mount, func() error { return w.mount(t, dev) }); err == nil {
-			err = w.step("directory", d.Mount, func() error { return w.makeDir(t) })
+		if err = w.step(stepMount, d.Mount, func() error { return w.mount(t, dev) }); err == nil {
+			err = w.step(stepDirectory, d.Mount, func() error { return w.makeDir(t) })
 		}
 	}
 	if err != nil {
-		w.step("umount", d.Finish, w.close)
+		w.step(stepUmount, d.Finish, w.close)
 		return false
 	}
 	return true
@@ -245,7 +246,7 @@ func (w *worker) reopen() {
 		w.place = &directory{dir: w.state.Dir, w: w}
 	case w.state.Raw != "":
 		r, err := resumeRaw(w.state.Raw, w.report.ID)
-		if w.state.Step == "header" && errors.Is(err, rawdump.ErrNone) {
+		if w.state.Step == stepHeader && errors.Is(err, rawdump.ErrNone) {
 			w.state.Raw = "" // nothing had been written
 			return
 		}
@@ -269,17 +270,17 @@ func (w *worker) close() error {
 }
 
 // saveDump writes everything that belongs to a dump to place, the most certain
-// things first. again is a step that a worker before this one did not come to
-// the end of.
-func (w *worker) saveDump(again string) {
-	if name := "dmesg " + w.place.String(); !w.begun(name) || again == "dmesg" {
-		w.state.Logged = w.step(name, w.plan.Deadlines.Finish, w.writeLog) == nil
+// things first. again is the step in which the worker before
+// this one ended.
+func (w *worker) saveDump(again step) {
+	if to := w.place.String(); !w.begun(stepDmesg, to) || again == stepDmesg {
+		w.state.Logged = w.stepOn(stepDmesg, to, w.plan.Deadlines.Finish, w.writeLog) == nil
 	}
 	if w.timeLeft() > 0 && w.state.Target < len(w.plan.Targets) {
-		w.step("vmcore", w.plan.Deadlines.Stall, w.collect)
+		w.step(stepVmcore, w.plan.Deadlines.Stall, w.collect)
 	}
-	w.step("capture-log", w.plan.Deadlines.Finish, w.writeCaptureLog)
-	w.step("report", w.plan.Deadlines.Finish, func() error {
+	w.step(stepCaptureLog, w.plan.Deadlines.Finish, w.writeCaptureLog)
+	w.step(stepReport, w.plan.Deadlines.Finish, func() error {
 		w.settle()
 		return w.writeReport()
 	})
@@ -293,46 +294,11 @@ func (w *worker) finishLimit() int {
 	return w.plan.Deadlines.Finish
 }
 
-// step runs one phase. limit is in seconds: if the phase reports no progress
-// for longer, the supervisor kills the worker, with a little more patience than
-// the phase itself where that can act. An error is logged and recorded in the
-// report, and so is a panic: a bug in one step must not cost the others.
-func (w *worker) step(name string, limit int, f func() error) (err error) {
-	short, _, _ := strings.Cut(name, " ")
-	w.super.step(short, seconds(limit)+15*time.Second)
-	start := round(uptime())
-	w.report.Steps = append(w.report.Steps, crashdir.Step{Name: short, Start: start})
-	w.state.Step = short
-	w.state.Begun = append(w.state.Begun, name)
-	w.save()
-	func() {
-		defer func() {
-			if r := recover(); r != nil {
-				err = fmt.Errorf("internal error: %v", r)
-			}
-		}()
-		err = f()
-	}()
-	last := &w.report.Steps[len(w.report.Steps)-1]
-	last.Seconds = since(start)
-	if err != nil {
-		last.Error = err.Error()
-		w.fail("%s: %v", short, err)
-	}
-	w.sample()
-	w.state.Step = ""
-	w.save()
-	return err
-}
-
 func (w *worker) save() {
 	if err := w.state.save(); err != nil {
 		w.log.errorf("keep the state: %v", err)
 	}
 }
-
-// begun reports whether this worker or one before it began a step.
-func (w *worker) begun(name string) bool { return slices.Contains(w.state.Begun, name) }
 
 // fail logs an error and records it in the report.
 func (w *worker) fail(format string, a ...any) {

@@ -3,6 +3,7 @@ package crashdir
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -27,6 +28,14 @@ const (
 	DmesgOnly  Outcome = "dmesg-only" // the kernel log, but no vmcore
 	Failed     Outcome = "failed"     // neither
 )
+
+// Better reports whether o is a better outcome than other. An unknown outcome is
+// worse than all others.
+func (o Outcome) Better(other Outcome) bool { return o.rank() > other.rank() }
+
+func (o Outcome) rank() int {
+	return slices.Index([]Outcome{Failed, DmesgOnly, Incomplete, Complete}, o)
+}
 
 // Report is the content of report.json: everything a person wants to know about
 // a capture without opening the vmcore.
@@ -83,9 +92,24 @@ type Target struct {
 	Free   int64  `json:"free_bytes,omitempty"` // free space before the dump
 }
 
+// Phase tells how far an attempt came. It is empty in older reports.
+type Phase string
+
+// The phases of an attempt. One of the first three is in the report if the worker
+// ended in it.
+const (
+	Running        Phase = "running"         // the collector runs
+	Verifying      Phase = "verifying"       // its output is being verified
+	VerifyingAgain Phase = "verifying-again" // by a second worker, as the first one ended
+	Rejected       Phase = "rejected"        // the collector failed, or its output is not whole
+	Doubtful       Phase = "doubtful"        // the output may lack pages: another collector may do better
+	Accepted       Phase = "accepted"        // its output is the vmcore
+)
+
 // Attempt is one run of a collector.
 type Attempt struct {
 	Name    string  `json:"name"`
+	Phase   Phase   `json:"phase,omitempty"`
 	Exit    int     `json:"exit"`              // exit status, -1 if a signal ended it
 	Signal  string  `json:"signal,omitempty"`  // the signal that ended it
 	Error   string  `json:"error,omitempty"`   // why its output was not accepted
