@@ -79,6 +79,9 @@ func (b *Build) target(name string, overwrite bool) (plan.Target, []kmod.Request
 		b.Uncollected = append(b.Uncollected, name)
 	}
 	layers, requests, err := b.layers(name, r.Stack)
+	if refused := (*host.UnsupportedError)(nil); errors.As(err, &refused) {
+		refused.Raw = true
+	}
 	requests = append(requests, r.Requests()...)
 	b.stacks = append(b.stacks, Stack{Target: name, Type: r.Type, UUID: r.UUID, Blocks: r.Stack, Devices: r.Devices, requests: requests})
 	device := planDevice(r.Stack[0], r.PartUUID)

@@ -1,38 +1,93 @@
 package host
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
 
+// Advice follows from the obstacle, whatever the error says.
 func TestAdvice(t *testing.T) {
-	for _, tt := range []struct{ dir, what, why, want string }{
-		{"", "tmpfs file system", "it is memory and lost at the reboot", "raw:PARTUUID=ID, a partition that nothing uses"},
-		{"", "overlay file system", "its upper directory /u is on tmpfs, which is memory and lost at the reboot", "on a disk of this machine"},
-		{"", "overlay file system", "its upper directory /u is not to be found from here", "In a container"},
-		{"", "overlay file system", "it is read-only", "can be written to"},
-		{"", "composefs", "it is read-only", "can be written to"},
-		{"", "squashfs file system", "it is read-only", "can be written to"},
-		{"", "fuse.mergerfs file system", "it is made of other file systems", "one of the file systems that it is made of"},
-		{"", "autofs file system", "", "Mount what belongs there"},
-		{"", "nfs4 file system", "it is not on a disk of this machine", "MODE=emergency"},
-		{"", "ZFS dataset", "", "MODE=emergency"},
-		{"", "iSCSI disk", "it is not on a disk of this machine", "MODE=emergency"},
-		{"", "dm-integrity volume", "", "MODE=emergency"},
-		{"", "bcachefs file system", "ukdump cannot open it yet", "MODE=emergency"},
-		{"", "xfs file system", "its log is on another device", "MODE=emergency"},
-		{"", "LUKS volume", "", "EVIDENCE=/boot"},
-		{"", "encrypted directory", "", "not encrypted"},
-		{"", "loop device", "it is a file on another file system", "that holds its file"},
-		{"raw:/dev/dm-0", "LUKS volume", "", "raw:PARTUUID=ID, or raw:swap"},
+	for _, tt := range []struct {
+		obstacle Obstacle
+		raw      bool
+		want     string
+	}{
+		{InMemory, false, "raw:PARTUUID=ID, a partition that nothing uses"},
+		{InMemory, false, "on a disk of this machine"},
+		{OverlayUpper, false, "In a container"},
+		{NotWritable, false, "can be written to"},
+		{Layered, false, "one of the file systems that it is made of"},
+		{NotMounted, false, "Mount what belongs there"},
+		{NoDriver, false, "MODE=emergency"},
+		{Encrypted, false, "EVIDENCE=/boot"},
+		{NoHeader, false, "EVIDENCE=/boot"},
+		{EncryptedDir, false, "not encrypted"},
+		{InFile, false, "that holds its file"},
+		{Encrypted, true, "raw:PARTUUID=ID, or raw:swap"},
+		{NoDriver, true, "raw:PARTUUID=ID, or raw:swap"},
 	} {
-		e := &UnsupportedError{Dir: tt.dir, What: tt.what, Why: tt.why}
+		e := &UnsupportedError{Dir: "x", Raw: tt.raw, Obstacle: tt.obstacle, What: "x", Why: "x"}
 		if got := e.Advice(); !strings.Contains(got, tt.want) || strings.Count(got, "\n") > 0 || !strings.HasSuffix(got, ".") {
-			t.Errorf("%s: %s: got %q", tt.what, tt.why, got)
+			t.Errorf("%d: got %q", tt.obstacle, got)
 		}
 	}
-	e := &UnsupportedError{What: "ZFS dataset", Remedy: "Do this."}
+	e := &UnsupportedError{Raw: true, Obstacle: InMemory, Remedy: "Do this."}
 	if e.Advice() != "Do this." {
 		t.Error("its own remedy does not win")
+	}
+}
+
+// Each refusal knows its obstacle.
+func TestObstacles(t *testing.T) {
+	h := machine(t, nil)
+	mounted := func(fsType string) error {
+		return refuseType("/var/crash", Mount{FSType: fsType, Point: "/var", Source: "x"})
+	}
+	mapper := func(uuid string) error {
+		return h.refuseBlock("/var/crash", BlockDevice{Name: "dm-0", Kind: Mapper, DMName: "x", DMUUID: uuid})
+	}
+	device := func(name, dir string) error {
+		return h.refuseBlock("/var/crash", BlockDevice{Name: name, Path: dir + name, Kind: Disk})
+	}
+	const virtual = "/sys/devices/virtual/block/"
+	overlay := Mount{FSType: "overlay", Point: "/", Source: "overlay"}
+	_, noUpper := h.upperDir("/var/crash", overlay)
+	_, composefs := h.upperDir("/var/crash", Mount{FSType: "overlay", Point: "/", Source: "composefs"})
+	overlay.Super = "upperdir=/nowhere"
+	_, elsewhere := h.upper("/var/crash", overlay, "/var/crash")
+	external := (&Storage{FSType: "xfs", Stack: []BlockDevice{{Name: "sda1"}}}).external("log")
+	_, plain := h.crypt("/var/crash", BlockDevice{DMUUID: "CRYPT-PLAIN-x"}, nil)
+	for _, tt := range []struct {
+		name string
+		err  error
+		want Obstacle
+	}{
+		{"tmpfs", mounted("tmpfs"), InMemory},
+		{"squashfs", mounted("squashfs"), NotWritable},
+		{"mergerfs", mounted("fuse.mergerfs"), Layered},
+		{"autofs", mounted("autofs"), NotMounted},
+		{"nfs", mounted("nfs4"), NoDriver},
+		{"zfs", mounted("zfs"), NoDriver},
+		{"bcachefs", mounted("bcachefs"), NoDriver},
+		{"overlays on each other", mounted("overlay"), OverlayUpper},
+		{"overlay on tmpfs", upperLostError("/var/crash", overlay, "/u", Mount{FSType: "tmpfs"}), InMemory},
+		{"overlay on squashfs", upperLostError("/var/crash", overlay, "/u", Mount{FSType: "squashfs"}), NotWritable},
+		{"overlay without an upper directory", noUpper, NotWritable},
+		{"composefs", composefs, NotWritable},
+		{"overlay of a container", elsewhere, OverlayUpper},
+		{"external log", external, NoDriver},
+		{"dm-integrity", mapper("CRYPT-INTEGRITY-x"), NoDriver},
+		{"dm-crypt without a header", plain, NoHeader},
+		{"loop", device("loop0", virtual), InFile},
+		{"zram", device("zram0", virtual), InMemory},
+		{"RAM disk", device("ram0", virtual), InMemory},
+		{"nbd", device("nbd0", virtual), NoDriver},
+		{"iSCSI", device("sda", "/sys/devices/platform/host1/session1/target1:0:0/1:0:0:0/block/"), NoDriver},
+	} {
+		u := (*UnsupportedError)(nil)
+		if !errors.As(tt.err, &u) || u.Obstacle != tt.want {
+			t.Errorf("%s: got %+v, want obstacle %d", tt.name, u, tt.want)
+		}
 	}
 }

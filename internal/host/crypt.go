@@ -91,12 +91,14 @@ func (h *Host) addCrypt(dir string, stack []BlockDevice) error {
 }
 
 func (h *Host) crypt(dir string, b BlockDevice, stack []BlockDevice) (*CryptVolume, error) {
-	refuse := func(what, why string) error {
-		return &UnsupportedError{Dir: dir, What: what, Name: fmt.Sprintf("%s (%s)", b.DMName, b.Name), Why: why}
+	refuse := func(why string) error {
+		return &UnsupportedError{Dir: dir, Obstacle: Encrypted, What: "LUKS volume", Name: fmt.Sprintf("%s (%s)", b.DMName, b.Name), Why: why}
 	}
 	uuid, ok := luksUUID(b.DMUUID)
 	if !ok {
-		return nil, refuse("dm-crypt volume", "it has no LUKS header to know it by")
+		return nil, &UnsupportedError{
+			Dir: dir, Obstacle: NoHeader, What: "dm-crypt volume", Name: fmt.Sprintf("%s (%s)", b.DMName, b.Name), Why: "it has no LUKS header to know it by",
+		}
 	}
 	table, err := h.Table(b)
 	if err != nil {
@@ -104,22 +106,22 @@ func (h *Host) crypt(dir string, b BlockDevice, stack []BlockDevice) (*CryptVolu
 	}
 	switch {
 	case len(table) != 1 || len(b.Below) != 1:
-		return nil, refuse("LUKS volume", "it is being re-encrypted, or made of more than one device")
+		return nil, refuse("it is being re-encrypted, or made of more than one device")
 	case table[0].Type != "crypt":
 		// Such as linear with cryptsetup --hw-opal-only, where the disk itself encrypts.
-		return nil, refuse("LUKS volume", "its target of device-mapper is "+table[0].Type+", not crypt")
+		return nil, refuse("its target of device-mapper is " + table[0].Type + ", not crypt")
 	}
 	c, integrity, err := parseCrypt(table[0].Params)
 	if err != nil {
 		return nil, fmt.Errorf("table of %s (%s): %w", b.DMName, b.Name, err)
 	}
 	if integrity {
-		return nil, refuse("LUKS volume", "it has integrity protection (dm-integrity)")
+		return nil, refuse("it has integrity protection (dm-integrity)")
 	}
 	c.UUID, c.Sectors = uuid, table[0].Length
 	c.Segments, err = h.luksSegments(b.Below[0], stack)
 	if errors.Is(err, fsid.ErrUnknown) {
-		return nil, refuse("LUKS volume", "its header is not on "+b.Below[0]+", where the data is")
+		return nil, refuse("its header is not on " + b.Below[0] + ", where the data is")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("LUKS header of %s (%s): %w", b.DMName, b.Below[0], err)

@@ -38,7 +38,7 @@ func (h *Host) beneath(s *Storage, mounts []Mount, dir string) (string, error) {
 
 // overlayError refuses the overlay m.
 func overlayError(target string, m Mount) *UnsupportedError {
-	e := &UnsupportedError{Dir: target, What: "overlay file system", Name: "mounted on " + m.Point}
+	e := &UnsupportedError{Dir: target, Obstacle: OverlayUpper, What: "overlay file system", Name: "mounted on " + m.Point}
 	if m.Source == "composefs" {
 		e.What = "composefs"
 	}
@@ -77,7 +77,7 @@ func (h *Host) upperDir(target string, m Mount) (string, error) {
 	_, volatile := m.option("volatile")
 	switch {
 	case !ok:
-		e.Why = "it is read-only"
+		e.Obstacle, e.Why = NotWritable, "it is read-only"
 		return "", e
 	case volatile || fsync == "volatile":
 		e.Why = "it is mounted with volatile and cannot be used again after a crash"
@@ -129,9 +129,9 @@ func (h *Host) upperLost(target string, m Mount, mounts []Mount) (certain bool, 
 
 func upperLostError(target string, m Mount, upper string, on Mount) *UnsupportedError {
 	e := overlayError(target, m)
-	e.Why = "its upper directory " + upper + " is on " + on.FSType + ", which is memory and lost at the reboot"
+	e.Obstacle, e.Why = InMemory, "its upper directory "+upper+" is on "+on.FSType+", which is memory and lost at the reboot"
 	if readOnly[on.FSType] {
-		e.Why = "its upper directory " + upper + " is on " + on.FSType + ", which is read-only"
+		e.Obstacle, e.Why = NotWritable, "its upper directory "+upper+" is on "+on.FSType+", which is read-only"
 	}
 	return e
 }

@@ -101,8 +101,9 @@ func (h *Host) raw(target string, b BlockDevice, overwrite bool) (*Raw, error) {
 	r := &Raw{Target: target}
 	var err error
 	if r.Stack, r.Devices, err = h.disk(target, b); err != nil {
-		return nil, encrypted(err)
+		return nil, refusedRaw(err)
 	}
+	const another = "Choose another partition."
 	bad := func(why, remedy string) (*Raw, error) {
 		return nil, &RawError{Target: target, Device: b.Name, Err: errors.New(why), Remedy: remedy}
 	}
@@ -111,20 +112,20 @@ func (h *Host) raw(target string, b BlockDevice, overwrite bool) (*Raw, error) {
 	}
 	user, err := h.usedBy(b)
 	if err != nil {
-		return nil, fmt.Errorf("%s: who uses %s: %w", target, b.Name, err)
+		return nil, &RawError{Target: target, Device: b.Name, Err: fmt.Errorf("look for its users: %w", err), Remedy: another}
 	}
 	over, err := h.overwrittenAtBoot(b)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", target, err)
+		return nil, &RawError{Target: target, Err: err, Remedy: another}
 	}
 	kind := systemPartitions[h.partType(b)]
 	switch {
 	case user != "":
 		return bad(user, "Only a partition that nothing uses, or one for swap, can be a raw device.")
 	case over != "":
-		return bad(over+", before a dump there could be collected", "Choose another partition.")
+		return bad(over+", before a dump there could be collected", another)
 	case kind != "":
-		return bad("by its type it is "+kind, "Choose another partition.")
+		return bad("by its type it is "+kind, another)
 	case h.attr(b.Path, "ro") == "1":
 		return bad("it is read-only", "Choose another device.")
 	case b.Size < minRaw:
@@ -161,11 +162,15 @@ func (h *Host) raw(target string, b BlockDevice, overwrite bool) (*Raw, error) {
 	return r, nil
 }
 
-// encrypted adds the reason to the refusal of a device whose key is in no header,
-// as that of swap with a random key.
-func encrypted(err error) error {
+// refusedRaw completes the refusal of a raw device. Swap with a random key has no
+// header, but that is not why it is of no use.
+func refusedRaw(err error) error {
 	var u *UnsupportedError
-	if errors.As(err, &u) && u.What == "dm-crypt volume" {
+	if !errors.As(err, &u) {
+		return err
+	}
+	u.Raw = true
+	if u.Obstacle == NoHeader {
 		u.Why = "its key is lost with the kernel that crashes"
 	}
 	return err
@@ -239,12 +244,14 @@ type RawError struct {
 	Remedy string
 }
 
-func (e *RawError) Error() string {
-	s := e.Target + ": "
-	if e.Device != "" {
-		s += e.Device + ": "
+func (e *RawError) Error() string { return e.Target + ": " + e.reason() }
+
+// reason is the message without the target.
+func (e *RawError) reason() string {
+	if e.Device == "" {
+		return e.Err.Error()
 	}
-	return s + e.Err.Error()
+	return e.Device + ": " + e.Err.Error()
 }
 
 func (e *RawError) Unwrap() error { return e.Err }

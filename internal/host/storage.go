@@ -93,7 +93,7 @@ func (h *Host) storage(s *Storage) error {
 		return err
 	}
 	if h.encrypted(dir) {
-		return &UnsupportedError{Dir: s.Dir, What: "encrypted directory", Name: "on " + s.Mount.Point, Why: "the key of fscrypt is lost with the kernel that crashes"}
+		return &UnsupportedError{Dir: s.Dir, Obstacle: EncryptedDir, What: "encrypted directory", Name: "on " + s.Mount.Point, Why: "the key of fscrypt is lost with the kernel that crashes"}
 	}
 	if err := h.findDisk(s); err != nil {
 		return err

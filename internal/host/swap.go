@@ -111,7 +111,10 @@ func (e *NoSwapError) Error() string {
 	}
 	s := make([]string, len(e.Tried))
 	for i, err := range e.Tried {
-		s[i] = strings.TrimPrefix(strings.TrimPrefix(err.Error(), "storage of "), e.Target+": ")
+		s[i] = err.Error()
+		if r, ok := err.(interface{ reason() string }); ok {
+			s[i] = r.reason() // each is about the same target
+		}
 	}
 	return e.Target + ": no swap can take a dump: " + strings.Join(s, "; ")
 }

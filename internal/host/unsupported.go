@@ -8,16 +8,22 @@ import (
 // UnsupportedError says that a directory lies on storage that the capture
 // environment cannot open.
 type UnsupportedError struct {
-	Dir  string // the directory that was asked for
-	What string // kind of the storage: "LVM volume", "tmpfs file system"
-	Name string // which one: "debian-root (dm-0)"; may be empty
-	Why  string // what is wrong with it; may be empty
+	Dir string // the directory or the raw device that was asked for
+	Raw bool   // it is a raw device
 
-	Remedy string // the one thing to do, if it is not that of the kind
+	Obstacle Obstacle // decides the advice
+	What     string   // kind of the storage: "LVM volume", "tmpfs file system"
+	Name     string   // which one: "debian-root (dm-0)"; may be empty
+	Why      string   // reason; may be empty
+
+	Remedy string // replaces the advice of the obstacle
 }
 
-func (e *UnsupportedError) Error() string {
-	s := "storage of " + e.Dir + ": " + e.What
+func (e *UnsupportedError) Error() string { return "storage of " + e.Dir + ": " + e.reason() }
+
+// reason is the message without the target.
+func (e *UnsupportedError) reason() string {
+	s := e.What
 	if e.Name != "" {
 		s += " " + e.Name
 	}
@@ -67,15 +73,17 @@ func refuseType(dir string, m Mount) error {
 	e := &UnsupportedError{Dir: dir, What: m.FSType + " file system", Name: "mounted on " + m.Point}
 	switch {
 	case lost[m.FSType]:
-		e.Why = inMemory
+		e.Obstacle, e.Why = InMemory, inMemory
 	case network[m.FSType]:
 		e.Why = remote
 	case m.FSType == "autofs":
-		e.Why = "nothing was mounted there when it was opened"
+		e.Obstacle, e.Why = NotMounted, "nothing was mounted there when it was opened"
+	case m.FSType == "overlay":
+		e.Obstacle, e.Why = OverlayUpper, "it is made of other file systems"
 	case layered[m.FSType]:
-		e.Why = "it is made of other file systems"
+		e.Obstacle, e.Why = Layered, "it is made of other file systems"
 	case readOnly[m.FSType]:
-		e.Why = "it is read-only"
+		e.Obstacle, e.Why = NotWritable, "it is read-only"
 	case m.FSType == "bcachefs":
 		e.Why = "ukdump cannot open it yet"
 	case m.FSType == "zfs":
@@ -100,14 +108,18 @@ var mapperKinds = []struct{ prefix, what string }{
 
 // virtualKinds name block devices without hardware by the beginning of their
 // kernel names.
-var virtualKinds = []struct{ prefix, what, why string }{
-	{"loop", "loop device", "it is a file on another file system"},
-	{"zram", "zram device", inMemory},
-	{"ram", "RAM disk", inMemory},
-	{"nbd", "network block device", remote},
-	{"rbd", "Ceph block device", remote},
-	{"drbd", "DRBD device", ""},
-	{"zd", "ZFS volume", ""},
+var virtualKinds = []struct {
+	prefix, what string
+	obstacle     Obstacle
+	why          string
+}{
+	{"loop", "loop device", InFile, "it is a file on another file system"},
+	{"zram", "zram device", InMemory, inMemory},
+	{"ram", "RAM disk", InMemory, inMemory},
+	{"nbd", "network block device", NoDriver, remote},
+	{"rbd", "Ceph block device", NoDriver, remote},
+	{"drbd", "DRBD device", NoDriver, ""},
+	{"zd", "ZFS volume", NoDriver, ""},
 }
 
 // refuseBlock returns why the disk or partition b cannot be opened by the
@@ -162,7 +174,7 @@ func (h *Host) refuseBlock(dir string, b BlockDevice) error {
 	virtual := strings.HasPrefix(b.Path, "/sys/devices/virtual/")
 	for _, k := range virtualKinds {
 		if n, ok := strings.CutPrefix(b.Name, k.prefix); ok && n != "" && n[0] >= '0' && n[0] <= '9' {
-			e.What, e.Why = k.what, k.why
+			e.Obstacle, e.What, e.Why = k.obstacle, k.what, k.why
 			return e
 		}
 	}
