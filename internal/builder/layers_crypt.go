@@ -71,12 +71,13 @@ func cryptRequests(cipher, volume string) []kmod.Request {
 		}
 		seen[word] = true
 		names := []string{"crypto-" + word}
-		why := "cipher " + cipher + " of LUKS volume " + volume
+		label := "cipher " + cipher
+		why := label + " of LUKS volume " + volume
 		for _, part := range cipherParts[word] {
 			// A kernel that does without is served by the template.
-			requests = append(requests, kmod.Request{Names: append([]string{"crypto-" + part}, names...), Optional: true, Why: why})
+			requests = append(requests, kmod.Request{Names: append([]string{"crypto-" + part}, names...), Optional: true, Why: why, Label: label})
 		}
-		requests = append(requests, kmod.Request{Names: names, Optional: true, Why: why})
+		requests = append(requests, kmod.Request{Names: names, Optional: true, Why: why, Label: label})
 	}
 	return requests
 }

@@ -47,7 +47,7 @@ func mapperModules(target, params, volume string) []kmod.Request {
 	}
 	var requests []kmod.Request
 	for _, n := range names {
-		requests = append(requests, kmod.Request{Names: []string{n}, Why: target + " target of LVM volume " + volume})
+		requests = append(requests, kmod.Request{Names: []string{n}, Why: target + " target of LVM volume " + volume, Label: target + " target"})
 	}
 	return requests
 }

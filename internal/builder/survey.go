@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"cmp"
 	"slices"
 
 	"ukdump/internal/host"
@@ -26,6 +27,7 @@ type Stack struct {
 type Need struct {
 	For      string // what needs it, see kmod.Request
 	Why      string // for people
+	Label    string // the same in short: the name of a driver
 	Optional bool   // works without
 	Unknown  bool   // nothing was found for it, but the kernel may have it built in without listing it
 
@@ -77,23 +79,21 @@ func Survey(o Options) ([]Stack, error) {
 // need returns what of the kernel serves q; of a monolithic one, which has no tree,
 // an option of its configuration.
 func (b *Build) need(tree *kmod.Tree, q kmod.Request) Need {
-	n := Need{For: q.For, Why: q.Why, Optional: q.Optional}
+	n := Need{For: q.For, Why: q.Why, Label: cmp.Or(q.Label, q.Why), Optional: q.Optional}
 	if tree != nil {
 		res, err := tree.Resolve(q)
 		if err != nil {
 			return n // New says why
 		}
 		for _, m := range res.Modules {
-			if m.Reason == q.Why {
-				n.Modules = append(n.Modules, m.Name)
-			} else {
+			if m.Dependency {
 				n.With = append(n.With, m.Name)
+			} else {
+				n.Modules = append(n.Modules, m.Name)
 			}
 		}
 		for _, x := range res.Builtin {
-			if x.Reason == q.Why {
-				n.Builtin = append(n.Builtin, x.Name)
-			}
+			n.Builtin = append(n.Builtin, x.Name)
 		}
 	}
 	if n.Lacks() {

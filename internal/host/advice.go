@@ -6,16 +6,16 @@ type Obstacle int
 
 // The obstacles.
 const (
-	NoDriver     Obstacle = iota // the capture environment cannot set it up; the distribution may
-	InMemory                     // it is lost at the reboot
-	NotWritable                  // it is read-only
-	Encrypted                    // it is an encrypted volume
-	NoHeader                     // it is one without a LUKS header, so its key is nowhere on it
-	EncryptedDir                 // it is a directory that fscrypt encrypts
-	InFile                       // it is a file on another file system
-	NotMounted                   // nothing is mounted on it now
-	OverlayUpper                 // its overlay's upper directory is of no use
-	Layered                      // it is made of other file systems
+	NoDriver       Obstacle = iota // the capture environment cannot set it up; the distribution may
+	InMemory                       // it is lost at the reboot
+	NotWritable                    // it is read-only
+	Encrypted                      // it is an encrypted volume
+	NoHeader                       // it is one without a LUKS header, so its key is nowhere on it
+	EncryptedDir                   // it is a directory that fscrypt encrypts
+	InFile                         // it is a file on another file system
+	NothingMounted                 // nothing is mounted on it now
+	OverlayUpper                   // its overlay's upper directory is of no use
+	Layered                        // it is made of other file systems
 )
 
 // Advice returns what the user can do about that storage.
@@ -38,7 +38,7 @@ func (e *UnsupportedError) Advice() string {
 		return "Set TARGET= to a directory that is not encrypted."
 	case InFile:
 		return "Set TARGET= to a directory on the file system that holds its file."
-	case NotMounted:
+	case NothingMounted:
 		return "Mount what belongs there and build again, or set " + disk + "."
 	case OverlayUpper:
 		return "Set TARGET= to a directory that is not on the overlay. In a container there is nothing to do: what crashes is the host's kernel."

@@ -59,12 +59,12 @@ func (f *features) youngest(word uint64, known flags) {
 // fs/unicode/utf8-core.c, utf8_load. Checksums need nothing here: the file systems
 // name those in their soft dependencies, or depend on the library.
 func quotas(optional bool) kmod.Request {
-	return kmod.Request{Names: []string{"quota_v2"}, Optional: optional, Why: "quotas of the file system"}
+	return kmod.Request{Names: []string{"quota_v2"}, Optional: optional, Why: "quotas of the file system", Label: "quotas"}
 }
 
 func caseFolding() kmod.Request {
 	// Before Linux 5.17 the tables were in unicode itself.
-	return kmod.Request{Names: []string{"utf8data", "unicode"}, Why: "case folding of the file system"}
+	return kmod.Request{Names: []string{"utf8data", "unicode"}, Why: "case folding of the file system", Label: "case folding"}
 }
 
 // featuresOf reads the superblock of a file system of a type of fsid. What cannot

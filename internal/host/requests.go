@@ -50,7 +50,7 @@ func (h *Host) PstoreRequests() []kmod.Request {
 	if module != "efi_pstore" && module != "ramoops" {
 		return nil
 	}
-	return []kmod.Request{{Names: []string{module}, Optional: true, Why: "backend of pstore"}}
+	return []kmod.Request{{Names: []string{module}, Optional: true, Why: "backend of pstore", Label: "backend"}}
 }
 
 // hasModule reports whether the running kernel has a module file, compressed or not.
@@ -88,7 +88,7 @@ func deviceRequests(devices []Device) []kmod.Request {
 		}
 		if d.PowerSequence {
 			for _, m := range []string{"pwrseq_emmc", "pwrseq_simple"} {
-				out = append(out, kmod.Request{Names: []string{m}, Optional: true, Why: "power sequence of " + d.Path})
+				out = append(out, kmod.Request{Names: []string{m}, Optional: true, Why: "power sequence of " + d.Path, Label: "power sequence"})
 			}
 		}
 		name := cmp.Or(d.Module, moduleOf[d.Driver], d.Driver)
@@ -97,12 +97,13 @@ func deviceRequests(devices []Device) []kmod.Request {
 			Names:    []string{name},
 			Unlisted: !d.Loadable,
 			Why:      "driver " + d.Driver + " of " + d.Path,
+			Label:    d.Driver,
 			For:      d.Path,
 		})
 		// Disks of arrays that answer on one of their paths only need to be asked to
 		// change that (drivers/scsi/device_handler).
 		if d.PathHandler != "" {
-			out = append(out, kmod.Request{Names: []string{"scsi_dh_" + d.PathHandler}, Optional: true, Why: "paths of " + d.Path})
+			out = append(out, kmod.Request{Names: []string{"scsi_dh_" + d.PathHandler}, Optional: true, Why: "paths of " + d.Path, Label: "paths"})
 		}
 	}
 	return out

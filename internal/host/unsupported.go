@@ -77,7 +77,7 @@ func refuseType(dir string, m Mount) error {
 	case network[m.FSType]:
 		e.Why = remote
 	case m.FSType == "autofs":
-		e.Obstacle, e.Why = NotMounted, "nothing was mounted there when it was opened"
+		e.Obstacle, e.Why = NothingMounted, "nothing was mounted there when it was opened"
 	case m.FSType == "overlay":
 		e.Obstacle, e.Why = OverlayUpper, "it is made of other file systems"
 	case layered[m.FSType]:

@@ -42,6 +42,8 @@ type Module struct {
 	Name   string // as in /proc/modules: with '_' for '-'
 	Path   string // of its file, relative to the module tree
 	Reason string // why it is needed, for people
+	// Dependency says that it serves another module, not a request.
+	Dependency bool
 }
 
 // Open reads the tables of the module tree fsys, which is the directory

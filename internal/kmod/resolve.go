@@ -24,6 +24,8 @@ type Request struct {
 	Unlisted bool `json:",omitempty"`
 	// Why is the reason, for people: "file system ext4".
 	Why string
+	// Label is a shorter Why for tables, "ahci" for a driver; empty for Why itself.
+	Label string `json:"-"`
 	// For is what needs it: the path of a device in sysfs, or the kernel's name of
 	// a block device that is made of others; empty for a file system and the rest.
 	For string `json:"-"`
@@ -86,7 +88,7 @@ func (t *Tree) Resolve(requests ...Request) (*Resolution, error) {
 			}
 		}
 		for _, name := range loadable {
-			if err := r.load(name, q.Why); err != nil {
+			if err := r.load(Module{Name: name, Reason: q.Why}); err != nil {
 				return nil, err
 			}
 		}
@@ -140,9 +142,10 @@ type resolver struct {
 	out   Resolution
 }
 
-// load appends the module of that name and all it needs. Soft dependencies may
+// load appends m, of which the path is not known yet, and all it needs. Soft dependencies may
 // be circular: a module that was entered is not entered again.
-func (r *resolver) load(name, why string) error {
+func (r *resolver) load(m Module) error {
+	name := m.Name
 	if r.state[name] {
 		return nil
 	}
@@ -156,11 +159,12 @@ func (r *resolver) load(name, why string) error {
 		return err
 	}
 	for i := len(e.deps) - 1; i >= 0; i-- {
-		if err := r.load(moduleName(e.deps[i]), "dependency of "+name); err != nil {
+		if err := r.load(Module{Name: moduleName(e.deps[i]), Reason: "dependency of " + name, Dependency: true}); err != nil {
 			return err
 		}
 	}
-	r.out.Modules = append(r.out.Modules, Module{Name: name, Path: e.path, Reason: why})
+	m.Path = e.path
+	r.out.Modules = append(r.out.Modules, m)
 	return r.loadSoft(soft.post, name)
 }
 
@@ -169,7 +173,7 @@ func (r *resolver) loadSoft(names []string, module string) error {
 	for _, dep := range names {
 		loadable, _ := r.tree.findName(dep)
 		for _, m := range loadable {
-			if err := r.load(m, "soft dependency of "+module); err != nil {
+			if err := r.load(Module{Name: m, Reason: "soft dependency of " + module, Dependency: true}); err != nil {
 				return err
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -127,6 +128,28 @@ func TestResolveRealTrees(t *testing.T) {
 		}
 		if b.String() != string(want) {
 			t.Errorf("%s: got\n%swant\n%s", d.Name(), b.String(), want)
+		}
+	}
+}
+
+// A module knows whether it serves a request, whatever the request says of itself.
+func TestDependency(t *testing.T) {
+	tree := mapTree(map[string]string{"modules.dep": "kernel/a.ko: kernel/b.ko\nkernel/b.ko:\nkernel/c.ko:\n", "modules.softdep": "softdep a post: c\n"})
+	for _, why := range []string{"", "x", "dependency of a"} {
+		opened, err := Open(tree, "1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := opened.Resolve(Request{Names: []string{"a"}, Why: why})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(map[string]bool)
+		for _, m := range r.Modules {
+			got[m.Name] = m.Dependency
+		}
+		if want := map[string]bool{"a": false, "b": true, "c": true}; !maps.Equal(got, want) {
+			t.Errorf("%q: got %v, want %v", why, got, want)
 		}
 	}
 }

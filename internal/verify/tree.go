@@ -201,19 +201,13 @@ func (v *Run) driverState(needs []builder.Need) string {
 		}
 		if n.Lacks() {
 			if n.Optional || n.Unknown {
-				parts = append(parts, driverName(n)+": not a module of that kernel")
+				parts = append(parts, n.Label+": not a module of that kernel")
 			} else {
-				parts = append(parts, driverName(n)+": MISSING")
+				parts = append(parts, n.Label+": MISSING")
 			}
 		}
 	}
 	return strings.Join(parts, "; ")
-}
-
-// driverName names what is needed: "driver ahci of …" is ahci.
-func driverName(n builder.Need) string {
-	name, _, _ := strings.Cut(strings.TrimPrefix(n.Why, "driver "), " of ")
-	return name
 }
 
 // packed reports whether the image has a module and PID 1 loads it.

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -21,7 +22,7 @@ func draw(s builder.Stack) []byte {
 	t := stackTree(s, func(needs []builder.Need) string {
 		var names []string
 		for _, n := range needs {
-			names = append(names, driverName(n))
+			names = append(names, n.Label)
 		}
 		return strings.Join(names, "; ")
 	})
@@ -62,7 +63,7 @@ func TestTreesOfRecordedHosts(t *testing.T) {
 			names = append(names, b.Name)
 		}
 		for _, q := range s.Requests() {
-			stack.Needs = append(stack.Needs, builder.Need{For: q.For, Why: q.Why})
+			stack.Needs = append(stack.Needs, builder.Need{For: q.For, Label: cmp.Or(q.Label, q.Why)})
 			names = append(names, path.Base(q.For))
 		}
 		got := draw(stack)
@@ -97,10 +98,10 @@ func TestTreeOfLayers(t *testing.T) {
 	}
 	s := builder.Stack{Target: "/var/crash", Type: "ext4", UUID: "1-2", Blocks: blocks, Devices: []host.Device{clock, ahci}}
 	for device, module := range map[string]string{"": "ext4", "dm-2": "dm-raid", "dm-1": "dm-mod", "dm-0": "dm-mod", "md127": "raid1"} {
-		s.Needs = append(s.Needs, builder.Need{For: device, Why: module})
+		s.Needs = append(s.Needs, builder.Need{For: device, Label: module})
 	}
 	for _, d := range s.Devices {
-		s.Needs = append(s.Needs, builder.Need{For: d.Path, Why: "driver " + d.Driver + " of " + d.Path})
+		s.Needs = append(s.Needs, builder.Need{For: d.Path, Label: d.Driver})
 	}
 	const want = `/var/crash
 └─ ext4 1-2  ext4
