@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"ukdump/internal/cli"
@@ -153,9 +152,6 @@ func crashID(d crashdir.Dump) string {
 	return d.Report.ID
 }
 
-// best says which of several dumps of one crash is announced.
-var best = []crashdir.Outcome{crashdir.Complete, crashdir.Incomplete, crashdir.DmesgOnly, crashdir.Failed}
-
 // crashEvents makes one event for each crash, oldest first.
 func crashEvents(dumps []crashdir.Dump) []event {
 	crashdir.Sort(dumps)
@@ -167,7 +163,7 @@ func crashEvents(dumps []crashdir.Dump) []event {
 		if !ok {
 			keys = append(keys, key)
 		}
-		if !ok || slices.Index(best, d.Outcome) < slices.Index(best, old.Outcome) {
+		if !ok || d.Outcome.Better(old.Outcome) {
 			of[key] = d
 		}
 	}

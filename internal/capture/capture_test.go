@@ -510,11 +510,11 @@ func TestOpenBeginsAnew(t *testing.T) {
 	w.place, w.state.Dir = nil, ""
 	w.plan.Targets = []plan.Target{{Kind: plan.Directory, Filesystem: plan.Filesystem{Type: "ext4", UUID: "none"}}}
 	w.plan.Deadlines.Device = 0
-	w.state.Collector, w.state.Doubtful, w.report.Attempts = 1, 1, []crashdir.Attempt{{Name: "a"}}
+	w.state.Collector, w.state.Unconfirmed, w.report.Attempts = 1, 1, []crashdir.Attempt{{Name: "a"}}
 	if w.open(&w.plan.Targets[0]) {
 		t.Fatal("opened")
 	}
-	if w.state.Collector != 0 || w.state.Doubtful != 0 || w.state.Attempts != 1 {
+	if w.state.Collector != 0 || w.state.Unconfirmed != 0 || w.state.Attempts != 1 {
 		t.Errorf("got %+v", w.state)
 	}
 }

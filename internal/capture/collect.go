@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ukdump/internal/crashdir"
+	"ukdump/internal/evidence"
 	"ukdump/internal/makedumpfile"
 	"ukdump/internal/plan"
 )
@@ -69,7 +70,7 @@ func (w *worker) collect() error {
 		}
 		w.fail("%v: trying %s", err, next)
 	}
-	if n := w.state.Doubtful; n > 0 && w.acceptDoubtful(&w.report.Attempts[n-1]) {
+	if n := w.state.Unconfirmed; n > 0 && w.acceptUnconfirmed(&w.report.Attempts[n-1]) {
 		return nil
 	}
 	return errs
@@ -89,10 +90,10 @@ func (w *worker) attempt(c *plan.Collector) *crashdir.Attempt {
 	switch {
 	case a.Error != "":
 		a.Phase = crashdir.Rejected
-	case w.doubted(c, a):
-		a.Phase = crashdir.Doubtful
+	case w.unconfirmed(c, a):
+		a.Phase = crashdir.Unconfirmed
 		a.Error = fmt.Sprintf("it does not know kernel %s for certain and may have left out too much", w.report.Kernel)
-		w.state.Doubtful = n
+		w.state.Unconfirmed = n
 	default:
 		a.Phase, a.Error = crashdir.Verifying, unverified
 		w.save()
@@ -115,9 +116,9 @@ const (
 )
 
 // useless reports whether c could only repeat what is known already: after one
-// filter was in doubt about the kernel, another one is too.
+// filter did not know the kernel, another one does not either.
 func (w *worker) useless(c *plan.Collector) bool {
-	return w.state.Doubtful > 0 && c.Filters || w.state.Raw != "" && len(c.Stream) == 0
+	return w.state.Unconfirmed > 0 && c.Filters || w.state.Raw != "" && len(c.Stream) == 0
 }
 
 // unknown reports whether a collector said that it does not know the kernel, and
@@ -128,9 +129,9 @@ func (w *worker) unknown(a *crashdir.Attempt) bool {
 	return makedumpfile.UnknownKernel(a.Stderr) && (w.over.known == "" || w.over.known != w.report.Kernel)
 }
 
-// doubted reports whether the vmcore of a filter that does not know the kernel
+// unconfirmed reports whether the vmcore of a filter that does not know the kernel
 // has to wait for what the next collector leaves.
-func (w *worker) doubted(c *plan.Collector, a *crashdir.Attempt) bool {
+func (w *worker) unconfirmed(c *plan.Collector, a *crashdir.Attempt) bool {
 	return c.Filters && w.unknown(a) && w.place.keeps()
 }
 
@@ -221,16 +222,16 @@ func (w *worker) accept(a *crashdir.Attempt) bool {
 	return true
 }
 
-// acceptDoubtful accepts a vmcore that is whole, but was in doubt, where nothing
+// acceptUnconfirmed accepts a vmcore that is whole but unconfirmed, where nothing
 // better came after it.
-func (w *worker) acceptDoubtful(a *crashdir.Attempt) bool {
-	doubt := a.Error
+func (w *worker) acceptUnconfirmed(a *crashdir.Attempt) bool {
+	why := a.Error
 	d, ok := w.place.(*directory)
 	if !ok {
 		return false
 	}
 	// The next attempt has put it aside, if there was one.
-	if aside := fmt.Sprintf("%s.%d", d.output(), w.state.Doubtful+1); fileExists(aside) {
+	if aside := fmt.Sprintf("%s.%d", d.output(), w.state.Unconfirmed+1); fileExists(aside) {
 		if err := d.bringBack(aside); err != nil {
 			w.fail("keep the vmcore of %s: %v", a.Name, err)
 			return false
@@ -239,7 +240,7 @@ func (w *worker) acceptDoubtful(a *crashdir.Attempt) bool {
 	if !w.accept(a) {
 		return false
 	}
-	w.warn("%s: %s: update makedumpfile", a.Name, doubt)
+	w.warn("%s: %s: update makedumpfile", a.Name, why)
 	return true
 }
 
@@ -340,7 +341,7 @@ func (w *worker) follow(p *process, r *os.File, stderr *outputTail) string {
 		n := readSome(r, &buf)
 		stderr.Write(buf.Bytes())
 		if w.over.debug && n > 0 {
-			w.log.show(printable(bytes.ReplaceAll(bytes.TrimSpace(buf.Bytes()), []byte("\n"), []byte(" | "))))
+			w.log.show(evidence.Printable(strings.ReplaceAll(strings.TrimSpace(buf.String()), "\n", " | ")))
 		}
 		w.sample()
 		if s := w.place.size(); n > 0 || s != size {
@@ -375,7 +376,7 @@ func (w *worker) follow(p *process, r *os.File, stderr *outputTail) string {
 		}
 		if shows && now-shown >= showEvery {
 			shown = now
-			w.log.show(fmt.Sprintf("[%12.6f] kdumpinit: %s", now.Seconds(), progressText(pr, size, now-begin)))
+			w.log.show(fmt.Sprintf("[%12.6f] "+evidence.Prefix+"%s", now.Seconds(), progressText(pr, size, now-begin)))
 		}
 		waitReadable(r, 100*time.Millisecond)
 	}
@@ -439,7 +440,7 @@ func (o *outputTail) String() string {
 	var out []string
 	text := append(slices.Clone(o.tail.bytes()), o.line...)
 	for line := range bytes.SplitSeq(bytes.TrimRight(text, "\n"), []byte("\n")) {
-		out = append(out, strings.TrimRight(printable(line), " "))
+		out = append(out, strings.TrimRight(evidence.Printable(string(line)), " "))
 	}
 	return strings.Join(out, "\n")
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ukdump/internal/crashdir"
+	"ukdump/internal/evidence"
 	"ukdump/internal/vmcore"
 )
 
@@ -46,7 +47,7 @@ func (w *worker) readLog() error {
 	w.report.Panic = crashdir.Panic{Line: p.Line, Cause: p.Cause, IP: p.Instruction, Trace: p.Trace}
 	w.log.printf("the last messages of the kernel that crashed, %s:", w.report.Kernel)
 	for _, line := range lastLines(text, consoleLines) {
-		w.log.show("| " + printable(line))
+		w.log.show("| " + evidence.Printable(string(line)))
 	}
 	return err
 }
@@ -59,16 +60,6 @@ func lastLines(text []byte, n int) [][]byte {
 		start = bytes.LastIndexByte(text[:start], '\n')
 	}
 	return bytes.Split(text[start+1:], []byte("\n"))
-}
-
-// printable replaces control characters, which a terminal would obey.
-func printable(line []byte) string {
-	return string(bytes.Map(func(r rune) rune {
-		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, line))
 }
 
 // writeLog writes vmcore-dmesg.txt.

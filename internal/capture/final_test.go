@@ -3,7 +3,6 @@ package capture
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -68,32 +67,6 @@ func TestWantsNoPstore(t *testing.T) {
 		if s.wantsPstore(plan.Reboot, crashdir.Failed) {
 			t.Errorf("%s: wanted", name)
 		}
-	}
-}
-
-// What goes to pstore is short, whatever the worker left.
-func TestSummary(t *testing.T) {
-	if lines := summary(&crashdir.Report{}); len(lines) != 0 {
-		t.Errorf("an empty report says %q", lines)
-	}
-	long := strings.Repeat("x", 5000) + "\x1b"
-	r := &crashdir.Report{Kernel: "6.1", Panic: crashdir.Panic{Line: "Kernel panic - not syncing: \x1b[2J", Cause: long, IP: long}}
-	for range 1000 {
-		r.Panic.Trace = append(r.Panic.Trace, long)
-		r.Errors = append(r.Errors, long)
-	}
-	r.Errors = append(r.Errors, "mount: last\nerror")
-	text := strings.Join(summary(r), "\n")
-	if n := len(text); n > 8<<10 {
-		t.Errorf("%d bytes", n)
-	}
-	for _, want := range []string{"crashed kernel: 6.1\n", "| Kernel panic - not syncing: ?[2J\n", "error: mount: last?error"} {
-		if !strings.Contains(text+"\n", want) {
-			t.Errorf("%q is not in\n%s", want, text)
-		}
-	}
-	if strings.ContainsAny(text, "\x1b") {
-		t.Error("control characters")
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ukdump/internal/evidence"
 )
 
 // maxLine bounds one message, in bytes: the kernel cuts a record written to
@@ -16,7 +18,7 @@ const maxLine = 900
 
 // Severities of syslog(3).
 const (
-	severityError  = 3
+	severityError  = evidence.SeverityError
 	severityNotice = 5
 	severityDebug  = 7
 )
@@ -109,11 +111,11 @@ func (l *logger) write(severity int, msg string) {
 		}
 		logged := false
 		if l.kmsg >= 0 {
-			_, err := unix.Write(l.kmsg, fmt.Appendf(nil, "<%d>kdumpinit: %s\n", severity, line))
+			_, err := unix.Write(l.kmsg, fmt.Appendf(nil, "<%d>"+evidence.Prefix+"%s\n", severity, line))
 			logged = err == nil
 		}
 		if !logged || severity >= l.level {
-			l.show(fmt.Sprintf("[%12.6f] kdumpinit: %s", uptime().Seconds(), line))
+			l.show(fmt.Sprintf("[%12.6f] "+evidence.Prefix+"%s", uptime().Seconds(), line))
 		}
 	}
 }

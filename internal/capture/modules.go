@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ukdump/internal/evidence"
 	"ukdump/internal/plan"
 )
 
@@ -94,7 +95,7 @@ func (w *worker) countModules(out *bytes.Buffer) (failed int) {
 		}
 		if line != "" {
 			failed++
-			w.fail("load module %s", printable([]byte(line)))
+			w.fail("load module %s", evidence.Printable(line))
 		}
 		w.state.Module++
 	}

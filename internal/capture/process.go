@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ukdump/internal/evidence"
 )
 
 // process is a child that is started, polled and killed without a goroutine and
@@ -155,7 +157,7 @@ func parseStat(b []byte) (comm string, kernel bool) {
 		flags, _ := strconv.ParseUint(fields[6], 10, 64)
 		kernel = flags&kthread != 0
 	}
-	return printable(b[i+1 : j]), kernel
+	return evidence.Printable(string(b[i+1 : j])), kernel
 }
 
 // leaderDead reports whether the first thread of the process has ended while

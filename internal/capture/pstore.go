@@ -1,11 +1,11 @@
 package capture
 
 import (
-	"fmt"
 	"os"
 	"strings"
 
 	"ukdump/internal/crashdir"
+	"ukdump/internal/evidence"
 	"ukdump/internal/plan"
 )
 
@@ -26,14 +26,14 @@ func hasBackend(parameter string) bool {
 	return err == nil && name != "" && name != "(null)"
 }
 
-// runPstore is the child that makes this kernel panic, after it has logged what
-// is most worth to be known. pstore takes the end of the log, 10 KiB unless it
-// is told otherwise (pstore.kmsg_bytes), and a backend may keep less. It returns
-// only if there is no panic.
+// runPstore is the child that makes this kernel panic, after it has logged the
+// evidence. pstore takes the end of the log, 10 KiB by default
+// (pstore.kmsg_bytes), and a backend may keep less. runPstore returns only if there
+// is no panic.
 func runPstore() int {
 	log := openLog()
 	log.printf("nothing could be saved: the panic that follows is on purpose, it leaves this log in pstore")
-	for _, line := range summary(&loadState().Report) {
+	for _, line := range evidence.Lines(&loadState().Report) {
 		log.printf("%s", line)
 	}
 	const timeout = "/proc/sys/kernel/panic"
@@ -42,36 +42,4 @@ func runPstore() int {
 	}
 	sysrq('c')
 	return 1
-}
-
-// Limits of what goes to pstore, in bytes and lines: about 6 KiB in all, which
-// leaves room for what the kernel itself says about the panic.
-const (
-	summaryLine   = 250
-	summaryTrace  = 12
-	summaryErrors = 12
-)
-
-// summary returns why the kernel crashed and why nothing was saved. The report
-// comes from a worker that may have failed in any way, and its texts from a
-// kernel that crashed.
-func summary(r *crashdir.Report) []string {
-	var lines []string
-	add := func(format, text string) {
-		if text != "" {
-			text = printable([]byte(text[:min(len(text), summaryLine)]))
-			lines = append(lines, fmt.Sprintf(format, text))
-		}
-	}
-	add("crashed kernel: %s", r.Kernel)
-	add("| %s", r.Panic.Cause)
-	add("| %s", r.Panic.IP)
-	for _, l := range r.Panic.Trace[:min(len(r.Panic.Trace), summaryTrace)] {
-		add("|  %s", l)
-	}
-	add("| %s", r.Panic.Line)
-	for _, e := range r.Errors[max(0, len(r.Errors)-summaryErrors):] {
-		add("error: %s", e)
-	}
-	return lines
 }

@@ -10,21 +10,21 @@ import (
 // state is what a worker leaves for the one that follows it if it dies, in a file
 // in memory. What the kernel knows better, such as what is mounted, is not in it.
 type state struct {
-	Report    crashdir.Report
-	Step      step             // the step that is running, "" between two
-	Fatal     position         // where the last worker that died ended
-	Begun     []begun          // every step that was begun
-	Reading   string           // kernel name of the block device that is being identified
-	Avoid     []string         // those in which a worker ended
-	Module    int              // index of the next module to load
-	Target    int              // index of the target in use; those for evidence follow the others
-	Dir       string           // the dump's directory below mountDir, "" if there is none
-	Raw       string           // kernel name of the raw device in use, "" if there is none
-	Collector int              // index of the next collector for this target
-	Attempts  int              // how many attempts there were before this target
-	Doubtful  int              // number of the attempt whose vmcore is whole but in doubt, 0 for none
-	Logged    bool             // the crashed kernel's log is at the target in use
-	Best      crashdir.Outcome // on any target
+	Report      crashdir.Report
+	Step        step             // the step that is running, "" between two
+	Fatal       position         // where the last worker that died ended
+	Begun       []begun          // every step that was begun
+	Reading     string           // kernel name of the block device that is being identified
+	Avoid       []string         // those in which a worker ended
+	Module      int              // index of the next module to load
+	Target      int              // index of the target in use; those for evidence follow the others
+	Dir         string           // the dump's directory below mountDir, "" if there is none
+	Raw         string           // kernel name of the raw device in use, "" if there is none
+	Collector   int              // index of the next collector for this target
+	Attempts    int              // how many attempts there were before this target
+	Unconfirmed int              // number of the attempt whose vmcore is whole but unconfirmed, 0 for none
+	Logged      bool             // the crashed kernel's log is at the target in use
+	Best        crashdir.Outcome // on any target
 }
 
 // open reports whether there was a place for the dump.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ukdump/internal/crashdir"
+	"ukdump/internal/evidence"
 	"ukdump/internal/fsid"
 	"ukdump/internal/plan"
 )
@@ -219,7 +220,7 @@ func (s *scan) String() string {
 	if n := len(list) - mostListed; n > 0 {
 		list = append(list[:mostListed], fmt.Sprintf("and %d more", n))
 	}
-	return printable([]byte(strings.Join(list, ", "))) // a UUID may be any bytes
+	return evidence.Printable(strings.Join(list, ", ")) // a UUID may be any bytes
 }
 
 // mostListed limits messages on machines that see thousands of disks.

@@ -210,7 +210,7 @@ func (w *worker) open(t *plan.Target) bool {
 	d := w.plan.Deadlines
 	// Before there is a place: a worker that follows must not take what belongs to
 	// the target before for this one's.
-	w.state.Collector, w.state.Doubtful, w.state.Attempts, w.state.Logged = 0, 0, len(w.report.Attempts), false
+	w.state.Collector, w.state.Unconfirmed, w.state.Attempts, w.state.Logged = 0, 0, len(w.report.Attempts), false
 	if t.Kind == plan.Mounted {
 		return w.openMounted(t)
 	}

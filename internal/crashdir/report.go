@@ -102,7 +102,7 @@ const (
 	Verifying      Phase = "verifying"       // its output is being verified
 	VerifyingAgain Phase = "verifying-again" // by a second worker, as the first one ended
 	Rejected       Phase = "rejected"        // the collector failed, or its output is not whole
-	Doubtful       Phase = "doubtful"        // the output may lack pages: another collector may do better
+	Unconfirmed    Phase = "unconfirmed"     // the output may lack pages: another collector may do better
 	Accepted       Phase = "accepted"        // its output is the vmcore
 )
 
