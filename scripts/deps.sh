@@ -1,9 +1,9 @@
 #!/bin/bash
-# Installs what the demo and the VM tests need beyond Go and make.
+# Installs the packages that the demo and the VM tests need beyond Go and make.
 #
-# On Debian and its relatives the missing packages are installed by name with
-# apt-get: directly as root, through sudo as anyone else. On other
-# distributions the list is printed and the exit status is 1.
+# On Debian and its relatives it installs the missing packages with apt-get,
+# through sudo if necessary. On other distributions it prints the list and exits
+# with status 1.
 set -eu
 
 packages=(
@@ -16,17 +16,17 @@ packages=(
 	kmod                    # depmod, modprobe -D
 	makedumpfile            # the demo opens its dump on the host
 	mmdebstrap              # root disks
-	nbdkit                  # disks that fail, for test-faults
+	nbdkit                  # failing disks, for test-faults
 	qemu-system-x86
 	qemu-utils              # qemu-img
 	uidmap                  # mmdebstrap as an ordinary user
 	xz-utils                # compressed modules
 )
 
-# What ID and ID_LIKE of os-release(5) say.
+# ID and ID_LIKE of os-release(5).
 like=$(. /etc/os-release 2>/dev/null && echo " ${ID-} ${ID_LIKE-} ") || like=
 if [[ $like != *" debian "* ]]; then
-	echo "deps.sh: not a Debian-like system; install what these packages of Debian contain, then try again:" >&2
+	echo "deps.sh: not a Debian-like system; install the equivalents of these Debian packages, then try again:" >&2
 	printf '  %s\n' "${packages[@]}" >&2
 	exit 1
 fi
@@ -53,7 +53,7 @@ if [[ ${#sudo[@]} == 0 ]]; then
 fi
 
 echo "deps.sh: installing ${missing[*]}" >&2
-# Missing or outdated package lists show only as a failure to install.
+# If the package lists are missing or outdated, the first attempt fails.
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 if ! "${sudo[@]}" "${install[@]}" >"$log" 2>&1; then

@@ -18,8 +18,8 @@ const (
 	lostID  = "88d3927a1a8f4bbaba587891dfbdda2b"
 )
 
-// look is what the machine does after each boot: it hands its announcements to
-// the host and ends as $end says.
+// look is the machine's script after each boot: it copies its announcements to
+// the host and ends with $end.
 const look = `. /ukdump-test/lib.sh
 out=/ukdump-test/out
 systemctl is-active ukdump.service ukdump-announce.service >$out/units.txt || true
@@ -31,8 +31,8 @@ say "results written"
 $end
 `
 
-// TestAnnounce crashes a machine with systemd and reads in its journal what it was
-// told: the crash once, later a loss of power, and nothing after a shutdown.
+// TestAnnounce crashes a machine with systemd and reads the announcements in its
+// journal: the crash once, later a loss of power, and nothing after a shutdown.
 func TestAnnounce(t *testing.T) {
 	if vmSet(t) != "matrix" {
 		t.Skip("one of the matrix")
@@ -87,7 +87,7 @@ func TestAnnounce(t *testing.T) {
 	}
 }
 
-// checkJournal compares the entries that a machine handed over.
+// checkJournal compares the entries of a machine's journal.
 func checkJournal(out string, want []string) error {
 	unit, _ := os.ReadFile(filepath.Join(out, "unit.txt"))
 	units, err := os.ReadFile(filepath.Join(out, "units.txt"))

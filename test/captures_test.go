@@ -9,12 +9,12 @@ import (
 	"ukdump/test/debian"
 )
 
-// capture is a capture kernel other than the installed one that is running.
+// capture is a capture kernel that differs from the running one.
 type capture struct {
 	suite   string
 	flavour debian.Flavour // empty: the running kernel
 	zstd    bool           // its modules are .ko.zst
-	built   string         // a variant of scripts/testkernel instead
+	built   string         // a variant of scripts/testkernel instead of Debian's
 }
 
 var captures = map[string]capture{

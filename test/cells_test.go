@@ -13,13 +13,13 @@ import (
 type cell struct {
 	suite   string
 	flavour debian.Flavour
-	layout  string // what holds /var/crash, a key of layouts
+	layout  string // storage of /var/crash, a key of layouts
 	bus     vmtest.Bus
 	capture string // capture kernel, a key of captures; the running one if empty
 	ci      bool   // belongs to the representative set
 	service bool   // loaded at boot by ukdump.service instead of kdumpctl load
-	// refused is a part of the message with which kdumpctl has to refuse the
-	// machine. If it is empty the dump has to be captured.
+	// refused is a part of the message with which kdumpctl must refuse the
+	// machine. If it is empty, the dump must be captured.
 	refused string
 }
 
@@ -34,9 +34,10 @@ func (c cell) String() string {
 	return name
 }
 
-// A new cell is one line here, a new layout one more in layouts. bus is the
-// controller of the disks that hold /var/crash; with a layout that needs none
-// beside the root's it is that of the root, which else is on virtio-blk.
+// A new cell is one line here, a new layout one entry in layouts. bus is the
+// controller of the disks that hold /var/crash. If the layout needs only the
+// root disk, bus is the controller of the root disk, which otherwise is on
+// virtio-blk.
 var cells = []cell{
 	{suite: "bookworm", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, ci: true},
 	{suite: "bookworm", flavour: debian.Cloud, layout: "root", bus: vmtest.VirtioBlk, ci: true},
@@ -168,8 +169,8 @@ var cells = []cell{
 	{suite: "bookworm", flavour: debian.Generic, layout: "zram", bus: vmtest.VirtioBlk, refused: "zram device"},
 }
 
-// noCrashDMCrypt is what is said of LUKS and Debian's kernels; TestLUKS is about
-// one that has it.
+// noCrashDMCrypt is the message about LUKS with Debian's kernels. TestLUKS uses a
+// kernel with CONFIG_CRASH_DM_CRYPT.
 const noCrashDMCrypt = "cannot open an encrypted volume without its passphrase: it lacks CONFIG_CRASH_DM_CRYPT"
 
 func TestCells(t *testing.T) {
@@ -199,7 +200,7 @@ func TestCells(t *testing.T) {
 func (l layout) script(mark string) string {
 	mount, make := "true", orTrue(l.make)
 	if l.root != "" {
-		make = "true" // was done before
+		make = "true" // the root script has done it
 	}
 	if l.mount != "" {
 		mount = "mkdir -p /var/crash && " + l.mount
@@ -208,7 +209,8 @@ func (l layout) script(mark string) string {
 		mark, strings.Join(l.disks(), " "), make, mount)
 }
 
-// rootScript returns what puts the root on other storage, "" if nothing does.
+// rootScript returns the script that moves the root to other storage, "" if
+// there is none.
 func (l layout) rootScript() string {
 	if l.root == "" {
 		return ""

@@ -25,18 +25,17 @@ var missingNothing = regexp.MustCompile(`(?m)^missing +nothing$`)
 
 const swapUUID = "5ca1ab1e-0000-4000-8000-0000000d0d0e"
 
-// TestCollect crashes machines whose /var/crash cannot be mounted in the capture
-// kernel and that have nothing but the default configuration: the dump goes to the
-// swap partition, and the next boot with systemd collects it before anything is
-// swapped.
+// TestCollect crashes machines with the default configuration whose /var/crash cannot
+// be mounted in the capture kernel. The dump goes to the swap partition, and the next
+// boot with systemd collects it before anything is swapped.
 func TestCollect(t *testing.T) {
 	if vmSet(t) != "matrix" {
 		t.Skip("one of the matrix")
 	}
 	for _, tt := range []struct {
 		name  string
-		fstab string // how it names the swap
-		lvm   bool   // which is a logical volume that LVM turns on during the boot
+		fstab string // how fstab names the swap
+		lvm   bool   // swap on a logical volume that LVM activates during the boot
 		full  bool   // the boot after the crash has no room for the dump
 		slow  bool   // collecting takes longer than systemd waits for a device
 	}{
@@ -134,7 +133,7 @@ func TestCollect(t *testing.T) {
 	}
 }
 
-// collected is what a machine wrote down about one boot.
+// collected is a machine's record of one boot.
 type collected struct {
 	dir   string
 	units map[string]map[string]string // of systemctl show, by Id
@@ -159,7 +158,7 @@ func readCollected(m *debian.Machine) (*collected, error) {
 	return c, nil
 }
 
-// parseUnits reads what systemctl show prints: blocks of Key=Value.
+// parseUnits reads the output of systemctl show: blocks of Key=Value.
 func parseUnits(text string) map[string]map[string]string {
 	units := make(map[string]map[string]string)
 	for block := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
@@ -173,7 +172,7 @@ func parseUnits(text string) map[string]map[string]string {
 	return units
 }
 
-// text returns a file that the machine wrote, "" if there is none.
+// text returns a file of the machine, "" if it does not exist.
 func (c *collected) text(name string) string {
 	b, _ := os.ReadFile(filepath.Join(c.dir, name))
 	return string(b)
@@ -183,14 +182,14 @@ func (c *collected) bad(format string, a ...any) {
 	c.wrong = append(c.wrong, fmt.Sprintf(format, a...))
 }
 
-// time returns a timestamp of a unit in microseconds since the machine was
-// switched on, 0 if it has none.
+// time returns a timestamp of a unit in microseconds since power on, 0 if the
+// unit has none.
 func (c *collected) time(unit, key string) int64 {
 	n, _ := strconv.ParseInt(c.units[unit][key+"TimestampMonotonic"], 10, 64)
 	return n
 }
 
-// healthy proves that nothing is left of what has happened.
+// healthy checks that the crash left no traces.
 func (c *collected) healthy(image string) {
 	if f := c.text("failed.txt"); f != "" {
 		c.bad("failed units:\n%s", f)
@@ -215,8 +214,8 @@ func (c *collected) healthy(image string) {
 	c.inOrder()
 }
 
-// inOrder proves that the collector was run once, in good time, and had ended
-// before anything could be swapped.
+// inOrder checks that the collector ran once, early enough, and ended before
+// anything could be swapped.
 func (c *collected) inOrder() {
 	const unit = "ukdump-collect.service"
 	if n := strings.Count(c.text("journal.txt"), "Starting "+unit); n != 1 {
@@ -244,7 +243,7 @@ func (c *collected) announced() []string {
 	return slices.Collect(strings.Lines(c.text("journal.json")))
 }
 
-// dump proves that there is the one dump, whole and from the raw device.
+// dump checks that there is one dump, whole and from the raw device.
 func (c *collected) dump(device string) {
 	if len(c.dumps) != 1 {
 		c.bad("%d dumps", len(c.dumps))
@@ -263,8 +262,7 @@ func (c *collected) dump(device string) {
 	}
 }
 
-// collectedDump is what must be wrong after a boot in which the dump was
-// collected: nothing.
+// collectedDump returns the errors of a boot that had to collect the dump.
 func (c *collected) collectedDump(image, device string, slow bool) []string {
 	c.healthy(image)
 	c.dump(device)
@@ -280,7 +278,7 @@ func (c *collected) collectedDump(image, device string, slow bool) []string {
 	return c.wrong
 }
 
-// nothingNew is the same for one in which there was nothing to do.
+// nothingNew returns the errors of a boot that had nothing to collect.
 func (c *collected) nothingNew(image, device string) []string {
 	c.healthy(image)
 	c.dump(device)
@@ -293,8 +291,8 @@ func (c *collected) nothingNew(image, device string) []string {
 	return c.wrong
 }
 
-// leftAlone is the same for one in which /var/crash had no room: the person must
-// learn of it, the dump must stay.
+// leftAlone returns the errors of a boot without room in /var/crash: the dump must
+// stay, and the message must report the reason.
 func (c *collected) leftAlone() []string {
 	if f := c.text("failed.txt"); !strings.Contains(f, "ukdump-collect.service") {
 		c.bad("failed units:\n%s", f)

@@ -1,5 +1,5 @@
-// Package test crashes the kernels of virtual machines and looks at what is on
-// their disks after the reboot.
+// Package test crashes the kernels of virtual machines and checks their disks
+// after the reboot.
 //
 // The tests are skipped unless UKDUMP_VM is ci (the representative set), matrix
 // (every cell), faults (every fault) or luks (encrypted targets). UKDUMP_ACCEL=kvm
@@ -21,12 +21,12 @@ import (
 	"ukdump/test/debian"
 )
 
-// reservation of the machines: what the README promises plus room for the
+// reservation of the machines: the smallest of docs/measured.md, and room for
 // newer kernels.
 const reservation = "crashkernel=192M"
 
-// bootLimit is for one run of a machine. It takes a minute, but ten where several
-// share a processor.
+// bootLimit is for one run of a machine. A run takes a minute, and ten if several
+// machines share a processor.
 const bootLimit = 20 * time.Minute
 
 // vmSet returns the value of UKDUMP_VM or skips the test.
@@ -42,14 +42,14 @@ func vmSet(t *testing.T) string {
 	return set
 }
 
-// installed is what "make install" puts on a machine, made once for all tests.
+// installed is the tree of "make install", made once for all tests.
 var installed struct {
 	sync.Once
 	dir string
 	err error
 }
 
-// chosen counts the cells and faults that were run.
+// chosen counts the cells and faults of this run.
 var chosen atomic.Int32
 
 func TestMain(m *testing.M) {
@@ -148,8 +148,9 @@ func makeRoots(t *testing.T, set string) {
 	}
 }
 
-// crash runs the whole story of one cell. The machine's disks and logs are kept
-// if anything is wrong. message is what kdumpctl said when it had to refuse.
+// crash runs one cell from the first boot to the check of its dump. It keeps
+// the machine's disks and logs after a failure. message is kdumpctl's if it had
+// to refuse.
 func (c cell) crash(ctx context.Context, root *debian.Root, payload debian.Payload) (message string, err error) {
 	h := debian.Hardware{Root: root, Flavour: c.flavour}
 	for _, name := range layouts[c.layout].disks() {
@@ -197,7 +198,7 @@ func (c cell) crashOn(ctx context.Context, m *debian.Machine, payload debian.Pay
 	if err != nil {
 		return "", err
 	}
-	// The crash kernel's reset ends the run, whatever it has done before.
+	// The reset by the capture kernel ends the run, with or without a dump.
 	if err := vm.Wait(); err != nil {
 		return "", err
 	}
@@ -240,7 +241,7 @@ func (c cell) crashOn(ctx context.Context, m *debian.Machine, payload debian.Pay
 	return "", nil
 }
 
-// refusal returns what kdumpctl said when it had to refuse.
+// refusal returns kdumpctl's message if it had to refuse.
 func (c cell) refusal(m *debian.Machine) (string, error) {
 	dir, err := m.Results()
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"ukdump/internal/dumpfile"
 )
 
-// checkDump looks at what a machine left after its crash: dir holds the guest's
-// /var/crash and /ukdump-test/out. It returns everything that is wrong.
+// checkDump checks the files of a machine after its crash: dir holds the
+// guest's /var/crash and /ukdump-test/out. It returns all errors.
 func checkDump(dir, mark string, c cell) error {
 	dumps, err := crashdir.List(filepath.Join(dir, "var/crash"))
 	if err != nil {
@@ -73,8 +73,8 @@ func checkDump(dir, mark string, c cell) error {
 	return errors.Join(wrong...)
 }
 
-// checkLog proves that a kernel log is the one of the crash that mark was
-// printed before, up to its end.
+// checkLog checks that a kernel log has mark, which was printed before this
+// crash, and is complete to its end.
 func checkLog(name, mark string) error {
 	b, err := os.ReadFile(name)
 	if err != nil {
@@ -90,7 +90,7 @@ func checkLog(name, mark string) error {
 	return nil
 }
 
-// checkModes proves that nobody but root can read a dump: 0700 and 0600.
+// checkModes checks that only root can read a dump: 0700 and 0600.
 func checkModes(dir string) error {
 	return filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {

@@ -16,35 +16,36 @@ import (
 	"ukdump/test/faultlab/found"
 )
 
-// emergencyReservation is what the distribution's own initramfs needs at least.
+// emergencyReservation is the least that the distribution's own initramfs
+// needs.
 const emergencyReservation = "crashkernel=256M"
 
 // emergencyCell is one machine of TestEmergency.
 type emergencyCell struct {
 	name string
 	disk string // the root disk; bookworm-stock if empty
-	peer bool   // simple-kdump's way, not ours
-	root string // what BOOT_OPTIONS of simple-kdump.conf says of the root
-	conf string // lines of ours beside it
+	peer bool   // simple-kdump itself, not ukdump
+	root string // the root in BOOT_OPTIONS of simple-kdump.conf
+	conf string // ukdump's own lines beside it
 	erst bool   // storage for pstore
 
-	prepare string // in the guest, before it loads
-	inject  string // and just before the crash
-	mount   string // in the boot afterwards
+	prepare string // in the guest, before the load
+	inject  string // just before the crash
+	mount   string // in the boot after the crash
 
 	hangs bool // the machine must not come back
 	shows string
-	want  crashdir.Outcome // none: nothing with the log of this crash
-	via   string           // pstore: that is where the log must be
+	want  crashdir.Outcome // none: no dump has the log of this crash
+	via   string           // pstore: the log must be there
 }
 
 const (
 	emergencyRoot = "root=LABEL=ukdump-root rw"
 	noRoot        = "root=UUID=00000000-0000-4000-8000-000000000000 rw"
 	fillRoot      = "faultlab fill /var/crash 6000"
-	// /var/crash is a mount of its own, for which udev has to find a disk.
+	// /var/crash is a mount of its own: udev must find its disk.
 	ownMount = "mkfs.ext4 -q -L dumps $(new_disk dumps) && echo 'LABEL=dumps /var/crash ext4 defaults 0 0' >>/etc/fstab && systemctl daemon-reload && mount /var/crash"
-	// The same on an encrypted volume, which systemd opens with a key file.
+	// The same on an encrypted volume that systemd opens with a key file.
 	keyFile = "modprobe dm_crypt && dev=$(new_disk dumps) && dd if=/dev/urandom of=/root/key bs=64 count=1 2>/dev/null && " +
 		"cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 $dev /root/key && " +
 		"cryptsetup open --key-file=/root/key $dev dumps && mkfs.ext4 -q -L dumps /dev/mapper/dumps && " +
@@ -53,15 +54,15 @@ const (
 	mountAgain = "mountpoint -q /var/crash || mount /var/crash"
 )
 
-// The same simple-kdump.conf for both ways. The peer's rows are what its documented
-// behaviour costs.
+// Both tools use the same simple-kdump.conf. The peer's rows follow from its documented
+// behaviour.
 var emergencyCells = []emergencyCell{
 	{name: "plain", root: emergencyRoot, want: crashdir.Complete},
 	{name: "peer-plain", peer: true, root: emergencyRoot, want: crashdir.Complete},
 	{name: "full-disk", root: emergencyRoot, inject: fillRoot, want: crashdir.DmesgOnly},
 	{name: "peer-full-disk", peer: true, root: emergencyRoot, inject: fillRoot, want: none},
-	// The initramfs waits for a root that is not there, then opens a shell, as others
-	// ask for a passphrase.
+	// The initramfs waits for an absent root, then opens a shell. Other initramfs ask
+	// for a passphrase in the same way.
 	{name: "prompt", root: noRoot, conf: "TIMEOUT=5min", erst: true, shows: "Dropping to a shell", want: crashdir.Failed, via: "pstore"},
 	{name: "peer-prompt", peer: true, root: noRoot, erst: true, shows: "Dropping to a shell", hangs: true},
 	{name: "own-mount", root: "root=LABEL=ukdump-root ro", prepare: ownMount, mount: mountAgain, want: crashdir.Complete},
@@ -73,7 +74,7 @@ var emergencyCells = []emergencyCell{
 }
 
 // TestEmergency crashes machines whose capture kernel starts the distribution's own
-// initramfs and systemd, our way and simple-kdump's.
+// initramfs and systemd, with ukdump and with simple-kdump.
 func TestEmergency(t *testing.T) {
 	if vmSet(t) != "matrix" {
 		t.Skip("one of the matrix")
@@ -157,14 +158,14 @@ func (c emergencyCell) run(t *testing.T, m *debian.Machine, payload debian.Paylo
 	return c.check(filepath.Join(dir, "ukdump-test/out"))
 }
 
-// check looks at what was saved.
+// check checks the files that were saved.
 func (c emergencyCell) check(out string) error {
 	text := func(name string) string {
 		b, _ := os.ReadFile(filepath.Join(out, name))
 		return string(b)
 	}
 	if c.via == "pstore" {
-		// kdumpctl announce has made a directory of it.
+		// kdumpctl announce has made a directory of the log.
 		if list := text("list.txt"); !strings.Contains(list, string(c.want)) || !strings.Contains(list, "sysrq triggered crash") {
 			return fmt.Errorf("pstore had nothing of this crash: %s\n%s", list, text("announce.txt"))
 		}

@@ -13,8 +13,8 @@ import (
 	"ukdump/test/faultlab/found"
 )
 
-// judge returns everything in which o is not what f requires. earlier are the
-// dumps that were there before.
+// judge returns all differences between o and the requirements of f. earlier
+// are the dumps from before the crash.
 func (f fault) judge(o *observed, earlier []found.Dump) error {
 	var wrong []error
 	bad := func(format string, a ...any) { wrong = append(wrong, fmt.Errorf(format, a...)) }
@@ -62,7 +62,7 @@ func (f fault) earlierDirs(d found.Dump) []string {
 	return []string{"/var/crash"}
 }
 
-// unchanged proves that the earlier dump e is still in dir.
+// unchanged checks that the earlier dump e is still in dir.
 func unchanged(e found.Dump, dir string, now []found.Dump) error {
 	for _, d := range now {
 		if d.Dir != dir || d.Name != e.Name {
@@ -76,21 +76,21 @@ func unchanged(e found.Dump, dir string, now []found.Dump) error {
 	return fmt.Errorf("the earlier dump %s/%s is lost", dir, e.Name)
 }
 
-// fresh returns the dumps that were not there before.
+// fresh returns the new dumps.
 func (o *observed) fresh(earlier []found.Dump) []found.Dump {
 	return slices.DeleteFunc(slices.Clone(o.dumps), func(d found.Dump) bool {
 		return isOld(d) || slices.ContainsFunc(earlier, func(e found.Dump) bool { return e.Name == d.Name })
 	})
 }
 
-// isOld tells a copy of an earlier dump by the year in its name.
+// isOld recognizes a copy of an earlier dump by the year in its name.
 func isOld(d found.Dump) bool { return d.Name > "2010" && d.Name < "2021" }
 
-// whole proves that nothing is called what it is not: a vmcore without suffix can
-// be read to its end, and the report does not promise more than there is.
+// whole checks that names and reports are true: a vmcore without suffix can be read to
+// its end, and the report does not promise more than the dump has.
 func whole(d found.Dump) error {
 	name := d.Dir + "/" + d.Name
-	// One that was written before the dump, and never again, says incomplete.
+	// A report from before the dump, never written again, says incomplete.
 	if d.Report != nil && d.Report.Outcome == crashdir.Complete && d.Outcome != crashdir.Complete {
 		return fmt.Errorf("%s: the report says complete, the files say %s", name, d.Outcome)
 	}
@@ -108,7 +108,7 @@ func whole(d found.Dump) error {
 	return nil
 }
 
-// judgeLog proves that the crashed kernel's log was saved where it had to be.
+// judgeLog checks that the crashed kernel's log is in its place.
 func (f fault) judgeLog(best found.Dump, fresh []found.Dump) error {
 	if f.want.dmesg == "" {
 		if best.Outcome != none && best.Outcome != crashdir.Failed && best.Dmesg != crashdir.Dmesg {
@@ -144,8 +144,8 @@ func (o *observed) says(text string, fresh []found.Dump) bool {
 	return false
 }
 
-// panics counts the panics on a console, without those that PID 1 shows from the
-// log of the crashed kernel.
+// panics counts the panics on a console. It skips those that PID 1 quotes from the log
+// of the crashed kernel.
 func panics(console string) (n int) {
 	for line := range strings.Lines(console) {
 		if strings.Contains(line, "Kernel panic - not syncing") && !strings.HasPrefix(line, "|") {
@@ -162,8 +162,8 @@ func better(a, b crashdir.Outcome) bool {
 	return slices.Index(outcomeOrder, a) < slices.Index(outcomeOrder, b)
 }
 
-// bestOf returns the dump with the best outcome, one with the outcome none if
-// there is no dump.
+// bestOf returns the dump with the best outcome. If there is no dump, the
+// outcome is none.
 func bestOf(dumps []found.Dump) found.Dump {
 	best := found.Dump{Outcome: none}
 	for _, d := range dumps {
@@ -182,7 +182,7 @@ func orOutcomes(list []crashdir.Outcome) string {
 	return strings.Join(words, " or ")
 }
 
-// required and observation are the words of the table.
+// required and observation return the words of the table.
 func (w want) required() string {
 	s := orOutcomes(w.outcomes)
 	if len(w.outcomes) == len(anything) {

@@ -3,11 +3,11 @@ package test
 import "time"
 
 // hurry shortens the deadlines of the plan for faults in which something hangs:
-// the machine must obey them, whatever they are.
+// the machine must obey any deadline.
 const hurry = `plan=deadlines={"total":100,"module":8,"device":8,"mount":20,"stall":8,"finish":12}`
 
-// collectorFaults are makedumpfiles that do harm. A fault for the first run only
-// is "first …".
+// collectorFaults are harmful makedumpfiles. "first …" is a fault of the first run
+// only.
 var collectorFaults = []fault{
 	{name: "collector-exit-1", change: []string{"collector=exit1"}, want: want{outcomes: dmesgOnly, says: "cannot do it"}},
 	{name: "collector-first-exit-1", ci: true, change: []string{"collector=first exit1"}, want: want{outcomes: complete}},
@@ -31,7 +31,7 @@ var collectorFaults = []fault{
 	{name: "collector-kills-worker-each-time", change: []string{"collector=kill-parent"}, want: want{outcomes: dmesgOnly}},
 	{name: "collector-kills-everything", change: []string{"collector=kill-all"}, want: want{outcomes: dmesgOnly}},
 	{name: "collector-sends-pid-1-every-signal", change: []string{"collector=signal-pid1"}, want: want{outcomes: complete}},
-	// Of a ramfs, which has no limit: no memory is left for anybody.
+	// A ramfs has no limit: it takes all memory.
 	{name: "collector-fills-rootfs", change: []string{"collector=first fill-rootfs"}, want: want{outcomes: dmesgOnly, panics: true}},
 	{name: "target-becomes-read-only", change: []string{"collector=first readonly"}, want: want{outcomes: dmesgOnly}},
 	{name: "target-becomes-read-only-of-two", fs: "ext4", change: []string{"collector=first readonly"}, want: want{outcomes: complete, dir: "/var/crash", dmesg: "/dump"}},

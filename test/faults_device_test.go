@@ -7,7 +7,7 @@ import (
 	"ukdump/test/debian"
 )
 
-// What the host does to the disk of the target, which is disk1 for QEMU.
+// Actions of the host on the disk of the target, which QEMU calls disk1.
 func failReads(m *debian.Machine, _ *vmtest.VM) error  { return m.NBD("target").FailReads() }
 func failWrites(m *debian.Machine, _ *vmtest.VM) error { return m.NBD("target").FailWrites() }
 func freeze(m *debian.Machine, _ *vmtest.VM) error     { return m.NBD("target").Freeze() }
@@ -17,10 +17,10 @@ func unplug(_ *debian.Machine, vm *vmtest.VM) error {
 	return err
 }
 
-// plug puts a disk on virtio-scsi back that unplug has taken away.
+// plug puts back a disk on virtio-scsi that unplug has removed.
 func plug(m *debian.Machine, vm *vmtest.VM) error { return plugAs(m, vm, "") }
 
-// protect makes it read-only, as if there were a switch on it.
+// protect makes the disk read-only, as a switch on it would.
 func protect(m *debian.Machine, vm *vmtest.VM) error {
 	if err := unplug(m, vm); err != nil {
 		return err
@@ -29,8 +29,8 @@ func protect(m *debian.Machine, vm *vmtest.VM) error {
 }
 
 func plugAs(m *debian.Machine, vm *vmtest.VM, options string) error {
-	// Its image went with it, in its own time: QEMU's -drive belongs to the
-	// device.
+	// The image goes with the disk, some time later: QEMU's -drive belongs to
+	// the device.
 	const drive = "again"
 	for try := 0; ; try++ {
 		_, err := vm.Monitor("drive_add 0 file=" + m.Dir + "/target.img,format=raw,if=none,id=" + drive + options)
@@ -45,8 +45,8 @@ func plugAs(m *debian.Machine, vm *vmtest.VM, options string) error {
 	}
 }
 
-// thaw lets a frozen disk answer again, once the capture is over: QEMU itself
-// waits for it before it resets the machine. reboot(2) may hang before that.
+// thaw lets a frozen disk answer again after the capture: QEMU waits for the
+// disk before it resets the machine. reboot(2) may hang before that.
 func thaw(disk string) event {
 	return event{line: "kdumpinit: outcome", after: 45 * time.Second, do: func(m *debian.Machine, _ *vmtest.VM) error { return m.NBD(disk).Heal() }}
 }
@@ -57,8 +57,8 @@ func throttle(_ *debian.Machine, vm *vmtest.VM) error {
 	return err
 }
 
-// inTheMiddle makes the disk so slow that whatever is done three seconds after a
-// collector was started is done before its output is on the disk.
+// inTheMiddle makes the disk slow: three seconds after a collector was started, its
+// output is not yet on the disk.
 func inTheMiddle(do func(*debian.Machine, *vmtest.VM) error) []event {
 	return []event{{line: atDumping, do: throttle}, {after: 3 * time.Second, do: do}}
 }
@@ -72,7 +72,7 @@ const (
 	atDumping = "kdumpinit: makedumpfile"
 )
 
-// deviceFaults are disks that fail or go. The first target is on them.
+// deviceFaults are disks that fail or disappear. The first target is on them.
 var deviceFaults = []fault{
 	{name: "eio-on-write-from-the-beginning", fs: "ext4", nbd: true, events: []event{{line: atDevice, do: failWrites}},
 		want: want{outcomes: complete, dir: "/var/crash"}},

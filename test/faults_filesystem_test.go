@@ -2,8 +2,8 @@ package test
 
 import "ukdump/internal/crashdir"
 
-// Damage is done to the disk below the mounted file system just before the
-// crash; it is repaired before the second boot looks for the earlier dumps.
+// These faults damage the disk below the mounted file system just before the
+// crash, and repair it before the second boot looks for the earlier dumps.
 const (
 	zero     = "dd if=/dev/zero of=$target bs=4096 conv=notrunc,fsync status=none "
 	noise    = "dd if=/dev/urandom of=$target bs=4096 conv=notrunc,fsync status=none "
@@ -33,7 +33,7 @@ var filesystemFaults = []fault{
 		want:   want{outcomes: complete, dir: "/var/crash"}},
 	{name: "btrfs-superblock", fs: "btrfs", noEarlier: true, inject: zero + "seek=16 count=1", change: []string{hurry},
 		want: want{outcomes: complete, dir: "/var/crash", says: "did not appear"}},
-	{name: "b6-mount-fails", ci: true, fs: "btrfs", noEarlier: true, // both copies of the trees, and all else but the superblock
+	{name: "b6-mount-fails", ci: true, fs: "btrfs", noEarlier: true, // both copies of the trees, all but the superblock
 		inject: zero + "seek=256 count=16384; " + zero + "seek=17 count=230",
 		want:   want{outcomes: complete, dir: "/var/crash"}},
 	{name: "mount-fails-alone", fs: "ext4", alone: true, noEarlier: true, inject: zero + "seek=1 count=8",

@@ -6,7 +6,7 @@ import (
 	"ukdump/internal/crashdir"
 )
 
-// imageRefused is an image that kdumpctl must refuse; the one from before stays
+// imageRefused is an image that kdumpctl must refuse; the previous one stays
 // loaded and saves the dump.
 func imageRefused(name string, ci bool, change string) fault {
 	return fault{name: name, ci: ci,
@@ -14,8 +14,8 @@ func imageRefused(name string, ci bool, change string) fault {
 		want: want{outcomes: complete}}
 }
 
-// imageFaults are images that are not what was built. kernelOnly are those in
-// which PID 1 does not start: all there is left to do is to come back.
+// imageFaults are images that were changed after the build. In kernelOnly PID 1
+// does not start: the machine can only come back.
 var imageFaults = []fault{
 	imageRefused("image-truncated-refused", true, "cut-packed=50%"),
 	imageRefused("image-truncated-at-the-end-refused", false, "cut-packed=99%"),

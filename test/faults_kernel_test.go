@@ -2,7 +2,7 @@ package test
 
 import "fmt"
 
-// kernelFaults are capture kernels that cannot work as they should.
+// kernelFaults are capture kernels that cannot work fully.
 var kernelFaults = append(reservations(),
 	fault{name: "no-console", ci: true, words: "console=null", want: want{outcomes: complete}},
 	fault{name: "no-vmcore", byHand: true, want: want{outcomes: nothing, says: "not started by a crash"}},
@@ -13,9 +13,9 @@ var kernelFaults = append(reservations(),
 		want: want{outcomes: complete, dir: "/dump"}},
 )
 
-// reservations are too small step by step. kdumpctl refuses what cannot fit, so
-// that a machine with nothing loaded is as good as one that runs out of memory:
-// it comes back by the panic= of one of the kernels.
+// reservations are too small, in steps. kdumpctl may refuse an image that
+// cannot fit, or the capture kernel may run out of memory. In both cases the
+// machine comes back by the panic= of one of the kernels.
 func reservations() (list []fault) {
 	for mib := 48; mib <= 96; mib += 16 {
 		list = append(list, fault{name: fmt.Sprintf("reservation-%d-mib", mib), reservation: mib,

@@ -2,9 +2,9 @@ package test
 
 import "fmt"
 
-// loadFaults are crashes while something is done about the image. The kernel
-// gives up the loaded one before it has the next, so nothing may be loaded just
-// then; but what is on the disk must be good afterwards.
+// loadFaults are crashes during a build or a load. The kernel drops the loaded
+// image before it has the next one, so no image may be loaded at that moment;
+// but the files on the disk must be good afterwards.
 var loadFaults = func() (list []fault) {
 	const again = "kdumpctl load && kdumpctl status"
 	for _, ms := range []int{300, 900, 1700, 2600} {

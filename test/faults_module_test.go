@@ -2,10 +2,10 @@ package test
 
 import "time"
 
-// extraModule is one that nothing needs, with one that it needs.
+// extraModule is a module that nothing needs; it needs another one.
 const extraModule = "MODULES=dm_flakey\n"
 
-// A module that never comes back from its init keeps the only processor.
+// A module whose init never returns keeps the only processor.
 const softlockup = "softlockup_panic=1 watchdog_thresh=5"
 
 var moduleFaults = []fault{

@@ -12,25 +12,26 @@ import (
 const (
 	swapOnRaw  = "mkswap -q $raw && swapon $raw\n"
 	collectRaw = "kdumpctl collect >$out/collect.txt 2>&1 || fail \"collect: $(cat $out/collect.txt)\"\n"
-	// What it was before: mkswap has chosen a UUID, and nothing else has one.
+	// The swap from before: mkswap chose its UUID, so no other swap has it.
 	swapIsBack = "[ -n \"$(blkid -c /dev/null -t TYPE=swap)\" ] || fail 'there is no swap'\n" +
 		"kdumpctl collect | grep -q '^Nothing' || fail 'something is left'\n"
 )
 
-// rawVolume makes a logical volume of the partition.
+// rawVolume makes a logical volume on the partition.
 const rawVolume = "export DM_DISABLE_UDEV=1; modprobe dm_mod; pvcreate -qqy $raw && vgcreate -qqy dumps $raw && lvcreate -qqy -n one -l 100%FREE dumps && "
 
 func freezeRaw(m *debian.Machine, _ *vmtest.VM) error     { return m.NBD("raw").Freeze() }
 func failRawWrites(m *debian.Machine, _ *vmtest.VM) error { return m.NBD("raw").FailWrites() }
 func failRawReads(m *debian.Machine, _ *vmtest.VM) error  { return m.NBD("raw").FailReads() }
 
-// rawFaults end on a partition without a file system, from which the dump is
-// collected after the reboot.
+// rawFaults put the dump on a partition without a file system; it is collected
+// after the reboot.
 var rawFaults = []fault{
 	{name: "raw-swap-alone", ci: true, raw: true, prepare: swapOnRaw + "targets raw:swap", repair: collectRaw, check: swapIsBack,
 		want: want{outcomes: complete, dir: "/var/crash", format: dumpfile.Kdump}},
 	{name: "raw-swap-is-the-default-fallback", raw: true, fs: "ext4", noEarlier: true,
-		// The default is /var/crash and then swap; here that lies on a disk that goes.
+		// The default is /var/crash and then swap; here /var/crash is on a disk that
+		// disappears.
 		prepare: swapOnRaw + "targets /dump raw:swap", inject: "umount /dump; dd if=/dev/zero of=$target bs=1M count=1 conv=fsync",
 		change: []string{hurry}, repair: collectRaw, check: swapIsBack,
 		want: want{outcomes: complete, dir: "/dump", says: "did not appear"}},
@@ -44,7 +45,8 @@ var rawFaults = []fault{
 		repair: "export DM_DISABLE_UDEV=1; vgchange -qqy -ay dumps\n" + collectRaw, check: "kdumpctl load || fail 'it is not blank again'",
 		want: want{outcomes: complete, dir: "/var/crash"}},
 	{name: "raw-two-crashes", raw: true, prepare: swapOnRaw + "targets raw:swap /var/crash",
-		// As if nobody had collected: the second dump goes to the next target.
+		// The first dump was not collected: the second one goes to the next
+		// target.
 		inject: "swapoff $raw; printf 'UKDUMP-RAW-DUMP\\n' | dd of=$raw conv=notrunc,fsync",
 		want:   want{outcomes: complete, dir: "/var/crash", says: "has not been collected"}},
 	{name: "raw-content-changed", raw: true, prepare: swapOnRaw + "targets raw:swap /var/crash",
@@ -69,17 +71,17 @@ var rawFaults = []fault{
 		events: []event{{line: atDumping, do: freezeRaw}, thaw("raw")}, repair: collectRaw,
 		want: want{outcomes: anything, within: 4 * time.Minute}},
 	{name: "crash-during-collect", raw: true, prepare: swapOnRaw + "targets raw:swap",
-		// The machine goes down in the middle of it, several times.
+		// The machine goes down during the collection, several times.
 		repair: "for n in 1 5 20 60; do timeout -s KILL 0.$n kdumpctl collect || true; done\n" + collectRaw, check: swapIsBack,
 		want: want{outcomes: complete, dir: "/var/crash"}},
 }
 
 const (
-	// The only target is a disk that goes.
+	// The only target is a disk that disappears.
 	evidenceDisk = "mkdir -p /evidence && mkfs.vfat -n EVIDENCE $raw >/dev/null && mount LABEL=EVIDENCE /evidence && echo EVIDENCE=/evidence >>/etc/ukdump.conf.d/zz.conf\n"
 )
 
-// evidenceFaults leave no target at all.
+// evidenceFaults leave no working target.
 var evidenceFaults = []fault{
 	{name: "evidence-directory", ci: true, fs: "ext4", bus: vmtest.VirtioSCSI, alone: true, raw: true, prepare: evidenceDisk, change: []string{hurry},
 		events: []event{{line: atPanic, do: unplug}},

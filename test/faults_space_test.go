@@ -2,8 +2,8 @@ package test
 
 import "ukdump/internal/crashdir"
 
-// spaceFaults are targets with too little room. Where there is a second target,
-// that gets the dump.
+// spaceFaults are targets with too little room. If there is a second target, it
+// gets the dump.
 var spaceFaults = []fault{
 	{name: "disk-full", ci: true, fs: "ext4", inject: "faultlab fill /dump 0",
 		want: want{outcomes: complete, dir: "/var/crash"}},

@@ -9,15 +9,15 @@ const (
 	mirrorDump = "partitions $target 600MiB 600MiB && md 1 $part1 $part2 && " + ext4Dump + "/dev/md0"
 	cachedDump = "partitions $target 900MiB 300MiB && make-bcache --wipe-bcache -B $part1 -C $part2 && bcache_on && " + ext4Dump + "/dev/bcache0"
 
-	// wipe takes what names a device off it, behind the back of what uses it: as if
-	// the disk were gone in the capture kernel.
+	// wipe erases the identity of a device while it is in use: for the capture kernel
+	// the disk is gone.
 	wipe      = "sync; dd if=/dev/zero bs=4096 count=16 oflag=direct 2>/dev/null of="
 	wipeBtrfs = "sync; dd if=/dev/zero bs=64K seek=1 count=1 oflag=direct 2>/dev/null of=$part2; dd if=/dev/zero bs=64K seek=1024 count=1 oflag=direct 2>/dev/null of=$part2"
 )
 
-// storageFaults change what the target lies on after the image was loaded. What
-// can be followed is, and what cannot must not be written to: then /var/crash, the
-// second target, gets the dump.
+// storageFaults change the storage of the target after the image was loaded. The
+// capture kernel follows a change if it can. If it cannot, it must not write there: the
+// dump goes to /var/crash, the second target.
 var storageFaults = []fault{
 	{name: "lvm-volume-extended", fs: "ext4", size: 2048, make: volumeDump, mount: "vg_on; mount /dev/ukdump/target /dump",
 		inject: "lvextend $lvm -L 1g ukdump/target $part2 && resize2fs /dev/ukdump/target",
@@ -30,7 +30,7 @@ var storageFaults = []fault{
 		mount:  "vg_on; mount /dev/ukdump/target /dump",
 		inject: "lvextend $lvm -L +400m ukdump/pool",
 		want:   want{outcomes: complete, dir: "/dump"}},
-	// Written to past its snapshot, that would change.
+	// A write past the snapshot would change the snapshot.
 	{name: "lvm-snapshot-made", ci: true, fs: "ext4", size: 2048, make: volumeDump, mount: "vg_on; mount /dev/ukdump/target /dump",
 		inject: "modprobe dm_snapshot && lvcreate $lvm -s -n before -L 100m ukdump/target",
 		check:  "mount -o ro /dev/ukdump/before /mnt && ls /mnt >/dev/null && umount /mnt",
@@ -45,7 +45,7 @@ var storageFaults = []fault{
 		inject: "umount /dump && " + ext4Dump + "$target",
 		want:   want{outcomes: complete, dir: "/var/crash", says: "did not appear"}},
 
-	// What was left behind has an older state of the file system.
+	// The stale member has an older state of the file system.
 	{name: "md-member-left-behind", ci: true, fs: "ext4", size: 1400, make: mirrorDump, mount: "md_on; mount LABEL=dump /dump",
 		inject: "mdadm --quiet --manage /dev/md0 --fail $part1 && echo later >/dump/later && sync",
 		check:  "[ \"$(cat /dump/later)\" = later ] || fail 'the older state was written to'",
@@ -74,7 +74,7 @@ var storageFaults = []fault{
 		change: []string{hurry},
 		inject: "echo writeback >/sys/block/bcache0/bcache/cache_mode && echo 0 >/sys/block/bcache0/bcache/writeback_running && echo later >/dump/later && " + wipe + "$part2",
 		want:   want{outcomes: complete, dir: "/var/crash", says: "may have data that was not written back"}},
-	// The paths of one disk: one is gone.
+	// One of the paths to the disk is gone.
 	{name: "path-gone", fs: "ext4", bus: vmtest.SCSIPaths,
 		make:   "multipath && " + ext4Dump + "/dev/mapper/mpatha",
 		mount:  "multipath; mount /dev/mapper/mpatha /dump",

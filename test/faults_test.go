@@ -21,9 +21,8 @@ import (
 	"ukdump/test/faultlab/found"
 )
 
-// fault is one thing that goes wrong, and what must come out of it all the same.
-// Every script is for sh(1) in the guest, see test/debian/guest/fault for what
-// it can use.
+// fault is one failure, and the outcome that it must have all the same. Every script is
+// for sh(1) in the guest; test/debian/guest/fault has the functions for it.
 type fault struct {
 	name string
 	ci   bool // belongs to the representative set
@@ -32,33 +31,33 @@ type fault struct {
 	flavour     debian.Flavour // Cloud if empty
 	reservation int            // MiB of crashkernel=, 160 if zero
 	conf        string         // lines of the configuration
-	words       string         // BOOT_OPTIONS beside what emulation needs
+	words       string         // BOOT_OPTIONS beside those for emulation
 	watchdog    bool
 	erst        bool
 	rtc         string // time at the crash, as in vmtest.Options
 
 	// The target: /var/crash on the root disk, or first /dump on a disk of its
-	// own if fs says which file system that has, and then /var/crash.
+	// own, with the file system fs, and then /var/crash.
 	fs        string
 	alone     bool       // /var/crash is no second target
 	bus       vmtest.Bus // of that disk, VirtioBlk if empty
 	size      int64      // of that disk in MiB, 1024 if zero
-	nbd       bool       // it can be made to fail
+	nbd       bool       // the host can make it fail
 	mkfs      string     // further options of mkfs
 	make      string     // instead of mkfs on $target, with the functions of test/debian/guest/storage
-	mount     string     // instead of mount LABEL=dump /dump, with those too
-	noEarlier bool       // no earlier dump is put on it
-	dir       string     // the directory there, /dump if empty
-	raw       bool       // one more disk, with the partition $raw; TARGET is then what prepare says
+	mount     string     // instead of mount LABEL=dump /dump, with the same functions
+	noEarlier bool       // has no earlier dump
+	dir       string     // directory on that disk, /dump if empty
+	raw       bool       // one more disk, with the partition $raw; prepare sets TARGET
 
-	// What goes wrong, in this order.
+	// The failure, in this order.
 	prepare string   // before the image is loaded
-	change  []string // of the image, as in faultlab edit: it is then loaded past the checks
+	change  []string // of the image, as in faultlab edit; kdumpctl does not check it
 	load    string   // instead of kdumpctl load
-	inject  string   // last before the crash
+	inject  string   // just before the crash
 	crash   string   // instead of sysrq-c
-	events  []event  // done by the host at lines of the console, one after the other
-	byHand  bool     // no crash: the image is booted like any other
+	events  []event  // actions of the host at lines of the console, in order
+	byHand  bool     // no crash: the image is booted as any other initramfs
 
 	// Afterwards.
 	repair string // before the target is mounted again
@@ -67,26 +66,26 @@ type fault struct {
 	want want
 }
 
-// event is something that the host does to a running machine.
+// event is an action of the host on a running machine.
 type event struct {
-	line  string // of the console, at which it is done; the next line if empty
+	line  string // of the console that triggers it; the next line if empty
 	after time.Duration
 	do    func(m *debian.Machine, vm *vmtest.VM) error
 }
 
-// want is the outcome that a fault must have. For every fault: the machine is
-// back in time, nothing incomplete is called complete, and each earlier dump is
-// where it was, unchanged.
+// want is the outcome that a fault must have. Every fault has three more: the
+// machine is back in time, no incomplete dump is called complete, and each
+// earlier dump is in its place, unchanged.
 type want struct {
-	// outcomes are those that the best new dump may have; none is that there
-	// is none.
+	// outcomes are those that the best new dump may have; none means no new
+	// dump.
 	outcomes []crashdir.Outcome
 	dir      string // where the best new dump must be; anywhere if empty
 	dmesg    string // directory in which the log of the crashed kernel must be; beside the best dump if empty
-	says     string // what a report or the console must say
+	says     string // text that a report or the console must have
 	format   dumpfile.Format
 	within   time.Duration // from the crash to the reset, 2 minutes if zero
-	panics   bool          // the capture kernel may panic, too
+	panics   bool          // the capture kernel may panic too
 }
 
 const none crashdir.Outcome = "none"
@@ -99,7 +98,7 @@ var (
 	anything  = []crashdir.Outcome{crashdir.Complete, crashdir.Incomplete, crashdir.DmesgOnly, crashdir.Failed, none}
 )
 
-// faults are all of them, put together from the files by topic.
+// faults are all faults, from the files by topic.
 var faults = slices.Concat(collectorFaults, spaceFaults, deviceFaults, filesystemFaults, imageFaults, moduleFaults, timeFaults, loadFaults, kernelFaults, rawFaults, evidenceFaults, storageFaults)
 
 func TestFaultTable(t *testing.T) {
@@ -163,8 +162,8 @@ func (f fault) kernel() debian.Flavour {
 	return f.flavour
 }
 
-// base is a machine that has crashed once and is well again: its root disk is
-// what the machines of the faults begin with, its dumps are the earlier ones.
+// base is a machine that has crashed once and recovered. The machines of the
+// faults begin with its root disk; its dumps are the earlier ones.
 type base struct {
 	sync.Once
 	machine *debian.Machine
@@ -181,7 +180,8 @@ const (
 	rawSize     = 640 // MiB
 )
 
-// baseMachine returns the machine that the faults with a flavour begin with.
+// baseMachine returns the first machine of a flavour, on which its faults are
+// based.
 func baseMachine(t *testing.T, flavour debian.Flavour) *base {
 	t.Helper()
 	b := bases[flavour]
@@ -192,7 +192,8 @@ func baseMachine(t *testing.T, flavour debian.Flavour) *base {
 			return
 		}
 		b.payload.Trees = append(b.payload.Trees, installed.dir+"/faultlab")
-		// Not the context of the first fault: the others need it, too.
+		// Not the context of the first fault: the other faults need the machine
+		// too.
 		if b.machine, b.err = debian.New(context.Background(), "base-"+string(flavour), debian.Hardware{Root: root, Flavour: flavour}); b.err != nil {
 			return
 		}
@@ -219,8 +220,8 @@ func buildFaultlab(dir string) error {
 	return nil
 }
 
-// crash makes the earlier dumps: that of a real crash, and a copy of it which is
-// six years older.
+// crash makes the earlier dumps: one of a real crash, and a copy with a date six years
+// earlier.
 func (b *base) crash(ctx context.Context) error {
 	f := fault{name: "base"}
 	mark := "mark-base"
@@ -245,15 +246,15 @@ func (b *base) crash(ctx context.Context) error {
 	return nil
 }
 
-// observed is what came of a fault.
+// observed is the outcome of a fault.
 type observed struct {
 	took    time.Duration // from the crash to the reset
 	console string        // of the first boot
 	dumps   []found.Dump  // after the second one
 }
 
-// run does the whole story of one fault. The machine's disks and logs are kept if
-// anything is wrong.
+// run runs one fault from the first boot to the judgement. It keeps the machine's disks
+// and logs after a failure.
 func (f fault) run(ctx context.Context, b *base) (*observed, error) {
 	h := debian.Hardware{Root: nil, Flavour: f.kernel(), Base: b.machine, Watchdog: f.watchdog, ERST: f.erst}
 	h.Root = b.machine.Root()
@@ -304,7 +305,7 @@ func (f fault) runOn(ctx context.Context, m *debian.Machine, b *base) (*observed
 	return o, nil
 }
 
-// payload returns base with everything about f.
+// payload returns base with the files for f.
 func (f fault) payload(p debian.Payload, mark string) debian.Payload {
 	p = p.With("ukdump-test/lab", f.script(mark))
 	conf := "BOOT_OPTIONS=\"no_timer_check " + f.words + "\"\n"
@@ -319,7 +320,8 @@ func (f fault) payload(p debian.Payload, mark string) debian.Payload {
 	return p
 }
 
-// target is the directory of the first target if that is on a disk of its own.
+// target returns the directory of the first target if it is on a disk of its
+// own.
 func (f fault) target() string {
 	if f.dir != "" {
 		return f.dir
@@ -385,7 +387,7 @@ func (f fault) script(mark string) string {
 	return b.String()
 }
 
-// boot runs the machine up to the reset after the crash.
+// boot runs the machine until the reset after the crash.
 func (f fault) boot(ctx context.Context, m *debian.Machine, payload debian.Payload, mark string) (*observed, error) {
 	within := f.want.within
 	if within == 0 {
@@ -413,7 +415,7 @@ func (f fault) boot(ctx context.Context, m *debian.Machine, payload debian.Paylo
 	return o, err
 }
 
-// bootImage starts the image that the guest left as any other initramfs.
+// bootImage boots the image that the guest left, as any other initramfs.
 func (f fault) bootImage(ctx context.Context, m *debian.Machine, within time.Duration) (*vmtest.VM, error) {
 	dir, err := m.Results()
 	if err != nil {
@@ -436,7 +438,7 @@ func (f fault) powerOn(name string, payload debian.Payload, within time.Duration
 	}
 }
 
-// follow waits for the crash, does the events and waits for the reset.
+// follow waits for the crash, triggers the events and waits for the reset.
 func (f fault) follow(m *debian.Machine, vm *vmtest.VM, mark string, within time.Duration, o *observed) error {
 	if err := vm.Expect("ukdump-test: "+mark, 4*time.Minute); err != nil {
 		return err
@@ -460,7 +462,7 @@ func (f fault) follow(m *debian.Machine, vm *vmtest.VM, mark string, within time
 	return nil
 }
 
-// after boots the machine once more and returns what the guest found.
+// after boots the machine once more and returns the findings of the guest.
 func (f fault) after(ctx context.Context, m *debian.Machine, payload debian.Payload) (*found.Found, error) {
 	vm, err := m.Boot(ctx, f.powerOn("after", payload, 0))
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 
 var timeFaults = []fault{
 	{name: "clock-at-1970", ci: true, rtc: "1970-01-01T00:00:00", want: want{outcomes: complete}},
-	{name: "b6-same-second", // as if there had been a crash in every second of the next minutes
+	{name: "b6-same-second", // every second of the next minutes has a dump already
 		inject: "now=$(date +%s); i=0; while [ $i -lt 300 ]; do mkdir /var/crash/$(date -u -d @$((now + i)) +%Y-%m-%dT%H-%M-%SZ); i=$((i + 1)); done; sync",
 		repair: "find /var/crash -mindepth 1 -maxdepth 1 -type d -empty -delete",
 		want:   want{outcomes: complete}},

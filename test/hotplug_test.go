@@ -9,10 +9,10 @@ import (
 	"ukdump/test/debian"
 )
 
-// TestHotplug takes processors away and brings them back under systemd and udev:
-// one load for a burst of events, none where the kernel updates the ELF header
-// itself, none where nothing is loaded. The machine then shuts down in order, and
-// the capture kernel stays loaded to its end.
+// TestHotplug removes processors and brings them back under systemd and udev. A burst
+// of events causes one load, none if the kernel updates the ELF header itself, and none
+// if nothing is loaded. Then the machine shuts down in order, and the capture kernel
+// stays loaded to the end.
 func TestHotplug(t *testing.T) {
 	if vmSet(t) != "matrix" {
 		t.Skip("UKDUMP_VM=matrix only")
@@ -32,8 +32,8 @@ func TestHotplug(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// /boot becomes a mount of its own, which goes at shutdown: what is loaded
-			// must not go with it.
+			// /boot becomes a mount of its own, which is unmounted at shutdown: the
+			// capture kernel must stay loaded.
 			payload = payload.With("ukdump-test/enable", "#!/bin/sh\nsystemctl --root=/ enable ukdump.service\n"+
 				"echo '/boot /boot none bind 0 0' >>/etc/fstab\nexec /sbin/init\n")
 			payload.Run = ". /ukdump-test/hotplug\n"
@@ -51,7 +51,7 @@ func TestHotplug(t *testing.T) {
 			if err := vm.Wait(); err != nil {
 				t.Fatal(err)
 			}
-			// said returns what the guest said behind label.
+			// said returns the guest's line after label.
 			said := func(label string) string {
 				for _, line := range vm.Console() {
 					if _, rest, ok := strings.Cut(line, "ukdump-test: "+label+" "); ok {
@@ -68,7 +68,7 @@ func TestHotplug(t *testing.T) {
 				"reloads at boot": 0, "reloads after a burst": 2, "reloads after another": 2, "reloads when unloaded": 0,
 			} {
 				n, err := strconv.Atoi(said(label))
-				least := min(most, 1) // a slow machine may take a break in the middle of a burst
+				least := min(most, 1) // a slow machine may pause in the middle of a burst
 				if tt.updates {
 					least, most = 0, 0
 				}

@@ -1,19 +1,17 @@
 package test
 
-// layout is what is done in the guest for /var/crash, in sh(1) with the
-// functions of test/debian/guest/storage.
+// layout is the guest's script for /var/crash, in sh(1) with the functions of
+// test/debian/guest/storage.
 type layout struct {
 	fs, stack string // for the table
 	n         int    // disks beside the root's: $target, $target2, …; 0: /var/crash is on the root's
-	// make is done once. With root it is done before that, and copy_root
-	// follows.
+	// make runs once. With root it runs before root, and copy_root follows.
 	make  string
-	mount string // what both boots do after that; $target is no longer known
-	root  string // mounts the root on /mnt instead of the disk that the machine boots from
-	// renamed says that the device must have another name in the capture
-	// kernel.
+	mount string // runs in both boots after make; $target is no longer known
+	root  string // mounts the root on /mnt, in place of the boot disk
+	// renamed: the device must have another name in the capture kernel.
 	renamed bool
-	noModes bool // the file system has none
+	noModes bool // the file system has no modes
 }
 
 const (
@@ -64,7 +62,7 @@ var layouts = map[string]layout{
 	"ext4-quota":    {fs: "ext4 with quotas", stack: "disk", n: 1, make: ext4 + " -O quota $target", mount: mountTarget},
 	"ext4-casefold": {fs: "ext4 with casefold", stack: "disk", n: 1, make: ext4 + " -O casefold $target", mount: mountTarget},
 	"btrfs-blake2":  {fs: "btrfs with blake2 checksums", stack: "disk", n: 1, make: "mkfs.btrfs -q -f --csum blake2 -L target $target", mount: mountTarget},
-	// The copy must stay as it is.
+	// The copy must not change.
 	"clone": {
 		fs: "ext4", stack: "disk with a copy", n: 2,
 		make:  ext4 + " $target && dd if=$target of=$target2 bs=1M conv=sparse,fsync 2>/dev/null && dumpe2fs -h $target2 >/srv/copy 2>&1",
@@ -75,7 +73,8 @@ var layouts = map[string]layout{
 		make: "mke2fs -q -F -O journal_dev $target2 && " + ext4 + " -J device=$target2 $target", mount: mountTarget,
 	},
 	"xfs": {fs: "xfs", stack: "disk", n: 1, make: "mkfs.xfs -q -f -L target $target", mount: mountTarget},
-	// Mounted without the quotas here, which makes the next mount with them count.
+	// The capture kernel mounts it without quotas; the next mount with quotas
+	// counts again.
 	"xfs-quota": {
 		fs: "xfs with quotas", stack: "disk", n: 1,
 		make:  "mkfs.xfs -q -f -L target $target",
@@ -161,14 +160,15 @@ var layouts = map[string]layout{
 		fs: "ext4", stack: "LVM thin with a snapshot", n: 1,
 		make: "vg $target && lvcreate $lvm -n target -L 1500m -V 1g --thinpool pool ukdump && " + ext4 + " /dev/ukdump/target && " +
 			"lvcreate $lvm -s -n before ukdump/target",
-		// The snapshot is as it was.
+		// The snapshot has not changed.
 		mount: "vg_on && lvchange $lvm -ay -K ukdump/before && mount /dev/ukdump/target /var/crash && " +
 			"mount -o ro /dev/ukdump/before /mnt && [ \"$(ls /mnt)\" = lost+found ] && umount /mnt",
 	},
 	"lvm-raid5": {
 		fs: "ext4", stack: "LVM raid5 over 3 disks", n: 3,
 		make: "vg $target $target2 $target3 && lvcreate $lvm -n target --type raid5 -i 2 --nosync -L 1g ukdump && " + ext4 + " /dev/ukdump/target",
-		// Whether it was in use when it crashed does not count with --nosync.
+		// With --nosync it makes no difference whether the volume was in use at
+		// the crash.
 		mount: "vg_on && " + mountTarget,
 	},
 	"lvm-cached": {
@@ -191,7 +191,7 @@ var layouts = map[string]layout{
 	"lvm-snapshot": {
 		fs: "ext4", stack: "LVM linear with a snapshot", n: 1,
 		make: "vg $target && lvcreate $lvm -n target -L 600m ukdump && " + ext4 + " /dev/ukdump/target && lvcreate $lvm -s -n before -L 300m ukdump/target",
-		// The snapshot is as it was, and still one.
+		// The snapshot has not changed and is still valid.
 		mount: "vg_on && mount /dev/ukdump/target /var/crash && mount -o ro /dev/ukdump/before /mnt && [ \"$(ls /mnt)\" = lost+found ] && umount /mnt",
 	},
 	"lvm-root": {
@@ -271,7 +271,8 @@ var layouts = map[string]layout{
 	},
 	"md5-degraded": {
 		fs: "ext4", stack: "md raid5, 2 of 3 disks", n: 2,
-		// The crash left it dirty, and mdadm runs no RAID 5 that is both unless told to.
+		// The crash left the array dirty. Without --force mdadm does not run a RAID 5
+		// that is dirty and degraded.
 		make: "md 5 $target missing $target2 && " + ext4 + " /dev/md0", mount: "md_on --force && " + mountTarget,
 	},
 	"md-root": {

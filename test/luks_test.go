@@ -20,14 +20,14 @@ import (
 	"ukdump/test/debian"
 )
 
-// encrypted are targets on LUKS volumes. What they mount opens the volume first.
+// encrypted are targets on LUKS volumes. Their mount scripts open the volume first.
 var encrypted = map[string]layout{
 	"luks2": {
 		n:     1,
 		make:  "luks $target && " + ext4 + " /dev/mapper/secret && cryptsetup close secret",
 		mount: "luks_on && " + mountTarget,
 	},
-	// What is encrypted at once is a page, and the volume ends before its device.
+	// One page is encrypted at a time, and the volume ends before its device.
 	"luks2-4k-partition": {
 		n: 1,
 		make: "part=$(partition $target) && echo secret | cryptsetup luksFormat -q --type luks2 --sector-size 4096 --pbkdf pbkdf2 " +
@@ -47,14 +47,14 @@ var encrypted = map[string]layout{
 			ext4 + " /dev/ukdump/target && vgchange $lvm -an ukdump && cryptsetup close secret && cryptsetup close secret2",
 		mount: "luks_on && vg_on && " + mountTarget,
 	},
-	// The header shows on each leg of the mirror, too.
+	// Each leg of the mirror shows the header too.
 	"luks2-on-lvm-raid1": {
 		n: 2,
 		make: "vg $target $target2 && lvcreate $lvm -n mirror --type raid1 -m 1 --nosync -L 1g ukdump && luks /dev/ukdump/mirror && " + ext4 +
 			" /dev/mapper/secret && cryptsetup close secret && vgchange $lvm -an ukdump",
 		mount: "vg_on && luks_on && " + mountTarget,
 	},
-	// The swap of a machine with an encrypted root is encrypted, too.
+	// The swap of a machine with an encrypted root is encrypted too.
 	"swap-on-luks2": {
 		n:     1,
 		make:  "luks $target && mkswap -q /dev/mapper/secret && cryptsetup close secret",
@@ -68,14 +68,14 @@ var encrypted = map[string]layout{
 	},
 }
 
-// rawSwap has dumps go to swap, which this kernel has no use for, and collects
+// rawSwap sends dumps to swap, which this kernel does not use, and collects
 // them after the crash.
 func rawSwap(device string) string {
 	return "echo '" + device + " none swap sw 0 0' >>/etc/fstab && echo TARGET=raw:swap >/etc/ukdump.conf.d/zz.conf && kdumpctl collect"
 }
 
-// TestLUKS crashes machines whose dumps go to an encrypted volume. No passphrase
-// is typed after the crash, and the volume key is nowhere but in kernels.
+// TestLUKS crashes machines whose dumps go to an encrypted volume. Nobody types a
+// passphrase after the crash, and only kernels have the volume key.
 func TestLUKS(t *testing.T) {
 	if set := os.Getenv("UKDUMP_VM"); set != "luks" {
 		t.Skip("needs a kernel that is built for it: run make test-luks")
@@ -204,7 +204,7 @@ func findKeys(dir, console string, keys [][]byte) error {
 	return nil
 }
 
-// checkMessages looks at what kdumpctl said before the crash.
+// checkMessages checks kdumpctl's messages before the crash.
 func checkMessages(out, target string) error {
 	for name, want := range map[string][]string{
 		"without-key": {
@@ -228,9 +228,8 @@ func checkMessages(out, target string) error {
 	return nil
 }
 
-// findKey looks for the bytes of a volume key in everything below dir, but for
-// the copy that it is compared with, and for dumps of memory: there the key is
-// where dm-crypt had it.
+// findKey searches all files below dir for the bytes of a volume key. It skips
+// the copy of the key and dumps of memory, where dm-crypt had the key.
 func findKey(dir, console string, key []byte) error {
 	if len(key) < 32 {
 		return fmt.Errorf("a volume key of %d bytes", len(key))
@@ -238,7 +237,7 @@ func findKey(dir, console string, key []byte) error {
 	files := 0
 	has := func(b []byte) bool {
 		lower := bytes.ToLower(b)
-		// Half of it is enough: aes-xts has two.
+		// Half of the key is enough: aes-xts has two keys.
 		for _, half := range [][]byte{key[:16], key[len(key)-16:]} {
 			if bytes.Contains(b, half) || bytes.Contains(lower, []byte(hex.EncodeToString(half))) ||
 				bytes.Contains(b, []byte(base64.StdEncoding.EncodeToString(half[:15]))) {
@@ -287,7 +286,7 @@ func findKey(dir, console string, key []byte) error {
 	return err
 }
 
-// What is not found must be something that would be.
+// findKey must find a key that is there.
 func TestFindKey(t *testing.T) {
 	key := []byte("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+/")
 	var im initramfs.Image
@@ -305,7 +304,7 @@ func TestFindKey(t *testing.T) {
 		"hex":            hex.EncodeToString(key),
 		"HEX":            strings.ToUpper(hex.EncodeToString(key)),
 		"initramfs-x":    packed.String(),
-		crashdir.Vmcore:  string(key), // there it is no secret
+		crashdir.Vmcore:  string(key), // not a secret in a dump of memory
 		"report.json":    `{"key":"` + base64.StdEncoding.EncodeToString(key) + `"}`,
 		"image-1234abcd": packed.String(),
 	} {

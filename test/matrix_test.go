@@ -61,7 +61,8 @@ func matrix() string {
 	return b.String()
 }
 
-// layoutsOf returns the layouts of the cells that are wanted, in their order.
+// layoutsOf returns the layouts of the cells that pass a filter, in their
+// order.
 func layoutsOf(want func(cell) bool) (names []string) {
 	for _, c := range cells {
 		if want(c) && !slices.Contains(names, c.layout) {
@@ -93,10 +94,11 @@ func machines(layout string) string {
 	return strings.Join(buses, "; ")
 }
 
-// capturedBy are the capture kernels of cells that are not Debian's as it is.
+// capturedBy are the capture kernels that differ from Debian's, in words for
+// the table.
 var capturedBy = map[string]string{"zstd": "one with modules in zstd", "monolithic": "a monolithic one"}
 
-// kernels returns the kernel of a cell and the one that captures it.
+// kernels returns the kernel of a cell and its capture kernel.
 func (c cell) kernels() string {
 	s := c.suite
 	if c.flavour != "generic" {
@@ -114,7 +116,7 @@ func (c cell) kernels() string {
 	return s
 }
 
-// What the documentation says is captured is what is crashed.
+// The documentation must name the machines that the tests crash.
 func TestMatrix(t *testing.T) {
 	want := matrix()
 	if *update {

@@ -14,8 +14,7 @@ type results struct {
 	lines map[cell]string
 }
 
-// add takes the result of a cell; message is what kdumpctl said when it had to
-// refuse.
+// add adds the result of a cell; message is kdumpctl's if it had to refuse.
 func (r *results) add(c cell, took time.Duration, message string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

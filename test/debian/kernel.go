@@ -16,8 +16,8 @@ import (
 	"ukdump/internal/kmod"
 )
 
-// Kernel copies a kernel of the root disk to dir, as it would be installed there,
-// with its configuration and its modules, and returns its release.
+// Kernel installs a kernel of the root disk below dir, with its configuration and its
+// modules, and returns its release.
 func (r *Root) Kernel(f Flavour, dir string) (release string, err error) {
 	if release, err = r.Release(f); err != nil {
 		return "", err
@@ -35,8 +35,9 @@ func (r *Root) Kernel(f Flavour, dir string) (release string, err error) {
 	if err := os.WriteFile(filepath.Join(boot, "vmlinuz-"+release), image, 0o644); err != nil {
 		return "", err
 	}
-	// The partition begins at 1 MiB (scripts/rootdisk). debugfs(8) says on
-	// standard error that it cannot give files to root, and ends with 0 anyway.
+	// The partition begins at 1 MiB (scripts/rootdisk). debugfs(8) reports on
+	// standard error that it cannot chown files to root, and ends with 0
+	// anyway.
 	for _, command := range []string{
 		"dump /boot/config-" + release + " " + filepath.Join(boot, "config-"+release),
 		"rdump /usr/lib/modules/" + release + " " + modules,
@@ -55,13 +56,13 @@ func (r *Root) Kernel(f Flavour, dir string) (release string, err error) {
 
 // TestKernel is a kernel that scripts/testkernel has built.
 type TestKernel struct {
-	Dir     string // the script tells what is in it
+	Dir     string // the script lists its files
 	Release string // as uname -r prints it
 }
 
-// MakeKernel returns the kernel of a variant of scripts/testkernel, which it
-// builds if the cache has none: that takes long. repo is the top of the source
-// tree; progress gets what the script says.
+// MakeKernel returns the kernel of a variant of scripts/testkernel. If the
+// cache has none, it builds the kernel, which takes long. repo is the top of
+// the source tree; progress gets the output of the script.
 func MakeKernel(ctx context.Context, repo, variant string, progress io.Writer) (*TestKernel, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(repo, "scripts/testkernel"), variant)
 	var out bytes.Buffer
@@ -78,8 +79,7 @@ func MakeKernel(ctx context.Context, repo, variant string, progress io.Writer) (
 // Image returns the path of the kernel's image.
 func (k *TestKernel) Image() string { return filepath.Join(k.Dir, "vmlinuz") }
 
-// Install copies the kernel and its modules below dir, as a package would have
-// installed them.
+// Install installs the kernel and its modules below dir, as a package would.
 func (k *TestKernel) Install(dir string) error {
 	boot := filepath.Join(dir, "boot")
 	if err := os.MkdirAll(boot, 0o755); err != nil {
@@ -102,8 +102,8 @@ func (k *TestKernel) Install(dir string) error {
 	return os.CopyFS(filepath.Join(dir, "usr/lib/modules", k.Release), modules)
 }
 
-// RepackModules compresses the modules below dir with zstd, whatever they were
-// compressed with, and lets depmod write their tables again.
+// RepackModules compresses the modules below dir with zstd, in place of any
+// other compression, and changes modules.dep to match.
 func RepackModules(dir, release string) error {
 	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest))
 	if err != nil {
@@ -131,8 +131,8 @@ func RepackModules(dir, release string) error {
 	if err != nil {
 		return err
 	}
-	// depmod looks below lib/, and for zstd only if it was built with it: the
-	// tables that are there need other names and nothing else.
+	// depmod looks below lib/, and reads zstd only if it was built with it.
+	// Only the names in the existing table have to change.
 	tables := filepath.Join(dir, "usr/lib/modules", release, "modules.dep")
 	b, err := os.ReadFile(tables)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"ukdump/internal/vmtest"
 )
 
-// Machine is one computer that is switched on and off: its disks stay.
+// Machine is one computer. Its disks stay when it is switched off.
 type Machine struct {
 	Dir string // overlays, payloads, results and console logs
 
@@ -23,29 +23,30 @@ type Machine struct {
 	servers  map[string]*vmtest.NBD
 }
 
-// Hardware says what a machine is built of.
+// Hardware lists the parts of a machine.
 type Hardware struct {
 	Root    *Root
 	Flavour Flavour
 	RootBus vmtest.Bus // controller of the root disk, VirtioBlk if empty
-	// Base is a machine that has ended, whose root disk this one begins with
-	// instead of that of Root. It must neither run again nor be removed before.
+	// Base is a machine that has ended. This one begins with its root disk
+	// instead of that of Root. Base must not run again, nor be removed before
+	// this machine.
 	Base     *Machine
 	Disks    []Disk // beside the root; for the monitor the first is disk1
 	Watchdog bool   // an i6300esb
 	ERST     bool   // storage for pstore that outlives a reset
 }
 
-// Disk is a disk beside that of the root. It begins with Magic, by which the
-// guest finds it.
+// Disk is a disk beside the root disk. The guest finds it by Magic in its first
+// bytes.
 type Disk struct {
 	Name string     // in the magic, and the serial number
 	Bus  vmtest.Bus // VirtioBlk if empty
 	Size int64      // bytes, 2 GiB if zero
-	NBD  bool       // can be made to fail, by the server that Machine.NBD returns
+	NBD  bool       // the server that Machine.NBD returns can make it fail
 }
 
-// Magic is what a new disk with that name begins with.
+// Magic returns the first bytes of a new disk with that name.
 func Magic(name string) string { return "ukdump-" + name + "\n" }
 
 const (
@@ -53,8 +54,8 @@ const (
 	resultSize = 2 << 30
 )
 
-// New makes the disks of a machine in a new directory in the cache. name is
-// for that directory. Close or Remove must be called in the end.
+// New makes the disks of a machine in a new directory in the cache, which gets
+// its name from name. Call Close or Remove in the end.
 func New(ctx context.Context, name string, h Hardware) (*Machine, error) {
 	// The cache, not /tmp, which may be small or in memory.
 	parent := filepath.Join(filepath.Dir(filepath.Dir(h.Root.Dir)), "run")
@@ -123,13 +124,13 @@ func (m *Machine) addDisk(ctx context.Context, d Disk) error {
 	return nil
 }
 
-// Root returns the root disk that the machine was made of.
+// Root returns the root disk from which the machine was made.
 func (m *Machine) Root() *Root { return m.hardware.Root }
 
-// Flavour returns which kernel the machine runs.
+// Flavour returns the kernel of the machine.
 func (m *Machine) Flavour() Flavour { return m.hardware.Flavour }
 
-// NBD returns the server of a disk, nil if that has none.
+// NBD returns the server of a disk, nil if the disk has none.
 func (m *Machine) NBD(name string) *vmtest.NBD { return m.servers[name] }
 
 // zeros makes a sparse file of size bytes.
@@ -157,7 +158,7 @@ type Boot struct {
 	Name     string // for the console's log
 	Payload  Payload
 	Init     string       // Quick, or /sbin/init if empty
-	Cmdline  string       // in addition to the console and what TCG needs
+	Cmdline  string       // added to the words for the console and TCG
 	Line     func(string) // as in vmtest.Options
 	Deadline time.Duration
 	Memory   int    // MiB, 1024 if zero
@@ -170,7 +171,8 @@ type Boot struct {
 // Quick is the init of machines that run Payload.Run without systemd.
 const Quick = "/ukdump-test/init"
 
-// Boot starts the machine. The payload is unpacked over its root first.
+// Boot starts the machine. Its initramfs first unpacks the payload over the
+// root.
 func (m *Machine) Boot(ctx context.Context, b Boot) (*vmtest.VM, error) {
 	payload := filepath.Join(m.Dir, b.Name+"-payload.tar")
 	if err := b.Payload.write(payload); err != nil {
@@ -190,7 +192,7 @@ func (m *Machine) Boot(ctx context.Context, b Boot) (*vmtest.VM, error) {
 		cmdline += " init=" + b.Init
 	}
 	if b.Init != Quick {
-		// A getty would hang up the test's terminal.
+		// A getty would hang up the terminal of the test.
 		cmdline += " systemd.mask=getty.target"
 	}
 	o := vmtest.Options{
@@ -221,8 +223,8 @@ func (m *Machine) Boot(ctx context.Context, b Boot) (*vmtest.VM, error) {
 
 func (m *Machine) result() string { return filepath.Join(m.Dir, "result.img") }
 
-// Results unpacks what the guest left on the result disk in its last run and
-// returns the directory.
+// Results unpacks the files that the guest left on the result disk in its last
+// run, and returns their directory.
 func (m *Machine) Results() (string, error) {
 	dir := filepath.Join(m.Dir, "result")
 	if err := os.RemoveAll(dir); err != nil {
@@ -247,5 +249,5 @@ func (m *Machine) Close() error {
 	return err
 }
 
-// Remove deletes the machine with everything that was on its disks.
+// Remove deletes the machine and its disks.
 func (m *Machine) Remove() error { return errors.Join(m.Close(), os.RemoveAll(m.Dir)) }

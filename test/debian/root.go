@@ -1,7 +1,7 @@
-// Package debian makes machines that run a plain Debian: a cached root disk
-// per suite, with two kernels, and for each test an overlay on it, a payload
-// that is unpacked over the root before it starts, and a disk on which the
-// guest leaves its results. Nothing of it needs root on the host.
+// Package debian makes machines that run a plain Debian. Each suite has a
+// cached root disk with two kernels. Each test has an overlay on that disk, a
+// payload that is unpacked over the root before it starts, and a disk on which
+// the guest leaves its results. Nothing here needs root on the host.
 package debian
 
 import (
@@ -26,18 +26,17 @@ const (
 	Cloud   Flavour = "cloud"
 )
 
-// Root is the root disk of a suite. It is shared between tests and never
-// written to.
+// Root is the root disk of a suite. Tests share it and never write to it.
 type Root struct {
 	Suite string // bookworm, trixie, sid; bookworm-stock and so on
-	Dir   string // scripts/rootdisk tells what is in it
+	Dir   string // scripts/rootdisk lists its files
 }
 
-// MakeRoot returns the root disk of suite, which it makes if the cache has
-// none. With "-stock" after its name it also has the distribution's own initramfs,
-// with "-dracut" one that dracut has made. It takes about a minute and downloads
-// about 200 MB. repo is the top of the source tree; progress gets what
-// scripts/rootdisk says, the reasons of a failure included.
+// MakeRoot returns the root disk of suite. If the cache has none, it makes one, which
+// takes about a minute and downloads about 200 MB. With "-stock" after its name the
+// disk also has the distribution's own initramfs, with "-dracut" one made by dracut.
+// repo is the top of the source tree; progress gets the output of scripts/rootdisk,
+// with the reason of a failure.
 func MakeRoot(ctx context.Context, repo, suite string, progress io.Writer) (*Root, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(repo, "scripts/rootdisk"), strings.Split(suite, "-")...)
 	var out bytes.Buffer
@@ -58,8 +57,7 @@ func (r *Root) Release(f Flavour) (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
-// Repository returns the top of the source tree that the working directory is
-// in.
+// Repository returns the top of the source tree around the working directory.
 func Repository() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -77,7 +75,7 @@ func Repository() (string, error) {
 func Install(ctx context.Context, repo, dir string) (string, error) {
 	staging := filepath.Join(dir, "install")
 	cmd := exec.CommandContext(ctx, "make", "-s", "-C", repo, "install", "DESTDIR="+staging, "PREFIX=/usr")
-	// The flags of a make that runs this test are not for this one.
+	// This make must not get the flags of a make that runs the test.
 	cmd.Env = append(os.Environ(), "MAKEFLAGS=", "MFLAGS=", "MAKELEVEL=")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("make install: %w\n%s", err, out)

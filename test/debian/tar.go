@@ -13,15 +13,14 @@ import (
 	"slices"
 )
 
-// Payload is what is laid over a machine's root file system before its init
-// starts. Everything in it belongs to root.
+// Payload is a set of files that is unpacked over a machine's root file system
+// before its init starts. All of them belong to root.
 type Payload struct {
 	Trees []string          // directories on the host
 	Files map[string]string // path in the guest to content, mode 0755
-	// Run is the script that the guest runs with sh -eu, as soon as it is up
-	// with init=Quick or when it has reached multi-user.target with systemd.
-	// When it ends, the machine is switched off. It finds its functions in
-	// /ukdump-test/lib.sh.
+	// Run is the script that the guest runs with sh -eu: at once with
+	// init=Quick, or at multi-user.target with systemd. When it ends, the
+	// machine is switched off. Its functions are in /ukdump-test/lib.sh.
 	Run string
 }
 
@@ -36,8 +35,8 @@ func (p Payload) With(name, content string) Payload {
 	return p
 }
 
-// Programs of the guest; every payload carries them in /ukdump-test, and the
-// unit where systemd finds it.
+// Programs of the guest. Every payload has them in /ukdump-test, and the unit
+// in systemd's directory.
 //
 //go:embed guest
 var guest embed.FS
@@ -156,7 +155,7 @@ func unpack(name, dir string) error {
 		mode := fs.FileMode(h.Mode).Perm()
 		switch h.Typeflag {
 		case tar.TypeDir:
-			// Without w and x for us nothing could be put into it.
+			// Without w and x for the owner no file could be put into it.
 			if err := errors.Join(root.MkdirAll(p, 0o755), root.Chmod(p, mode|0o700)); err != nil {
 				return err
 			}

@@ -52,7 +52,7 @@ func TestPayload(t *testing.T) {
 	}
 }
 
-// What a guest left is not to be trusted.
+// The files of a guest are untrusted input.
 func TestUnpackStaysInside(t *testing.T) {
 	for _, bad := range []string{"../outside", "/outside/../../outside", "a/../../outside"} {
 		dir := t.TempDir()

@@ -29,7 +29,7 @@ type image struct {
 // change is one way to change an image: NAME=ARGUMENT on the command line.
 type change func(im *image, argument string) error
 
-// changes are all of them. PATH is one inside the image.
+// changes are all changes. PATH is a path inside the image.
 var changes = map[string]change{
 	"rm":          (*image).remove,     // PATH
 	"put":         (*image).put,        // PATH=FILE
@@ -129,7 +129,8 @@ func (im *image) find(path string) (*file, error) {
 	return nil, initramfs.ErrNotFound
 }
 
-// remove removes a path; one that ends in * stands for all that begin so.
+// remove removes a path; a path that ends in * stands for all paths with that
+// prefix.
 func (im *image) remove(path string) error {
 	prefix, pattern := strings.CutSuffix(path, "*")
 	var left []*file
@@ -206,7 +207,7 @@ func (im *image) flip(argument string) error {
 	return nil
 }
 
-// plan changes one value of the plan, which need not make sense afterwards.
+// plan changes one value of the plan. The result need not make sense.
 func (im *image) plan(argument string) error {
 	key, value, _ := strings.Cut(argument, "=")
 	f, err := im.find(plan.Path)
@@ -227,7 +228,7 @@ func (im *image) plan(argument string) error {
 	return err
 }
 
-// put returns node with v at the place that keys lead to.
+// put returns node with v at the end of the path of keys.
 func put(node any, keys []string, v any) (any, error) {
 	if len(keys) == 0 {
 		return v, nil
@@ -256,7 +257,7 @@ func put(node any, keys []string, v any) (any, error) {
 	return nil, fmt.Errorf("%q is inside of a plain value", keys[0])
 }
 
-// collector puts badcollector into the place of makedumpfile.
+// collector puts badcollector in place of makedumpfile.
 func (im *image) collector(fault string) error {
 	const path = "bin/makedumpfile"
 	if err := im.move(path + "=" + path + ".real"); err != nil {

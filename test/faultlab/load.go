@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// load gives an image to the kernel as kdumpctl would, but without looking at
-// it: with the kernel and the command line of the last kdumpctl load. A word is
-// appended to that command line; -WORD takes every word away that begins so.
+// load loads an image as kdumpctl would, with the kernel and the command line
+// of the last kdumpctl load, but does not check the image. A word is appended
+// to that command line; -WORD removes every word with that prefix.
 func load(image string, words []string) error {
 	b, err := os.ReadFile("/var/lib/ukdump/loaded.json")
 	if err != nil {
@@ -22,7 +22,7 @@ func load(image string, words []string) error {
 	if err := json.Unmarshal(b, &last); err != nil {
 		return err
 	}
-	// It would refuse the changed modules.
+	// The kernel would refuse the changed modules.
 	cmdline := strings.Fields(last.Cmdline)
 	for _, w := range append([]string{"-lockdown="}, words...) {
 		if less, ok := strings.CutPrefix(w, "-"); ok {

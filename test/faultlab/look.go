@@ -15,8 +15,8 @@ import (
 	"ukdump/test/faultlab/found"
 )
 
-// look writes what there is in the directories of dumps to a file, for the host:
-// a found.Found. mark is the line that was printed before the crash.
+// look writes the contents of the directories of dumps to a file for the host, as a
+// found.Found. mark is the line that was printed before the crash.
 func look(name, mark string, dirs []string) error {
 	var all found.Found
 	for _, dir := range dirs {
@@ -76,8 +76,8 @@ func examine(dir string, d crashdir.Dump, mark []byte) found.Dump {
 	return f
 }
 
-// readDump lets makedumpfile read the kernel's log in a vmcore, which finds the
-// way through page tables and structures, and looks for mark in it.
+// readDump looks for mark in the kernel's log that makedumpfile reads from a
+// vmcore. For that makedumpfile has to follow page tables and structures.
 func readDump(core string, mark []byte, has *bool) string {
 	log := "/tmp/faultlab-dmesg"
 	os.Remove(log)

@@ -1,6 +1,6 @@
-// Faultlab is what a machine of the fault tests has to do that a shell cannot:
-// it changes images, loads them past the checks of kdumpctl, and looks at what
-// a crash has left.
+// Faultlab does the work in the machines of the fault tests that a shell cannot
+// do: it changes images, loads them without the checks of kdumpctl, and lists
+// the dumps after a crash.
 //
 // Synopsis:
 //
@@ -51,8 +51,8 @@ func run(args []string) error {
 	return fmt.Errorf("usage: see its package comment")
 }
 
-// fill takes all space of the file system that dir is on but so many bytes, as
-// far as its blocks allow.
+// fill takes all space of the file system of dir except the given size, as far
+// as its blocks allow.
 func fill(dir string, leave int64) error {
 	reserve := dir + "/filler-reserve"
 	if leave > 0 {
@@ -94,8 +94,8 @@ func allocate(name string, size int64) error {
 	return unix.Fallocate(int(f.Fd()), 0, 0, size)
 }
 
-// watchdog arms the first watchdog and feeds it until the machine crashes, as a
-// daemon would. It returns when the watchdog is armed and leaves a child.
+// watchdog arms the first watchdog and returns. A child keeps feeding the
+// watchdog until the machine crashes, as a daemon would.
 func watchdog(seconds int) error {
 	if os.Getenv("FAULTLAB_CHILD") == "" {
 		p, err := os.StartProcess("/proc/self/exe", os.Args, &os.ProcAttr{

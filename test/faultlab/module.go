@@ -12,21 +12,21 @@ import (
 // Instructions of two bytes.
 var (
 	ud2   = []byte{0x0f, 0x0b} // an invalid opcode: the kernel oopses
-	jmpTo = []byte{0xeb, 0xfe} // to itself: it never comes back
+	jmpTo = []byte{0xeb, 0xfe} // to itself: it never returns
 )
 
-// Of struct elf64_rela (elf(5)).
+// The size of struct elf64_rela (elf(5)).
 const relaSize = 24
 
 func (im *image) oops(module string) error { return im.patch(module, ud2) }
 func (im *image) spin(module string) error { return im.patch(module, jmpTo) }
 
-// patch makes the first thing that a module's init function does code.
+// patch puts code at the beginning of a module's init function.
 func (im *image) patch(module string, code []byte) error {
 	for _, f := range im.files {
 		if strings.HasSuffix(f.entry.Path, "-"+module+".ko") {
-			// A kernel that takes modules without a signature does not take
-			// one with a wrong signature.
+			// A kernel that accepts unsigned modules refuses one with a wrong
+			// signature.
 			f.data = unsign(f.data)
 			return patchInit(f.data, code)
 		}
@@ -64,7 +64,7 @@ func patchInit(ko, code []byte) error {
 			return fmt.Errorf("init_module is in section %d", s.Section)
 		}
 		text := f.Sections[s.Section]
-		// Behind the call of __fentry__, which ftrace wants to find there.
+		// After the call of __fentry__, which ftrace expects at the beginning.
 		at := s.Value + 5
 		copy(ko[text.Offset+at:], code)
 		return dropRelocations(f, ko, int(s.Section), at, at+uint64(len(code)))

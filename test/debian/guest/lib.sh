@@ -1,4 +1,4 @@
-# For the scripts that run in the guest.
+# Functions for the scripts of the guest.
 
 # say prints a line on the console in one piece, even with quiet: the host looks
 # for it.
@@ -26,8 +26,8 @@ disk() {
 	done
 }
 
-# new_disk prints the disk with that name, on whatever bus it is, as long as
-# nobody has written to it.
+# new_disk prints the disk with that name, on any bus, as long as nobody has
+# written to it.
 new_disk() {
 	magic=ukdump-$1
 	for sys in /sys/block/*; do
@@ -39,7 +39,7 @@ new_disk() {
 	done
 }
 
-# results copies what is to be looked at to the host.
+# results copies files to the host.
 results() {
 	sync
 	tar -C / -cf "$(disk result)" "$@"

@@ -1,9 +1,9 @@
-// Badcollector stands in the place of makedumpfile in the images of fault tests
-// and does what its configuration says instead of saving the memory.
+// Badcollector replaces makedumpfile in the images of fault tests. Instead of
+// saving the memory it fails as its configuration says.
 //
-// /etc/badcollector holds one line: one of the names in faults, behind "first "
-// if it is for the first run only. What follows is done by the real
-// makedumpfile, which lies beside this program as makedumpfile.real.
+// /etc/badcollector has one line: one of the names in faults, after "first " if
+// only the first run is to fail. The later runs are those of the real
+// makedumpfile, which is beside this program as makedumpfile.real.
 package main
 
 import (
@@ -25,8 +25,8 @@ const (
 	realSuffix = ".real"
 )
 
-// output is the last argument of makedumpfile, or standard output where that is
-// the vmcore itself (-F).
+// output is the last argument of makedumpfile, or standard output if the last
+// argument is the vmcore itself (-F).
 var output = func() string {
 	if last := os.Args[len(os.Args)-1]; last != "/proc/vmcore" {
 		return last
@@ -34,7 +34,8 @@ var output = func() string {
 	return "/dev/stdout"
 }()
 
-// faults end the process or return; then the real makedumpfile takes over.
+// faults end the process or return; after a return the real makedumpfile takes
+// over.
 var faults = map[string]func(){
 	"exit1":      func() { exit(1, "cannot do it") },
 	"half-exit1": func() { runHalf(); exit(1, "write error") },
@@ -49,7 +50,7 @@ var faults = map[string]func(){
 	},
 	"empty":     func() { write(nil); exit(0, "") },
 	"no-output": func() { exit(0, "") },
-	// Cut after the whole dump was written: its header is good.
+	// The whole dump was written and then cut: its header is good.
 	"truncated": func() {
 		run(0)
 		if fi, err := os.Stat(output); err == nil {
@@ -66,7 +67,7 @@ var faults = map[string]func(){
 		runHalf()
 		hang()
 	},
-	"chatter": func() { // output for ever, but no progress of the file
+	"chatter": func() { // endless output, but the file does not grow
 		for {
 			fmt.Print("Copying data : [ 12.0 %] \r")
 			time.Sleep(100 * time.Millisecond)
@@ -84,8 +85,8 @@ var faults = map[string]func(){
 		}
 	},
 	"segv": func() {
-		// Go would catch it: back to the default action, struct sigaction of
-		// the kernel being all zero.
+		// Go would catch the signal. An all-zero struct sigaction of the kernel
+		// restores the default action.
 		var sa [4]uintptr
 		syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(syscall.SIGSEGV), uintptr(unsafe.Pointer(&sa)), 0, 8, 0, 0)
 		syscall.Kill(os.Getpid(), syscall.SIGSEGV)
@@ -94,7 +95,8 @@ var faults = map[string]func(){
 	"kill-parent": func() { syscall.Kill(os.Getppid(), syscall.SIGKILL) },
 	"kill-all":    func() { syscall.Kill(-1, syscall.SIGKILL) },
 	"signal-pid1": func() {
-		// But those of a fault of its own, which end a program for good.
+		// All signals except those for a fault in the program itself, which end
+		// it for good.
 		for s := syscall.SIGHUP; s <= 64; s++ {
 			switch s {
 			case syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, syscall.SIGTRAP, syscall.SIGABRT, syscall.SIGSYS:
@@ -127,7 +129,7 @@ var faults = map[string]func(){
 	},
 	"unplug": func() {
 		runHalf()
-		// The disk that holds the target, taken off the bus under a dump.
+		// The disk of the target disappears from the bus during a dump.
 		var st unix.Stat_t
 		if err := unix.Stat("/mnt", &st); err != nil {
 			say("stat /mnt: %v", err)
@@ -141,7 +143,7 @@ var faults = map[string]func(){
 			}
 		}
 	},
-	"rename": func() { // what a half-made rename would leave
+	"rename": func() { // an interrupted rename would leave this
 		runHalf()
 		os.Rename(output, strings.TrimSuffix(output, "-incomplete"))
 		exit(1, "")

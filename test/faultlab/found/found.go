@@ -1,4 +1,5 @@
-// Package found is what faultlab tells the host about the dumps of a machine.
+// Package found is the format in which faultlab reports the dumps of a machine
+// to the host.
 package found
 
 import (
@@ -6,7 +7,7 @@ import (
 	"ukdump/internal/dumpfile"
 )
 
-// Found is everything in the directories that were looked at.
+// Found is the contents of the directories of dumps.
 type Found struct {
 	Errors []string // directories that could not be read
 	Dumps  []Dump
@@ -15,16 +16,16 @@ type Found struct {
 // Dump is one dump.
 type Dump struct {
 	Dir, Name string
-	Outcome   crashdir.Outcome // what its files say
+	Outcome   crashdir.Outcome // according to its files
 	Files     map[string]int64 // name to bytes, -1 if it could not be read to its end
 	SHA256    string           // of the names and contents of all files
 	Report    *crashdir.Report
 	ReportErr string
-	Dmesg     string // the file that has the mark of this crash
+	Dmesg     string // the file with the mark of this crash
 
 	// For a dump that is called complete.
 	Format           dumpfile.Format
-	VmcoreErr        string // what dumpfile.VerifyFile says, "" if it is whole
-	MakedumpfileErr  string // likewise makedumpfile --dump-dmesg
+	VmcoreErr        string // the error of dumpfile.VerifyFile, "" if the vmcore is whole
+	MakedumpfileErr  string // the error of makedumpfile --dump-dmesg
 	MakedumpfileMark bool   // makedumpfile found the mark of this crash in it
 }
