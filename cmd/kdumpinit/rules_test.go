@@ -62,7 +62,7 @@ func TestImportsOfPID1(t *testing.T) {
 func TestLayers(t *testing.T) {
 	// What both sides of a crash agree on needs nothing but the standard library.
 	plain := []string{"ukdump/internal/plan", "ukdump/internal/crashdir", "ukdump/internal/fsid", "ukdump/internal/vmcore",
-		"ukdump/internal/makedumpfile", "ukdump/internal/advice"}
+		"ukdump/internal/makedumpfile", "ukdump/internal/advice", "ukdump/internal/target"}
 	// These need the standard library and the packages of ours that are listed.
 	only := map[string][]string{
 		"ukdump/internal/dumpfile": {"ukdump/internal/vmcore"},

@@ -18,6 +18,7 @@ import (
 	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/config"
 	"ukdump/internal/plan"
+	"ukdump/internal/target"
 )
 
 // options are those for machine m with its own configuration.
@@ -177,7 +178,7 @@ func TestRawTargets(t *testing.T) {
 			var names []string
 			for _, p := range b.Plan.Targets {
 				names = append(names, p.Dir)
-				if want := config.IsRaw(p.Dir); (p.Kind == plan.Raw) != want || (b.RawSizes[p.Dir] == 128<<20) != want {
+				if want := target.IsRaw(p.Dir); (p.Kind == plan.Raw) != want || (b.RawSizes[p.Dir] == 128<<20) != want {
 					t.Errorf("%s is %s with %d bytes", p.Dir, p.Kind, b.RawSizes[p.Dir])
 				}
 			}

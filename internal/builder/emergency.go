@@ -23,7 +23,6 @@ import (
 var (
 	emergencyUnits = []string{emergencyTarget, "ukdump-emergency.service"}
 	generatedUnits = []string{"/run/systemd/generator", "/run/systemd/generator.late"}
-	unitDirs       = []string{"/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
 )
 
 // EmergencyError reports what emergency mode lacks on this machine.
@@ -38,7 +37,7 @@ func (e *EmergencyError) Advice() string { return e.Remedy }
 // distribution's own initramfs, which is the guard and the plan.
 func (b *Build) emergency(o Options, conf *kimage.Config) error {
 	for _, unit := range emergencyUnits {
-		if !slices.ContainsFunc(unitDirs, func(dir string) bool { return isFile(b.host, filepath.Join(dir, unit)) }) {
+		if !slices.ContainsFunc(host.BootUnitDirs, func(dir string) bool { return isFile(b.host, filepath.Join(dir, unit)) }) {
 			return &EmergencyError{unit + " is not installed", "Install ukdump with its units; emergency mode needs systemd."}
 		}
 	}
@@ -138,7 +137,7 @@ func (b *Build) mountsAtBoot(m host.Mount, units []string) (bool, error) {
 	if m.Point == "/" || m.FSType == "zfs" { // zfs-mount.service mounts all
 		return true, nil
 	}
-	for _, dir := range append(generatedUnits, unitDirs...) {
+	for _, dir := range slices.Concat(generatedUnits, host.BootUnitDirs) {
 		for _, unit := range units {
 			if strings.HasSuffix(unit, ".mount") && isFile(b.host, filepath.Join(dir, unit)) {
 				return true, nil

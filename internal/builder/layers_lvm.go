@@ -28,7 +28,6 @@ func (b *Build) volume(dir string, stack []host.BlockDevice, d host.BlockDevice)
 // mapperModules returns what the kernel needs for a target of device-mapper.
 func mapperModules(target, params, volume string) []kmod.Request {
 	var names []string
-	words := strings.Fields(params)
 	switch target {
 	case "thin", "thin-pool":
 		names = append(names, "dm-thin-pool")
@@ -41,8 +40,12 @@ func mapperModules(target, params, volume string) []kmod.Request {
 		// It is md inside, which asks for the module of the level by itself; but
 		// here nobody would hear it.
 		names = append(names, "dm-raid")
-		if level := raidModules[strings.SplitN(words[0], "_", 2)[0]]; level != "" {
-			names = append(names, level)
+		for word := range strings.FieldsSeq(params) {
+			level, _, _ := strings.Cut(word, "_")
+			if module := raidModules[level]; module != "" {
+				names = append(names, module)
+			}
+			break // the first word is the type
 		}
 	}
 	var requests []kmod.Request

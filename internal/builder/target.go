@@ -12,6 +12,7 @@ import (
 	"ukdump/internal/host"
 	"ukdump/internal/kmod"
 	"ukdump/internal/plan"
+	"ukdump/internal/target"
 )
 
 // addTargets plans the targets and returns what the kernel needs for them.
@@ -31,7 +32,7 @@ func (b *Build) addTargets(o Options) ([]kmod.Request, error) {
 		if err == nil {
 			err = b.notTwice(t)
 		}
-		byDefault := config.IsRaw(name) && !chosen
+		byDefault := target.IsRaw(name) && !chosen
 		var none *host.NoSwapError
 		var noKey *cryptkeys.UnsupportedError
 		switch {
@@ -64,7 +65,7 @@ func (b *Build) addTargets(o Options) ([]kmod.Request, error) {
 
 // target finds out what a target is on this machine.
 func (b *Build) target(name string, overwrite bool) (plan.Target, []kmod.Request, error) {
-	if !config.IsRaw(name) {
+	if !target.IsRaw(name) {
 		return b.directory(name)
 	}
 	r, err := b.host.Raw(name, overwrite)

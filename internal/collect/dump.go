@@ -18,6 +18,7 @@ import (
 	"ukdump/internal/host"
 	"ukdump/internal/plan"
 	"ukdump/internal/rawdump"
+	"ukdump/internal/target"
 )
 
 // collectReserve is what is left free beside a dump, in bytes, for the reports
@@ -80,7 +81,7 @@ func (k *dumpRun) readReport() error {
 	}
 	k.report.ID, k.report.Raw = h.ID, k.key()
 	if t := &k.report.Target; t.Device == "" {
-		*t = crashdir.Target{Dir: "raw:" + k.dev.Name, Device: k.dev.Name, FSType: h.Held.Type, UUID: h.Held.UUID}
+		*t = crashdir.Target{Dir: target.RawName(k.dev.Name), Device: k.dev.Name, FSType: h.Held.Type, UUID: h.Held.UUID}
 	}
 	if !k.dump.Finished {
 		k.report.Errors = append(k.report.Errors, "the capture did not come to its end")

@@ -31,7 +31,7 @@ type Config struct {
 	Kernel        string        // KERNEL: absolute path or release of the capture kernel; "" is the running kernel
 	Initramfs     string        // INITRAMFS: absolute path of the distribution's own initramfs for emergency mode; "" is looked for
 	BootOptions   string        // BOOT_OPTIONS: appended to the capture kernel's command line
-	Targets       []string      // TARGET: clean absolute directories and raw devices, see IsRaw; the first that works gets the dump
+	Targets       []string      // TARGET: clean absolute directories and raw devices, see package target; the first that works gets the dump
 	RawOverwrite  bool          // RAW_OVERWRITE: a raw device may be used that holds something else than swap
 	Evidence      []string      // EVIDENCE: clean absolute directories and Pstore, for log and report where no target could take them
 	DumpLevel     int           // DUMP_LEVEL: 0 to 31, as makedumpfile(8) -d

@@ -14,12 +14,13 @@ import (
 	"time"
 
 	"ukdump/internal/plan"
+	"ukdump/internal/target"
 )
 
 func TestDefault(t *testing.T) {
 	c := Default()
 	want := &Config{
-		Targets: []string{"/var/crash", RawSwap}, Evidence: []string{Pstore}, DumpLevel: 31, Compress: "auto", Keep: 5,
+		Targets: []string{"/var/crash", "raw:swap"}, Evidence: []string{Pstore}, DumpLevel: 31, Compress: "auto", Keep: 5,
 		FinalAction: plan.Reboot, FailureAction: plan.Reboot,
 		where: map[string]string{}, set: map[string]bool{},
 	}
@@ -297,7 +298,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		relative := func(d string) bool { return !filepath.IsAbs(d) && !IsRaw(d) }
+		relative := func(d string) bool { return !filepath.IsAbs(d) && !target.IsRaw(d) }
 		if len(c.Targets) == 0 || slices.ContainsFunc(c.Targets, relative) || c.DumpLevel < 0 || c.DumpLevel > 31 || c.Timeout < 0 || c.Timeout > maxTimeout ||
 			c.Keep < 0 || c.MaxUse < 0 || c.KeepFree < 0 {
 			t.Errorf("accepted %+v", c)

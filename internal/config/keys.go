@@ -40,7 +40,7 @@ var keys = []key{
 		c.BootOptions = v
 		return nil
 	}},
-	{"TARGET", "/var/crash " + RawSwap, setTargets},
+	{"TARGET", "/var/crash raw:swap", setTargets},
 	{"RAW_OVERWRITE", "no", func(c *Config, v string) error { return yesNo(&c.RawOverwrite, v) }},
 	{"EVIDENCE", Pstore, setEvidence},
 	{"DUMP_LEVEL", "31", func(c *Config, v string) error {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"ukdump/internal/plan"
+	"ukdump/internal/target"
 )
 
 // mode is a value of MODE.
@@ -42,7 +43,7 @@ func (c *Config) checkMode() error {
 		return nil
 	}
 	for _, t := range c.Targets {
-		if IsRaw(t) && c.IsSet("TARGET") {
+		if target.IsRaw(t) && c.IsSet("TARGET") {
 			return &modeError{c.Where("TARGET"), fmt.Sprintf("TARGET: %s: MODE=emergency writes to directories only", brief(t)),
 				"Remove the raw device from TARGET, or use MODE=dedicated."}
 		}

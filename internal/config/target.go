@@ -6,49 +6,24 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"ukdump/internal/target"
 )
-
-// RawSwap is the target that stands for the first swap partition of the machine,
-// see fstab(5) and proc_swaps(5).
-const RawSwap = "raw:swap"
-
-const rawPrefix = "raw:"
-
-// IsRaw reports whether a target is a raw device, not a directory.
-func IsRaw(target string) bool { return strings.HasPrefix(target, rawPrefix) }
 
 // Directories returns the targets that are directories, in their order. There
 // may be none.
 func (c *Config) Directories() []string {
-	return slices.DeleteFunc(slices.Clone(c.Targets), IsRaw)
+	return slices.DeleteFunc(slices.Clone(c.Targets), target.IsRaw)
 }
 
 // CheckTarget returns a target in the form in which Config has it, and an error
-// if it is neither the absolute path of a directory nor raw:PARTUUID=, raw:UUID=,
-// raw:/dev/… or raw:swap. Whether the machine has it is not asked.
-func CheckTarget(t string) (string, error) {
-	device, raw := strings.CutPrefix(t, rawPrefix)
-	if !raw {
-		if !path.IsAbs(t) {
-			return "", fmt.Errorf("%q is neither an absolute path of a directory nor a raw device as in raw:PARTUUID=ID", brief(t))
-		}
-		return path.Clean(t), nil
+// if it is none, see target.Parse. Whether the machine has it is not asked.
+func CheckTarget(s string) (string, error) {
+	t, err := target.Parse(s)
+	if err != nil {
+		return "", fmt.Errorf("%q is %w", brief(s), err)
 	}
-	bad := fmt.Errorf("%q is not a raw device: raw:PARTUUID=ID, raw:UUID=ID, raw:/dev/NAME or raw:swap", brief(t))
-	if t == RawSwap {
-		return t, nil
-	}
-	if path.IsAbs(device) {
-		if device = path.Clean(device); !strings.HasPrefix(device, "/dev/") {
-			return "", bad
-		}
-		return rawPrefix + device, nil
-	}
-	key, id, _ := strings.Cut(device, "=")
-	if key != "PARTUUID" && key != "UUID" || !isWord(id, "-") {
-		return "", bad
-	}
-	return t, nil
+	return t.String(), nil
 }
 
 func setTargets(c *Config, v string) error {

@@ -12,6 +12,7 @@ import (
 	"ukdump/internal/config"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/plan"
+	"ukdump/internal/target"
 	"ukdump/internal/verify"
 )
 
@@ -34,7 +35,7 @@ type targetStatus struct {
 // device that nobody asked for is there only if the machine has it.
 func (c *ctl) gatherTargets(s *status, conf *config.Config) {
 	for _, t := range conf.Targets {
-		if !config.IsRaw(t) {
+		if !target.IsRaw(t) {
 			s.Targets = append(s.Targets, c.gatherDirectory(s, filepath.Join(c.root, t)))
 		} else if conf.IsSet("TARGET") {
 			s.Targets = append(s.Targets, targetStatus{Kind: plan.Raw, Dir: t})

@@ -72,9 +72,8 @@ func MissingMount(root string, dirs []string) *ConfiguredMount {
 // pulls in.
 func configuredMounts(root string) (list []ConfiguredMount) {
 	fstab, _ := os.ReadFile(filepath.Join(root, "etc/fstab"))
-	for line := range strings.Lines(string(fstab)) {
-		f := strings.Fields(line)
-		if len(f) < 2 || strings.HasPrefix(f[0], "#") || !filepath.IsAbs(f[1]) {
+	for _, f := range tableLines(string(fstab)) {
+		if len(f) < 2 || !filepath.IsAbs(f[1]) {
 			continue
 		}
 		f = append(f, "", "")
@@ -82,14 +81,14 @@ func configuredMounts(root string) (list []ConfiguredMount) {
 	}
 	seen := make(map[string]bool)
 	for _, dir := range unitDirs {
-		units, _ := filepath.Glob(filepath.Join(root, dir, "systemd/system/*.mount"))
+		units, _ := filepath.Glob(filepath.Join(root, dir, "*.mount"))
 		for _, path := range units {
 			name := filepath.Base(path)
 			if seen[name] { // the first directory has the unit
 				continue
 			}
 			seen[name] = true
-			if !UnitWanted(root, name) && !UnitWanted(root, strings.TrimSuffix(name, "mount")+"automount") {
+			if !unitWanted(root, name, unitDirs) && !unitWanted(root, strings.TrimSuffix(name, "mount")+"automount", unitDirs) {
 				continue
 			}
 			if m := readMountUnit(path); m.Point != "" { // a mask is empty

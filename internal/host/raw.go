@@ -11,6 +11,7 @@ import (
 	"ukdump/internal/fsid"
 	"ukdump/internal/kmod"
 	"ukdump/internal/rawdump"
+	"ukdump/internal/target"
 )
 
 // Raw is a partition or a disk that takes a dump without a file system.
@@ -49,45 +50,50 @@ const swapType = "swap"
 //
 // The error is a *RawError or an *UnsupportedError if the device cannot be used,
 // and a *NoSwapError if raw:swap has nothing to stand for.
-func (h *Host) Raw(target string, overwrite bool) (*Raw, error) {
-	if target == rawSwap {
-		return h.rawSwap(target)
+func (h *Host) Raw(name string, overwrite bool) (*Raw, error) {
+	t, err := target.Parse(name)
+	if err == nil && t.Kind == target.Swap {
+		return h.rawSwap(name)
 	}
-	b, err := h.rawDevice(target)
+	var b BlockDevice
+	if err == nil {
+		b, err = h.rawDevice(t)
+	}
 	if err != nil {
-		return nil, &RawError{Target: target, Err: err, Remedy: "lsblk -o NAME,SIZE,FSTYPE,UUID,PARTUUID,MOUNTPOINTS shows the devices of this machine."}
+		return nil, &RawError{Target: name, Err: err, Remedy: "lsblk -o NAME,SIZE,FSTYPE,UUID,PARTUUID,MOUNTPOINTS shows the devices of this machine."}
 	}
-	return h.raw(target, b, overwrite)
+	return h.raw(name, b, overwrite)
 }
 
-// rawSwap is the target that stands for the first swap that can be used.
-const rawSwap = "raw:swap"
-
-// rawDevice returns the device of a target other than raw:swap.
-func (h *Host) rawDevice(target string) (BlockDevice, error) {
-	name := strings.TrimPrefix(target, "raw:")
-	key, id, _ := strings.Cut(name, "=")
-	switch {
-	case path.IsAbs(name):
-		return h.blockBySource(name)
-	case key == "PARTUUID" || key == "UUID":
-		return h.findBlock(key, id)
+// rawDevice returns the device of a raw target that names one.
+func (h *Host) rawDevice(t target.Target) (BlockDevice, error) {
+	switch t.Kind {
+	case target.Device:
+		return h.blockBySource(t.Name)
+	case target.PartUUID:
+		return h.findBlock("PARTUUID", t.Name)
+	case target.UUID:
+		return h.findBlock("UUID", t.Name)
 	}
 	return BlockDevice{}, errors.New("not a raw device")
 }
 
 // RawAbsent reports whether the device of a raw target has not appeared yet: for
 // raw:swap, whether no swap can be used and one of fstab(5) is not there.
-func (h *Host) RawAbsent(target string) bool {
-	if target != rawSwap {
-		_, err := h.rawDevice(target)
+func (h *Host) RawAbsent(name string) bool {
+	t, err := target.Parse(name)
+	if err != nil {
+		return false
+	}
+	if t.Kind != target.Swap {
+		_, err := h.rawDevice(t)
 		return errors.Is(err, fs.ErrNotExist)
 	}
 	swaps, err := h.swaps()
 	if err != nil {
 		return false
 	}
-	if _, err := h.rawSwap(target); err == nil {
+	if _, err := h.rawSwap(name); err == nil {
 		return false
 	}
 	return slices.ContainsFunc(swaps, func(s swap) bool {
@@ -97,26 +103,26 @@ func (h *Host) RawAbsent(target string) bool {
 }
 
 // raw checks whether b can be used and finds out what belongs to it.
-func (h *Host) raw(target string, b BlockDevice, overwrite bool) (*Raw, error) {
-	r := &Raw{Target: target}
+func (h *Host) raw(name string, b BlockDevice, overwrite bool) (*Raw, error) {
+	r := &Raw{Target: name}
 	var err error
-	if r.Stack, r.Devices, err = h.disk(target, b); err != nil {
+	if r.Stack, r.Devices, err = h.disk(name, b); err != nil {
 		return nil, refusedRaw(err)
 	}
 	const another = "Choose another partition."
 	bad := func(why, remedy string) (*Raw, error) {
-		return nil, &RawError{Target: target, Device: b.Name, Err: errors.New(why), Remedy: remedy}
+		return nil, &RawError{Target: name, Device: b.Name, Err: errors.New(why), Remedy: remedy}
 	}
 	if b.Partition == 0 && h.hasPartitions(b) {
 		return bad("it is a whole disk with partitions", "Name one of its partitions.")
 	}
 	user, err := h.usedBy(b)
 	if err != nil {
-		return nil, &RawError{Target: target, Device: b.Name, Err: fmt.Errorf("look for its users: %w", err), Remedy: another}
+		return nil, &RawError{Target: name, Device: b.Name, Err: fmt.Errorf("look for its users: %w", err), Remedy: another}
 	}
 	over, err := h.overwrittenAtBoot(b)
 	if err != nil {
-		return nil, &RawError{Target: target, Err: err, Remedy: another}
+		return nil, &RawError{Target: name, Err: err, Remedy: another}
 	}
 	kind := systemPartitions[h.partType(b)]
 	switch {
@@ -133,7 +139,7 @@ func (h *Host) raw(target string, b BlockDevice, overwrite bool) (*Raw, error) {
 	}
 	id, blank, err := h.content(b)
 	if err != nil {
-		return nil, &RawError{Target: target, Device: b.Name, Err: err, Remedy: "Choose another device."}
+		return nil, &RawError{Target: name, Device: b.Name, Err: err, Remedy: "Choose another device."}
 	}
 	if id.Type != swapType && id.Type != fsid.RawDump {
 		what := id.Type

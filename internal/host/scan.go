@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
 	"ukdump/internal/rawdump"
 )
 
@@ -15,20 +16,41 @@ type RawDevice struct {
 	Size int64  // bytes
 }
 
+// mapperDevices returns the names of the devices of device-mapper by their dm/uuid.
+func mapperDevices(root string) map[string]string {
+	devices := make(map[string]string)
+	dirs, _ := filepath.Glob(filepath.Join(root, "sys/class/block/dm-*/dm")) // our own pattern cannot be bad
+	for _, dir := range dirs {
+		uuid, err := os.ReadFile(filepath.Join(dir, "uuid"))
+		if err != nil {
+			continue // it may be gone by now
+		}
+		name, _ := os.ReadFile(filepath.Join(dir, "name"))
+		devices[strings.TrimSpace(string(uuid))] = strings.TrimSpace(string(name))
+	}
+	return devices
+}
+
 // MissingVolumes returns those of the volumes that are not there, by dm/uuid.
 func MissingVolumes(root string, uuids []string) (missing []string) {
-	there := make(map[string]bool)
-	files, _ := filepath.Glob(filepath.Join(root, "sys/class/block/dm-*/dm/uuid")) // our own pattern cannot be bad
-	for _, name := range files {
-		b, _ := os.ReadFile(name)
-		there[strings.TrimSpace(string(b))] = true
-	}
+	there := mapperDevices(root)
 	for _, id := range uuids {
-		if !there[id] {
+		if _, ok := there[id]; !ok {
 			missing = append(missing, id)
 		}
 	}
 	return missing
+}
+
+// CryptName returns the name of the open LUKS volume with that UUID, "" if there
+// is none.
+func CryptName(root, uuid string) string {
+	for dmUUID, name := range mapperDevices(root) {
+		if id, ok := luksUUID(dmUUID); ok && strings.EqualFold(id, uuid) {
+			return name
+		}
+	}
+	return ""
 }
 
 // BlockDevices returns the block devices that can hold a dump: not those that

@@ -16,13 +16,17 @@ func (h *Host) table(name string) ([][]string, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	var lines [][]string
+	return tableLines(data), err
+}
+
+// tableLines returns the fields of the lines of such a file.
+func tableLines(data string) (lines [][]string) {
 	for line := range strings.Lines(data) {
 		if f := strings.Fields(line); len(f) > 0 && !strings.HasPrefix(f[0], "#") {
 			lines = append(lines, f)
 		}
 	}
-	return lines, err
+	return lines
 }
 
 // InFstab reports whether fstab(5) has something for a mount point.

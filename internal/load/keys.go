@@ -4,14 +4,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"ukdump/internal/advice"
 	"ukdump/internal/cryptkeys"
 	"ukdump/internal/dm"
+	"ukdump/internal/host"
 	"ukdump/internal/plan"
 	"ukdump/internal/state"
 )
@@ -169,7 +168,7 @@ func (ld *Loader) CheckKeys(t *plan.Target, l *state.LoadRecord) error {
 // of LUKS1, and of LUKS2 opened with --disable-keyring.
 func KeyInTable(root string) func(k cryptkeys.Key) []byte {
 	return func(k cryptkeys.Key) []byte {
-		name := cryptName(root, k.UUID)
+		name := host.CryptName(root, k.UUID)
 		if root != "/" || name == "" {
 			return nil
 		}
@@ -198,23 +197,4 @@ func tableKey(t dm.Target, size int) []byte {
 		return nil
 	}
 	return key
-}
-
-// cryptName returns the name of the open LUKS volume with that UUID, "" if there
-// is none. cryptsetup(8) puts the UUID without its dashes into that of the
-// device: CRYPT-LUKS1-UUID-NAME.
-func cryptName(root, uuid string) string {
-	want := strings.ReplaceAll(uuid, "-", "")
-	dirs, _ := filepath.Glob(filepath.Join(root, "sys/class/block/dm-*/dm"))
-	for _, dir := range dirs {
-		b, err := os.ReadFile(filepath.Join(dir, "uuid"))
-		f := strings.SplitN(string(b), "-", 4)
-		if err != nil || len(f) != 4 || f[0] != "CRYPT" || !strings.EqualFold(f[2], want) {
-			continue
-		}
-		if name, err := os.ReadFile(filepath.Join(dir, "name")); err == nil {
-			return strings.TrimSpace(string(name))
-		}
-	}
-	return ""
 }

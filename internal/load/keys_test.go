@@ -13,6 +13,8 @@ import (
 	"ukdump/internal/plan"
 	"ukdump/internal/state"
 
+	"ukdump/internal/host"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -110,10 +112,10 @@ func TestCryptName(t *testing.T) {
 	m := buildtest.New(t)
 	m.AddLUKS()
 	const id = "00000000-0000-4000-8000-000000000001"
-	if got := cryptName(m.Root, id); got != "luks-root" {
+	if got := host.CryptName(m.Root, id); got != "luks-root" {
 		t.Errorf("got %q", got)
 	}
-	if got := cryptName(m.Root, "1111"); got != "" {
+	if got := host.CryptName(m.Root, "1111"); got != "" {
 		t.Errorf("got %q", got)
 	}
 	if key := KeyInTable(m.Root)(cryptkeys.Key{UUID: id, Bytes: 64}); key != nil {

@@ -22,6 +22,7 @@ import (
 	"ukdump/internal/kexec"
 	"ukdump/internal/plan"
 	"ukdump/internal/state"
+	"ukdump/internal/target"
 )
 
 // Loader is one run of kdumpctl that loads, or looks at the crash slot.
@@ -81,7 +82,7 @@ func (ld *Loader) awaitTargets() {
 		return
 	}
 	absent := func() bool {
-		return slices.ContainsFunc(conf.Targets, func(t string) bool { return config.IsRaw(t) && h.RawAbsent(t) })
+		return slices.ContainsFunc(conf.Targets, func(t string) bool { return target.IsRaw(t) && h.RawAbsent(t) })
 	}
 	if !absent() {
 		return

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ukdump/internal/advice"
-	"ukdump/internal/config"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/plan"
+	"ukdump/internal/target"
 )
 
 // checkTargets writes to the targets and compares their space with the forecast.
@@ -22,7 +22,7 @@ func (v *Run) checkTargets() {
 	var spaces []Space
 	if v.build == nil {
 		for _, t := range v.conf.Targets {
-			if !config.IsRaw(t) {
+			if !target.IsRaw(t) {
 				v.checkDirectory("target", t)
 			}
 		}
