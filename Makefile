@@ -11,8 +11,7 @@
 #   make test-matrix crashes all of them and prints a table; first it builds the
 #                    kernel without modules that some of them use, from
 #                    Debian's source: 10 minutes and 2 GB, see scripts/testkernel
-#   make test-faults crashes machines in which something is wrong and prints
-#                    what came of it
+#   make test-faults crashes machines with faults and prints the outcomes
 #   make test-luks   crashes machines with an encrypted target, and first builds
 #                    a kernel that can hand over its key; see scripts/testkernel
 #   make fuzz        each fuzz target for FUZZTIME
@@ -21,8 +20,8 @@
 #   make bench       sizes, times and the smallest crashkernel=, beside those
 #                    of other tools; writes test/bench/results.json
 #   make charts      draws docs/chart-*.svg from these results
-#   make size        bytes of kdumpinit and what its packages weigh
-#   make deps        what demo and VM tests need, by apt-get
+#   make size        bytes of kdumpinit and of each of its packages
+#   make deps        packages for demo and VM tests, by apt-get
 #   make clean       removes bin/
 #   make clean-cache removes the machines' disks and kernels
 #
@@ -67,7 +66,7 @@ bin/%: $(SOURCES)
 PID1BUILD   = $(GOBUILD) -gcflags=all=-l -ldflags='-s -w -buildid= -funcalign=16'
 bin/kdumpinit: GOBUILD := $(PID1BUILD)
 
-# After "make", "sudo make install" finds everything built and needs no Go.
+# After "make", everything is built, and "sudo make install" needs no Go.
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/ukdump
 	install -m 755 $(patsubst %,bin/%,$(filter-out kdumpinit,$(PROGRAMS))) $(DESTDIR)$(PREFIX)/bin
