@@ -202,7 +202,7 @@ func (s *Slot) noRoom(e *Error, need, have int64) {
 
 // explain looks up why the system call gave e.Err. The meaning of the errors is
 // that of kernel/kexec_file.c and kexec_file_load(2).
-func (s *Slot) explain(e *Error, kernel, initrd *os.File, unpacked int64) {
+func (s *Slot) explain(e *Error, kernel *Kernel, initrd *os.File, unpacked int64) {
 	var errno unix.Errno
 	if !errors.As(e.Err, &errno) {
 		e.Cause = Unknown

@@ -1,8 +1,6 @@
 package kexec
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
@@ -77,17 +75,13 @@ func tempFile(t *testing.T, name string, content []byte) *os.File {
 	return f
 }
 
-// bzImage is the header of an x86 kernel.
-func bzImage(initSize, cmdlineSize uint32) []byte {
-	b := make([]byte, 4096)
-	copy(b[x86Magic:], "HdrS")
-	binary.LittleEndian.PutUint32(b[x86InitSize:], initSize)
-	binary.LittleEndian.PutUint32(b[x86CmdlineSize:], cmdlineSize)
-	return b
+// kernelOf returns a kernel with an x86 kernel's usual facts and that content.
+func kernelOf(t *testing.T, content []byte) *Kernel {
+	return &Kernel{File: tempFile(t, "vmlinuz", content), InitSize: 50 << 20, CmdlineSize: 2047}
 }
 
-func files(t *testing.T) (kernel, initrd *os.File) {
-	return tempFile(t, "vmlinuz", bzImage(50<<20, 2047)), tempFile(t, "initrd", make([]byte, 1<<20))
+func files(t *testing.T) (kernel *Kernel, initrd *os.File) {
+	return kernelOf(t, make([]byte, 4096)), tempFile(t, "initrd", make([]byte, 1<<20))
 }
 
 func TestState(t *testing.T) {
@@ -165,7 +159,7 @@ func TestLoad(t *testing.T) {
 	calls := 0
 	s.FileLoad = func(k, i int, cmdline string, flags int) error {
 		calls++
-		if k != int(kernel.Fd()) || i != int(initrd.Fd()) || cmdline != "panic=10" || flags != unix.KEXEC_FILE_ON_CRASH {
+		if k != int(kernel.File.Fd()) || i != int(initrd.Fd()) || cmdline != "panic=10" || flags != unix.KEXEC_FILE_ON_CRASH {
 			t.Errorf("FileLoad(%d, %d, %q, %#x)", k, i, cmdline, flags)
 		}
 		if calls < 3 {
@@ -363,31 +357,29 @@ func TestRun(t *testing.T) {
 }
 
 func TestNeed(t *testing.T) {
-	arm := make([]byte, 4096)
-	copy(arm[arm64Magic:], "ARM\x64")
-	binary.LittleEndian.PutUint64(arm[arm64ImageSize:], 30<<20)
-	hostile := bytes.Clone(arm)
-	binary.LittleEndian.PutUint64(hostile[arm64ImageSize:], 1<<63)
 	for _, tt := range []struct {
 		name   string
-		kernel []byte
+		kernel Kernel
+		size   int // of the file
 		need   int64
 		limit  int
 	}{
-		{"x86", bzImage(50<<20, 2047), 50 << 20, 1985},
-		{"x86 with a short command line", bzImage(50<<20, 255), 50 << 20, 255 - 62},
-		{"x86 with a senseless command line", bzImage(0, 1<<31), 4096, 1985},
-		{"arm64", arm, 30 << 20, 1985},
-		{"arm64 with a senseless size", hostile, 4096, 1985},
-		{"short", []byte("HdrS"), 4, 1985},
-		{"empty", nil, 0, 1985},
+		{"x86", Kernel{InitSize: 50 << 20, CmdlineSize: 2047}, 4096, 50 << 20, 1985},
+		{"x86 with a short command line", Kernel{InitSize: 50 << 20, CmdlineSize: 255}, 4096, 50 << 20, 255 - 62},
+		{"x86 with a senseless command line", Kernel{CmdlineSize: 1 << 31}, 4096, 4096, 1985},
+		{"a negative command line", Kernel{CmdlineSize: -1}, 4096, 4096, 1985},
+		{"arm64", Kernel{InitSize: 30 << 20, CmdlineSize: 2047}, 4096, 30 << 20, 1985},
+		{"arm64 with a senseless size", Kernel{InitSize: 1 << 63, CmdlineSize: 2047}, 4096, 4096, 1985},
+		{"short", Kernel{}, 4, 4, 1985},
+		{"empty", Kernel{}, 0, 0, 1985},
 	} {
 		s := newSlot(t, nil, nil)
-		kernel := tempFile(t, "k", tt.kernel)
+		kernel := &tt.kernel
+		kernel.File = tempFile(t, "k", make([]byte, tt.size))
 		if n, err := s.need(kernel, tempFile(t, "i", make([]byte, 100)), 1000); n != tt.need+1100 || err != nil {
 			t.Errorf("%s: needs %d, %v, want %d", tt.name, n, err, tt.need+1100)
 		}
-		if n := CommandLineLimit(kernel); n != tt.limit {
+		if n := kernel.commandLineLimit(); n != tt.limit {
 			t.Errorf("%s: limit %d, want %d", tt.name, n, tt.limit)
 		}
 	}

@@ -25,17 +25,17 @@ const (
 // it has before it reads the new one (kernel/kexec_file.c). unpacked is what
 // initrd unpacks to in bytes, which the capture kernel holds besides. The error
 // is an *Error.
-func (s *Slot) Check(kernel, initrd *os.File, unpacked int64, cmdline string) error {
-	e := &Error{Op: "load capture kernel", Kernel: kernel.Name()}
+func (s *Slot) Check(kernel *Kernel, initrd *os.File, unpacked int64, cmdline string) error {
+	e := &Error{Op: "load capture kernel", Kernel: kernel.File.Name()}
 	if cause := s.forbidden(); cause != 0 {
 		e.Cause = cause
 		return e
 	}
-	if limit := CommandLineLimit(kernel); len(cmdline) > limit || strings.ContainsRune(cmdline, 0) {
+	if limit := kernel.commandLineLimit(); len(cmdline) > limit || strings.ContainsRune(cmdline, 0) {
 		e.Cause, e.Need, e.Have = CommandLine, int64(len(cmdline)), int64(limit)
 		return e
 	}
-	if mode := s.lockedDown(); mode != "" && unsigned(kernel) {
+	if mode := s.lockedDown(); mode != "" && kernel.refusedUnsigned() {
 		e.Cause, e.Detail = Lockdown, mode
 		return e
 	}
@@ -46,8 +46,8 @@ func (s *Slot) Check(kernel, initrd *os.File, unpacked int64, cmdline string) er
 // Room returns how many bytes of the reservation the capture kernel takes until
 // it has unpacked its image, and how many there are. The arguments are those of
 // Check. The error is an *Error, also if it does not fit.
-func (s *Slot) Room(kernel, initrd *os.File, unpacked int64) (need, have int64, err error) {
-	e := &Error{Op: "load capture kernel", Kernel: kernel.Name()}
+func (s *Slot) Room(kernel *Kernel, initrd *os.File, unpacked int64) (need, have int64, err error) {
+	e := &Error{Op: "load capture kernel", Kernel: kernel.File.Name()}
 	have, err = s.Reserved()
 	if noSupport := (*Error)(nil); errors.As(err, &noSupport) {
 		e.Cause = NoSupport
@@ -71,15 +71,15 @@ func (s *Slot) Room(kernel, initrd *os.File, unpacked int64) (need, have int64, 
 // or if the kernel lacks that, with the kexec program of kexec-tools. The
 // command line is without the elfcorehdr= that both append. Both files are read
 // from their beginning. unpacked is as for Check. The error is an *Error.
-func (s *Slot) Load(kernel, initrd *os.File, unpacked int64, cmdline string) error {
+func (s *Slot) Load(kernel *Kernel, initrd *os.File, unpacked int64, cmdline string) error {
 	if err := s.Check(kernel, initrd, unpacked, cmdline); err != nil {
 		return err
 	}
-	err := s.call(int(kernel.Fd()), int(initrd.Fd()), cmdline, unix.KEXEC_FILE_ON_CRASH)
+	err := s.call(int(kernel.File.Fd()), int(initrd.Fd()), cmdline, unix.KEXEC_FILE_ON_CRASH)
 	if err == nil {
 		return nil
 	}
-	e := &Error{Op: "load capture kernel", Kernel: kernel.Name(), Err: err}
+	e := &Error{Op: "load capture kernel", Kernel: kernel.File.Name(), Err: err}
 	if errors.Is(err, unix.ENOSYS) {
 		if !s.textKnown() {
 			e.Cause = NoText
@@ -87,7 +87,7 @@ func (s *Slot) Load(kernel, initrd *os.File, unpacked int64, cmdline string) err
 		}
 		// The files may have no name, so they are handed over open.
 		return s.kexecTools(e, []string{"-c", "-p", "--command-line=" + cmdline,
-			"--initrd=/proc/self/fd/4", "/proc/self/fd/3"}, []*os.File{kernel, initrd})
+			"--initrd=/proc/self/fd/4", "/proc/self/fd/3"}, []*os.File{kernel.File, initrd})
 	}
 	s.explain(e, kernel, initrd, unpacked)
 	return e

@@ -1,7 +1,6 @@
 package kexec
 
 import (
-	"encoding/binary"
 	"errors"
 	"testing"
 
@@ -15,74 +14,30 @@ const (
 	secureBoot = "\x06\x00\x00\x00\x01"
 )
 
-// pe turns the kernel into a PE file with a certificate table of that size.
-func pe(kernel []byte, certificates uint32) []byte {
-	le := binary.LittleEndian
-	const header = 0x80
-	copy(kernel, "MZ")
-	le.PutUint32(kernel[0x3c:], header)
-	copy(kernel[header:], "PE\x00\x00\x64\x86")
-	le.PutUint16(kernel[header+24:], 0x20b)
-	le.PutUint32(kernel[header+24+108:], 16) // directories
-	le.PutUint32(kernel[header+24+112+4*8:], 4096)
-	le.PutUint32(kernel[header+24+112+4*8+4:], certificates)
-	return kernel
-}
-
-func TestHasCertificate(t *testing.T) {
-	signed := pe(bzImage(0, 0), 1000)
-	pe32 := pe(bzImage(0, 0), 0)
-	binary.LittleEndian.PutUint16(pe32[0x80+24:], 0x10b)
-	binary.LittleEndian.PutUint32(pe32[0x80+24+92:], 16)
-	binary.LittleEndian.PutUint32(pe32[0x80+24+96+4*8+4:], 1000)
-	few := pe(bzImage(0, 0), 1000)
-	few[0x80+24+108] = 4
-	far := pe(bzImage(0, 0), 1000)
-	binary.LittleEndian.PutUint32(far[0x3c:], 1<<32-1)
-	for _, tt := range []struct {
-		name string
-		file []byte
-		want bool
-	}{
-		{"signed", signed, true},
-		{"signed PE32", pe32, true},
-		{"not signed", pe(bzImage(0, 0), 0), false},
-		{"too few directories", few, false},
-		{"header behind the end", far, false},
-		{"no EFI program", bzImage(0, 0), false},
-		{"cut off", signed[:0x80+24+112+4*8+6], false},
-		{"empty", nil, false},
-	} {
-		if got := hasCertificate(tempFile(t, "k", tt.file)); got != tt.want {
-			t.Errorf("%s: %v", tt.name, got)
-		}
-	}
-}
-
 // A kernel that is locked down drops what it has before it looks for a
 // signature, so it must not be asked where there is none.
 func TestLockdown(t *testing.T) {
 	ask := machine{"sys/kernel/security/lockdown": locked}
 	sb := machine{"sys/kernel/security/lockdown": locked, efiVars + "SecureBoot" + efiGlobal: secureBoot}
 	for _, tt := range []struct {
-		name         string
-		machine      machine
-		certificates uint32
-		errno        error
-		tools        bool // kexec-tools are installed
-		want         Cause
-		detail       string
-		asked        bool
+		name    string
+		machine machine
+		signed  bool
+		errno   error
+		tools   bool // kexec-tools are installed
+		want    Cause
+		detail  string
+		asked   bool
 	}{
-		{"not signed", ask, 0, nil, false, Lockdown, "integrity", false},
-		{"not signed, Secure Boot", sb, 0, nil, false, Lockdown, "integrity, as Secure Boot is on", false},
-		{"signed", sb, 1000, nil, false, 0, "", true},
-		{"signed by a stranger", ask, 1000, unix.EPERM, false, Lockdown, "integrity", true},
-		{"not locked", nil, 0, nil, false, 0, "", true},
-		{"Secure Boot without lockdown", machine{efiVars + "SecureBoot" + efiGlobal: secureBoot}, 0, unix.EPERM, false, Denied, "", true},
-		{"lockdown cannot be read", machine{"sys/kernel/security/lockdown": "", efiVars + "SecureBoot" + efiGlobal: secureBoot}, 0, unix.EPERM, false,
+		{"not signed", ask, false, nil, false, Lockdown, "integrity", false},
+		{"not signed, Secure Boot", sb, false, nil, false, Lockdown, "integrity, as Secure Boot is on", false},
+		{"signed", sb, true, nil, false, 0, "", true},
+		{"signed by a stranger", ask, true, unix.EPERM, false, Lockdown, "integrity", true},
+		{"not locked", nil, false, nil, false, 0, "", true},
+		{"Secure Boot without lockdown", machine{efiVars + "SecureBoot" + efiGlobal: secureBoot}, false, unix.EPERM, false, Denied, "", true},
+		{"lockdown cannot be read", machine{"sys/kernel/security/lockdown": "", efiVars + "SecureBoot" + efiGlobal: secureBoot}, false, unix.EPERM, false,
 			Lockdown, "Secure Boot is on", true},
-		{"kexec-tools under lockdown", ask, 1000, unix.ENOSYS, true, LockedTools, "integrity", true},
+		{"kexec-tools under lockdown", ask, true, unix.ENOSYS, true, LockedTools, "integrity", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newSlot(t, tt.machine, nil)
@@ -91,8 +46,9 @@ func TestLockdown(t *testing.T) {
 			if tt.tools {
 				s.LookPath = func(name string) (string, error) { return "/usr/sbin/" + name, nil }
 			}
-			_, initrd := files(t)
-			err := s.Load(tempFile(t, "vmlinuz", pe(bzImage(50<<20, 2047), tt.certificates)), initrd, 0, "")
+			kernel, initrd := files(t)
+			kernel.Signed = tt.signed
+			err := s.Load(kernel, initrd, 0, "")
 			if asked != tt.asked {
 				t.Errorf("the kernel was asked: %v", asked)
 			}
@@ -111,7 +67,7 @@ func TestLockdown(t *testing.T) {
 // A kernel with a signature for IMA is left to the kernel to judge.
 func TestLockdownIMA(t *testing.T) {
 	kernel, initrd := files(t)
-	if err := unix.Setxattr(kernel.Name(), "security.ima", []byte{3}, 0); err != nil {
+	if err := unix.Setxattr(kernel.File.Name(), "security.ima", []byte{3}, 0); err != nil {
 		t.Skip("needs root and a file system with attributes: ", err)
 	}
 	s := newSlot(t, machine{"sys/kernel/security/lockdown": locked}, nil)

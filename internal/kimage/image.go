@@ -99,6 +99,16 @@ func open(path, file string) (*Image, error) {
 	return parse(path, f, st.Size())
 }
 
+// Parse identifies the kernel in data, which Loadable has returned, and keeps data.
+// path is for messages. Errors are as for Open.
+func Parse(path string, data []byte) (*Image, error) {
+	im := &Image{Path: path}
+	if err := im.identify(data); err != nil {
+		return nil, err
+	}
+	return im, nil
+}
+
 // parse identifies the kernel in the size bytes of r.
 func parse(path string, r io.ReaderAt, size int64) (*Image, error) {
 	sec, err := ukiSection(path, r, size, ".linux")

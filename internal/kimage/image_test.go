@@ -95,6 +95,65 @@ func TestSigned(t *testing.T) {
 	}
 }
 
+// Hostile or odd PE headers are no signature, and no panic.
+func TestSignedHeaders(t *testing.T) {
+	const optional = 0x80 + 24
+	signed := peFile(".text", []byte("code"), 64)
+	change := func(f func(b []byte)) []byte { b := bytes.Clone(signed); f(b); return b }
+	pe32 := change(func(b []byte) {
+		b[0x84], b[0x85] = 0x4c, 0x01               // i386
+		b[optional+1] = 0x01                        // 0x10b
+		le.PutUint16(b[0x80+20:], 224)              // 16 bytes shorter
+		copy(b[optional+92:], b[optional+108:][:4]) // directories
+		copy(b[optional+96:optional+224], b[optional+112:optional+240])
+		copy(b[optional+224:optional+264], b[optional+240:optional+280])
+	})
+	for _, c := range []struct {
+		name string
+		data []byte
+		want bool
+	}{
+		{"signed", signed, true},
+		{"signed PE32", pe32, true},
+		{"not signed", peFile(".text", []byte("code"), 0), false},
+		{"too few directories", change(func(b []byte) {
+			b[optional+108] = 4
+			le.PutUint16(b[0x80+20:], 112+4*8)
+			copy(b[optional+112+4*8:], b[optional+240:optional+280])
+		}), false},
+		{"header behind the end", change(func(b []byte) { le.PutUint32(b[0x3c:], 1<<32-1) }), false},
+		{"directories without end", change(func(b []byte) { le.PutUint32(b[optional+108:], 1<<32-1) }), false},
+		{"no EFI program", change(func(b []byte) { b[0] = 0 }), false},
+		{"cut off", signed[:optional+112+4*8+6], false},
+		{"empty", nil, false},
+	} {
+		var im Image
+		if err := im.readPE(c.data); err != nil || im.Signed != c.want {
+			t.Errorf("%s: Signed = %v, %v", c.name, im.Signed, err)
+		}
+	}
+}
+
+// The loadable bytes of a kernel have the facts of the kernel.
+func TestParseLoadable(t *testing.T) {
+	for _, data := range [][]byte{bz(x86Version6, gz([]byte("vmlinux"))), arm(armBanner, 2), gz(arm(armBanner, 1))} {
+		im, err := parseBytes(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Parse("copy", im.Loadable())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again.InitSize != im.InitSize || again.CmdlineSize != im.CmdlineSize || again.Release != im.Release || again.Signed != im.Signed || again.Path != "copy" {
+			t.Errorf("got %+v\nwant %+v", again, im)
+		}
+	}
+	if _, err := Parse("copy", nil); !errors.As(err, new(*TruncatedError)) {
+		t.Errorf("nothing: %v", err)
+	}
+}
+
 func TestParseErrors(t *testing.T) {
 	x86 := bz(x86Version6, gz([]byte("vmlinux")))
 	image := arm(armBanner, 1)

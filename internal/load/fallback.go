@@ -11,6 +11,7 @@ import (
 	"ukdump/internal/builder"
 	"ukdump/internal/cryptkeys"
 	"ukdump/internal/kexec"
+	"ukdump/internal/kimage"
 	"ukdump/internal/plan"
 	"ukdump/internal/state"
 )
@@ -92,6 +93,10 @@ func (ld *Loader) loadLastGood(failed string) (*state.Set, error) {
 			return nil, err
 		}
 	}
+	image, err := kimage.Parse(s.Kernel, kernelData)
+	if err != nil {
+		return nil, err
+	}
 	// The file in place of a copy in memory, for a policy which looks at it. It
 	// was read just now, and nobody else writes here.
 	kernel, err := os.Open(ld.Store.KernelCopy(s.KernelID))
@@ -106,7 +111,7 @@ func (ld *Loader) loadLastGood(failed string) (*state.Set, error) {
 		return nil, err
 	}
 	defer initrd.Close()
-	return s, ld.put(s, kernel, initrd)
+	return s, ld.put(s, withFacts(kernel, image), initrd)
 }
 
 // keysLeft chooses among the keys of an image when one has gone.

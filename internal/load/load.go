@@ -20,6 +20,7 @@ import (
 	"ukdump/internal/cryptkeys"
 	"ukdump/internal/host"
 	"ukdump/internal/kexec"
+	"ukdump/internal/kimage"
 	"ukdump/internal/plan"
 	"ukdump/internal/state"
 	"ukdump/internal/target"
@@ -169,7 +170,7 @@ func (ld *Loader) loadImage(b *builder.Build, im *ImageFile) error {
 	if err != nil {
 		return err
 	}
-	defer kernel.Close()
+	defer kernel.File.Close()
 	initrd, err := Memfd(im.Path, im.Data)
 	if err != nil {
 		return err
@@ -220,7 +221,7 @@ func (ld *Loader) loadImage(b *builder.Build, im *ImageFile) error {
 
 // put hands a set to the kernel and keeps loaded.json true. While the kernel is
 // asked there is none: whoever is killed then leaves no false one.
-func (ld *Loader) put(s *state.Set, kernel, initrd *os.File) error {
+func (ld *Loader) put(s *state.Set, kernel *kexec.Kernel, initrd *os.File) error {
 	if err := ld.Slot.Check(kernel, initrd, s.Unpacked, s.Cmdline); err != nil {
 		return err
 	}
@@ -293,9 +294,9 @@ func TargetNames(p *plan.Plan) string {
 	return strings.Join(dirs, ", or else ")
 }
 
-// KernelFile returns what kexec_file_load takes: the file itself where possible,
-// so that a policy which looks at the file sees it.
-func KernelFile(b *builder.Build) (*os.File, error) {
+// KernelFile opens the kernel of b for the crash slot: the file itself where
+// possible, so that a policy which looks at the file sees it.
+func KernelFile(b *builder.Build) (*kexec.Kernel, error) {
 	f, err := os.Open(b.Kernel.Path)
 	if err != nil {
 		return nil, err
@@ -303,10 +304,18 @@ func KernelFile(b *builder.Build) (*os.File, error) {
 	// The file may have been replaced since it was checked.
 	data := b.Kernel.Loadable()
 	if now, err := io.ReadAll(io.LimitReader(f, int64(len(data))+1)); err == nil && bytes.Equal(now, data) {
-		return f, nil
+		return withFacts(f, b.Kernel), nil
 	}
 	f.Close()
-	return Memfd(b.Kernel.Path, data)
+	if f, err = Memfd(b.Kernel.Path, data); err != nil {
+		return nil, err
+	}
+	return withFacts(f, b.Kernel), nil
+}
+
+// withFacts returns the kernel in f, which holds the loadable bytes of im.
+func withFacts(f *os.File, im *kimage.Image) *kexec.Kernel {
+	return &kexec.Kernel{File: f, InitSize: im.InitSize, CmdlineSize: im.CmdlineSize, Signed: im.Signed}
 }
 
 // Memfd returns a file in memory with the given content, see memfd_create(2).

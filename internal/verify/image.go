@@ -278,7 +278,7 @@ func (v *Run) room() (need, have int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	defer kernel.Close()
+	defer kernel.File.Close()
 	initrd, err := load.Memfd(v.Image.Path, v.Image.Data)
 	if err != nil {
 		return 0, 0, err
