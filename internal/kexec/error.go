@@ -37,12 +37,12 @@ const (
 	NoSyscall               // no kexec_file_load, no kexec-tools
 	LockedTools             // no kexec_file_load, and the kernel is locked down against kexec-tools
 	KexecTools              // kexec(8) failed
-	NoText                  // no kexec_file_load, and kexec-tools would tell the capture kernel nonsense
+	NoText                  // no kexec_file_load, and kexec-tools finds no _text
 )
 
-// Error says what could not be done with the slot, and why.
+// Error says what could not be done with the crash slot, and why.
 type Error struct {
-	Op     string // "load capture kernel"
+	Op     string // "load capture kernel"; "" if only the state of the slot was read
 	Kernel string // file name; "" if there is none
 	Cause  Cause
 	Need   int64  // TooSmall: bytes needed at least. CommandLine: its length in bytes
@@ -55,12 +55,11 @@ type Error struct {
 func (e *Error) Unwrap() error { return e.Err }
 
 func (e *Error) Error() string {
-	parts := []string{e.Op}
-	if e.Kernel != "" {
-		parts = append(parts, e.Kernel)
-	}
-	if text := e.reason(); text != "" {
-		parts = append(parts, text)
+	var parts []string
+	for _, part := range []string{e.Op, e.Kernel, e.reason()} {
+		if part != "" {
+			parts = append(parts, part)
+		}
 	}
 	if e.Err != nil {
 		parts = append(parts, e.Err.Error())
@@ -68,106 +67,72 @@ func (e *Error) Error() string {
 	return strings.Join(parts, ": ")
 }
 
+const (
+	noFileLoad   = "the running kernel has no kexec_file_load (CONFIG_KEXEC_FILE)"
+	bootFileLoad = "boot a kernel that is built with CONFIG_KEXEC_FILE=y"
+	useSigned    = "Set KERNEL in /etc/ukdump.conf to a kernel that your distribution has signed, or sign your own with sbsign and enrol the key with mokutil."
+	reserveMore  = "Set crashkernel={crashkernel} on the kernel command line in the boot loader's configuration and reboot."
+	whereSysctls = "/etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d"
+)
+
+// causes has the reason and the advice of every cause; fill replaces the words in braces.
+var causes = [...]struct{ reason, advice string }{
+	Unknown: {},
+	NeedsRoot: {"needs root (CAP_SYS_BOOT)",
+		"Run the command as root, for example with sudo."},
+	LoadDisabled: {"forbidden until the next boot by the sysctl kernel.kexec_load_disabled",
+		"Find what sets it with `grep -rs kexec_load_disabled " + whereSysctls + "`, remove it there and reboot."},
+	LoadLimit: {"the sysctl kernel.kexec_load_limit_panic allows no more loads until the next boot",
+		"Find what sets it with `grep -rs kexec_load_limit_panic " + whereSysctls + "`, raise it there and reboot."},
+	Lockdown: {"the kernel is locked down ({detail}) and the image has no signature that it trusts", useSigned},
+	Denied: {"the kernel or a security module forbids it",
+		"See what denied it with `journalctl -k --grep=denied`."},
+	NoSupport: {"the running kernel cannot start a capture kernel (it lacks CONFIG_KEXEC_CORE or CONFIG_CRASH_DUMP)",
+		"Boot a kernel that is built with CONFIG_KEXEC_FILE=y and CONFIG_CRASH_DUMP=y."},
+	NoReservation: {"no memory is reserved, the running kernel's command line has no crashkernel=",
+		"Add crashkernel=256M to the kernel command line in the boot loader's configuration and reboot."},
+	ReservationFailed: {"no memory is reserved, although the running kernel's command line has {detail}",
+		"See why with `dmesg | grep -i crash`; crashkernel=256M is a value that most machines can reserve."},
+	TooSmall:    {"the reservation is too small: needs more than {need}, has {have}", reserveMore},
+	Fragmented:  {"the kernel finds no room in the reservation of {have}; kernel and image need more than {need}", reserveMore},
+	CommandLine: {"the command line has {length} bytes, the limit is {limit}", "Shorten BOOT_OPTIONS in /etc/ukdump.conf."},
+	NotAKernel: {"not a kernel image that this kernel can load",
+		"Set KERNEL in /etc/ukdump.conf to an installed kernel, or remove it to use the running one."},
+	Invalid:      {"the kernel refuses the arguments", "See what it refused with `dmesg | tail`."},
+	Unsigned:     {"the image is not signed, and the running kernel requires it", useSigned},
+	KeyRejected:  {"the image is signed with a key that the running kernel does not trust", useSigned},
+	BadSignature: {"the signature of the image is damaged or of an unknown kind", useSigned},
+	Busy:         {"the crash slot stayed in use by another load", "Try again in a moment."},
+	NoMemory:     {"the running kernel is out of memory", "Free some memory and try again."},
+	NoSyscall: {noFileLoad + ", and kexec of kexec-tools is not installed",
+		"Install kexec-tools, or " + bootFileLoad + "."},
+	LockedTools: {noFileLoad + ", and its lockdown ({detail}) forbids kexec of kexec-tools",
+		"Boot a kernel that is built with CONFIG_KEXEC_FILE=y, or turn Secure Boot off in the firmware."},
+	KexecTools: {"kexec of kexec-tools failed: {detail}", "Update kexec-tools, or " + bootFileLoad + "."},
+	NoText: {noFileLoad + ", and kexec of kexec-tools needs the symbol _text, which /proc/kallsyms lacks (CONFIG_KALLSYMS_ALL)",
+		"Boot a kernel that is built with CONFIG_KEXEC_FILE=y, or with CONFIG_KALLSYMS_ALL=y."},
+}
+
 func (e *Error) reason() string {
-	switch e.Cause {
-	case NeedsRoot:
-		return "needs root (CAP_SYS_BOOT)"
-	case LoadDisabled:
-		return "forbidden until the next boot by the sysctl kernel.kexec_load_disabled"
-	case LoadLimit:
-		return "the sysctl kernel.kexec_load_limit_panic allows no more loads until the next boot"
-	case Lockdown:
-		return fmt.Sprintf("the kernel is locked down (%s) and the image has no signature that it trusts", e.Detail)
-	case Denied:
-		return "the kernel or a security module forbids it"
-	case NoSupport:
-		return "the running kernel cannot start a capture kernel (it lacks CONFIG_KEXEC_CORE or CONFIG_CRASH_DUMP)"
-	case NoReservation:
-		return "no memory is reserved, the running kernel's command line has no crashkernel="
-	case ReservationFailed:
-		return fmt.Sprintf("no memory is reserved, although the running kernel's command line has %s", e.Detail)
-	case TooSmall:
-		return fmt.Sprintf("the reservation is too small: needs more than %s, has %s", mib(e.Need), mib(e.Have))
-	case Fragmented:
-		return fmt.Sprintf("the kernel finds no room in the reservation of %s; kernel and image need more than %s", mib(e.Have), mib(e.Need))
-	case CommandLine:
-		if e.Need <= e.Have {
-			return "the command line contains a NUL byte"
-		}
-		return fmt.Sprintf("the command line has %d bytes, the limit is %d", e.Need, e.Have)
-	case NotAKernel:
-		return "not a kernel image that this kernel can load"
-	case Invalid:
-		return "the kernel refuses the arguments"
-	case Unsigned:
-		return "the image is not signed, and the running kernel requires it"
-	case KeyRejected:
-		return "the image is signed with a key that the running kernel does not trust"
-	case BadSignature:
-		return "the signature of the image is damaged or of an unknown kind"
-	case Busy:
-		return "the crash slot stayed in use by another load"
-	case NoMemory:
-		return "the running kernel is out of memory"
-	case NoSyscall:
-		return "the running kernel has no kexec_file_load (CONFIG_KEXEC_FILE), and kexec of kexec-tools is not installed"
-	case LockedTools:
-		return fmt.Sprintf("the running kernel has no kexec_file_load (CONFIG_KEXEC_FILE), and as it is locked down (%s) it refuses what kexec of kexec-tools does", e.Detail)
-	case NoText:
-		return "the running kernel has no kexec_file_load (CONFIG_KEXEC_FILE), and without CONFIG_KALLSYMS_ALL kexec of kexec-tools " +
-			"cannot tell the capture kernel where the memory is: /proc/kallsyms has no _text"
-	case KexecTools:
-		if e.Detail != "" {
-			return "kexec of kexec-tools failed: " + e.Detail
-		}
-		return "kexec of kexec-tools failed"
+	if e.Cause == CommandLine && e.Need <= e.Have {
+		return "the command line contains a NUL byte"
 	}
-	return ""
+	return strings.TrimSuffix(e.fill(causes[e.Cause].reason), ": ") // KexecTools may have no detail
 }
 
 // Advice returns what to do about it, in one line.
-func (e *Error) Advice() string {
-	switch e.Cause {
-	case NeedsRoot:
-		return "Run the command as root, for example with sudo."
-	case LoadDisabled:
-		return "Find what sets it with `grep -rs kexec_load_disabled /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d`, remove it there and reboot."
-	case LoadLimit:
-		return "Find what sets it with `grep -rs kexec_load_limit_panic /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d`, raise it there and reboot."
-	case Lockdown, Unsigned, KeyRejected, BadSignature:
-		return "Set KERNEL in /etc/ukdump.conf to a kernel that your distribution has signed, or sign your own with sbsign and enrol the key with mokutil."
-	case Denied:
-		return "See what denied it with `journalctl -k --grep=denied`."
-	case NoSupport:
-		return "Boot a kernel that is built with CONFIG_KEXEC_FILE=y and CONFIG_CRASH_DUMP=y."
-	case NoReservation:
-		return "Add crashkernel=256M to the kernel command line in the boot loader's configuration and reboot."
-	case ReservationFailed:
-		return "See why with `dmesg | grep -i crash`; crashkernel=256M is a value that most machines can reserve."
-	case TooSmall, Fragmented:
-		// Twice what loading takes leaves the capture kernel room to run.
-		return fmt.Sprintf("Set crashkernel=%dM on the kernel command line in the boot loader's configuration and reboot.",
-			max(256, (2*e.Need>>20+63)/64*64))
-	case CommandLine:
-		return "Shorten BOOT_OPTIONS in /etc/ukdump.conf."
-	case NotAKernel:
-		return "Set KERNEL in /etc/ukdump.conf to an installed kernel, or remove it to use the running one."
-	case Invalid:
-		return "See what it refused with `dmesg | tail`."
-	case Busy:
-		return "Try again in a moment."
-	case NoMemory:
-		return "Free some memory and try again."
-	case LockedTools:
-		return "Boot a kernel that is built with CONFIG_KEXEC_FILE=y, or turn Secure Boot off in the firmware."
-	case NoText:
-		return "Boot a kernel that is built with CONFIG_KEXEC_FILE=y, or with CONFIG_KALLSYMS_ALL=y."
-	case KexecTools:
-		return "Update kexec-tools, or boot a kernel that is built with CONFIG_KEXEC_FILE=y."
-	case NoSyscall:
-		return "Install kexec-tools, or boot a kernel that is built with CONFIG_KEXEC_FILE=y."
-	}
-	return ""
+func (e *Error) Advice() string { return e.fill(causes[e.Cause].advice) }
+
+// fill puts the numbers and details of e into a text of causes.
+func (e *Error) fill(text string) string {
+	// Twice what loading takes leaves the capture kernel room to run.
+	crashkernel := max(256, (2*e.Need>>20+63)/64*64)
+	return strings.NewReplacer(
+		"{detail}", e.Detail,
+		"{need}", mib(e.Need), "{have}", mib(e.Have),
+		"{length}", fmt.Sprint(e.Need), "{limit}", fmt.Sprint(e.Have),
+		"{crashkernel}", fmt.Sprintf("%dM", crashkernel),
+	).Replace(text)
 }
 
 func mib(n int64) string { return fmt.Sprintf("%d MiB", (n+1<<20-1)>>20) }

@@ -50,39 +50,32 @@ func New(root string) *Slot {
 
 // Reserved returns how many bytes crashkernel= has reserved, 0 for nothing. A
 // kernel that has no crash slot gives an *Error with NoSupport.
-func (s *Slot) Reserved() (int64, error) {
-	n, err := s.sysfs("crash_size", "kexec_crash_size")
-	if err != nil {
-		return 0, fmt.Errorf("read the size of the reservation: %w", err)
-	}
-	return n, nil
-}
+func (s *Slot) Reserved() (int64, error) { return s.sysfs("crash_size", "kexec_crash_size") }
 
 // Loaded reports whether a capture kernel is loaded. Errors are as for Reserved.
 func (s *Slot) Loaded() (bool, error) {
 	n, err := s.sysfs("crash_loaded", "kexec_crash_loaded")
-	if err != nil {
-		return false, fmt.Errorf("read whether a capture kernel is loaded: %w", err)
-	}
-	return n != 0, nil
+	return n != 0, err
 }
 
 // sysfs reads a number from /sys/kernel/kexec, which exists since Linux 6.19,
 // or from where it was before (Documentation/ABI/obsolete/sysfs-kernel-kexec-kdump).
 func (s *Slot) sysfs(name, oldName string) (int64, error) {
-	text, err := s.read("sys/kernel/kexec/" + name)
+	file := "sys/kernel/kexec/" + name
+	text, err := s.read(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		text, err = s.read("sys/kernel/" + oldName)
+		file = "sys/kernel/" + oldName
+		text, err = s.read(file)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, &Error{Op: "look at the crash slot", Cause: NoSupport, Err: err}
+		return 0, &Error{Cause: NoSupport}
 	}
 	if err != nil {
 		return 0, err
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 {
-		return 0, fmt.Errorf("%s: %q is not a size", name, text)
+		return 0, fmt.Errorf("/%s: %q is not a size", file, text)
 	}
 	return n, nil
 }
