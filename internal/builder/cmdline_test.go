@@ -121,19 +121,6 @@ func TestSplitWords(t *testing.T) {
 	}
 }
 
-func TestReleaseBefore(t *testing.T) {
-	for release, want := range map[string]bool{
-		"6.5.13-amd64": true, "5.10.0": true, "4.19": true, "6.1": true,
-		"6.6.0": false, "6.12.1": false, "7.0.0-rc1": false, "10.0": false,
-		"6.": false, "6": false, "": false, "next": false, "6.x": false, "99999999999999999999.1": false,
-		"6.6-rc1": false, "6.5-rc7+": true,
-	} {
-		if got := releaseBefore(release, tracefsBefore); got != want {
-			t.Errorf("releaseBefore(%q) = %v, want %v", release, got, want)
-		}
-	}
-}
-
 // kernelConfig returns the configuration that sets those options, nil for none.
 func kernelConfig(t *testing.T, options ...string) *kimage.Config {
 	t.Helper()

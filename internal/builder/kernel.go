@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strconv"
 	"strings"
 
 	"ukdump/initramfs"
+	"ukdump/internal/kfeature"
 	"ukdump/internal/kimage"
 )
 
@@ -72,9 +72,9 @@ func checkKernel(k *kimage.Image, conf *kimage.Config) error {
 	if !conf.Known() {
 		return nil
 	}
-	for _, opt := range []string{"CONFIG_PROC_VMCORE", "CONFIG_BLK_DEV_INITRD", "CONFIG_DEVTMPFS"} {
-		if conf.Get(opt) == "n" {
-			return &KernelError{k.Path, fmt.Sprintf("%s was built without %s (%s)", k.Release, opt, conf.Source),
+	for _, f := range kfeature.Required {
+		if f.In(k.Release, conf) == kfeature.No {
+			return &KernelError{k.Path, fmt.Sprintf("%s was built without %s (%s)", k.Release, f.Option, conf.Source),
 				"Choose a kernel that has it with KERNEL=."}
 		}
 	}
@@ -83,7 +83,7 @@ func checkKernel(k *kimage.Image, conf *kimage.Config) error {
 
 // unpackers are the kernel options that unpack each compression.
 var unpackers = map[initramfs.Compression]string{
-	initramfs.Zstd: "CONFIG_RD_ZSTD", initramfs.Gzip: "CONFIG_RD_GZIP", initramfs.XZ: "CONFIG_RD_XZ",
+	initramfs.Zstd: kfeature.UnpacksZstd.Option, initramfs.Gzip: kfeature.UnpacksGzip.Option, initramfs.XZ: kfeature.UnpacksXZ.Option,
 }
 
 // chooseCompression returns what the image is compressed with. auto takes zstd
@@ -108,11 +108,6 @@ func chooseCompression(want string, conf *kimage.Config) (initramfs.Compression,
 	return initramfs.Gzip, nil
 }
 
-// tracefsBefore is the first kernel whose tracefs makes its files only when they
-// are looked at (eventfs). Older ones make some 10,000 inodes at boot, 8 MiB
-// and more, which a capture kernel has no use for.
-var tracefsBefore = [2]int{6, 6}
-
 // lockdownWord keeps tracefs from making files (fs/tracefs, tracefs_create_file
 // asks security_locked_down(LOCKDOWN_TRACEFS)). It also refuses modules without
 // a valid signature.
@@ -124,31 +119,12 @@ const lockdownWord = "lockdown=confidentiality"
 func (b *Build) tracefsWords(conf *kimage.Config) []string {
 	lsms := "," + strings.Trim(conf.Get("CONFIG_LSM"), `"`) + ","
 	switch {
-	case !releaseBefore(b.Kernel.Release, tracefsBefore),
-		conf.Get("CONFIG_SECURITY_LOCKDOWN_LSM") != "y",
+	case kfeature.Eventfs.In(b.Kernel.Release, conf) != kfeature.No,
+		kfeature.LockdownLSM.In(b.Kernel.Release, conf) != kfeature.Yes,
 		!strings.Contains(lsms, ",lockdown,"),
-		conf.Get("CONFIG_MODULE_SIG") != "y",
+		kfeature.ModuleSig.In(b.Kernel.Release, conf) != kfeature.Yes,
 		!b.allSigned:
 		return nil
 	}
 	return []string{lockdownWord}
-}
-
-// releaseBefore reports whether a kernel release is older than version. It is
-// false for releases that do not begin with two numbers.
-func releaseBefore(release string, version [2]int) bool {
-	var n [2]int
-	rest := release
-	for i := range n {
-		end := 0
-		for end < len(rest) && rest[end] >= '0' && rest[end] <= '9' {
-			end++
-		}
-		v, err := strconv.Atoi(rest[:end])
-		if err != nil {
-			return false
-		}
-		n[i], rest = v, strings.TrimPrefix(rest[end:], ".")
-	}
-	return n[0] < version[0] || n[0] == version[0] && n[1] < version[1]
 }

@@ -5,23 +5,17 @@ import (
 
 	"ukdump/internal/cryptkeys"
 	"ukdump/internal/host"
+	"ukdump/internal/kfeature"
 	"ukdump/internal/kmod"
 	"ukdump/internal/plan"
 )
-
-// cryptSince is the first kernel that hands over volume keys.
-var cryptSince = [2]int{6, 16}
 
 // cryptLayer plans how a LUKS volume of a stack is opened and what the kernel
 // needs for that. The error is a *cryptkeys.UnsupportedError if the capture
 // kernel cannot get its key.
 func (b *Build) cryptLayer(d host.BlockDevice, stack []host.BlockDevice) (plan.Layer, []kmod.Request, error) {
 	c := d.Crypt
-	unsupported := releaseBefore(b.Kernel.Release, cryptSince)
-	if b.conf.Known() {
-		unsupported = b.conf.Get("CONFIG_CRASH_DM_CRYPT") != "y"
-	}
-	if unsupported {
+	if kfeature.CrashDMCrypt.In(b.Kernel.Release, b.conf) == kfeature.No {
 		return plan.Layer{}, nil, &cryptkeys.UnsupportedError{Kernel: b.Kernel.Path, Release: b.Kernel.Release, Volume: "LUKS volume " + d.DMName}
 	}
 	description := cryptkeys.Description(c.UUID)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"ukdump/internal/kfeature"
 	"ukdump/internal/kimage"
 	"ukdump/internal/kmod"
 )
@@ -67,7 +68,7 @@ var builtinOptions = map[string][]string{
 
 // monolithic reports whether a kernel is known to have no loadable modules
 // (Documentation/kbuild/kconfig-language.rst, "modules").
-func monolithic(conf *kimage.Config) bool { return conf.Get("CONFIG_MODULES") == "n" }
+func monolithic(conf *kimage.Config) bool { return kfeature.Modules.In("", conf) == kfeature.No }
 
 // checkBuiltin is addModules for a monolithic kernel: it looks into the
 // configuration for what serves the requests.

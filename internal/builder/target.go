@@ -129,11 +129,11 @@ func (b *Build) directory(dir string) (plan.Target, []kmod.Request, error) {
 func (b *Build) tooOld(s *host.Storage) error {
 	f := s.Youngest
 	running, err := b.host.Kernel()
-	if err != nil || f.Name == "" || releaseBefore(running, f.Since) || !releaseBefore(b.Kernel.Release, f.Since) {
+	if err != nil || f.Name == "" || f.Since.After(running) || !f.Since.After(b.Kernel.Release) {
 		return nil
 	}
 	return &KernelError{b.Kernel.Path,
-		fmt.Sprintf("%s cannot write to the %s that %s is on: that has %s, which Linux knows since %d.%d", b.Kernel.Release, s.FSType, s.Dir, f.Name, f.Since[0], f.Since[1]),
+		fmt.Sprintf("%s cannot write to the %s that %s is on: that has %s, which Linux knows since %s", b.Kernel.Release, s.FSType, s.Dir, f.Name, f.Since),
 		"Choose a newer kernel with KERNEL=, or another file system with TARGET=."}
 }
 

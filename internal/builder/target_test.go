@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"ukdump/internal/host"
+	"ukdump/internal/kfeature"
 	"ukdump/internal/kimage"
 )
 
@@ -15,20 +16,20 @@ func TestTooOld(t *testing.T) {
 		t.Fatal(err)
 	}
 	running, err := h.Kernel()
-	if err != nil || releaseBefore(running, [2]int{6, 0}) || !releaseBefore(running, [2]int{99, 0}) {
+	if err != nil || (kfeature.Version{6, 0}).After(running) || !(kfeature.Version{99, 0}).After(running) {
 		t.Fatalf("running %s, %v", running, err)
 	}
 	for _, tt := range []struct {
 		chosen string
-		since  [2]int
+		since  kfeature.Version
 		old    bool
 	}{
-		{"5.10.0-9-amd64", [2]int{5, 19}, true},
-		{"5.19.0-9-amd64", [2]int{5, 19}, false},
-		{"5.10.0-9-amd64", [2]int{99, 0}, false}, // the distribution added it
+		{"5.10.0-9-amd64", kfeature.Version{5, 19}, true},
+		{"5.19.0-9-amd64", kfeature.Version{5, 19}, false},
+		{"5.10.0-9-amd64", kfeature.Version{99, 0}, false}, // the distribution added it
 	} {
 		b := &Build{host: h, Kernel: &kimage.Image{Release: tt.chosen}}
-		err := b.tooOld(&host.Storage{Dir: "/var/crash", FSType: "xfs", Youngest: host.Feature{Name: "nrext64", Since: tt.since}})
+		err := b.tooOld(&host.Storage{Dir: "/var/crash", FSType: "xfs", Youngest: kfeature.Feature{Name: "nrext64", Since: tt.since}})
 		if (err != nil) != tt.old || tt.old && !strings.Contains(err.Error(), "nrext64, which Linux knows since 5.19") {
 			t.Errorf("%+v: got %v", tt, err)
 		}

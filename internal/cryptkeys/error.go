@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"ukdump/internal/kfeature"
 )
 
 // Description returns the description under which the key of a LUKS volume is
@@ -30,7 +32,8 @@ func (e *UnsupportedError) Error() string {
 	if e.Kernel != "" {
 		s = fmt.Sprintf("kernel %s (%s)", e.Kernel, e.Release)
 	}
-	s += " cannot open an encrypted volume without its passphrase: it lacks CONFIG_CRASH_DM_CRYPT, which Linux has since 6.16"
+	s += " cannot open an encrypted volume without its passphrase: it lacks " +
+		kfeature.CrashDMCrypt.Option + ", which Linux has since " + kfeature.CrashDMCrypt.Since.String()
 	if e.Volume != "" {
 		s = e.Volume + ": " + s
 	}

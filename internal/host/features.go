@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 
+	"ukdump/internal/kfeature"
 	"ukdump/internal/kmod"
 )
 
@@ -12,36 +13,29 @@ import (
 type features struct {
 	apart string // what part of it is on another device
 	needs []kmod.Request
-	since Feature
-}
-
-// Feature is what a file system has that kernels before a version of Linux cannot
-// write to.
-type Feature struct {
-	Name  string
-	Since [2]int // 6, 10
+	since kfeature.Feature
 }
 
 // flags are bits of a word of flags in a superblock, with the features that they
-// stand for: those that are younger than Linux 5.4.
+// stand for. Kernels before their version cannot write to such a file system.
 type flags []struct {
 	bit uint64
-	Feature
+	kfeature.Feature
 }
 
 // From fs/ext4/ext4.h, fs/xfs/libxfs/xfs_format.h, include/uapi/linux/btrfs.h and
 // the history of each.
 var (
-	extReadOnly = flags{{0x10000, Feature{"orphan_file", [2]int{5, 15}}}} // set while it is mounted
-	xfsReadOnly = flags{{1 << 3, Feature{"inobtcount", [2]int{5, 10}}}}
+	extReadOnly = flags{{0x10000, kfeature.ExtOrphanFile}} // set while it is mounted
+	xfsReadOnly = flags{{1 << 3, kfeature.XFSInobtcount}}
 	xfsIncompat = flags{
-		{1 << 3, Feature{"bigtime", [2]int{5, 10}}}, {1 << 5, Feature{"nrext64", [2]int{5, 19}}}, {1 << 6, Feature{"exchange", [2]int{6, 10}}},
-		{1 << 7, Feature{"parent", [2]int{6, 10}}}, {1 << 8, Feature{"metadir", [2]int{6, 13}}}, {1 << 9, Feature{"zoned", [2]int{6, 15}}},
+		{1 << 3, kfeature.XFSBigtime}, {1 << 5, kfeature.XFSNrext64}, {1 << 6, kfeature.XFSExchange},
+		{1 << 7, kfeature.XFSParent}, {1 << 8, kfeature.XFSMetadir}, {1 << 9, kfeature.XFSZoned},
 	}
-	btrfsReadOnly = flags{{1 << 2, Feature{"verity", [2]int{5, 15}}}, {1 << 3, Feature{"block-group-tree", [2]int{6, 1}}}}
+	btrfsReadOnly = flags{{1 << 2, kfeature.BtrfsVerity}, {1 << 3, kfeature.BtrfsBlockGroupTree}}
 	btrfsIncompat = flags{
-		{1 << 11, Feature{"raid1c34", [2]int{5, 5}}}, {1 << 12, Feature{"zoned", [2]int{5, 11}}},
-		{1 << 14, Feature{"raid-stripe-tree", [2]int{6, 7}}}, {1 << 16, Feature{"squota", [2]int{6, 7}}},
+		{1 << 11, kfeature.BtrfsRAID1C34}, {1 << 12, kfeature.BtrfsZoned},
+		{1 << 14, kfeature.BtrfsRAIDStripeTree}, {1 << 16, kfeature.BtrfsSquota},
 	}
 )
 

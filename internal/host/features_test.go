@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"ukdump/internal/kfeature"
 )
 
 func TestFeatures(t *testing.T) {
@@ -43,20 +45,21 @@ func TestFeatures(t *testing.T) {
 	for _, tt := range []struct {
 		typ   string
 		bytes map[int]byte
-		want  Feature
+		name  string
+		since kfeature.Version
 	}{
-		{"xfs", map[int]byte{101: 0xb5, 215: 8, 219: 0x28}, Feature{"nrext64", [2]int{5, 19}}},
-		{"xfs", map[int]byte{101: 0xb5, 215: 0xf, 219: 3}, Feature{"inobtcount", [2]int{5, 10}}},
-		{"xfs", map[int]byte{101: 0xb4, 219: 0x28}, Feature{}}, // version 4 has other things there
-		{"ext3", map[int]byte{1024 + 0x66: 1}, Feature{"orphan_file", [2]int{5, 15}}},
-		{"btrfs", map[int]byte{64<<10 + 180: 0xb, 64<<10 + 189: 8}, Feature{"block-group-tree", [2]int{6, 1}}},
-		{"f2fs", nil, Feature{}},
+		{"xfs", map[int]byte{101: 0xb5, 215: 8, 219: 0x28}, "nrext64", kfeature.Version{5, 19}},
+		{"xfs", map[int]byte{101: 0xb5, 215: 0xf, 219: 3}, "inobtcount", kfeature.Version{5, 10}},
+		{"xfs", map[int]byte{101: 0xb4, 219: 0x28}, "", kfeature.Version{}}, // version 4 has other things there
+		{"ext3", map[int]byte{1024 + 0x66: 1}, "orphan_file", kfeature.Version{5, 15}},
+		{"btrfs", map[int]byte{64<<10 + 180: 0xb, 64<<10 + 189: 8}, "block-group-tree", kfeature.Version{6, 1}},
+		{"f2fs", nil, "", kfeature.Version{}},
 	} {
 		b := make([]byte, 128<<10)
 		for at, v := range tt.bytes {
 			b[at] = v
 		}
-		if f := featuresOf(bytes.NewReader(b), tt.typ); f.since != tt.want {
+		if f := featuresOf(bytes.NewReader(b), tt.typ); f.since.Name != tt.name || f.since.Since != tt.since {
 			t.Errorf("%s %v: got %+v", tt.typ, tt.bytes, f.since)
 		}
 	}

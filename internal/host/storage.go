@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ukdump/internal/kfeature"
 	"ukdump/internal/kmod"
 )
 
@@ -32,7 +33,7 @@ type Storage struct {
 	// Needs are what its features need of a kernel besides its driver.
 	Needs []kmod.Request `json:"-"`
 	// Youngest is what of them came last to Linux, if that is known.
-	Youngest Feature `json:"-"`
+	Youngest kfeature.Feature `json:"-"`
 
 	// Stack is the file system's device and all that it is made of, down to the
 	// disks: each before what it is made of.
