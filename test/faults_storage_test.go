@@ -69,7 +69,7 @@ var storageFaults = []fault{
 		want: want{outcomes: complete, dir: "/dump", says: "1 members after"}},
 	{name: "bcache-cache-gone", fs: "ext4", size: 1400, make: cachedDump, mount: "bcache_on; mount LABEL=dump /dump",
 		change: []string{hurry}, inject: wipe + "$part2",
-		want: want{outcomes: complete, dir: "/dump", says: "did not appear: it has nothing"}},
+		want: want{outcomes: complete, dir: "/dump", says: "did not appear: continuing without it"}},
 	{name: "bcache-dirty-cache-gone", fs: "ext4", size: 1400, make: cachedDump, mount: "bcache_on; mount LABEL=dump /dump", noEarlier: true,
 		change: []string{hurry},
 		inject: "echo writeback >/sys/block/bcache0/bcache/cache_mode && echo 0 >/sys/block/bcache0/bcache/writeback_running && echo later >/dump/later && " + wipe + "$part2",

@@ -2,6 +2,8 @@ package capture
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -106,5 +108,22 @@ func TestVolumeParts(t *testing.T) {
 	l.UUID = groupUUID + "B"
 	if got := testGroup(t, group1).parts(l); len(got) != 2 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A bcache device is registered in the sysfs that is searched.
+func TestRegisterBcache(t *testing.T) {
+	sysfs := t.TempDir()
+	for _, dir := range []string{"class/block", "fs/bcache"} {
+		if err := os.MkdirAll(filepath.Join(sysfs, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := &scan{sys: filepath.Join(sysfs, "class/block"), dev: "/dev"}
+	if err := s.registerBcache("sda2"); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(filepath.Join(sysfs, "fs/bcache/register")); err != nil || string(b) != "/dev/sda2" {
+		t.Errorf("registered %q, %v", b, err)
 	}
 }

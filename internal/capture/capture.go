@@ -32,6 +32,23 @@ const (
 	roleCopy    = "copy" // see plan.CopyArgv
 )
 
+// roles has the main function of each role, which returns the exit status.
+var roles = []struct {
+	name string
+	ours bool // only the supervisor or the guard starts it
+	args int  // how many arguments it needs
+	run  func(m mode, args []string) int
+}{
+	{roleWorker, true, 0, runWorker},
+	{roleSalvage, true, 0, runSalvage},
+	{roleFeeder, true, 0, runFeeder},
+	{roleLog, true, 0, runLog},
+	{rolePstore, true, 0, runPstore},
+	{roleFinal, true, 0, runFinal},
+	{roleModules, false, 1, runModules},
+	{roleCopy, false, 1, runCopy},
+}
+
 // argStuck is the second argument of a worker whose forerunner is stuck in the
 // kernel.
 const argStuck = "stuck"
@@ -54,49 +71,33 @@ func Main() int {
 	// from doubling before the first collection.
 	debug.SetGCPercent(25)
 	debug.SetMemoryLimit(24 << 20)
-	switch {
-	case os.Args[0] == "/"+plan.GuardPath && os.Getpid() == 1:
-		becomeGuarded()
-		return 1
-	case os.Args[0] == "@"+guardName:
+	switch os.Args[0] {
+	case "/" + plan.GuardPath:
+		if os.Getpid() == 1 {
+			becomeGuarded()
+			return 1
+		}
+	case "@" + guardName:
 		runGuard()
 		return 1
 	}
 	// Not as PID 1 of a container: sysrq would reset the machine.
 	if os.Getpid() == 1 && (fileExists(self) || fileExists("/"+plan.Path)) {
-		supervise()
+		supervise(initramfs)
 		return 1 // ends in the kernel's panic, and panic= reboots
 	}
-	enterEmergency()
-	if emergency && len(os.Args) == 2 && os.Args[1] == plan.EmergencyRole {
-		supervise()
+	m := detectMode()
+	if m == emergency && len(os.Args) == 2 && os.Args[1] == plan.EmergencyRole {
+		supervise(m)
 		return 1 // and the unit's FailureAction reboots
 	}
 	signal.Ignore(syscall.SIGPIPE)
-	if len(os.Args) >= 2 && (os.Getppid() == 1 || emergency) {
-		switch setName(os.Args[1]); os.Args[1] {
-		case roleWorker, roleSalvage:
-			return runWorker(os.Args[1], len(os.Args) > 2 && os.Args[2] == argStuck)
-		case roleFeeder:
-			return runFeeder(os.Args[2:])
-		case roleLog:
-			runLog()
-			return 0
-		case rolePstore:
-			return runPstore()
-		case roleFinal:
-			return runFinal(os.Args[2:])
+	for _, r := range roles {
+		if len(os.Args) < 2+r.args || os.Args[1] != r.name || r.ours && os.Getppid() != 1 && m != emergency {
+			continue
 		}
-	}
-	if len(os.Args) >= 3 {
-		switch os.Args[1] {
-		case roleModules:
-			setName(roleModules)
-			return runModules(os.Args[2])
-		case roleCopy:
-			setName(roleCopy)
-			return runCopy(os.Args[2:])
-		}
+		setName(r.name)
+		return r.run(m, os.Args[2:])
 	}
 	fmt.Fprintln(os.Stderr, "kdumpinit: not started: this is PID 1 of the capture kernel, packed into its initramfs by mkkdumpinitrd(8)")
 	return 2

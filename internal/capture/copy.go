@@ -26,7 +26,7 @@ const leftOut = "could not be read and are left out"
 // Its arguments are the most bytes to write and, for an ELF file, the output;
 // without an output it writes the flattened format to its standard output.
 // It reports to standard error as makedumpfile does.
-func runCopy(args []string) int {
+func runCopy(_ mode, args []string) int {
 	if len(args) < 1 || len(args) > 2 {
 		return 2
 	}

@@ -17,20 +17,28 @@ import (
 	"ukdump/internal/plan"
 )
 
-// emergency says that this kernel runs the distribution's own system, in which
-// kdumpinit is a service and not PID 1: it mounts nothing itself, kills nothing but
-// its own children, and asks systemd for the final action.
-var emergency bool
+// mode is the system that kdumpinit runs in.
+type mode int
 
-// enterEmergency sets emergency if the command line says so. Programs are those of
-// the system then.
-func enterEmergency() {
+const (
+	// initramfs is the image of mkkdumpinitrd, in which kdumpinit is PID 1.
+	initramfs mode = iota
+	// emergency is the distribution's own system, in which kdumpinit is a service.
+	// It mounts nothing itself, kills nothing but its own children, and asks systemd
+	// for the final action.
+	emergency
+)
+
+// detectMode reads the mode from the command line. In emergency mode children run
+// the programs of the system.
+func detectMode() mode {
 	line, _ := os.ReadFile("/proc/cmdline")
 	if !slices.Contains(strings.Fields(string(line)), plan.EmergencyWord) {
-		return
+		return initramfs
 	}
-	emergency, self = true, selfLink
+	self = selfLink
 	childEnv = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "TMPDIR=/tmp", "LC_ALL=C", "GOTRACEBACK=single"}
+	return emergency
 }
 
 // selfLink is this program, even when its file was removed, see proc_pid_exe(5).

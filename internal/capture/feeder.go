@@ -33,7 +33,7 @@ type openWatchdog struct {
 // runFeeder is the main of the feeder. args are pairs of an identity, as in
 // /sys/class/watchdog/*/identity, and a timeout in seconds. It feeds only when
 // the supervisor lets it, and ends with the supervisor.
-func runFeeder(args []string) int {
+func runFeeder(_ mode, args []string) int {
 	f := newFeeder(args)
 	f.log = openLog()
 	for permitted(permissionFD) {

@@ -28,7 +28,7 @@ func (s *supervisor) finalAction(a plan.Action, outcome crashdir.Outcome) {
 		p := s.runLimited(rolePstore)
 		s.log.errorf("no panic for pstore (%s): %s", p.how(), next)
 	}
-	if emergency {
+	if s.mode == emergency {
 		s.askSystemd(next)
 	}
 	p := s.runLimited(roleFinal, string(next))
@@ -65,7 +65,7 @@ func sysrq(key byte) {
 }
 
 // runFinal is the child that calls reboot(2), see there for the constants.
-func runFinal(args []string) int {
+func runFinal(_ mode, args []string) int {
 	cmd := unix.LINUX_REBOOT_CMD_RESTART
 	if len(args) > 0 {
 		switch plan.Action(args[0]) {
@@ -85,7 +85,7 @@ func runFinal(args []string) int {
 // action shell then means that there is one after a failure, any other plan that
 // there is one always.
 func (s *supervisor) wantsShell(a plan.Action) bool {
-	if !s.over.shell || emergency {
+	if !s.over.shell || s.mode == emergency {
 		return false
 	}
 	return a == plan.Shell || s.plan == nil || s.plan.FailureAction != plan.Shell

@@ -109,10 +109,11 @@ func leaveRoot() error {
 
 // runLog is the child of the guard that shows the crashed kernel's log and notes
 // what is to go to pstore.
-func runLog() {
+func runLog(mode, []string) int {
 	w := newWorker(new(state))
 	w.fail("the distribution's own system did not start the capture")
 	w.step(stepLog, w.finishLimit(), w.readLog)
+	return 0
 }
 
 // guardDir returns the directory of the guard's process in /proc, "" if there is

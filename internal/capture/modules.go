@@ -110,15 +110,15 @@ func init() {
 	}
 }
 
-// runModules is the child: it loads the modules from index first on and writes
-// one line for each, empty or an error.
-func runModules(first string) int {
+// runModules is the child that loads modules. Its argument is the index of the first
+// one. It writes a line for each, empty or an error.
+func runModules(_ mode, args []string) int {
 	p, err := readPlan()
 	if err != nil {
 		fmt.Println(err)
 		return 1
 	}
-	i, err := strconv.Atoi(first)
+	i, err := strconv.Atoi(args[0])
 	if err != nil || i < 0 {
 		return 2
 	}

@@ -126,7 +126,7 @@ func (d *directory) lost() error {
 }
 
 func (d *directory) close() error {
-	if emergency {
+	if d.w.mode == emergency {
 		return syncFilesystem(d.dir) // it is not ours to take off
 	}
 	return d.w.umount()

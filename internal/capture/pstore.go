@@ -30,7 +30,7 @@ func hasBackend(parameter string) bool {
 // evidence. pstore takes the end of the log, 10 KiB by default
 // (pstore.kmsg_bytes), and a backend may keep less. runPstore returns only if there
 // is no panic.
-func runPstore() int {
+func runPstore(mode, []string) int {
 	log := openLog()
 	log.printf("nothing could be saved: the panic that follows is on purpose, it leaves this log in pstore")
 	for _, line := range evidence.Lines(&loadState().Report) {

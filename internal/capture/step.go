@@ -2,7 +2,6 @@ package capture
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"ukdump/internal/crashdir"
@@ -41,7 +40,14 @@ type position struct {
 }
 
 // begun reports whether this worker or one before it began a step.
-func (w *worker) begun(s step, on string) bool { return slices.Contains(w.state.Begun, begun{s, on}) }
+func (w *worker) begun(s step, on string) bool {
+	for _, b := range w.state.Begun {
+		if b.Step == s && b.On == on {
+			return true
+		}
+	}
+	return false
+}
 
 // step runs a step that happens once, or once for each target.
 func (w *worker) step(s step, limit int, f func() error) error { return w.stepOn(s, "", limit, f) }

@@ -22,19 +22,20 @@ const (
 	defaultFinish = 2 * time.Minute
 )
 
-// supervise is PID 1, or in emergency mode a service. It returns only if nothing was left that could reboot the
-// machine.
-func supervise() {
+// supervise is PID 1, or in emergency mode a service. It returns only if nothing was
+// left that could reboot the machine.
+func supervise(m mode) {
 	// All are caught and never read. Ignored signals would be so in every child too.
 	signal.Notify(make(chan os.Signal, 1))
 	ignoreReserved()
 	setup := setup
-	if emergency {
+	if m == emergency {
 		setup = setupEmergency
 		signalGuard(unix.SIGUSR1)
 	}
 	setupErrs := setup()
 	s := newSupervisor()
+	s.mode = m
 	for _, err := range setupErrs {
 		if err != nil {
 			s.log.errorf("%v", err)
@@ -100,6 +101,7 @@ func setup() []error {
 }
 
 type supervisor struct {
+	mode           mode
 	log            *logger
 	plan           *plan.Plan // nil if it cannot be read
 	over           overrides
@@ -226,7 +228,7 @@ func (s *supervisor) watch(role string, stuck bool, end time.Duration) (crashdir
 func (s *supervisor) killAll(limit time.Duration) (stuck bool) {
 	for end := uptime() + limit; ; s.pause(10 * time.Millisecond) {
 		list, err := s.others()
-		if err != nil && emergency {
+		if err != nil && s.mode == emergency {
 			return false
 		}
 		if err != nil { // no /proc: the feeder can be started again
@@ -260,7 +262,7 @@ func (s *supervisor) noteStuck(list []userProcess) bool {
 // others returns the processes beside this one and the feeder.
 func (s *supervisor) others() ([]userProcess, error) {
 	list, err := userProcesses("/proc", s.watchdogs.pid())
-	if emergency {
+	if s.mode == emergency {
 		list = descendants(list)
 	}
 	return list, err

@@ -18,6 +18,7 @@ import (
 // worker follows the plan. Its steps stand in run, one after the other. A worker
 // that follows one that died goes on where that one was: state says where.
 type worker struct {
+	mode     mode
 	log      *logger
 	super    reporter
 	over     overrides
@@ -33,18 +34,32 @@ type worker struct {
 	percent float64 // how far the running collector has come
 }
 
-// runWorker is the main of the worker and of the salvage, which is a worker
-// that has no time left for a collector. stuck says that the one before it is
-// stuck in the kernel.
-func runWorker(role string, stuck bool) int {
+// runWorker is the main of the worker. The argument argStuck says that the worker
+// before it is stuck in the kernel.
+func runWorker(m mode, args []string) int {
+	w := nextWorker(m, args)
+	w.run()
+	return w.finish()
+}
+
+// runSalvage is the main of a worker that has no time left for a collector.
+func runSalvage(m mode, args []string) int {
+	w := nextWorker(m, args)
+	w.end = 0
+	w.run()
+	return w.finish()
+}
+
+func nextWorker(m mode, args []string) *worker {
 	unix.CloseOnExec(progressFD)
 	setOOMScore(0, 0) // not the supervisor's -1000
 	w := newWorker(loadState())
-	w.stuck = stuck
-	if role == roleSalvage {
-		w.end = 0
-	}
-	w.run()
+	w.mode, w.stuck = m, len(args) > 0 && args[0] == argStuck
+	return w
+}
+
+// finish reports the outcome and lets go of the target.
+func (w *worker) finish() int {
 	w.super.done(string(w.report.Outcome))
 	w.step(stepUmount, w.finishLimit(), w.close)
 	return 0
@@ -159,7 +174,7 @@ func (w *worker) resume() (again step) {
 		st.Dir, st.Raw = "", ""
 		st.Best = st.saved()
 	}
-	if w.stuck && mounted() {
+	if w.stuck && w.mounted() {
 		unix.Unmount(mountDir, unix.MNT_DETACH)
 	} else if w.place == nil {
 		w.step(stepUmount, w.finishLimit(), w.close)
@@ -242,7 +257,7 @@ func (w *worker) open(t *plan.Target) bool {
 // still can be used.
 func (w *worker) reopen() {
 	switch {
-	case w.state.Dir != "" && (mounted() || emergency):
+	case w.state.Dir != "" && (w.mounted() || w.mode == emergency):
 		w.place = &directory{dir: w.state.Dir, w: w}
 	case w.state.Raw != "":
 		r, err := resumeRaw(w.state.Raw, w.report.ID)

@@ -10,16 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"ukdump/internal/crashdir"
 	"ukdump/internal/evidence"
 	"ukdump/internal/fsid"
 	"ukdump/internal/plan"
 )
-
-// mountFlags keep the mount from doing anything that a dump does not need.
-const mountFlags = unix.MS_NOATIME | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOSUID
 
 // waitDevice waits for the block device that holds the target's file system and
 // returns its kernel name. The file system is known by its type and UUID: names
@@ -257,125 +251,4 @@ func probe(path string, size int64) (fsid.ID, error) {
 // ext4 driver mounts all of ext2, ext3 and ext4.
 func sameType(onDisk, mounted string) bool {
 	return onDisk == mounted || strings.HasPrefix(onDisk, "ext") && strings.HasPrefix(mounted, "ext") && len(onDisk) == len(mounted)
-}
-
-// mount mounts the target's file system read-write. Journals are replayed by
-// the kernel. After an error it may be mounted all the same.
-func (w *worker) mount(t *plan.Target, dev string) error {
-	fs := t.Filesystem
-	if w.degraded {
-		fs.Options = joinOptions(fs.Options, "degraded")
-	}
-	if err := unix.Mount("/dev/"+dev, mountDir, fs.Type, mountFlags, fs.Options); err != nil {
-		return fmt.Errorf("%s as %s: %w (%s)", dev, fs.Type, err, diagnose(fs, dev))
-	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(mountDir, &st); err != nil {
-		return fmt.Errorf("statfs: %w", err)
-	}
-	if st.Flags&unix.ST_RDONLY != 0 {
-		return fmt.Errorf("%s: the kernel mounted it read-only: it is damaged or write-protected", dev)
-	}
-	w.report.Target = crashdir.Target{
-		Dir: t.Dir, Device: dev, FSType: fs.Type, UUID: fs.UUID,
-		Free: int64(st.Bavail) * st.Bsize,
-	}
-	w.log.printf("mounted %s, %d MiB free", dev, w.report.Target.Free>>20)
-	return nil
-}
-
-// withoutReplay are the options that mount each file system read-only without
-// replaying its journal: ext4(5), xfs(5), btrfs(5), Documentation/filesystems/f2fs.rst.
-var withoutReplay = map[string]string{
-	"ext3": "noload", "ext4": "noload", "xfs": "norecovery", "btrfs": "rescue=nologreplay", "f2fs": "disable_roll_forward",
-}
-
-// diagnose tries to mount a file system that could not be mounted, so that the
-// report can say what is broken. Nothing is written to it.
-func diagnose(fs plan.Filesystem, dev string) string {
-	options := withoutReplay[fs.Type]
-	if options == "" {
-		return "check the file system"
-	}
-	err := unix.Mount("/dev/"+dev, mountDir, fs.Type, mountFlags|unix.MS_RDONLY, joinOptions(options, fs.Options))
-	switch {
-	case err == unix.ENODEV:
-		return "the kernel does not know this file system"
-	case err == unix.ENOMEM:
-		return "the memory is too small for it"
-	case err != nil:
-		return fmt.Sprintf("nor read-only without its journal: %v: its structures are damaged", err)
-	}
-	if err := unix.Unmount(mountDir, 0); err != nil {
-		return fmt.Sprintf("umount: %v", err)
-	}
-	return "read-only without its journal it can be mounted: the journal is damaged"
-}
-
-// joinOptions joins two lists of mount options.
-func joinOptions(a, b string) string {
-	if a == "" || b == "" {
-		return a + b
-	}
-	return a + "," + b
-}
-
-// makeDir makes the dump's directory. The path comes from the plan, but the
-// file system may have changed since: no component may lead out of it.
-func (w *worker) makeDir(t *plan.Target) error {
-	base := mountDir
-	if t.Kind == plan.Mounted {
-		base = "/"
-	}
-	parent := filepath.Join(base, t.Path)
-	for p := parent; p != base && p != "/"; p = filepath.Dir(p) {
-		if fi, err := os.Lstat(p); err == nil && !fi.IsDir() {
-			return fmt.Errorf("%s is not a directory any more", strings.TrimPrefix(p, base))
-		}
-	}
-	if fileExists(parent) { // on a full disk not even a directory can be made
-		w.makeRoom(parent, "", leastRoom)
-	}
-	dir, err := crashdir.Create(parent, time.Now())
-	if err != nil {
-		return err
-	}
-	w.state.Dir = dir
-	w.place = &directory{dir: dir, w: w}
-	w.log.printf("writing to %s", filepath.Join(t.Dir, filepath.Base(dir)))
-	return nil
-}
-
-// mounted reports whether there is a file system on mountDir.
-func mounted() bool {
-	var root, dir unix.Stat_t
-	return !emergency && unix.Stat("/", &root) == nil && unix.Stat(mountDir, &dir) == nil && root.Dev != dir.Dev
-}
-
-// umount writes back what is left and takes the file system off. While something
-// still uses it, such as a collector that was killed in the middle of a write,
-// it waits.
-func (w *worker) umount() error {
-	if !mounted() {
-		return nil
-	}
-	if err := syncFilesystem(mountDir); err != nil {
-		w.fail("write back %s: %v", mountDir, err)
-	}
-	for end := uptime() + seconds(w.finishLimit()); ; time.Sleep(100 * time.Millisecond) {
-		err := unix.Unmount(mountDir, 0)
-		if err != unix.EBUSY || uptime() > end {
-			return os.NewSyscallError("umount", err)
-		}
-	}
-}
-
-// syncFilesystem writes back the file system that dir is on, see syncfs(2).
-func syncFilesystem(dir string) error {
-	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	return os.NewSyscallError("syncfs", unix.Syncfs(fd))
 }
