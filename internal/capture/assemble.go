@@ -15,7 +15,7 @@ func (w *worker) assembleAll(t *plan.Target) (names []string, err error) {
 	for i := range t.Layers {
 		l := &t.Layers[i]
 		// The layer waits for its members, and then has to do something with them.
-		err := w.stepOn(stepAssemble, l.Name, 2*w.plan.Deadlines.Device, func() (err error) {
+		err := w.step(stepAssemble, 2*w.plan.Deadlines.Device, func() (err error) {
 			names, err = w.assemble(l)
 			if err != nil {
 				return fmt.Errorf("%s %s: %w", l.Kind, l.Name, err)

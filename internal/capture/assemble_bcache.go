@@ -10,7 +10,8 @@ import (
 	"ukdump/internal/plan"
 )
 
-// assembleBcache registers a disk and its cache (Documentation/admin-guide/bcache.rst):
+// assembleBcache registers a disk and its cache
+// (Documentation/admin-guide/bcache.rst):
 //
 //	/var/crash  ext4 on bcache0  backing device sda2, cache nvme0n1p1
 //

@@ -20,7 +20,7 @@ import (
 const cryptPrefix = "ukdump-crypt-"
 
 // assembleCrypt opens a LUKS volume with the key that the kernel took over from
-// the one that crashed. What it then shows is looked for by its UUID, so that
+// the one that crashed. The device that opens is found by its UUID, so that
 // with a wrong key nothing is found.
 func (w *worker) assembleCrypt(l *plan.Layer) ([]string, error) {
 	ctl, err := dm.Open()

@@ -27,11 +27,12 @@ type group struct {
 
 func (g *group) device(pv string) string { return g.pvs[pv] }
 
-// errChanged is that of a volume which is not what its tables in the plan are for.
+// errChanged is the error of a volume that the tables in the plan do not fit any
+// more.
 var errChanged = errors.New("the volume was changed since the image was built")
 
-// volume brings up a logical volume by what its metadata says now. A table from
-// the plan is used only for what is still made as it was.
+// volume brings up a logical volume by its metadata of now. A table from
+// the plan is used only for volumes that have not changed.
 func (w *worker) volume(l *plan.Layer) ([]string, error) {
 	c, err := dm.Open()
 	if err != nil {
@@ -95,7 +96,7 @@ func (w *worker) mapDevice(c *dm.Control, p *plan.LVMDevice, table []dm.Target) 
 		return d, err
 	}
 	if p.Type == "raid" && !strings.HasPrefix(p.Params, "raid0") {
-		// What has to be repaired can wait for the next boot (dm-raid.rst).
+		// Repairs can wait for the next boot (dm-raid.rst).
 		if err := c.Message(p.Name, "frozen"); err != nil {
 			w.warn("%v", err)
 		}
@@ -115,7 +116,7 @@ func (g *group) table(p *plan.LVMDevice, made []string) ([]dm.Target, error) {
 		if !g.Plain(lv) {
 			return nil, fmt.Errorf("%w: it is %s", errChanged, lv.Type())
 		}
-		// What a snapshot is of may be written to by way of that only.
+		// A volume with snapshots may be written to by way of its origin device only.
 		if g.Layout(lv) != lvm.Plain && !strings.HasSuffix(p.UUID, "-real") {
 			return nil, fmt.Errorf("%w: it has a snapshot", errChanged)
 		}

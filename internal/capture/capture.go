@@ -2,10 +2,10 @@
 // touches a disk, and child processes that do.
 //
 // The supervisor starts the worker, watches its progress, lets the feeder feed
-// watchdogs as long as there is progress, and takes the final action. The worker follows
-// the plan in a straight line. Whatever kills the worker — a bug, the OOM
-// killer, a deadline — leaves the supervisor, which starts the salvage: it
-// writes what the worker had learned, and the machine reboots.
+// watchdogs as long as there is progress, and takes the final action. The worker
+// follows the plan in a straight line. Whatever kills the worker — a bug, the OOM
+// killer, a deadline — leaves the supervisor, which starts the salvage: it writes
+// the findings of the worker, and the machine reboots.
 package capture
 
 import (

@@ -7,10 +7,10 @@ import (
 	"ukdump/internal/plan"
 )
 
-// overrides are the words of the capture kernel's command line that change what
-// PID 1 does. Everything else is in the plan.
+// overrides are the words of the capture kernel's command line that PID 1
+// obeys. Everything else is in the plan.
 type overrides struct {
-	debug  bool        // ukdump.debug: show what the collector prints
+	debug  bool        // ukdump.debug: show the output of the collector
 	shell  bool        // ukdump.shell: a shell on the console is allowed, see supervisor.finalAction
 	final  plan.Action // ukdump.final=reboot|poweroff|halt: instead of both actions of the plan
 	known  string      // ukdump.known=RELEASE: the collectors are known to work on that kernel, "" if none is

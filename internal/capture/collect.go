@@ -26,7 +26,7 @@ const (
 )
 
 // collect runs the collectors of the plan in order until one leaves a vmcore
-// that is proven to be whole. What the others left is kept until then, if it can
+// that is verified. The output of the others is kept until then, if it can
 // be opened at all.
 func (w *worker) collect() error {
 	if w.place.whole() {
@@ -76,7 +76,7 @@ func (w *worker) collect() error {
 	return errs
 }
 
-// attempt runs a collector and proves what it leaves. It returns nil after
+// attempt runs a collector and verifies its output. It returns nil after
 // success, and otherwise the attempt with its error.
 func (w *worker) attempt(c *plan.Collector) *crashdir.Attempt {
 	// Recorded before it runs, in case that is the end of this worker.
@@ -115,7 +115,7 @@ const (
 	unverifiedTwice = "two workers ended while they verified the vmcore"
 )
 
-// useless reports whether c could only repeat what is known already: after one
+// useless reports whether c could only repeat a result: after one
 // filter did not know the kernel, another one does not either.
 func (w *worker) useless(c *plan.Collector) bool {
 	return w.state.Unconfirmed > 0 && c.Filters || w.state.Raw != "" && len(c.Stream) == 0
@@ -130,7 +130,7 @@ func (w *worker) unknown(a *crashdir.Attempt) bool {
 }
 
 // unconfirmed reports whether the vmcore of a filter that does not know the kernel
-// has to wait for what the next collector leaves.
+// has to wait for the output of the next collector.
 func (w *worker) unconfirmed(c *plan.Collector, a *crashdir.Attempt) bool {
 	return c.Filters && w.unknown(a) && w.place.keeps()
 }
@@ -154,7 +154,7 @@ func (w *worker) lastAttempt() *crashdir.Attempt {
 // begins anew.
 func (w *worker) canResume(c *plan.Collector) bool { return c.Resumes && w.state.Raw == "" }
 
-// resumes reports whether c goes on with what it left in the attempt before.
+// resumes reports whether c continues its output of the attempt before.
 func (w *worker) resumes(c *plan.Collector) bool {
 	a := w.lastAttempt()
 	return a != nil && w.canResume(c) && a.Name == c.Name
@@ -165,7 +165,7 @@ func (w *worker) resumes(c *plan.Collector) bool {
 // state.Collector.
 func (w *worker) next(a *crashdir.Attempt, c *plan.Collector) string {
 	// Nobody may write beside one that cannot be killed. Where the device fails
-	// another collector would only overwrite what has got there.
+	// another collector would only overwrite the data that is there.
 	if a.Stuck || w.timeLeft() <= 0 || w.place.lost() != nil {
 		return ""
 	}
@@ -181,7 +181,7 @@ func (w *worker) next(a *crashdir.Attempt, c *plan.Collector) string {
 		w.state.Collector--
 		return c.Name + " from where it ended"
 	}
-	// What any other leaves is at least as large, and has to lie beside this.
+	// The output of any other is at least as large and needs room beside this one.
 	if w.place.keeps() && w.place.room() < a.Bytes {
 		return ""
 	}
@@ -253,7 +253,7 @@ func (w *worker) runCollector(c *plan.Collector, nth int, resume bool) crashdir.
 	var room int64
 	if err == nil {
 		room = w.place.room()
-		a.Limit = room + w.place.taken() // of what it goes on with
+		a.Limit = room + w.place.taken() // with the room of the output that it continues
 		if room < leastRoom {
 			err = fmt.Errorf("no room: %d KiB", room>>10)
 		}
@@ -305,7 +305,7 @@ func (w *worker) runCollector(c *plan.Collector, nth int, resume bool) crashdir.
 	return a
 }
 
-// fillIn puts in what the placeholders of an argument vector stand for.
+// fillIn replaces the placeholders of an argument vector.
 func (w *worker) fillIn(argv []string, limit int64) []string {
 	filled := slices.Clone(argv)
 	for i, arg := range filled {
@@ -390,7 +390,8 @@ func fileSize(path string) int64 {
 	return fi.Size()
 }
 
-// progressText describes the progress of a collector after elapsed, with size bytes written.
+// progressText describes the progress of a collector after elapsed, with size bytes
+// written.
 func progressText(p makedumpfile.Progress, size int64, elapsed time.Duration) string {
 	s := fmt.Sprintf("%s %.0f %%, %.1f MiB written", p.Phase, p.Percent, float64(size)/(1<<20))
 	sec := elapsed.Seconds()
@@ -403,7 +404,7 @@ func progressText(p makedumpfile.Progress, size int64, elapsed time.Duration) st
 	return s
 }
 
-// outputTail is the tail of what a collector printed, as a terminal would show
+// outputTail is the tail of a collector's output, as a terminal would show
 // it: of a line that was overwritten after a carriage return only the last state
 // counts. Progress would otherwise push out the messages.
 type outputTail struct {

@@ -28,7 +28,7 @@ func (s *scan) find(t *plan.Target) (name string, sure bool) {
 	var found []string
 	s.several = ""
 	for _, n := range s.names(t.Device) {
-		// What shows the file system of a mirror that it belongs to must never
+		// A member that shows the file system of its mirror must never
 		// be written to.
 		if !s.within(n, s.layers) || s.held(n) {
 			continue
@@ -62,17 +62,17 @@ func (s *scan) find(t *plan.Target) (name string, sure bool) {
 	return name, false
 }
 
-// judgement is what tells a device that holds what the target's held from a copy.
+// judgement is the evidence by which a device is the target or a copy of it.
 type judgement struct {
 	other string // why it is another one, "" if nothing says so
 	same  bool   // its disk is the same
 }
 
-// noPartition is what tells a disk from the partition at its end: a superblock
+// noPartition tells a disk from the partition at its end: a superblock
 // that lies there, as that of metadata 0.90, is seen in both.
 const noPartition = "it is no partition"
 
-// judge looks at what identifies a device besides its content, which is that of
+// judge looks at the identity of a device beside its content, which is that of
 // want.
 func (s *scan) judge(name string, want *plan.Device) judgement {
 	d := s.seen[name]
@@ -128,8 +128,8 @@ func (s *scan) takes(name, id string, l *plan.Layer, late bool) bool {
 	return true // it is new
 }
 
-// path returns what several paths to one disk, or to one partition of it, have in
-// common (wwid in sysfs): where there is nothing of the kind, the name.
+// path returns the identity that several paths to one disk, or to one partition of
+// it, have in common (wwid in sysfs): where there is nothing of the kind, the name.
 func (s *scan) path(name string) string {
 	disk := s.disk(name)
 	for _, file := range []string{"/wwid", "/device/wwid"} {
@@ -150,7 +150,7 @@ func (s *scan) disk(name string) string {
 	return dir
 }
 
-// others lists the copies that were seen, with what tells that they are.
+// others lists the copies that were seen, with the reason.
 func (s *scan) others() string {
 	var list []string
 	for name, d := range s.seen {

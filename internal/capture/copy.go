@@ -13,12 +13,13 @@ import (
 
 const (
 	copyBuffer = 256 << 10
-	// copyPage is the unit of what is left out because it is all zeros, and of
-	// what is given up because it cannot be read.
+	// copyPage is the unit that is left out if it is all zeros, or
+	// given up if it cannot be read.
 	copyPage = 4096
 )
 
-// leftOut is what the copy says of pages, for a warning in the report.
+// leftOut is the end of the copy's message about lost pages, for a warning in the
+// report.
 const leftOut = "could not be read and are left out"
 
 // runCopy is the collector of the last resort: it copies /proc/vmcore, knows
@@ -69,7 +70,7 @@ type copier struct {
 	say     io.Writer
 }
 
-// file copies to a file with holes. What an earlier run has written there is
+// file copies to a file with holes. Output of an earlier run is
 // not written again.
 func (c *copier) file(name string) error {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)

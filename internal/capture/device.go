@@ -18,7 +18,7 @@ import (
 // waitDevice waits for the block device that holds the target's file system and
 // returns its kernel name. The file system is known by its type and UUID: names
 // change from boot to boot. Where layers were assembled for it, it is on one of
-// those devices. After the deadline the error names what was there instead.
+// those devices. After the deadline the error lists the devices that were seen.
 func (w *worker) waitDevice(t *plan.Target, layers []string) (string, error) {
 	limit := seconds(w.plan.Deadlines.Device)
 	what := t.Filesystem.Type + " file system " + t.Filesystem.UUID
@@ -48,7 +48,7 @@ func (w *worker) waitDevice(t *plan.Target, layers []string) (string, error) {
 	}
 }
 
-// scan looks for a file system on the block devices and remembers what is on
+// scan looks for a file system on the block devices and remembers the content of
 // each, because reading them all again and again would be slow and could hang on
 // one that has nothing to do with the dump.
 type scan struct {
@@ -56,7 +56,7 @@ type scan struct {
 	seen     map[string]*seenDevice
 	begun    time.Duration     // uptime at its beginning
 	layers   []string          // if there are any, only these devices and their partitions
-	made     []string          // what was assembled for the target so far
+	made     []string          // devices that were assembled for the target so far
 	several  string            // devices that find could not decide between
 	reading  func(name string) // called before a device is read, and with "" after it; may be nil
 }
@@ -100,7 +100,7 @@ func (s *scan) names(hints ...plan.Device) []string {
 	return append(append(ranks[0], ranks[1]...), ranks[2]...)
 }
 
-// device returns what is on a device. It is read only if it is new, could not be
+// device returns the content of a device. It is read only if it is new, could not be
 // read before, or has another size.
 func (s *scan) device(name string, partUUID bool) *seenDevice {
 	d, ok := s.seen[name]
@@ -193,7 +193,7 @@ func (s *scan) rank(name string, hints []plan.Device) int {
 	return rank
 }
 
-// String lists the devices that were seen, for a person who wonders what is
+// String lists the devices that were seen, for a person who wonders which one is
 // missing.
 func (s *scan) String() string {
 	if len(s.seen) == 0 {

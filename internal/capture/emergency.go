@@ -44,7 +44,7 @@ func detectMode() mode {
 // selfLink is this program, even when its file was removed, see proc_pid_exe(5).
 const selfLink = "/proc/self/exe"
 
-// setupEmergency makes what the system has not got.
+// setupEmergency makes the directories that the system lacks.
 func setupEmergency() []error {
 	errs := []error{
 		os.MkdirAll("/run/ukdump", 0o700),
@@ -100,8 +100,8 @@ func (w *worker) openMounted(t *plan.Target) bool {
 	return err == nil
 }
 
-// waitMounted has systemd mount what the directory lies on. One that is not
-// mounted would take the dump to a place where nobody finds it.
+// waitMounted has systemd mount the file system of the directory. Without the
+// mount the dump would go to a place where nobody finds it.
 func (w *worker) waitMounted(t *plan.Target) error {
 	end := uptime() + seconds(w.plan.Deadlines.Device+w.plan.Deadlines.Mount)
 	err := checkMounted(t.Mount.Point)
@@ -171,7 +171,9 @@ func checkMounted(point string) error {
 // proc_pid_mountinfo(5).
 func inMountinfo(mounts, point string) bool {
 	point = strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`).Replace(point)
-	for line := range strings.Lines(mounts) {
+	var line string
+	for mounts != "" {
+		line, mounts, _ = strings.Cut(mounts, "\n")
 		if f := strings.Fields(line); len(f) > 4 && f[4] == point {
 			return true
 		}

@@ -105,12 +105,12 @@ func (w *worker) writeReport() error {
 	})
 }
 
-// settle takes the outcome from what there is at the target, not from what was
-// meant to be there. Of a target that cannot be read only what is certain counts.
+// settle takes the outcome from the files at the target, not from those that were
+// meant to be there. If the target cannot be read, only a certain outcome counts.
 func (w *worker) settle() {
 	outcome, size, err := w.place.settle()
 	if err != nil {
-		w.fail("look at what was saved: %v", err)
+		w.fail("read back the dump: %v", err)
 	}
 	if outcome == "" {
 		outcome = (&state{Report: w.state.Report, Logged: w.state.Logged}).saved()

@@ -55,7 +55,7 @@ func newFeeder(args []string) *feeder {
 	return f
 }
 
-// permitted waits for permission to feed. What has come in meanwhile counts
+// permitted waits for permission to feed. Permissions that came in meanwhile count
 // once. It returns false if there is nobody any more who could give any.
 func permitted(fd int) bool {
 	var buf [512]byte
@@ -90,7 +90,7 @@ func (f *feeder) feed(now time.Duration) {
 	}
 }
 
-// find opens what has come up. Opening a watchdog feeds it.
+// find opens watchdogs that have come up. Opening a watchdog feeds it.
 func (f *feeder) find(now time.Duration) {
 	dirs, _ := filepath.Glob(f.sys + "/watchdog*") // our own pattern cannot be bad
 	for _, dir := range dirs {

@@ -58,7 +58,7 @@ func (s *supervisor) runLimited(args ...string) *process {
 	return p
 }
 
-// sysrq does what a key does, see Documentation/admin-guide/sysrq.rst.
+// sysrq acts like a key of sysrq, see Documentation/admin-guide/sysrq.rst.
 func sysrq(key byte) {
 	os.WriteFile("/proc/sys/kernel/sysrq", []byte("1\n"), 0)
 	os.WriteFile("/proc/sysrq-trigger", []byte{key}, 0)
@@ -92,7 +92,7 @@ func (s *supervisor) wantsShell(a plan.Action) bool {
 }
 
 // shell runs an interactive shell on the console until it ends: only where the
-// user asked for it and packed one. next is what happens then.
+// user asked for it and packed one. next is the action that follows.
 func (s *supervisor) shell(next plan.Action) {
 	const path = "/" + plan.ShellPath
 	if _, err := os.Stat(path); err != nil {

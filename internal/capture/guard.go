@@ -108,7 +108,7 @@ func leaveRoot() error {
 }
 
 // runLog is the child of the guard that shows the crashed kernel's log and notes
-// what is to go to pstore.
+// the evidence for pstore.
 func runLog(mode, []string) int {
 	w := newWorker(new(state))
 	w.fail("the distribution's own system did not start the capture")

@@ -28,7 +28,7 @@ const (
 type logger struct {
 	kmsg    int
 	console int
-	level   int // what is less severe than this the kernel keeps off the console
+	level   int // the kernel keeps severities from this number on off the console
 	budget  budget
 }
 
@@ -96,10 +96,10 @@ func (l *logger) errorf(format string, a ...any) {
 	l.write(severityError, fmt.Sprintf(format, a...))
 }
 
-// write writes each line of msg to the kernel's log. What the kernel would not
-// show on the console for its severity is shown there directly: the person in
-// front of it wants to know. That never waits: where a console is too slow lines
-// are missing, but not in the log.
+// write writes each line of msg to the kernel's log. A message that the kernel would
+// not show on the console for its severity is shown there directly: the person in
+// front of it wants to know. That never waits: where a console is too slow lines are
+// missing, but not in the log.
 func (l *logger) write(severity int, msg string) {
 	for line := range strings.SplitSeq(strings.TrimRight(msg, "\n"), "\n") {
 		if len(line) > maxLine {

@@ -14,7 +14,7 @@ import (
 // member is a device that belongs to the layer which is looked for.
 type member struct {
 	name   string
-	holder string // what is made of it
+	holder string // the device that is made of it
 	id     *fsid.ID
 }
 

@@ -46,10 +46,10 @@ func (w *worker) loadModulesBy(argv ...string) error {
 	return nil
 }
 
-// followModules runs one child until it ends or is silent for longer than one
-// module may take, and then kills it. It counts what the child has done in
-// state.Module, and returns how many of these it could not load and how the
-// child ended.
+// followModules runs one child until it ends or is silent for longer than one module
+// may take, and then kills it. It counts the modules that the child has tried in
+// state.Module, and returns how many of these it could not load and how the child
+// ended.
 func (w *worker) followModules(argv []string) (failed int, how string, err error) {
 	r, wr, err := pipe()
 	if err != nil {
@@ -64,7 +64,7 @@ func (w *worker) followModules(argv []string) (failed int, how string, err error
 	limit := seconds(w.plan.Deadlines.Module)
 	var out bytes.Buffer
 	for last := uptime(); ; waitReadable(r, 100*time.Millisecond) {
-		ended := p.poll() // before the pipe is read: what it wrote is there then
+		ended := p.poll() // before the pipe is read, so that no output is missed
 		n := readSome(r, &out)
 		failed += w.countModules(&out)
 		switch {
@@ -84,7 +84,7 @@ func (w *worker) followModules(argv []string) (failed int, how string, err error
 	}
 }
 
-// countModules takes whole lines out of what the child wrote, one for each
+// countModules takes whole lines out of the child's output, one for each
 // module, and returns how many of them are errors. That the state is not saved
 // with each does no harm: loading a module again is no error.
 func (w *worker) countModules(out *bytes.Buffer) (failed int) {

@@ -42,13 +42,14 @@ func (w *worker) mount(t *plan.Target, dev string) error {
 }
 
 // withoutReplay are the options that mount each file system read-only without
-// replaying its journal: ext4(5), xfs(5), btrfs(5), Documentation/filesystems/f2fs.rst.
+// replaying its journal: ext4(5), xfs(5), btrfs(5),
+// Documentation/filesystems/f2fs.rst.
 var withoutReplay = map[string]string{
 	"ext3": "noload", "ext4": "noload", "xfs": "norecovery", "btrfs": "rescue=nologreplay", "f2fs": "disable_roll_forward",
 }
 
 // diagnose tries to mount a file system that could not be mounted, so that the
-// report can say what is broken. Nothing is written to it.
+// report can name the damage. Nothing is written to it.
 func diagnose(fs plan.Filesystem, dev string) string {
 	options := withoutReplay[fs.Type]
 	if options == "" {
@@ -109,7 +110,7 @@ func (w *worker) mounted() bool {
 	return w.mode != emergency && unix.Stat("/", &root) == nil && unix.Stat(mountDir, &dir) == nil && root.Dev != dir.Dev
 }
 
-// umount writes back what is left and takes the file system off. While something
+// umount writes back all data and unmounts the file system. While something
 // still uses it, such as a collector that was killed in the middle of a write,
 // it waits.
 func (w *worker) umount() error {

@@ -25,7 +25,7 @@ func pipe() (r, w *os.File, err error) {
 	return r, w, nil
 }
 
-// readSome appends what is in the pipe now, up to 64 KiB, and returns its
+// readSome appends the content of the pipe, up to 64 KiB, and returns its
 // length; 0 means nothing or the end.
 func readSome(r *os.File, b *bytes.Buffer) int {
 	var buf [4096]byte
@@ -76,7 +76,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// bytes returns what was kept.
+// bytes returns the bytes that were kept.
 func (t *tail) bytes() []byte {
 	return t.buf[max(0, len(t.buf)-t.max):]
 }

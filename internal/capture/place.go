@@ -16,18 +16,18 @@ import (
 
 // place is where the files of one dump go: a directory, or a raw device.
 type place interface {
-	// String names it in messages and in the list of steps that were begun.
+	// String names it in messages and in the state.
 	String() string
 	// writeFile writes one of the small files of a dump, durably.
 	writeFile(name string, write func(io.Writer) error) error
-	// room returns how many bytes a vmcore may have, beside what is there.
+	// room returns how many bytes a vmcore may have, beside the files that are there.
 	room() int64
 	// whole reports whether a vmcore was proven to be whole.
 	whole() bool
-	// begin makes way for a collector that is the nth attempt and returns how
-	// to run it, with its standard output if that is the vmcore. No argument
-	// vector says that the collector cannot write here. resume keeps what is
-	// there for the collector to go on.
+	// begin makes way for a collector that is the nth attempt and returns how to run
+	// it, with its standard output if that is the vmcore. No argument vector says
+	// that the collector cannot write here. resume keeps the vmcore that is there
+	// for the collector to go on.
 	begin(c *plan.Collector, nth int, resume bool) (argv []string, stdout *os.File, err error)
 	// size returns how many bytes of the vmcore a collector has written.
 	size() int64
@@ -35,16 +35,16 @@ type place interface {
 	taken() int64
 	// checkpoint is called now and then while a collector runs.
 	checkpoint() error
-	// lost returns why some of what the last collector wrote may not be on the
+	// lost returns why some output of the last collector may not be on the
 	// disk, or nil.
 	lost() error
 	// prove makes sure that the vmcore is on the disk and whole, and says so
 	// there. progress is called while it goes on.
 	prove(progress func()) error
-	// keeps reports whether the next collector leaves what is there alone.
+	// keeps reports whether the next collector leaves the vmcore that is there alone.
 	keeps() bool
-	// settle chooses the best of what incomplete attempts have left, and returns
-	// what all that is there amounts to and the size of its vmcore.
+	// settle chooses the best output of the incomplete attempts, and returns
+	// the outcome of all files and the size of the vmcore.
 	settle() (crashdir.Outcome, int64, error)
 	// close makes everything durable and lets go of the device.
 	close() error
@@ -81,7 +81,7 @@ func (d *directory) begin(c *plan.Collector, nth int, resume bool) ([]string, *o
 	return c.Argv, nil, nil
 }
 
-// stepAside makes way for a collector. What another one left is removed only if
+// stepAside makes way for a collector. The output of another one is removed only if
 // no tool could open it.
 func (d *directory) stepAside(nth int) error {
 	output := d.output()
@@ -141,7 +141,7 @@ func blocks(path string) int64 {
 	return st.Blocks * 512 // whatever the block size, inode(7)
 }
 
-// prove gives the vmcore its final name and removes what other attempts left.
+// prove gives the vmcore its final name and removes the output of other attempts.
 func (d *directory) prove(progress func()) error {
 	f, err := os.OpenFile(d.output(), os.O_RDWR, 0)
 	if err != nil {
@@ -158,7 +158,7 @@ func (d *directory) prove(progress func()) error {
 	if err := f.Chmod(0o600); err != nil {
 		return err
 	}
-	// What is read from here on comes from the disk, not from the cache.
+	// From here on reads come from the disk, not from the cache.
 	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
 		return os.NewSyscallError("fadvise", err)
 	}
@@ -219,5 +219,5 @@ func (d *directory) settle() (crashdir.Outcome, int64, error) {
 	return dump.Outcome, size, err
 }
 
-// discard removes what the last collector left.
+// discard removes the output of the last collector.
 func (d *directory) discard() error { return os.Remove(d.output()) }

@@ -112,10 +112,10 @@ type userProcess struct {
 
 func (p userProcess) String() string { return fmt.Sprintf("%s (%d)", p.name, p.pid) }
 
-// userProcesses returns the processes below proc, the mount point of procfs,
-// without the kernel's threads, PID 1 and the process except. Those that have
-// ended and were not waited for are among them. It reads nothing that a process can block: not
-// its command line, for one, which lies in its own memory.
+// userProcesses returns the processes below proc, the mount point of procfs, without
+// the kernel's threads, PID 1 and the process except. Those that have ended and were
+// not waited for are among them. It reads nothing that a process can block: not its
+// command line, for one, which lies in its own memory.
 func userProcesses(proc string, except int) ([]userProcess, error) {
 	f, err := os.Open(proc)
 	if err != nil {

@@ -12,13 +12,13 @@ import (
 // progressFD is the worker's end of the pipe to the supervisor.
 const progressFD = 3
 
-// reporter tells the supervisor what the worker is doing. A message is one
+// reporter tells the supervisor which step the worker is in. A message is one
 // line: "step NAME SECONDS" begins a step that must make progress at least
 // every SECONDS, "progress" is progress, "done OUTCOME" is the end.
 type reporter struct{ fd int }
 
 // send does not wait for a supervisor that does not read: the dump is more
-// important than what is said about it.
+// important than the messages about it.
 func (r reporter) send(line string) { unix.Write(r.fd, []byte(line+"\n")) }
 
 func (r reporter) step(s step, limit time.Duration) {

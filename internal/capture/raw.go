@@ -40,8 +40,8 @@ func rawName(t *plan.Target) string {
 	return t.Filesystem.Type + " " + t.Filesystem.UUID
 }
 
-// openRaw begins a dump on a block device, which must still hold what it held
-// when the image was built.
+// openRaw begins a dump on a block device, which must still have the content that it
+// had when the image was built.
 func (w *worker) openRaw(t *plan.Target, name string) error {
 	dev, size, err := openDevice(name)
 	if err != nil {
@@ -103,7 +103,7 @@ func (r *raw) room() int64 {
 	return s.Limit - s.Start
 }
 
-// begin gives up what an earlier collector left: there is only one stream.
+// begin gives up the output of an earlier collector: there is only one stream.
 func (r *raw) begin(c *plan.Collector, _ int, _ bool) ([]string, *os.File, error) {
 	r.endStream()
 	s, err := r.out.BeginStream()

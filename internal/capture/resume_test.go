@@ -69,7 +69,7 @@ func TestResumeWithOtherWords(t *testing.T) {
 				var results [2][]string
 				for i := range results {
 					w := attempted(t, phase, texts[phase])
-					w.state.Begun = []begun{{stepLog, ""}}
+					w.state.Begun, w.state.LogBegun = true, true
 					w.warn("a warning")
 					for death := range 3 {
 						w.place, w.stuck, w.state.Step = nil, stuck && death > 0, s

@@ -41,7 +41,7 @@ func largestIn(dir string) int64 {
 
 // full reports whether a collector failed because there was no more room.
 func (w *worker) full(a *crashdir.Attempt) bool {
-	if a.Exit == 0 { // what it left may be whole
+	if a.Exit == 0 { // its output may be whole
 		return false
 	}
 	return a.Limit > 0 && a.Limit-w.place.taken() < nearLimit || w.place.room() < leastRoom
@@ -110,7 +110,7 @@ func (w *worker) roomFor(a *crashdir.Attempt, c *plan.Collector) bool {
 	case taken == 0: // part of a vmcore is better than none
 		return d.room() >= leastRoom
 	}
-	// Not beside what it left: that is worth less than what it leaves next.
+	// Not beside its output, which is worth less than that of the next run.
 	if w.canResume(c) || d.room()+taken < need {
 		return false
 	}

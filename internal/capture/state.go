@@ -7,13 +7,16 @@ import (
 	"ukdump/internal/crashdir"
 )
 
-// state is what a worker leaves for the one that follows it if it dies, in a file
-// in memory. What the kernel knows better, such as what is mounted, is not in it.
+// state is kept by a worker for the one that follows it if it dies, in a file
+// in memory. Facts that the kernel knows better, such as mounts, are not in it.
 type state struct {
 	Report      crashdir.Report
 	Step        step             // the step that is running, "" between two
-	Fatal       position         // where the last worker that died ended
-	Begun       []begun          // every step that was begun
+	Fatal       step             // where the last worker that died ended
+	FatalAt     [3]int           // its Module, Target and Collector
+	Begun       bool             // a step was begun
+	LogBegun    bool             // stepLog was begun
+	DmesgBegun  string           // place for which stepDmesg was begun last
 	Reading     string           // kernel name of the block device that is being identified
 	Avoid       []string         // those in which a worker ended
 	Module      int              // index of the next module to load
@@ -59,7 +62,7 @@ func (st *state) save() error {
 	return os.Rename(stateFile+".new", stateFile)
 }
 
-// loadState reads what a worker left; a missing or broken file is an empty
+// loadState reads the state of the last worker; a missing or broken file is an empty
 // state.
 func loadState() *state {
 	st := new(state)

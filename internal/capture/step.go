@@ -27,41 +27,15 @@ const (
 	stepUmount     step = "umount"
 )
 
-// begun is a step that was begun, and on what.
-type begun struct {
-	Step step
-	On   string // the layer, or the place that the dump goes to; "" for the other steps
-}
-
-// position is where a worker ended: the step, and what it was about to do.
-type position struct {
-	Step                      step
-	Module, Target, Collector int
-}
-
-// begun reports whether this worker or one before it began a step.
-func (w *worker) begun(s step, on string) bool {
-	for _, b := range w.state.Begun {
-		if b.Step == s && b.On == on {
-			return true
-		}
-	}
-	return false
-}
-
-// step runs a step that happens once, or once for each target.
-func (w *worker) step(s step, limit int, f func() error) error { return w.stepOn(s, "", limit, f) }
-
-// stepOn runs a step. limit is in seconds: if the step reports no progress for
+// step runs a step. limit is in seconds: if the step reports no progress for
 // longer, the supervisor kills the worker, a little later than the step itself
 // would give up. An error is logged and recorded in the report, and so is a
 // panic: a bug in one step must not cost the others.
-func (w *worker) stepOn(s step, on string, limit int, f func() error) (err error) {
+func (w *worker) step(s step, limit int, f func() error) (err error) {
 	w.super.step(s, seconds(limit)+15*time.Second)
 	start := round(uptime())
 	w.report.Steps = append(w.report.Steps, crashdir.Step{Name: string(s), Start: start})
-	w.state.Step = s
-	w.state.Begun = append(w.state.Begun, begun{s, on})
+	w.state.Step, w.state.Begun = s, true
 	w.save()
 	func() {
 		defer func() {

@@ -72,7 +72,7 @@ func (s *supervisor) try(f func()) (ok bool) {
 	return true
 }
 
-// waitOut waits for what is still running, at most until the total deadline. A
+// waitOut waits for the remaining processes, at most until the total deadline. A
 // worker keeps its own deadlines, and needs nobody to end well.
 func (s *supervisor) waitOut() {
 	for uptime() < s.total && !s.alone() {
@@ -80,8 +80,8 @@ func (s *supervisor) waitOut() {
 	}
 }
 
-// setup mounts what every role needs and makes the directories that the image
-// may lack.
+// setup mounts the file systems that every role needs and makes the directories that
+// the image may lack.
 func setup() []error {
 	var errs []error
 	for _, d := range []string{"/proc", "/sys", "/dev", "/run/ukdump", "/tmp", mountDir} {
@@ -108,10 +108,10 @@ type supervisor struct {
 	final, failure plan.Action
 	total, finish  time.Duration // of the plan's deadlines
 	watchdogs      *watchdogs
-	stuck          []userProcess // what could not be killed so far
+	stuck          []userProcess // processes that could not be killed so far
 }
 
-// newSupervisor returns what is without a plan.
+// newSupervisor returns a supervisor with the defaults of a machine without a plan.
 func newSupervisor() *supervisor {
 	return &supervisor{log: openLog(), final: plan.Reboot, failure: plan.Reboot, total: defaultTotal, finish: defaultFinish}
 }
@@ -171,12 +171,12 @@ func (s *supervisor) capture() crashdir.Outcome {
 			return outcome
 		}
 	}
-	s.log.errorf("no worker came to its end: saving what there is")
+	s.log.errorf("no worker came to its end: saving the results so far")
 	outcome, stuck := s.watch(roleSalvage, stuck, max(s.total, uptime()+s.finish))
 	if outcome == "" {
 		outcome = loadState().saved()
 	}
-	if stuck { // it may still be writing what it saved
+	if stuck { // its writes may still be under way
 		s.killAll(s.finish)
 	}
 	return outcome
@@ -184,7 +184,7 @@ func (s *supervisor) capture() crashdir.Outcome {
 
 // watch runs one role until it ends, is silent for too long or uptime is end,
 // and returns the outcome it reported, or "", and whether it left something
-// stuck in the kernel. stuck is what the watch before it returned.
+// stuck in the kernel. stuck is the result of the watch before it.
 func (s *supervisor) watch(role string, stuck bool, end time.Duration) (crashdir.Outcome, bool) {
 	p, m, err := s.start(role, stuck)
 	if err != nil {
@@ -249,8 +249,8 @@ func (s *supervisor) killAll(limit time.Duration) (stuck bool) {
 	}
 }
 
-// noteStuck remembers what could not be killed and reports whether any of it is
-// new and not the loading of a module, which uses no target.
+// noteStuck remembers the processes that could not be killed and reports whether any
+// of them is new and not the loading of a module, which uses no target.
 func (s *supervisor) noteStuck(list []userProcess) bool {
 	before := s.stuck
 	s.stuck = list
@@ -338,7 +338,7 @@ func (s *supervisor) reap(p *process) {
 	}
 }
 
-// logStderr logs the tail of what the last role printed: a Go traceback.
+// logStderr logs the output of the last role: a Go traceback.
 func (s *supervisor) logStderr() {
 	b, err := os.ReadFile(stderrFile)
 	if err != nil || len(b) == 0 {

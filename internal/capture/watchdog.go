@@ -16,8 +16,8 @@ import (
 // hangs, the hardware ends it.
 //
 // The devices are opened and fed by a child, the feeder: either can block in a
-// driver, and the supervisor may not. A byte down a pipe that never blocks is the permission
-// to feed once.
+// driver, and the supervisor may not. A byte down a pipe that never blocks is the
+// permission to feed once.
 type watchdogs struct {
 	args  []string // of the feeder
 	child *process

@@ -36,30 +36,20 @@ type worker struct {
 
 // runWorker is the main of the worker. The argument argStuck says that the worker
 // before it is stuck in the kernel.
-func runWorker(m mode, args []string) int {
-	w := nextWorker(m, args)
-	w.run()
-	return w.finish()
-}
+func runWorker(m mode, args []string) int { return work(m, args, false) }
 
 // runSalvage is the main of a worker that has no time left for a collector.
-func runSalvage(m mode, args []string) int {
-	w := nextWorker(m, args)
-	w.end = 0
-	w.run()
-	return w.finish()
-}
+func runSalvage(m mode, args []string) int { return work(m, args, true) }
 
-func nextWorker(m mode, args []string) *worker {
+func work(m mode, args []string, salvage bool) int {
 	unix.CloseOnExec(progressFD)
 	setOOMScore(0, 0) // not the supervisor's -1000
 	w := newWorker(loadState())
 	w.mode, w.stuck = m, len(args) > 0 && args[0] == argStuck
-	return w
-}
-
-// finish reports the outcome and lets go of the target.
-func (w *worker) finish() int {
+	if salvage {
+		w.end = 0
+	}
+	w.run()
 	w.super.done(string(w.report.Outcome))
 	w.step(stepUmount, w.finishLimit(), w.close)
 	return 0
@@ -82,7 +72,7 @@ func newWorker(st *state) *worker {
 		return w
 	}
 	w.plan = p
-	// What follows the collectors has its own time, and so has the salvage.
+	// The steps after the collectors have their own time, and so has the salvage.
 	w.end = seconds(p.Deadlines.Total - 2*p.Deadlines.Finish)
 	w.report.Host, w.report.Machine = p.Host.Name, p.Host.MachineID
 	return w
@@ -92,7 +82,8 @@ func newWorker(st *state) *worker {
 func (w *worker) run() {
 	again := w.resume()
 	// First of all: it needs no module, no disk and no other program.
-	if !w.begun(stepLog, "") || again == stepLog {
+	if !w.state.LogBegun || again == stepLog {
+		w.state.LogBegun = true
 		w.step(stepLog, w.finishLimit(), w.readLog)
 	}
 	if w.plan == nil || !fileExists(vmcorePath) {
@@ -154,12 +145,12 @@ func (w *worker) enough() bool {
 func (w *worker) resume() (again step) {
 	st := w.state
 	last := st.Step
-	if last == "" && len(st.Begun) == 0 {
+	if last == "" && !st.Begun {
 		return "" // this is the first worker
 	}
-	at := position{last, st.Module, st.Target, st.Collector}
-	second := w.stuck || at == st.Fatal
-	st.Fatal = at
+	at := [3]int{st.Module, st.Target, st.Collector}
+	second := w.stuck || last == st.Fatal && at == st.FatalAt
+	st.Fatal, st.FatalAt = last, at
 	if last == "" {
 		w.fail("the worker ended between two steps")
 	} else {
@@ -199,7 +190,7 @@ func (w *worker) skip(second bool) {
 		switch {
 		case st.Reading != "" && second: // the target may be another device
 			st.Avoid = append(st.Avoid, st.Reading)
-			st.Reading, st.Fatal = "", position{}
+			st.Reading, st.Fatal = "", ""
 		case second:
 			st.Target++
 		}
@@ -223,7 +214,7 @@ func (w *worker) skip(second bool) {
 // set.
 func (w *worker) open(t *plan.Target) bool {
 	d := w.plan.Deadlines
-	// Before there is a place: a worker that follows must not take what belongs to
+	// Before there is a place: a worker that follows must not take the attempts at
 	// the target before for this one's.
 	w.state.Collector, w.state.Unconfirmed, w.state.Attempts, w.state.Logged = 0, 0, len(w.report.Attempts), false
 	if t.Kind == plan.Mounted {
@@ -273,7 +264,7 @@ func (w *worker) reopen() {
 	}
 }
 
-// close writes back what is left and lets go of the target.
+// close writes back all data and lets go of the target.
 func (w *worker) close() error {
 	p := w.place
 	w.place = nil
@@ -288,8 +279,9 @@ func (w *worker) close() error {
 // things first. again is the step in which the worker before
 // this one ended.
 func (w *worker) saveDump(again step) {
-	if to := w.place.String(); !w.begun(stepDmesg, to) || again == stepDmesg {
-		w.state.Logged = w.stepOn(stepDmesg, to, w.plan.Deadlines.Finish, w.writeLog) == nil
+	if to := w.place.String(); w.state.DmesgBegun != to || again == stepDmesg {
+		w.state.DmesgBegun = to
+		w.state.Logged = w.step(stepDmesg, w.plan.Deadlines.Finish, w.writeLog) == nil
 	}
 	if w.timeLeft() > 0 && w.state.Target < len(w.plan.Targets) {
 		w.step(stepVmcore, w.plan.Deadlines.Stall, w.collect)

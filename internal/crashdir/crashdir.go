@@ -109,7 +109,7 @@ type Dump struct {
 	Time time.Time
 	nth  int // which dump of that second, beginning with 1
 
-	Outcome Outcome // what the files prove; a report cannot make it better
+	Outcome Outcome // by the files; a report cannot make it better
 	Vmcore  string  // path of the vmcore, complete or not; empty if there is none
 	Size    int64   // bytes of all files
 	Used    int64   // bytes that they take on disk: less where they have holes

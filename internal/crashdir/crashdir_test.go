@@ -60,7 +60,7 @@ func TestWriteFile(t *testing.T) {
 		t.Errorf("got %v, %v", fi, err)
 	}
 
-	// A decoder that stops half-way leaves what it had under the other name.
+	// A decoder that stops half-way leaves its output under the other name.
 	boom := errors.New("boom")
 	err = WriteFile(dir, ReportFile, func(w io.Writer) error { text(w); return boom })
 	if !errors.Is(err, boom) {

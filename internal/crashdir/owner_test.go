@@ -56,7 +56,7 @@ func TestCheckOwner(t *testing.T) {
 	}
 }
 
-// What others planted is not listed. Only root can plant as others.
+// Directories that others planted are not listed. Only root can plant as others.
 func TestListPlanted(t *testing.T) {
 	parent := t.TempDir()
 	if err := os.Chmod(parent, 0o777|fs.ModeSticky|fs.ModeSetgid); err != nil {

@@ -10,7 +10,7 @@ import (
 // ReportVersion is the version of report.json's format.
 const ReportVersion = 1
 
-// maxReport bounds what is read back from a report.json, in bytes: PID 1 never
+// maxReport bounds the report.json that is read back, in bytes: PID 1 never
 // writes more than a few dozen KiB.
 const maxReport = 1 << 20
 
@@ -18,7 +18,7 @@ const maxReport = 1 << 20
 // can become an Attempt of a hundred.
 const maxEntries = 1000
 
-// Outcome tells in one word what a capture achieved.
+// Outcome is the result of a capture in one word.
 type Outcome string
 
 // The outcomes, best first.
@@ -31,10 +31,9 @@ const (
 
 // Better reports whether o is a better outcome than other. An unknown outcome is
 // worse than all others.
-func (o Outcome) Better(other Outcome) bool { return o.rank() > other.rank() }
-
-func (o Outcome) rank() int {
-	return slices.Index([]Outcome{Failed, DmesgOnly, Incomplete, Complete}, o)
+func (o Outcome) Better(other Outcome) bool {
+	order := []Outcome{Failed, DmesgOnly, Incomplete, Complete}
+	return slices.Index(order, o) > slices.Index(order, other)
 }
 
 // Report is the content of report.json: everything a person wants to know about
@@ -61,7 +60,7 @@ type Report struct {
 	Attempts  []Attempt `json:"attempts,omitempty"`  // every collector that was run
 	Steps     []Step    `json:"steps"`
 	Errors    []string  `json:"errors,omitempty"`     // everything that went wrong, in order
-	Warnings  []string  `json:"warnings,omitempty"`   // what a reader of the vmcore should know
+	Warnings  []string  `json:"warnings,omitempty"`   // for a reader of the vmcore
 	Removed   []string  `json:"removed,omitempty"`    // names of older dumps that had to make room
 	LowestMem int64     `json:"lowest_mem_available"` // least MemAvailable seen, in bytes
 }
@@ -118,7 +117,7 @@ type Attempt struct {
 	Percent float64 `json:"percent,omitempty"` // how far it came by its own account
 	Seconds float64 `json:"seconds"`
 	Stuck   bool    `json:"stuck,omitempty"`  // it could not be killed
-	Stderr  string  `json:"stderr,omitempty"` // the tail of what it printed
+	Stderr  string  `json:"stderr,omitempty"` // the tail of its output
 }
 
 // Step is one phase of the capture.

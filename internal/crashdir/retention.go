@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Policy limits what the dumps of one directory take. A limit of 0 is none.
+// Policy limits the dumps of one directory. 0 is no limit.
 type Policy struct {
 	Keep     int   // dumps
 	MaxUse   int64 // bytes on disk that all dumps together take

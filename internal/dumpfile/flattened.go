@@ -61,14 +61,14 @@ func readFlattened(r io.ReaderAt) (Header, error) {
 	return h, err
 }
 
-// flatHead reads what the first records write.
+// flatHead reads the data of the first records.
 type flatHead struct {
 	r       io.ReaderAt
 	records []flatRecord
 }
 
-// ReadAt implements io.ReaderAt. Of several records the last counts, and what
-// none of them writes is the end.
+// ReadAt implements io.ReaderAt. Of several records the last counts. An offset that
+// none of them writes is the end of the file.
 func (h *flatHead) ReadAt(p []byte, off int64) (int, error) {
 	n := 0
 	for n < len(p) {
@@ -78,7 +78,7 @@ func (h *flatHead) ReadAt(p []byte, off int64) (int, error) {
 			switch {
 			case rec.off <= at && at-rec.off < rec.size: // it begins here
 				size, from = min(int64(len(p)-n), rec.size-(at-rec.off)), rec.at+at-rec.off
-			case rec.off > at && rec.off-at < size: // it replaces what follows
+			case rec.off > at && rec.off-at < size: // it replaces the rest
 				size = rec.off - at
 			}
 		}
@@ -123,7 +123,7 @@ func parseFlatRecord(b []byte, at int64) (flatRecord, error) {
 // FlatWriter writes a flattened dump, see makedumpfile(8), option -F.
 type FlatWriter struct{ w io.Writer }
 
-// NewFlatWriter writes the header and returns a FlatWriter for what follows.
+// NewFlatWriter writes the header and returns a FlatWriter for the records.
 func NewFlatWriter(w io.Writer) (*FlatWriter, error) {
 	var b [flatHdrSize]byte
 	copy(b[:], flatMagic)

@@ -2,7 +2,7 @@
 // that such a file is whole, and writes and unpacks flattened dumps.
 //
 // PID 1 of the capture kernel links this package, so it imports little, and the
-// memory it takes does not grow with the size of what it reads.
+// memory it takes does not grow with the size of its input.
 package dumpfile
 
 import (
@@ -26,7 +26,7 @@ const (
 	ELF       Format = "elf"
 )
 
-// Header is what the beginning of a dump file says of it.
+// Header is the beginning of a dump file.
 type Header struct {
 	Format Format
 	// Complete is false if makedumpfile marked the file as incomplete: it ran

@@ -10,8 +10,8 @@ import (
 
 const (
 	unflattenBuf = 256 << 10
-	// sparseBlock is what stays a hole where it is zero: the page of a file
-	// system.
+	// sparseBlock is the unit that stays a hole if it is all zeros: the page of a
+	// file system.
 	sparseBlock = 4096
 )
 
@@ -21,7 +21,7 @@ type Unflattened interface {
 	Truncate(size int64) error
 }
 
-// FlatError says what of a flattened dump cannot be.
+// FlatError is damage in a flattened dump.
 type FlatError struct{ Err error }
 
 func (e *FlatError) Error() string { return e.Err.Error() }
@@ -32,7 +32,7 @@ func (e *FlatError) Unwrap() error { return e.Err }
 // makedumpfile -R does, in constant memory; where it has zeros that nothing was
 // written to before, dst keeps a hole. It reads r to its end and returns the size
 // of the dump in bytes. The error is a *FlatError if r is not a whole flattened
-// dump, and that of r or dst otherwise; what came before it has been written.
+// dump, and that of r or dst otherwise. The data before the error has been written.
 func Unflatten(dst Unflattened, r io.Reader) (size int64, err error) {
 	u := &unflatten{dst: dst, r: r, buf: make([]byte, unflattenBuf)}
 	err = u.run()
@@ -89,7 +89,7 @@ func (u *unflatten) run() error {
 	}
 }
 
-// read reads all of b, or what is left.
+// read fills b, or as much of it as r still has.
 func (u *unflatten) read(b []byte) (int, error) {
 	n, err := io.ReadFull(u.r, b)
 	u.at += int64(n)

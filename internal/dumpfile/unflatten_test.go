@@ -89,7 +89,7 @@ func TestUnflattenSparse(t *testing.T) {
 	}
 }
 
-// What there is of a stream that was cut is written.
+// A stream that was cut is written as far as it goes.
 func TestUnflattenCut(t *testing.T) {
 	whole := flat(0, "abcdef", 4, "xyz", 1000, "END")
 	want, _, _ := unflattenTo(t, bytes.NewReader(whole))
@@ -145,7 +145,7 @@ type failingFile struct{ err error }
 func (f failingFile) WriteAt([]byte, int64) (int, error) { return 0, f.err }
 func (f failingFile) Truncate(int64) error               { return nil }
 
-// memory is a small dump in memory: what lies behind is forgotten.
+// memory is a small dump in memory. It forgets all data beyond its size.
 type memory struct{ b [1 << 16]byte }
 
 func (m *memory) WriteAt(p []byte, off int64) (int, error) {

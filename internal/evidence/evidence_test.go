@@ -19,7 +19,7 @@ func logged(lines []string) []byte {
 	return b
 }
 
-// The next boot reads what PID 1 wrote.
+// The next boot reads the lines of PID 1.
 func TestRoundTrip(t *testing.T) {
 	want := Found{
 		Kernel: "6.1.0-50-amd64",

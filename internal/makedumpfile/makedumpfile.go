@@ -1,5 +1,6 @@
-// Package makedumpfile has what ukdump knows of makedumpfile(8): what a program
-// was built with, its options, and the meaning of its output. It runs nothing.
+// Package makedumpfile has all that ukdump knows of makedumpfile(8): the features a
+// program was built with, its options, and the meaning of its output. It runs
+// nothing.
 //
 // PID 1 of the capture kernel links this package, so it imports little.
 package makedumpfile

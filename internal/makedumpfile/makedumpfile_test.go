@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// debian12 is what the program of Debian 12 contains.
+// debian12 is a part of the program of Debian 12.
 const debian12 = "makedumpfile: version 1.7.2 (released on 20 Oct 2022)\n\x00" +
 	"lzo\tenabled\n\x00snappy\tdisabled\n\x00zstd\tdisabled\n\x00" +
 	"  [-L SIZE]:\n\x00"

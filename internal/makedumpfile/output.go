@@ -24,8 +24,9 @@ func UnknownKernel(output string) bool { return strings.Contains(output, unknown
 // Reason returns the last line of output that says why makedumpfile, or another
 // collector, failed. It is "" if there is none.
 func Reason(output string) string {
-	var reason string
-	for line := range strings.Lines(output) {
+	var reason, line string
+	for output != "" {
+		line, output, _ = strings.Cut(output, "\n")
 		line = strings.TrimSpace(line)
 		if !slices.Contains([]string{"", unknownKernel, mayBePartial, failed}, line) {
 			reason = line

@@ -3,7 +3,7 @@
 // of a panic in a log.
 //
 // PID 1 of the capture kernel links this package, so it imports little, and the
-// memory it takes does not grow with the size of what it reads.
+// memory it takes does not grow with the size of its input.
 package vmcore
 
 import (

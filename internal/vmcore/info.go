@@ -5,7 +5,7 @@ import (
 	"strconv"
 )
 
-// Info is a parsed VMCOREINFO note: what the crashed kernel says of its own
+// Info is a parsed VMCOREINFO note: the crashed kernel's description of its own
 // layout. Source: Documentation/admin-guide/kdump/vmcoreinfo.rst and the
 // VMCOREINFO_* macros in include/linux/vmcore_info.h. The zero value is empty.
 type Info struct{ values map[string]string }

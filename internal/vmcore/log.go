@@ -15,7 +15,7 @@ import (
 //
 // It knows the lockless ring of Linux 5.10 and later (prb) and the records of
 // 3.5 to 5.9 (log_buf). If the log is damaged it writes all that can be decoded
-// and returns an error that says where it stopped or what it left out.
+// and returns an error that says where it stopped or which records it skipped.
 func (f *File) WriteLog(w io.Writer) error {
 	out := &logWriter{w: bufio.NewWriterSize(w, 16<<10)}
 	var err error
@@ -43,7 +43,7 @@ func (f *File) WriteLog(w io.Writer) error {
 type logWriter struct {
 	w       *bufio.Writer
 	skipped int
-	first   error // what was wrong with the first of them
+	first   error // of the first of them
 }
 
 // record writes one record; ts is in nanoseconds since the kernel's start.

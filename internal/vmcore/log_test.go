@@ -246,7 +246,7 @@ func gunzip(t testing.TB, name string) []byte {
 	return b
 }
 
-// TestRealCores decodes what is left of the /proc/vmcore of Debian kernels that
+// TestRealCores decodes excerpts of the /proc/vmcore of Debian kernels that
 // sysrq-c crashed in QEMU: headers, notes and the log's memory.
 func TestRealCores(t *testing.T) {
 	for name, release := range map[string]string{

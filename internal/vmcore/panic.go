@@ -120,7 +120,7 @@ type scan struct {
 	triggers [len(triggers)]int // latest report of each kind
 
 	panic int // latest panic
-	cause int // what led to it
+	cause int // line of the cause
 }
 
 func (s *scan) line(off int, raw []byte) {

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// Table is what makedumpfile --mem-usage counts, in pages. Each page is counted
+// Table has the counts of makedumpfile --mem-usage, in pages. Each page is counted
 // once. Pages that are broken or absent (balloon) are in total only.
 type Table struct {
 	zero, cache, privateCache, user, free, kernel int64

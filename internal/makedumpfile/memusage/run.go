@@ -14,7 +14,7 @@ import (
 const (
 	// deadline is how long makedumpfile may look at the memory.
 	deadline = 30 * time.Second
-	// maxOutput bounds what is kept of its output, in bytes.
+	// maxOutput bounds the output that is kept, in bytes.
 	maxOutput = 64 << 10
 )
 
