@@ -65,7 +65,7 @@ func (w *worker) waitLUKS(l *plan.Layer) (string, error) {
 			return name, nil
 		}
 		if uptime() > end {
-			return "", fmt.Errorf("it did not appear within %d s; block devices: %s", limit, s)
+			return "", fmt.Errorf("did not appear within %d s; block devices: %s", limit, s)
 		}
 	}
 }

@@ -139,7 +139,7 @@ func (g *group) table(p *plan.LVMDevice, made []string) ([]dm.Target, error) {
 		lvm.WithoutMissing(words)
 	}
 	if slices.Contains(words, "") {
-		return nil, errors.New("it cannot be without what is missing")
+		return nil, errors.New("cannot be activated without its missing devices")
 	}
 	length := p.Length
 	if length == 0 {

@@ -61,7 +61,7 @@ func TestVolumeTableRefused(t *testing.T) {
 		"changed":    {func(p *plan.LVMDevice) { p.Layout = "thin-pool: pool X" }, []string{"254:0"}, "«thin-pool: pool A»"},
 		"removed":    {func(p *plan.LVMDevice) { p.UUID = groupUUID + "Z" }, []string{"254:0"}, errChanged.Error()},
 		"not plain":  {func(p *plan.LVMDevice) { p.Type = "" }, nil, "it is thin-pool"},
-		"missing":    {func(*plan.LVMDevice) {}, []string{""}, "what is missing"},
+		"missing":    {func(*plan.LVMDevice) {}, []string{""}, "its missing devices"},
 		"none below": {func(*plan.LVMDevice) {}, nil, "has no device %0"},
 		"negative":   {func(p *plan.LVMDevice) { p.Params = "%-1" }, []string{"254:0"}, "has no device %-1"},
 	} {
@@ -88,7 +88,7 @@ pool {`, 1))
 	}
 }
 
-// A volume that was made plain after the image was built needs nothing of what it
+// A volume that was made plain after the image was built needs none of the devices it
 // was made of then.
 func TestVolumeParts(t *testing.T) {
 	l := &plan.Layer{UUID: groupUUID + "A", LVM: &plan.LVMVolume{Devices: []plan.LVMDevice{

@@ -39,7 +39,7 @@ func (w *worker) assembleMD(l *plan.Layer) ([]string, error) {
 		}
 	}
 	if use[0].id.Version == "" {
-		return nil, errors.New("it is being reshaped, or belongs to a cluster")
+		return nil, errors.New("is being reshaped, or belongs to a cluster")
 	}
 	switch mdState(l.Name) {
 	case "clear":
@@ -91,10 +91,9 @@ func (w *worker) runMD(f *os.File, name string, members []member, whole bool) er
 			w.warn("%s: add %s: %v", name, m.name, err)
 		}
 	}
-	// A RAID 5 that the crash found without a disk cannot tell what was being
-	// written to the missing one, and nothing will: running it makes that no worse.
-	// But a disk that is only missing here has the data, and is out for good once
-	// the array was written to without it.
+	// The data that a degraded RAID 5 was writing to its missing disk is lost:
+	// running the array makes that no worse. But a disk that is missing only here has
+	// the data, and is out for good once the array was written to without it.
 	dirty := "0"
 	if whole {
 		dirty = "1"
@@ -111,7 +110,7 @@ func (w *worker) runMD(f *os.File, name string, members []member, whole bool) er
 	// A RAID of device-mapper looks at it too.
 	os.WriteFile(mdParameters+"start_dirty_degraded", []byte("0"), 0)
 	if err != nil {
-		return fmt.Errorf("it does not run with %d members: %w", len(members), err)
+		return fmt.Errorf("does not run with %d members: %w", len(members), err)
 	}
 	if !whole {
 		w.warn("%s runs without some of its members: add them again after the reboot", name)

@@ -188,8 +188,8 @@ func TestFindDevice(t *testing.T) {
 	}
 }
 
-// What was read once is not read again, for a disk that is not the target may
-// hang the next time; what could not be read is.
+// A device is read once, for a disk that is not the target may hang the next
+// time. A device that could not be read is read again.
 func TestScanRemembers(t *testing.T) {
 	sys, dev := t.TempDir(), t.TempDir()
 	os.MkdirAll(filepath.Join(sys, "sda"), 0o755)
@@ -364,7 +364,7 @@ func elfCore() []byte {
 	return b
 }
 
-// The ladder keeps the best of what failed under the name that is looked for.
+// The ladder keeps the best failed output under the name that is looked for.
 func TestLadderKeepsTheBest(t *testing.T) {
 	header := filepath.Join(t.TempDir(), "header")
 	if err := os.WriteFile(header, elfCore(), 0o600); err != nil {
@@ -427,11 +427,11 @@ func TestStepRecovers(t *testing.T) {
 	}
 }
 
-// What ended one worker is done once more, what ended two is skipped.
+// A step that ended one worker is done once more. One that ended two is skipped.
 func TestResumeAfterDeath(t *testing.T) {
 	tests := []struct {
 		step           step
-		first, second  state // what changes, on a state of zeros
+		first, second  state // the changes, on a state of zeros
 		again1, again2 step
 	}{
 		{step: "log", again1: "log"},
@@ -490,7 +490,7 @@ func TestResumeCollectorOfAnotherTarget(t *testing.T) {
 	}
 }
 
-// A worker can also end between two steps. What it had open is open then.
+// A worker can also end between two steps. Its target is still open then.
 func TestResumeBetweenSteps(t *testing.T) {
 	w := testWorker(t)
 	w.state.Step, w.place = "", nil
@@ -504,7 +504,7 @@ func TestResumeBetweenSteps(t *testing.T) {
 	}
 }
 
-// What there was at one target must not be taken for the next one's.
+// The attempts at one target do not count for the next one.
 func TestOpenBeginsAnew(t *testing.T) {
 	w := testWorker(t, sh("a", "exit 0"))
 	w.place, w.state.Dir = nil, ""

@@ -160,7 +160,7 @@ func (w *worker) resumes(c *plan.Collector) bool {
 	return a != nil && w.canResume(c) && a.Name == c.Name
 }
 
-// next decides what follows attempt a of collector c and returns the name of
+// next decides which collector follows attempt a of collector c and returns the name of
 // the collector that is to run, or "" if there is no point in any other. It sets
 // state.Collector.
 func (w *worker) next(a *crashdir.Attempt, c *plan.Collector) string {
@@ -358,7 +358,7 @@ func (w *worker) follow(p *process, r *os.File, stderr *outputTail) string {
 		why := ""
 		switch {
 		case failed > 1: // not just a bad sector
-			why = fmt.Sprintf("it cannot be written: %v", w.place.lost())
+			why = fmt.Sprintf("cannot be written: %v", w.place.lost())
 		case now-last > stall:
 			why = fmt.Sprintf("no progress for %v", stall)
 		case w.timeLeft() <= 0:

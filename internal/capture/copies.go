@@ -105,10 +105,10 @@ func (s *scan) judge(name string, want *plan.Device) judgement {
 }
 
 // takes reports whether a device with the content of a member of a layer may be
-// taken for that. As with the device of a target, a copy may not, and one of which
-// nothing is known waits for the one in its place. But a disk that took the place
-// of another one can have its number, too: late says that nothing better came. What
-// was assembled before has to be that: a leg of a mirror shows the same.
+// taken for that member. A copy may not, as with the device of a target, and an
+// unknown device waits for the one in its place. But a replacement of a disk can have
+// its number, too: late says that no better device came. A device that was assembled
+// before has to be that device: a leg of a mirror shows the same content.
 func (s *scan) takes(name, id string, l *plan.Layer, late bool) bool {
 	for i := range l.Members {
 		m := &l.Members[i]

@@ -54,7 +54,7 @@ func machineWith(t *testing.T, disks ...aDisk) *scan {
 		write(filepath.Join(at, "queue/logical_block_size"), fmt.Sprintln(d.sector))
 		write(filepath.Join(at, part, "size"), fmt.Sprintln(len(fs)/512))
 		write(filepath.Join(at, part, "partition"), "1\n")
-		if d.guid == 0 { // what the partition holds
+		if d.guid == 0 { // the content of the partition
 			table, fs = fs, make([]byte, len(fs))
 		}
 		write(filepath.Join(dev, d.name), string(table))
@@ -127,7 +127,7 @@ func TestCopies(t *testing.T) {
 		{"assembled", layered, []aDisk{{"vdb", second, 512, 8, 7, "B"}}, "vdb1", true, "", ""},
 	} {
 		s := machineWith(t, tt.disks...)
-		for range 2 { // the second time it goes by what it remembers
+		for range 2 { // the second time it goes by its memory
 			name, sure := s.find(&tt.target)
 			if name != tt.want || sure != tt.sure || s.several != tt.several || s.others() != tt.others {
 				t.Errorf("%s: got %q, sure %v, several %q, others %q", tt.name, name, sure, s.several, s.others())
@@ -139,7 +139,7 @@ func TestCopies(t *testing.T) {
 	}
 }
 
-// members are what a layer was made of: a disk and a partition.
+// members are those of a layer: a disk and a partition.
 var members = plan.Layer{Kind: plan.MD, UUID: "u", Members: []plan.Device{
 	{ID: "0", Name: "vda1", Path: "pci0/virtio0/block/vda/vda1", PartUUID: "00000009-0000-0000-0000-000000000000", Serial: "A"},
 	{ID: "1", Name: "vdb1", Path: "pci0/virtio1/block/vdb/vdb1", PartUUID: "00000009-0000-0000-0000-000000000000"},

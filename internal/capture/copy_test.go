@@ -59,7 +59,7 @@ func TestCopyFile(t *testing.T) {
 	}
 }
 
-// A copy that was stopped goes on, and writes only what is missing.
+// A copy that was stopped goes on, and writes only the rest.
 func TestCopyResumes(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "vmcore")
 	err := newCopier(core(), 6*copyPage).file(name)
@@ -125,7 +125,7 @@ func TestCopyStream(t *testing.T) {
 	}
 }
 
-// The progress is what the supervisor and the console live on.
+// The supervisor and the console read the progress.
 func TestCopyProgress(t *testing.T) {
 	var say strings.Builder
 	c := newCopier(core(), 1<<30)

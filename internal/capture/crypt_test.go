@@ -52,7 +52,7 @@ func TestTakeKeysWithout(t *testing.T) {
 	}
 }
 
-// The header is looked for on what was assembled, not on a leg of that.
+// The header is looked for on the assembled device, not on its legs.
 func TestLUKSOnMirror(t *testing.T) {
 	l := &plan.Layer{Kind: plan.Crypt, UUID: "11111111-2222-4333-8444-555555555555", Members: []plan.Device{
 		{ID: "11111111-2222-4333-8444-555555555555", Name: "dm-6", Path: "virtual/block/dm-6"},

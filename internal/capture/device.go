@@ -69,8 +69,8 @@ func (w *worker) newScan() *scan {
 	return s
 }
 
-// errHung is that of a device in whose reading a worker ended.
-var errHung = errors.New("it does not answer")
+// errHung is the error of a device in whose reading a worker ended.
+var errHung = errors.New("does not answer")
 
 // reading notes which device is about to be read: a worker that gets stuck in one
 // which has nothing to do with the dump must not cost the target.

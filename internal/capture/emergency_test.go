@@ -75,7 +75,7 @@ func TestInMountinfo(t *testing.T) {
 	}
 }
 
-// What is not mounted gets no dump, and a way that leads elsewhere neither.
+// A directory that is not mounted gets no dump, nor does a path that leads elsewhere.
 func TestOpenMounted(t *testing.T) {
 	dir := t.TempDir()
 	w := testWorker(t)

@@ -50,7 +50,7 @@ func TestHasBackend(t *testing.T) {
 	}
 }
 
-// None of these leads to a panic on purpose; what does can be tested in a
+// None of these leads to a panic on purpose; one that does can be tested in a
 // capture kernel only.
 func TestWantsNoPstore(t *testing.T) {
 	asked := &plan.Plan{Pstore: true}
@@ -70,7 +70,7 @@ func TestWantsNoPstore(t *testing.T) {
 	}
 }
 
-// What waits for something else lets the time pass in its own pace.
+// A pause takes its time, and not much more.
 func TestPause(t *testing.T) {
 	s := &supervisor{}
 	begin := uptime()
@@ -146,7 +146,7 @@ func TestResumeStuck(t *testing.T) {
 	}
 }
 
-// What the death of a worker leaves is neither better nor worse than it was.
+// The outcome after the death of a worker is neither better nor worse than the files.
 func TestSaved(t *testing.T) {
 	for name, tt := range map[string]struct {
 		state state

@@ -13,7 +13,7 @@ import (
 )
 
 // writes is a collector that leaves a vmcore of that many bytes behind its
-// header and does what then says.
+// header and then runs the script then.
 func writes(t *testing.T, name string, size int, then string) plan.Collector {
 	t.Helper()
 	header := filepath.Join(t.TempDir(), "header")
@@ -25,7 +25,7 @@ func writes(t *testing.T, name string, size int, then string) plan.Collector {
 
 const says = "echo 'The kernel version is not supported.' >&2"
 
-// Which collectors run, and what they leave.
+// Which collectors run, and their output.
 func TestLadder(t *testing.T) {
 	filter := func(c plan.Collector) plan.Collector { c.Filters = true; return c }
 	tests := []struct {
@@ -176,7 +176,7 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// The room of one that goes on is what it has had and what it may have.
+// The room of a collector that goes on is the room it has used and the rest.
 func TestLimitOfResumed(t *testing.T) {
 	w := testWorker(t)
 	c := sh("copy", `echo "$2" >&2; exit 1`)

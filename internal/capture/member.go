@@ -106,8 +106,8 @@ names:
 }
 
 // better reports whether of two devices with the number of one member the first is
-// to be used: a disk that took the place of one that had failed, what is not known
-// to be a copy, and the partition of a disk in which its superblock is seen as well.
+// to be used: a disk that replaced a failed one, a device that is not known to
+// be a copy, and the partition of a disk in which its superblock is seen as well.
 func (s *scan) better(m, than member) bool {
 	a, b := m.id.Generation, than.id.Generation
 	return a > b || a == b && (s.seen[than.name].other != "" || filepath.Base(s.disk(m.name)) == than.name)
@@ -140,10 +140,10 @@ func fresh(list []member) (use []member, err error) {
 	return use, nil
 }
 
-// apart returns a member that went on without the newest one, -1 for none. One that
-// was left behind knows of no failure of those that went on, though it may not know
-// what has taken its place since: but all that an array has been share members, one
-// time with the next, and two halves that went on alone share none.
+// apart returns a member that went on without the newest one, -1 for none: the
+// array has diverged. A stale member has recorded no failure of those that went
+// on, though it may not know its replacement. Two successive states of one array
+// share members. Two halves that went on alone share none.
 func apart(list []member, newest int) int {
 	linked := make([]bool, len(list))
 	linked[newest] = true

@@ -134,7 +134,7 @@ func TestGather(t *testing.T) {
 	}
 }
 
-// What is held by the device-mapper is a path of what is held.
+// A device that the device-mapper holds is a path of the mapped device.
 func TestBelongingHeld(t *testing.T) {
 	s := &scan{sys: t.TempDir(), dev: t.TempDir(), seen: map[string]*seenDevice{}}
 	for name, holder := range map[string]string{"sda": "dm-0", "dm-0": "md127", "sdb": "md127"} {

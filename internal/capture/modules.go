@@ -76,7 +76,7 @@ func (w *worker) followModules(argv []string) (failed int, how string, err error
 			return failed, p.how(), nil
 		case p.leaderDead():
 			p.kill(time.Second)
-			return failed, "it died in the kernel", nil
+			return failed, "died in the kernel", nil
 		case uptime()-last > limit:
 			p.kill(time.Second)
 			return failed, p.how(), nil

@@ -8,7 +8,7 @@ import (
 )
 
 // loadFake loads the modules a, b, c and d by a shell script in the child's
-// place. module is what it does with the module $i.
+// place. module is the script for the module $i.
 func loadFake(t *testing.T, module string) (*worker, error) {
 	t.Helper()
 	w := testWorker(t)

@@ -96,7 +96,7 @@ func TestUserProcessesReal(t *testing.T) {
 	}
 }
 
-// Only what has got stuck since the last time tells something about the target
+// Only a process that has got stuck since the last time tells something about the target
 // in use.
 func TestNoteStuck(t *testing.T) {
 	module, first, second := userProcess{5, roleModules}, userProcess{6, roleWorker}, userProcess{7, "makedumpfile"}

@@ -34,7 +34,7 @@ func rawWorker(t *testing.T, collectors ...plan.Collector) (*worker, *raw) {
 	return w, r
 }
 
-// streams is a collector that writes a flattened dump and does what then says.
+// streams is a collector that writes a flattened dump and then runs the script then.
 func streams(t *testing.T, name, then string) plan.Collector {
 	t.Helper()
 	var b bytes.Buffer
@@ -95,7 +95,7 @@ func TestRawLadder(t *testing.T) {
 	}
 }
 
-// A worker that follows goes on with what is on the device.
+// A worker that follows goes on with the dump on the device.
 func TestRawResume(t *testing.T) {
 	w, r := rawWorker(t, streams(t, "a", "cat $f"))
 	if err := w.step("dmesg", 1, func() error { return w.writeReport() }); err != nil {
@@ -160,7 +160,7 @@ func TestRawDeathInProof(t *testing.T) {
 	}
 }
 
-// What is incomplete is not read back at the end.
+// An incomplete dump is not read back at the end.
 func TestRawSettle(t *testing.T) {
 	w, r := rawWorker(t, streams(t, "a", "cat $f; exit 1"))
 	w.collect()
@@ -221,8 +221,8 @@ func TestRawLostWrite(t *testing.T) {
 	}
 }
 
-// A stream cannot be gone on with: what there is must not be given up for the
-// same once more.
+// A stream cannot be continued: its data must not be given up for the same once
+// more.
 func TestRawCopyOnce(t *testing.T) {
 	c := streams(t, "copy", "cat $f; exit 1")
 	c.Resumes = true
@@ -233,8 +233,8 @@ func TestRawCopyOnce(t *testing.T) {
 	}
 }
 
-// A worker dies while it begins the dump. What it has begun is gone on with, and
-// what it has not is begun.
+// A worker dies while it begins the dump. A dump that it has begun is continued,
+// and one that it has not is begun.
 func TestResumeHeader(t *testing.T) {
 	w, r := rawWorker(t)
 	w.plan.Targets = []plan.Target{{Kind: plan.Raw}}

@@ -89,8 +89,8 @@ func TestResumeWithOtherWords(t *testing.T) {
 	}
 }
 
-// The collectors that run after a death, and what they make of the output of
-// the attempt before.
+// The collectors that run after a death, and the use of the output of the
+// attempt before.
 func TestCollectWithOtherWords(t *testing.T) {
 	for _, tt := range []struct {
 		phase   crashdir.Phase

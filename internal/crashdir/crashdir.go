@@ -1,4 +1,4 @@
-// Package crashdir is what a dump looks like on disk: one directory per crash
+// Package crashdir has the layout of a dump on disk: one directory per crash
 // with files of fixed names, each written under a temporary name and renamed
 // when it is whole.
 package crashdir
@@ -56,8 +56,8 @@ func Create(parent string, t time.Time) (string, error) {
 }
 
 // WriteFile writes name into dir: to a temporary name, fsynced, renamed, and
-// the directory fsynced. write produces the content. When it fails, what it
-// has written so far keeps the temporary name: part of a log is better than
+// the directory fsynced. write produces the content. When it fails, its
+// output so far keeps the temporary name: part of a log is better than
 // none.
 func WriteFile(dir, name string, write func(io.Writer) error) error {
 	tmp := filepath.Join(dir, name+Suffix)

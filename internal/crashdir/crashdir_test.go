@@ -96,7 +96,7 @@ func TestList(t *testing.T) {
 	put(t, parent, "2026-11-22T23-04-05Z-2", map[string]string{Vmcore + Suffix: "xyz", Dmesg: "m"})
 	put(t, parent, "2026-11-22T23-04-05Z", map[string]string{Dmesg: "m", ReportFile: `{"version":9}`})
 	put(t, parent, "2026-11-23T00-00-00Z", map[string]string{ReportFile: strings.Repeat(" ", maxReport+1)})
-	// A report cannot promise what the files do not hold.
+	// A report cannot promise more than the files hold.
 	put(t, parent, "2026-11-24T00-00-00Z", map[string]string{ReportFile: good})
 	put(t, parent, "2026-11-24T12-00-00Z", map[string]string{Dmesg + Suffix: "", Vmcore + Suffix: ""})
 	put(t, parent, "2026-11-25T00-00-00Z", nil)

@@ -20,8 +20,8 @@ func (e *OwnerError) Error() string {
 	return fmt.Sprintf("%s belongs to user %d: it is not a dump that ukdump has made", e.Path, e.UID)
 }
 
-// CheckOwner reports an *OwnerError if the directory at path, or what else has
-// that name, belongs neither to root, nor to the caller, nor to the owner of the
+// CheckOwner reports an *OwnerError if the directory at path, or any other file
+// of that name, belongs neither to root, nor to the caller, nor to the owner of the
 // directory that it is in.
 func CheckOwner(path string) error {
 	parent, err := os.Stat(filepath.Dir(path))

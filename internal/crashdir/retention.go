@@ -53,7 +53,7 @@ var clockWrong = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // Excess returns those of the Expendable dumps that have to go for p to be kept,
 // in the order in which they go; or all of them, if that is not enough. free is
-// what is free on their file system now, in bytes.
+// the free space of their file system now, in bytes.
 func (p Policy) Excess(dumps []Dump, free int64) []Dump {
 	count, used := len(dumps), int64(0)
 	for _, d := range dumps {
@@ -70,7 +70,7 @@ func (p Policy) Excess(dumps []Dump, free int64) []Dump {
 }
 
 // Remove removes the directory of d with everything in it, and follows no
-// symbolic link. Wherever the power fails, what is left does not look complete:
+// symbolic link. Wherever the power fails, the rest does not look complete:
 // the vmcore goes first.
 func Remove(d Dump) error {
 	fi, err := os.Lstat(d.Path)

@@ -111,7 +111,7 @@ func TestRemove(t *testing.T) {
 		t.Error("a symbolic link was followed")
 	}
 
-	// The directory itself may be a link; what it leads to is not ours.
+	// The directory itself may be a link; the directory that it leads to is not ours.
 	if err := os.Symlink(outside, filepath.Join(parent, name)); err != nil {
 		t.Fatal(err)
 	}

@@ -88,7 +88,7 @@ func verifyELF(r io.ReaderAt, size int64) error {
 
 func (h Header) verifyKdump(r io.ReaderAt, size int64) error {
 	if h.split {
-		return errors.New("it is one part of a split dump")
+		return errors.New("one part of a split dump")
 	}
 	buf := make([]byte, verifyBuf)
 	pages, err := h.countPages(r, buf)
