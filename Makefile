@@ -1,7 +1,8 @@
 # Targets:
 #
 #   make             the three programs in bin/
-#   make install     programs, units, udev rules and man pages below $(DESTDIR)
+#   make install     programs, units, udev rules, man pages and completions
+#                    below $(DESTDIR)
 #   make demo        the main job in a virtual machine: load, crash, capture,
 #                    reboot, look at the dump
 #   make capture     the same, and draws docs/capture.svg from it
@@ -56,10 +57,17 @@ SOURCES  = $(wildcard go.mod go.sum) \
 
 .PHONY: build install deps demo capture test test-unit test-vm test-matrix test-faults test-luks bench charts fuzz lint words size clean clean-cache
 
-build: $(PROGRAMS:%=bin/%)
+COMPLETIONS = $(foreach shell,bash zsh fish,$(foreach program,kdumpctl mkkdumpinitrd,bin/completion/$(program).$(shell)))
+
+build: $(PROGRAMS:%=bin/%) $(COMPLETIONS)
 
 bin/%: $(SOURCES)
 	$(GOBUILD) -o $@ ./cmd/$*
+
+# The programs write them, so one for this machine must run, whatever GOARCH is built.
+bin/completion/%: $(SOURCES)
+	@mkdir -p bin/completion
+	env -u GOOS -u GOARCH $(GO) run ./cmd/$(basename $*) completion $(patsubst .%,%,$(suffix $*)) >$@
 
 # PID 1 waits for disks: without inlining, and with functions at multiples of 16
 # bytes instead of 32, it is smaller and no slower.
@@ -82,6 +90,11 @@ install: build
 	done
 	for page in $(wildcard docs/*.[578]); do \
 		install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; \
+	done
+	for program in kdumpctl mkkdumpinitrd; do \
+		install -D -m 644 bin/completion/$$program.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$program && \
+		install -D -m 644 bin/completion/$$program.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_$$program && \
+		install -D -m 644 bin/completion/$$program.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$program.fish || exit 1; \
 	done
 	for example in $(wildcard packaging/*.conf); do \
 		install -D -m 644 $$example $(DESTDIR)$(PREFIX)/share/doc/ukdump/$${example##*/} || exit 1; \

@@ -7,12 +7,14 @@
 set -eu
 
 packages=(
+	bash-completion         # with fish and zsh: the completions are tried
 	cpio                    # initramfs of the test machines
 	debian-archive-keyring  # signatures of the suites
 	e2fsprogs               # mke2fs -d
 	fakechroot              # mmdebstrap, where user namespaces are forbidden
 	fakeroot                # file owners in the root disks
 	fdisk                   # sfdisk
+	fish
 	kmod                    # depmod, modprobe -D
 	makedumpfile            # the demo opens its dump on the host
 	mmdebstrap              # root disks
@@ -21,6 +23,7 @@ packages=(
 	qemu-utils              # qemu-img
 	uidmap                  # mmdebstrap as an ordinary user
 	xz-utils                # compressed modules
+	zsh
 )
 
 # ID and ID_LIKE of os-release(5).

@@ -3,10 +3,7 @@ package cli
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
-	"slices"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -16,75 +13,6 @@ import (
 func program() (*Program, *bytes.Buffer, *bytes.Buffer) {
 	var out, errs bytes.Buffer
 	return &Program{Name: "prog", Stdout: &out, Stderr: &errs}, &out, &errs
-}
-
-func TestParse(t *testing.T) {
-	for _, tt := range []struct {
-		name     string
-		args     string
-		min, max int
-		rest     string // arguments, joined with a space
-		seen     string // --json, --dir, --also
-		err      string // of the usage error
-	}{
-		{name: "nothing", seen: "false  "},
-		{name: "options first", args: "--json --dir d a b", max: 2, rest: "a b", seen: "true d "},
-		{name: "options last", args: "a b --json --dir=d", max: 2, rest: "a b", seen: "true d "},
-		{name: "interleaved", args: "a -json b -dir d c", max: -1, rest: "a b c", seen: "true d "},
-		{name: "several times", args: "--also x a --also y", max: 1, rest: "a", seen: "false  x y"},
-		{name: "--", args: "--json -- --dir a", max: 2, rest: "--dir a", seen: "true  "},
-		{name: "-- behind an argument", args: "a -- --json --", max: -1, rest: "a --json --", seen: "false  "},
-		{name: "- is an argument", args: "- --json", max: 1, rest: "-", seen: "true  "},
-		{name: "missing", args: "a", min: 2, max: 2, err: "an argument is missing: see prog verb --help"},
-		{name: "too many", args: "a b\tc", max: 1, err: `unexpected argument "b\tc": see prog verb --help`},
-		{name: "too many behind --", args: "-- --json", err: `unexpected argument "--json": see prog verb --help`},
-		{name: "unknown", args: "a --jsno", max: 1, err: "flag provided but not defined: --jsno: see prog verb --help"},
-		{name: "without its value", args: "--dir", err: "flag needs an argument: --dir: see prog verb --help"},
-		{name: "bad value", args: "--json=x", err: `invalid boolean value "x" for --json: parse error: see prog verb --help`},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			p, out, errs := program()
-			fs := p.Flags("verb", "usage")
-			json, dir := fs.Bool("json", false, ""), fs.String("dir", "", "")
-			var also List
-			fs.Var(&also, "also", "")
-			var args []string
-			if tt.args != "" {
-				args = strings.Split(tt.args, " ")
-			}
-			before := slices.Clone(args)
-			rest, err := Parse(fs, args, tt.min, tt.max)
-			if out.Len()+errs.Len() > 0 {
-				t.Errorf("it printed %q and %q", out, errs)
-			}
-			if tt.err != "" {
-				if err == nil || err.Error() != tt.err || advice.Status(err) != advice.Usage {
-					t.Errorf("got %v, status %d\nwant %s", err, advice.Status(err), tt.err)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := strings.Join(rest, " "); got != tt.rest {
-				t.Errorf("arguments %q, want %q", got, tt.rest)
-			}
-			if got := fmt.Sprintf("%v %s %s", *json, *dir, &also); got != tt.seen {
-				t.Errorf("options %q, want %q", got, tt.seen)
-			}
-			if !slices.Equal(args, before) {
-				t.Errorf("the caller's arguments became %q", args)
-			}
-		})
-	}
-}
-
-func TestHelp(t *testing.T) {
-	p, out, errs := program()
-	_, err := Parse(p.Flags("", "Usage: prog\n"), []string{"a", "--help"}, 0, 0)
-	if status := p.End(err); status != advice.Done || out.String() != "Usage: prog\n" || errs.Len() > 0 {
-		t.Errorf("status %d, output %q, errors %q", status, out, errs)
-	}
 }
 
 // advised is an error with advice.
@@ -100,7 +28,6 @@ func TestEnd(t *testing.T) {
 		stderr string
 	}{
 		{"success", nil, 0, ""},
-		{"help", flag.ErrHelp, 0, ""},
 		{"nothing loaded", fmt.Errorf("status: %w", advice.ErrNotLoaded), 3, ""},
 		{"usage", Usage(errors.New("no verb")), 2, "prog: no verb\n"},
 		{"error", errors.New("open x: broken"), 1, "prog: open x: broken\n"},

@@ -1,49 +1,43 @@
 package ctl
 
 import (
-	"errors"
-
 	"ukdump/internal/announce"
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
 	"ukdump/internal/host"
+
+	"github.com/spf13/pflag"
 )
 
-const announceUsage = `Usage: kdumpctl announce [--watch | --shutdown]
+func (c *ctl) announceVerb() *cli.Command {
+	var watch, shutdown bool
+	return &cli.Command{
+		Name: "announce", Summary: "report new crashes to the journal",
+		About: `Reports each new crash once, as an entry in the journal of priority crit that says
+whether its dump is complete. Without a journal it is a line on standard error.
+ukdump-announce.service runs it at every boot.`,
+		Root: true, Either: true,
+		Options: func(f *pflag.FlagSet) {
+			f.BoolVar(&watch, "watch", false, "also watch this boot: if it ends without announce --shutdown while a capture kernel is loaded, the next announce reports that")
+			f.BoolVar(&shutdown, "shutdown", false, "only end the watch, because the machine is shut down")
+		},
+		Run: func([]string) error {
+			if shutdown {
+				return c.store.EndWatch()
+			}
+			return c.announce(watch)
+		},
+	}
+}
 
-Tells about crashes that nobody was told about yet: one entry in the journal for
-each, of priority crit, whether its dump is complete or nothing was saved. Without
-a journal it is one line on standard error. ukdump-announce.service does it at
-every boot.
-
-  --watch     and if this boot ends without announce --shutdown while a capture
-              kernel is loaded, the next announce tells about that too
-  --shutdown  only say that the machine is being shut down
-`
-
-func (c *ctl) announce(args []string) error {
-	f := c.Flags("announce", announceUsage)
-	watch := f.Bool("watch", false, "")
-	shutdown := f.Bool("shutdown", false, "")
-	if _, err := cli.Parse(f, args, 0, 0); err != nil {
-		return err
-	}
-	if *watch && *shutdown {
-		return cli.Usage(errors.New("--watch and --shutdown exclude each other"))
-	}
-	if err := c.needRoot("announce"); err != nil {
-		return err
-	}
-	if *shutdown {
-		return c.store.EndWatch()
-	}
+func (c *ctl) announce(watch bool) error {
 	unlock, err := c.store.LockAnnounce()
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	err = c.announceNow(*watch)
-	if !*watch {
+	err = c.announceNow(watch)
+	if !watch {
 		return err
 	}
 	// The capture kernel is loaded all the same, so there is something to watch;

@@ -1,27 +1,19 @@
 package ctl
 
-import "ukdump/internal/cli"
+import (
+	"github.com/spf13/pflag"
 
-const buildUsage = `Usage: kdumpctl build [--force]
+	"ukdump/internal/cli"
+)
 
-Builds the image that load would build.
-
-  --force  even if nothing that goes into it has changed
-`
-
-func (c *ctl) build(args []string) error {
-	f := c.Flags("build", buildUsage)
-	force := f.Bool("force", false, "")
-	if _, err := cli.Parse(f, args, 0, 0); err != nil {
-		return err
+func (c *ctl) buildVerb() *cli.Command {
+	var force bool
+	return &cli.Command{
+		Name: "build", Summary: "build the image, but do not load it", About: "Builds the image that load would build.",
+		Root:    true,
+		Options: func(f *pflag.FlagSet) { f.BoolVar(&force, "force", false, "build it even if it is up to date") },
+		Run: func([]string) error {
+			return c.locked("build", func() error { return c.loader().Build(force) })
+		},
 	}
-	if err := c.needRoot("build"); err != nil {
-		return err
-	}
-	unlock, err := c.lock("build")
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	return c.loader().Build(*force)
 }

@@ -3,32 +3,25 @@ package ctl
 import (
 	"ukdump/internal/cli"
 	"ukdump/internal/collect"
+
+	"github.com/spf13/pflag"
 )
 
-const collectUsage = `Usage: kdumpctl collect [--dir DIRECTORY] [--foreign] [--discard]
-
-Looks on all block devices for dumps that a capture kernel wrote there without a
-file system, makes directories of them, and gives the devices back: what was
-swap is swap again. A dump that cannot be saved stays where it is.
-
-  --dir DIRECTORY  where to save them (default: the first configured directory)
-  --foreign        also those of other machines
-  --discard        give the devices back without saving what is on them
-`
-
-func (c *ctl) collect(args []string) error {
+func (c *ctl) collectVerb() *cli.Command {
 	run := c.collector()
-	f := c.Flags("collect", collectUsage)
-	f.StringVar(&run.Dir, "dir", "", "")
-	f.BoolVar(&run.Foreign, "foreign", false, "")
-	f.BoolVar(&run.Discard, "discard", false, "")
-	if _, err := cli.Parse(f, args, 0, 0); err != nil {
-		return err
+	return &cli.Command{
+		Name: "collect", Summary: "turn raw dumps into directories and give the devices back",
+		About: `Looks on all block devices for raw dumps, which a capture kernel wrote without a file
+system, turns them into directories, and gives the devices back: swap is swap again.
+A dump that cannot be saved stays on its device.`,
+		Root: true,
+		Options: func(f *pflag.FlagSet) {
+			f.StringVar(&run.Dir, "dir", "", "`DIRECTORY` save them here (default: the first that is configured)")
+			f.BoolVar(&run.Foreign, "foreign", false, "collect the dumps of other machines, too")
+			f.BoolVar(&run.Discard, "discard", false, "give the devices back without saving the dumps")
+		},
+		Run: func([]string) error { return run.Collect() },
 	}
-	if err := c.needRoot("collect"); err != nil {
-		return err
-	}
-	return run.Collect()
 }
 
 // collector returns the value that collects for this run.

@@ -3,12 +3,10 @@ package ctl
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"strings"
+	"slices"
 	"time"
 
-	"ukdump/internal/advice"
 	"ukdump/internal/builder"
 	"ukdump/internal/cli"
 	"ukdump/internal/collect"
@@ -19,29 +17,9 @@ import (
 	"ukdump/internal/plan"
 	"ukdump/internal/state"
 	"ukdump/internal/verify"
+
+	"github.com/spf13/pflag"
 )
-
-const usage = `Usage: kdumpctl VERB [OPTION]... [ARGUMENT]...
-
-Loads the capture kernel, says what is wrong with it, and manages the dumps.
-
-  load     load the capture kernel; build its image first if it is missing or
-           anything that goes into it has changed
-  reload   the same; the name says that one is loaded already
-  unload   unload the capture kernel
-  status   what is loaded, what is missing, where the next dump goes
-  build    build the image, but do not load it
-  verify   prove that a crash now would be saved, as far as that can be known
-  list     list the dumps
-  info     show why a kernel crashed and how its dump was made
-  rm       remove dumps
-  prune    remove the oldest dumps, as far as the configuration says
-  collect  make directories of the dumps that lie on raw devices
-  announce tell about crashes that nobody was told about yet
-  version  print the version
-
-kdumpctl VERB --help tells more.
-`
 
 // ctl is one run of kdumpctl.
 type ctl struct {
@@ -82,62 +60,74 @@ func (c *ctl) loader() *load.Loader {
 	}
 }
 
-// lock waits for other runs of kdumpctl.
-func (c *ctl) lock(verb string) (unlock func(), err error) { return c.store.Lock(verb, c.sleep) }
+func (c *ctl) run() error { return c.Dispatch(c.program(), c.verbs(), c.uid) }
 
-func (c *ctl) run() error {
-	if len(c.Args) == 0 {
-		return cli.Usage(errors.New("a verb is missing: kdumpctl help lists them"))
+// program is kdumpctl without a verb.
+func (c *ctl) program() *cli.Command {
+	var version bool
+	return &cli.Command{
+		About: "Loads the capture kernel, reports problems with it, and manages the dumps.",
+		Args:  "VERB [OPTION]... [ARGUMENT]...",
+		Options: func(f *pflag.FlagSet) {
+			f.BoolVar(&version, "version", false, "print the version")
+		},
+		Run: func([]string) error {
+			if version {
+				return c.version(nil)
+			}
+			return cli.Usage(errors.New("a verb is missing: see kdumpctl --help"))
+		},
 	}
-	verb, args := c.Args[0], c.Args[1:]
-	switch verb {
-	case "load":
-		return c.load("load", args)
-	case "reload":
-		return c.load("reload", args)
-	case "unload":
-		return c.unload(args)
-	case "status":
-		return c.status(args)
-	case "build":
-		return c.build(args)
-	case "verify":
-		return c.verify(args)
-	case "list":
-		return c.list(args)
-	case "info":
-		return c.info(args)
-	case "rm":
-		return c.rm(args)
-	case "prune":
-		return c.prune(args)
-	case "announce":
-		return c.announce(args)
-	case "collect":
-		return c.collect(args)
-	case "version", "--version":
-		if _, err := cli.Parse(c.Flags("version", "Usage: kdumpctl version\n"), args, 0, 0); err != nil {
-			return err
-		}
-		fmt.Fprintln(c.Stdout, "kdumpctl", plan.Software)
-		return nil
-	case "help", "--help", "-h":
-		if len(args) > 0 && args[0] != "help" && !strings.HasPrefix(args[0], "-") {
-			c.Args = []string{args[0], "--help"}
-			return c.run()
-		}
-		fmt.Fprint(c.Stdout, usage)
-		return nil
+}
+
+// verbs is the list of verbs, in the order of the help and of kdumpctl(8).
+func (c *ctl) verbs() []*cli.Command {
+	return []*cli.Command{
+		c.loadVerb(), c.reloadVerb(), c.unloadVerb(), c.statusVerb(), c.buildVerb(), c.verifyVerb(),
+		c.listVerb(), c.infoVerb(), c.rmVerb(), c.pruneVerb(), c.collectVerb(), c.announceVerb(),
+		{Name: "completion", Summary: "print the completion script of a shell", About: "Prints the script that completes the command line of kdumpctl in bash, zsh or fish.\nPackages install it for all users.",
+			Args: "SHELL", Min: 1, Max: 1, Values: func() []string { return cli.Shells },
+			Run: func(args []string) error { return c.Completion(args[0], c.program(), c.verbs()) }},
+		{Name: "version", Summary: "print the version", About: "Prints the version.", Run: c.version},
+		{Name: "help", Summary: "explain a verb", About: "Explains a verb, or lists them all.", Args: "[VERB]", Max: 1, Values: c.names, Run: c.help},
 	}
-	return cli.Usage(fmt.Errorf("unknown verb %q: kdumpctl help lists them", verb))
+}
+
+func (c *ctl) version([]string) error {
+	c.Say("kdumpctl %s", plan.Software)
+	return nil
+}
+
+// names returns the names of the verbs.
+func (c *ctl) names() (names []string) {
+	for _, v := range c.verbs() {
+		names = append(names, v.Name)
+	}
+	return names
+}
+
+func (c *ctl) help(args []string) error {
+	if len(args) == 0 {
+		c.Args = []string{"--help"}
+		return c.run()
+	}
+	if !slices.Contains(c.names(), args[0]) { // for the error of an unknown verb
+		c.Args = args
+		return c.run()
+	}
+	c.Args = []string{args[0], "--help"}
+	return c.run()
+}
+
+// locked runs f while no other kdumpctl changes anything.
+func (c *ctl) locked(verb string, f func() error) error {
+	unlock, err := c.store.Lock(verb, c.sleep)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return f()
 }
 
 // config reads the configuration of the machine.
 func (c *ctl) config() (*config.Config, error) { return config.Load(c.root) }
-
-func (c *ctl) needRoot(verb string) error {
-	if c.uid != 0 {
-		return advice.With(fmt.Errorf("%s: only root can do that", verb), "Run sudo kdumpctl "+verb+".")
-	}
-	return nil
-}

@@ -16,12 +16,19 @@ import (
 
 	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/cli"
+	"ukdump/internal/cli/clitest"
 	"ukdump/internal/cryptkeys"
 	"ukdump/internal/kexec"
 	"ukdump/internal/plan"
 	"ukdump/internal/state"
 	"ukdump/internal/verify"
 )
+
+// The manual page has all verbs, in the order of the table.
+func TestManualPage(t *testing.T) {
+	c := newMachine(t).ctl()
+	clitest.Page(t, "../../docs/kdumpctl.8", "VERBS", c.Program, c.verbs())
+}
 
 // memory is a file system that needs no disk, see shm_overview(7).
 const memory = "/dev/shm"
@@ -215,34 +222,31 @@ const image = "var/lib/ukdump/initramfs-" + buildtest.Release + ".img"
 func TestVerbs(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
+	var help bytes.Buffer
+	for _, verb := range append([]string{""}, m.ctl().names()...) {
+		got := m.kdumpctl(verb + " --help")
+		if got.status != 0 || got.stderr != "" {
+			t.Errorf("%s --help: %+v", verb, got)
+		}
+		m.expect("help "+verb, got)
+		m.expect(verb+" -h", got)
+		fmt.Fprintf(&help, "$ kdumpctl %s --help\n%s\n", verb, got.stdout)
+	}
+	buildtest.Golden(t, "help.txt", help.Bytes())
 	for _, tt := range []struct {
 		line string
 		want result
 	}{
 		{"version x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl version --help\n"}},
-		{"help rm", result{0, rmUsage, ""}},
 		{"version", result{0, "kdumpctl " + plan.Software + "\n", ""}},
 		{"--version", result{0, "kdumpctl " + plan.Software + "\n", ""}},
-		{"help", result{0, usage, ""}},
-		{"--help", result{0, usage, ""}},
-		{"load --help", result{0, loadUsage, ""}},
-		{"reload -h", result{0, loadUsage, ""}},
-		{"unload -h", result{0, unloadUsage, ""}},
-		{"build -h", result{0, buildUsage, ""}},
-		{"verify -h", result{0, verifyUsage, ""}},
-		{"status -h", result{0, statusUsage, ""}},
-		{"list -h", result{0, listUsage, ""}},
-		{"info -h", result{0, infoUsage, ""}},
-		{"rm -h", result{0, rmUsage, ""}},
-		{"prune -h", result{0, pruneUsage, ""}},
-		{"announce -h", result{0, announceUsage, ""}},
-		{"", result{2, "", "kdumpctl: a verb is missing: kdumpctl help lists them\n"}},
-		{"collect -h", result{0, collectUsage, ""}},
-		{"laod", result{2, "", "kdumpctl: unknown verb \"laod\": kdumpctl help lists them\n"}},
+		{"", result{2, "", "kdumpctl: a verb is missing: see kdumpctl --help\n"}},
+		{"laod", result{2, "", "kdumpctl: unknown verb \"laod\", did you mean load?: see kdumpctl --help\n"}},
+		{"help laod", result{2, "", "kdumpctl: unknown verb \"laod\", did you mean load?: see kdumpctl --help\n"}},
 		{"load x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl load --help\n"}},
-		{"load --imgae x", result{2, "", "kdumpctl: flag provided but not defined: --imgae: see kdumpctl load --help\n"}},
+		{"load --imgae x", result{2, "", "kdumpctl: unknown flag: --imgae: see kdumpctl load --help\n"}},
 		{"unload x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl unload --help\n"}},
-		{"status -x", result{2, "", "kdumpctl: flag provided but not defined: -x: see kdumpctl status --help\n"}},
+		{"status -x", result{2, "", "kdumpctl: unknown shorthand flag: 'x' in -x: see kdumpctl status --help\n"}},
 		{"build x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl build --help\n"}},
 		{"verify x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl verify --help\n"}},
 		{"list x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl list --help\n"}},
@@ -250,6 +254,7 @@ func TestVerbs(t *testing.T) {
 		{"announce x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl announce --help\n"}},
 		{"announce --watch --shutdown", result{2, "", "kdumpctl: --watch and --shutdown exclude each other\n"}},
 		{"rm", result{2, "", "kdumpctl: an argument is missing: see kdumpctl rm --help\n"}},
+		{"completion csh", result{2, "", "kdumpctl: shell \"csh\": there is completion for bash, zsh, fish\n"}},
 	} {
 		m.expect(tt.line, tt.want)
 	}

@@ -165,8 +165,8 @@ func TestHotplugNothingToDo(t *testing.T) {
 	if m.pending() {
 		t.Error("the load has covered the event")
 	}
-	m.expect("load --hotplug", result{2, "", "kdumpctl: flag provided but not defined: --hotplug: see kdumpctl load --help\n"})
-	m.expect(hotplug+" --image x", result{2, "", "kdumpctl: --hotplug loads what is loaded, so there can be no --image\n"})
+	m.expect("load --hotplug", result{2, "", "kdumpctl: unknown flag: --hotplug: see kdumpctl load --help\n"})
+	m.expect(hotplug+" --image x", result{2, "", "kdumpctl: --hotplug loads the same set again, so it excludes --image\n"})
 }
 
 // A burst of events leads to one reload, and none of them is lost. As systemd

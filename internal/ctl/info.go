@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"ukdump/internal/advice"
@@ -19,34 +20,28 @@ import (
 	"ukdump/internal/dumpfile"
 )
 
-const infoUsage = `Usage: kdumpctl info [--json] [--dir DIRECTORY] [DUMP]
+func (c *ctl) infoVerb() *cli.Command {
+	var o dumpOptions
+	return &cli.Command{
+		Name: "info", Summary: "show why a kernel crashed and how its dump was made",
+		About: `Shows one dump, the newest by default: why the kernel crashed, the head of the call
+trace, which kernel it was, how the vmcore was saved and how long it took.
 
-Shows one dump, the newest by default: why the kernel crashed, the head of the
-call trace, which kernel it was, what saved the vmcore and how long it took.
+DUMP is a name as list prints it, the beginning of one that no other dump has, or
+the path of its directory.`,
+		Options: func(f *pflag.FlagSet) { o.addJSON(f, "print the report as JSON") },
+		Args:    "[DUMP]", Max: 1, Values: c.dumpNames(&o),
+		Run: func(args []string) error { return c.info(o, strings.Join(args, "")) },
+	}
+}
 
-  DUMP             its name as list prints it, a beginning of the name that no
-                   other dump has, or the path of its directory
-  --dir DIRECTORY  where the dumps are (default: all that are configured)
-  --json           print the report as JSON
-`
-
-func (c *ctl) info(args []string) error {
-	fs := c.Flags("info", infoUsage)
-	dir := fs.String("dir", "", "")
-	asJSON := fs.Bool("json", false, "")
-	names, err := cli.Parse(fs, args, 0, 1)
+// info shows the dump of that name, "" for the newest.
+func (c *ctl) info(o dumpOptions, name string) error {
+	d, err := c.findDump(o.dir, name)
 	if err != nil {
 		return err
 	}
-	name := ""
-	if len(names) == 1 {
-		name = names[0]
-	}
-	d, err := c.findDump(*dir, name)
-	if err != nil {
-		return err
-	}
-	if *asJSON {
+	if o.json {
 		return cli.WriteJSON(c.Stdout, listOf(d))
 	}
 	printDump(c.Stdout, d)

@@ -8,21 +8,12 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"
 )
-
-const listUsage = `Usage: kdumpctl list [--json] [--dir DIRECTORY]
-
-Lists the dumps, oldest first: name, size, outcome, kernel and panic line.
-
-Lines are cut to the width of the terminal, or to 120 characters.
-
-  --dir DIRECTORY  where the dumps are (default: all that are configured)
-  --json           print a JSON array, with nothing cut
-`
 
 // pipeWidth is the width of a list that does not go to a terminal.
 const pipeWidth = 120
@@ -47,18 +38,39 @@ func listOf(d crashdir.Dump) listed {
 	return l
 }
 
-func (c *ctl) list(args []string) error {
-	fs := c.Flags("list", listUsage)
-	dir := fs.String("dir", "", "")
-	asJSON := fs.Bool("json", false, "")
-	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
-		return err
+// dumpOptions are those of the verbs that read dumps.
+type dumpOptions struct {
+	dir  string
+	json bool
+}
+
+func (o *dumpOptions) addDir(f *pflag.FlagSet) {
+	f.StringVar(&o.dir, "dir", "", "`DIRECTORY` look here for dumps (default: all that are configured)")
+}
+
+// addJSON adds both options; of is the help of --json.
+func (o *dumpOptions) addJSON(f *pflag.FlagSet, of string) {
+	f.BoolVar(&o.json, "json", false, of)
+	o.addDir(f)
+}
+
+func (c *ctl) listVerb() *cli.Command {
+	var o dumpOptions
+	return &cli.Command{
+		Name: "list", Summary: "list the dumps",
+		About: `Lists the dumps, oldest first: name, size, outcome, kernel and panic line. Lines are
+cut to the width of the terminal, or to 120 characters.`,
+		Options: func(f *pflag.FlagSet) { o.addJSON(f, "print a JSON array, with nothing cut") },
+		Run:     func([]string) error { return c.list(o) },
 	}
-	dumps, parent, unread := c.dumps(*dir)
+}
+
+func (c *ctl) list(o dumpOptions) error {
+	dumps, parent, unread := c.dumps(o.dir)
 	if unread != nil && len(dumps) == 0 {
 		return unread
 	}
-	if *asJSON {
+	if o.json {
 		list := []listed{} // never null
 		for _, d := range dumps {
 			list = append(list, listOf(d))
@@ -132,4 +144,15 @@ func (c *ctl) dumps(dir string) (dumps []crashdir.Dump, where string, err error)
 	}
 	crashdir.Sort(dumps)
 	return dumps, strings.Join(dirs, " or "), errors.Join(errs...)
+}
+
+// dumpNames returns the names of the dumps, for completion.
+func (c *ctl) dumpNames(o *dumpOptions) func() []string {
+	return func() (names []string) {
+		dumps, _, _ := c.dumps(o.dir)
+		for _, d := range dumps {
+			names = append(names, d.Name)
+		}
+		return names
+	}
 }

@@ -3,64 +3,75 @@ package ctl
 import (
 	"errors"
 
+	"github.com/spf13/pflag"
+
 	"ukdump/internal/cli"
 	"ukdump/internal/kexec"
 	"ukdump/internal/load"
 )
 
-const loadUsage = `Usage: kdumpctl load|reload [--image FILE] [--if-reserved]
-       kdumpctl reload --hotplug
+const aboutLoad = `Loads the capture kernel and its image with kexec_file_load(2). The image is built
+first if it is missing, damaged or out of date. Everything is checked before the
+kernel drops the set that was loaded before. If the load fails and nothing is loaded
+then, the fallback set is loaded: the last kernel, image and command line that could
+be loaded.`
 
-Loads the capture kernel and its image with kexec_file_load(2). The image is built
-first if it is missing, damaged, or if anything that goes into it has changed.
-Everything is checked before the kernel gives up what was loaded before. If the
-load fails and nothing is loaded then, the last set of kernel, image and command
-line that could be loaded is loaded again.
+// loadOptions are those of load and reload.
+type loadOptions struct {
+	image      string
+	ifReserved bool
+	hotplug    bool
+}
 
-  --image FILE   load this image instead, as it is
-  --if-reserved  where no memory is reserved for a capture kernel, do nothing and
-                 end with status 0. Raw targets that are not there yet are
-                 awaited. For ukdump.service
-  --hotplug      processors or memory have come or gone: load again what is
-                 loaded, if anything is. For ukdump-hotplug.service
-`
+func (o *loadOptions) add(f *pflag.FlagSet) {
+	f.StringVar(&o.image, "image", "", "`FILE` load this image as it is, and build none")
+	f.BoolVar(&o.ifReserved, "if-reserved", false, "do nothing, with status 0, if no memory is reserved for a capture kernel; wait for raw targets that are yet to appear. For ukdump.service")
+}
 
-func (c *ctl) load(verb string, args []string) error {
-	f := c.Flags(verb, loadUsage)
-	image := f.String("image", "", "")
-	ifReserved := f.Bool("if-reserved", false, "")
-	hotplug := new(bool)
-	if verb == "reload" {
-		hotplug = f.Bool("hotplug", false, "")
+func (c *ctl) loadVerb() *cli.Command {
+	var o loadOptions
+	return &cli.Command{
+		Name: "load", Summary: "load the capture kernel; build its image first if it is missing or out of date", About: aboutLoad,
+		Root: true, Options: o.add,
+		Run: func([]string) error { return c.load("load", o) },
 	}
-	if _, err := cli.Parse(f, args, 0, 0); err != nil {
-		return err
+}
+
+func (c *ctl) reloadVerb() *cli.Command {
+	var o loadOptions
+	return &cli.Command{
+		Name: "reload", Summary: "load it again; the same as load", About: aboutLoad,
+		Root: true,
+		Options: func(f *pflag.FlagSet) {
+			o.add(f)
+			f.BoolVar(&o.hotplug, "hotplug", false, "processors or memory were added or removed: load the same set again, if one is loaded. For ukdump-hotplug.service")
+		},
+		Run: func([]string) error {
+			switch {
+			case o.hotplug && o.image != "":
+				return cli.Usage(errors.New("--hotplug loads the same set again, so it excludes --image"))
+			case o.hotplug:
+				return c.loader().Hotplug()
+			}
+			return c.load("reload", o)
+		},
 	}
-	if *hotplug && *image != "" {
-		return cli.Usage(errors.New("--hotplug loads what is loaded, so there can be no --image"))
-	}
-	if err := c.needRoot(verb); err != nil {
-		return err
-	}
-	if *hotplug {
-		return c.loader().Hotplug()
-	}
+}
+
+func (c *ctl) load(verb string, o loadOptions) error {
 	err := c.loader().CheckReserved()
-	if *ifReserved && errors.As(err, new(*kexec.Error)) {
+	if o.ifReserved && errors.As(err, new(*kexec.Error)) {
 		c.Say("nothing loaded: %v", err)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	unlock, err := c.lock(verb)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if err := c.loader().Load(load.Options{Image: *image, Await: *ifReserved}); err != nil {
-		return err
-	}
-	c.pruneAfterLoad()
-	return nil
+	return c.locked(verb, func() error {
+		if err := c.loader().Load(load.Options{Image: o.image, Await: o.ifReserved}); err != nil {
+			return err
+		}
+		c.pruneAfterLoad()
+		return nil
+	})
 }

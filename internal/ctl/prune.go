@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"ukdump/internal/cli"
@@ -11,30 +12,21 @@ import (
 	"ukdump/internal/crashdir"
 )
 
-const pruneUsage = `Usage: kdumpctl prune [--dry-run]
-
-Removes the oldest dumps until no directory of TARGET= has more than KEEP, all
-dumps together take no more than MAX_USE there and KEEP_FREE is free. The newest
-dump and the newest complete one stay. load does the same when it has loaded.
-
-  --dry-run  only say what would be removed
-`
-
-func (c *ctl) prune(args []string) error {
-	f := c.Flags("prune", pruneUsage)
-	dry := f.Bool("dry-run", false, "")
-	if _, err := cli.Parse(f, args, 0, 0); err != nil {
-		return err
+func (c *ctl) pruneVerb() *cli.Command {
+	var dry bool
+	return &cli.Command{
+		Name: "prune", Summary: "remove the oldest dumps beyond the configured limits",
+		About: `Removes the oldest dumps until no directory of TARGET= has more than KEEP, all dumps
+together take no more than MAX_USE there and KEEP_FREE is free. The newest dump and
+the newest complete one stay. load does the same after each load.`,
+		Root:    true,
+		Options: func(f *pflag.FlagSet) { f.BoolVar(&dry, "dry-run", false, "only say which dumps would be removed") },
+		Run:     func([]string) error { return c.locked("prune", func() error { return c.prune(dry) }) },
 	}
-	if err := c.needRoot("prune"); err != nil {
-		return err
-	}
-	unlock, err := c.lock("prune")
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	n, err := c.pruneAll(*dry)
+}
+
+func (c *ctl) prune(dry bool) error {
+	n, err := c.pruneAll(dry)
 	if err == nil && n == 0 {
 		c.Say("nothing to remove")
 	}

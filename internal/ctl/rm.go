@@ -8,22 +8,20 @@ import (
 	"ukdump/internal/crashdir"
 )
 
-const rmUsage = `Usage: kdumpctl rm [--dir DIRECTORY] DUMP...
+func (c *ctl) rmVerb() *cli.Command {
+	var o dumpOptions
+	return &cli.Command{
+		Name: "rm", Summary: "remove dumps",
+		About: `Removes dumps. A vmcore contains the memory of the machine, so remove it when you
+are done with it.
 
-Removes dumps. A vmcore contains the memory of the machine: whoever has read it
-to the end should remove it.
-
-  DUMP             as for info
-  --dir DIRECTORY  where the dumps are (default: all that are configured)
-`
-
-func (c *ctl) rm(args []string) error {
-	fs := c.Flags("rm", rmUsage)
-	dir := fs.String("dir", "", "")
-	names, err := cli.Parse(fs, args, 1, -1)
-	if err != nil {
-		return err
+DUMP is a name as for info.`,
+		Options: o.addDir, Args: "DUMP...", Min: 1, Max: -1, Values: c.dumpNames(&o),
+		Run: func(names []string) error { return c.rm(o.dir, names) },
 	}
+}
+
+func (c *ctl) rm(dir string, names []string) error {
 	// All of them before the first is gone: a typing error removes nothing.
 	var dumps []crashdir.Dump
 	taken := map[string]bool{}
@@ -31,7 +29,7 @@ func (c *ctl) rm(args []string) error {
 		if n == "" {
 			return cli.Usage(fmt.Errorf("the name of a dump is empty"))
 		}
-		d, err := c.findDump(*dir, n)
+		d, err := c.findDump(dir, n)
 		if err != nil {
 			return err
 		}

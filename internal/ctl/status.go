@@ -17,18 +17,9 @@ import (
 	"ukdump/internal/load"
 	"ukdump/internal/state"
 	"ukdump/internal/verify"
+
+	"github.com/spf13/pflag"
 )
-
-const statusUsage = `Usage: kdumpctl status [--json]
-
-Says whether a capture kernel is loaded, how much memory is reserved for it,
-where the next dump goes and what the last one was; and in one line what is
-missing, if anything.
-
-  --json  print it as JSON
-
-Exit status: 0 if a capture kernel is loaded, 3 if not.
-`
 
 // status is what status --json prints.
 type status struct {
@@ -54,15 +45,22 @@ type status struct {
 	verify.Findings `json:"-"`
 }
 
-func (c *ctl) status(args []string) error {
-	f := c.Flags("status", statusUsage)
-	asJSON := f.Bool("json", false, "")
-	if _, err := cli.Parse(f, args, 0, 0); err != nil {
-		return err
+func (c *ctl) statusVerb() *cli.Command {
+	var asJSON bool
+	return &cli.Command{
+		Name: "status", Summary: "show the loaded kernel, its memory and targets, and the first problem",
+		About: `Shows whether a capture kernel is loaded, how much memory is reserved for it, where
+the next dump goes, the last dump, and in one line the first thing that is missing.`,
+		Options: func(f *pflag.FlagSet) { f.BoolVar(&asJSON, "json", false, "print JSON") },
+		Status:  []string{"0 if a capture kernel is loaded", "3 if none is"},
+		Run:     func([]string) error { return c.status(asJSON) },
 	}
+}
+
+func (c *ctl) status(asJSON bool) error {
 	s := c.gatherStatus()
 	var err error
-	if *asJSON {
+	if asJSON {
 		err = cli.WriteJSON(c.Stdout, s)
 	} else {
 		err = c.printStatus(s)

@@ -9,34 +9,25 @@ import (
 	"ukdump/internal/verify"
 )
 
-const verifyUsage = `Usage: kdumpctl verify
+func (c *ctl) verifyVerb() *cli.Command {
+	return &cli.Command{
+		Name: "verify", Summary: "check, short of a crash, that a crash now would be saved",
+		About: `Checks, short of crashing the machine, that a crash now would be saved: reads back
+the loaded image, compares it and its plan with this machine, looks for each driver,
+library and firmware file in it, runs its makedumpfile on the running kernel, and
+writes to the targets.
 
-Proves that a crash now would be saved, as far as that can be known before one:
-reads back the image that is loaded, compares it and its plan with what this
-machine is now, looks for each driver, library and firmware file in it, runs its
-makedumpfile on the running kernel, and writes to the targets.
-
-Prints what each target lies on, down to the controllers, with the module of each
-level, and one line for each thing that was looked at. status shows the result.
-
-Exit status: 0 if everything is in order, 1 if not.
-`
-
-func (c *ctl) verify(args []string) error {
-	if _, err := cli.Parse(c.Flags("verify", verifyUsage), args, 0, 0); err != nil {
-		return err
+Prints the devices below each target, down to the controllers, with the module of
+each, and one line for each check. status shows the result.`,
+		Root: true, Status: []string{"0 if there is no problem", "1 if there is one"},
+		Run: func([]string) error { return c.locked("verify", c.verify) },
 	}
-	if err := c.needRoot("verify"); err != nil {
-		return err
-	}
-	unlock, err := c.lock("verify")
-	if err != nil {
-		return err
-	}
-	defer unlock()
+}
+
+func (c *ctl) verify() error {
 	c.store.Sweep()
 	v := c.checker()
-	err = v.Verify()
+	err := v.Verify()
 	if err == nil {
 		err = c.printFindings(v)
 	}

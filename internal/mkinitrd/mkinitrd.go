@@ -15,73 +15,91 @@ import (
 	"time"
 
 	"ukdump/initramfs"
+	"ukdump/internal/advice"
 	"ukdump/internal/builder"
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
 	"ukdump/internal/plan"
 	"ukdump/internal/state"
+
+	"github.com/spf13/pflag"
 )
 
-const usage = `Usage: mkkdumpinitrd [OPTION]...
-       mkkdumpinitrd ls [--long] IMAGE
-       mkkdumpinitrd cat IMAGE FILE
-
-Builds the initramfs of a capture kernel: kdumpinit, the modules that the chosen
-kernel needs to reach the dump target of this machine, makedumpfile and a plan.
-ls lists the files in an image, cat prints one.
-
-Options:
-  --kernel PATH|RELEASE  kernel that the image is for (default: KERNEL of the
-                         configuration, else the running kernel)
-  --output FILE          image (default: /var/lib/ukdump/initramfs-RELEASE.img)
-  --config FILE          read only this file instead of /etc/ukdump.conf and
-                         /etc/ukdump.conf.d/*.conf
-  --target TARGET        directory or raw:DEVICE that dumps go to; given several
-                         times, the first that works gets the dump (default:
-                         TARGET of the configuration, else /var/crash and then
-                         the swap partition if there is one)
-  --compress METHOD      zstd, gzip, xz, none or auto: the first of these that the
-                         kernel can unpack (default: auto)
-  --explain              print every file of the image with its size and why it
-                         is there, largest first
-  --root DIRECTORY       build for the machine whose file system tree begins here,
-                         with its proc and sys
-  --kdumpinit FILE       PID 1 (default: the one installed with this program)
-  --version              print the version
-`
-
 // Run runs mkkdumpinitrd and returns its exit status.
-func Run(p *cli.Program) int { return p.End(run(p)) }
+func Run(p *cli.Program) int {
+	root, verbs := commands(p)
+	return p.End(p.Dispatch(root, verbs, os.Geteuid()))
+}
 
-func run(p *cli.Program) error {
-	if len(p.Args) > 0 {
-		switch p.Args[0] {
-		case "ls":
-			return list(p, p.Args[1:])
-		case "cat":
-			return cat(p, p.Args[1:])
-		}
+// options are those of mkkdumpinitrd without a verb.
+type options struct {
+	builder.Options
+	config  string // file
+	output  string // file
+	explain bool
+	version bool
+}
+
+func (o *options) add(f *pflag.FlagSet) {
+	f.StringVar(&o.Kernel, "kernel", "", "`PATH|RELEASE` kernel that the image is for (default: KERNEL of the configuration, else the running kernel)")
+	f.StringVar(&o.output, "output", "", "`FILE` image (default: "+state.ImagePath("RELEASE")+")")
+	f.StringVar(&o.config, "config", "", "`FILE` read only this file instead of /etc/ukdump.conf and /etc/ukdump.conf.d/*.conf")
+	f.StringArrayVar(&o.Targets, "target", nil, "`TARGET` directory or raw:DEVICE for dumps; if given several times, the first that works gets the dump (default: TARGET of the configuration, else /var/crash and then the first swap partition)")
+	f.StringVar(&o.Compress, "compress", "auto", "`METHOD` zstd, gzip, xz, none or auto: the first of these that the kernel can unpack (default: auto)")
+	f.BoolVar(&o.explain, "explain", false, "print every file of the image with its size and the reason for it, largest first")
+	f.StringVar(&o.Root, "root", "/", "`DIRECTORY` build for the machine whose file system tree begins here, with its proc and sys")
+	f.StringVar(&o.Pid1, "kdumpinit", builder.DefaultPid1(), "`FILE` PID 1 (default: the one installed with this program)")
+	f.BoolVar(&o.version, "version", false, "print the version")
+}
+
+// commands returns the program without a verb, and its verbs.
+func commands(p *cli.Program) (*cli.Command, []*cli.Command) {
+	var o options
+	var long bool
+	root := &cli.Command{
+		About: `Builds the initramfs of a capture kernel: kdumpinit, the modules that the chosen
+kernel needs to reach the dump target of this machine, makedumpfile and a plan.`,
+		Options: o.add,
+		Run: func([]string) error {
+			if o.version {
+				p.Say("mkkdumpinitrd %s", plan.Software)
+				return nil
+			}
+			return build(p, &o)
+		},
 	}
-	f := p.Flags("", usage)
-	var (
-		o        builder.Options
-		confFile = f.String("config", "", "")
-		output   = f.String("output", "", "")
-		explain  = f.Bool("explain", false, "")
-		version  = f.Bool("version", false, "")
-	)
-	f.StringVar(&o.Kernel, "kernel", "", "")
-	f.Var((*cli.List)(&o.Targets), "target", "")
-	f.StringVar(&o.Compress, "compress", "auto", "")
-	f.StringVar(&o.Root, "root", "/", "")
-	f.StringVar(&o.Pid1, "kdumpinit", builder.DefaultPid1(), "")
-	if _, err := cli.Parse(f, p.Args, 0, 0); err != nil {
-		return err
+	var verbs []*cli.Command
+	verbs = []*cli.Command{
+		{
+			Name: "ls", Summary: "list the files in an image", About: "Lists the files in an initramfs image, of any origin.",
+			Options: func(f *pflag.FlagSet) { f.BoolVar(&long, "long", false, "with mode and size") },
+			Args:    "IMAGE", Min: 1, Max: 1,
+			Run: func(args []string) error { return list(p, args[0], long) },
+		},
+		{
+			Name: "cat", Summary: "print a file of an image", About: "Prints a file of an initramfs image. The plan is etc/ukdump/plan.json.",
+			Args: "IMAGE FILE", Min: 2, Max: 2,
+			Run: func(args []string) error { return cat(p, args[0], args[1]) },
+		},
+		{
+			Name: "completion", Summary: "print the completion script of a shell", About: "Prints the script that completes the command line of mkkdumpinitrd in bash, zsh or\nfish. Packages install it for all users.",
+			Args: "SHELL", Min: 1, Max: 1, Values: func() []string { return cli.Shells },
+			Run: func(args []string) error { return p.Completion(args[0], root, verbs) },
+		},
 	}
-	if *version {
-		fmt.Fprintln(p.Stdout, "mkkdumpinitrd", plan.Software)
-		return nil
+	return root, verbs
+}
+
+func (o *options) readConfig() (err error) {
+	if o.config != "" {
+		o.Config, err = config.LoadFile(o.config)
+	} else {
+		o.Config, err = config.Load(o.Root)
 	}
+	return err
+}
+
+func build(p *cli.Program, o *options) error {
 	for i, t := range o.Targets {
 		t, err := config.CheckTarget(t)
 		if err != nil {
@@ -94,24 +112,18 @@ func run(p *cli.Program) error {
 			return cli.Usage(fmt.Errorf("--compress %s: %w", o.Compress, err))
 		}
 	}
-	var err error
-	if *confFile != "" {
-		o.Config, err = config.LoadFile(*confFile)
-	} else {
-		o.Config, err = config.Load(o.Root)
-	}
-	if err != nil {
+	if err := o.readConfig(); err != nil {
 		return err
 	}
 	if o.Config.Emergency() {
-		return &emergencyError{}
+		return advice.With(errors.New("nothing to build: MODE=emergency loads the distribution's own initramfs"), "Run kdumpctl load.")
 	}
 	begin := time.Now()
-	b, err := builder.New(o)
+	b, err := builder.New(o.Options)
 	if err != nil {
 		return err
 	}
-	path := *output
+	path := o.output
 	if path == "" {
 		path = filepath.Join(o.Root, state.ImagePath(b.Kernel.Release))
 		// Only the default place: a typing error in --output is an error.
@@ -123,7 +135,7 @@ func run(p *cli.Program) error {
 		return err
 	}
 	p.Warn(b.Warnings...)
-	if *explain {
+	if o.explain {
 		if err := printFiles(p.Stdout, b); err != nil {
 			return err
 		}
@@ -136,16 +148,6 @@ func run(p *cli.Program) error {
 		cli.Size(fi.Size()), b.Compression, cli.Size(b.Unpacked()), time.Since(begin).Seconds())
 	return nil
 }
-
-// emergencyError is the answer to whoever asks for an image that is not used.
-type emergencyError struct{}
-
-func (*emergencyError) Error() string {
-	return "nothing to build: MODE=emergency loads the distribution's own initramfs"
-}
-
-// Advice returns what to run instead.
-func (*emergencyError) Advice() string { return "Run kdumpctl load." }
 
 // printFiles explains the image, largest file first.
 func printFiles(out io.Writer, b *builder.Build) error {
@@ -187,21 +189,8 @@ func directory(t plan.Target) string {
 	return fmt.Sprintf("%s: %s %s on %s, directory %s", t.Dir, t.Filesystem.Type, t.Filesystem.UUID, t.Device.Name, t.Path)
 }
 
-const lsUsage = `Usage: mkkdumpinitrd ls [--long] IMAGE
-
-Lists the files in an initramfs image, of any origin.
-
-  --long  with mode and size
-`
-
-func list(p *cli.Program, args []string) error {
-	f := p.Flags("ls", lsUsage)
-	long := f.Bool("long", false, "")
-	names, err := cli.Parse(f, args, 1, 1)
-	if err != nil {
-		return err
-	}
-	r, err := initramfs.OpenFile(names[0])
+func list(p *cli.Program, image string, long bool) error {
+	r, err := initramfs.OpenFile(image)
 	if err != nil {
 		return err
 	}
@@ -209,14 +198,14 @@ func list(p *cli.Program, args []string) error {
 	// To the end before the first line: half a listing looks like a whole one.
 	entries, err := r.List()
 	if err != nil {
-		return fmt.Errorf("%s: %w", names[0], err)
+		return fmt.Errorf("%s: %w", image, err)
 	}
 	for _, e := range entries {
 		line := cli.Clean(e.Path)
 		if e.Mode&fs.ModeSymlink != 0 {
 			line += " -> " + cli.Clean(e.Link)
 		}
-		if *long {
+		if long {
 			line = fmt.Sprintf("%s %9d %s", e.Mode, e.Size, line)
 		}
 		fmt.Fprintln(p.Stdout, line)
@@ -224,30 +213,21 @@ func list(p *cli.Program, args []string) error {
 	return nil
 }
 
-const catUsage = `Usage: mkkdumpinitrd cat IMAGE FILE
-
-Prints a file of an initramfs image. The plan is etc/ukdump/plan.json.
-`
-
 // maxCat bounds the file that cat holds in memory, in bytes.
 const maxCat = 1 << 30
 
-func cat(p *cli.Program, args []string) error {
-	names, err := cli.Parse(p.Flags("cat", catUsage), args, 2, 2)
-	if err != nil {
-		return err
-	}
-	r, err := initramfs.OpenFile(names[0])
+func cat(p *cli.Program, image, file string) error {
+	r, err := initramfs.OpenFile(image)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	data, err := r.ReadFile(strings.TrimPrefix(filepath.Clean(names[1]), "/"), maxCat)
+	data, err := r.ReadFile(strings.TrimPrefix(filepath.Clean(file), "/"), maxCat)
 	if errors.Is(err, initramfs.ErrNotFound) {
-		return fmt.Errorf("%s: it has no file %s: see mkkdumpinitrd ls %s", names[0], names[1], names[0])
+		return fmt.Errorf("%s: it has no file %s: see mkkdumpinitrd ls %s", image, file, image)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", names[0], err)
+		return fmt.Errorf("%s: %w", image, err)
 	}
 	_, err = p.Stdout.Write(data)
 	return err

@@ -13,6 +13,7 @@ import (
 	"ukdump/initramfs"
 	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/cli"
+	"ukdump/internal/cli/clitest"
 	"ukdump/internal/plan"
 )
 
@@ -114,16 +115,27 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-func TestTexts(t *testing.T) {
+func TestHelp(t *testing.T) {
 	m := buildtest.New(t)
-	for _, tt := range []struct{ args, want string }{
-		{"--version", "mkkdumpinitrd " + plan.Software + "\n"},
-		{"--help", usage}, {"-h", usage}, {"ls --help", lsUsage}, {"cat -h", catUsage},
-	} {
-		if r := mkkdumpinitrd(m, strings.Fields(tt.args)...); r != (result{0, tt.want, ""}) {
-			t.Errorf("%s: %+v", tt.args, r)
+	var help bytes.Buffer
+	for _, args := range []string{"--help", "ls -h", "cat -h", "completion -h"} {
+		r := mkkdumpinitrd(m, strings.Fields(args)...)
+		if r.status != 0 || r.stderr != "" {
+			t.Errorf("%s: %+v", args, r)
 		}
+		fmt.Fprintf(&help, "$ mkkdumpinitrd %s\n%s\n", args, r.stdout)
 	}
+	buildtest.Golden(t, "help.txt", help.Bytes())
+	if r := mkkdumpinitrd(m, "--version"); r != (result{0, "mkkdumpinitrd " + plan.Software + "\n", ""}) {
+		t.Errorf("--version: %+v", r)
+	}
+}
+
+// The manual page has the program, its verbs and all options.
+func TestManualPage(t *testing.T) {
+	p := &cli.Program{Name: "mkkdumpinitrd"}
+	root, verbs := commands(p)
+	clitest.Page(t, "../../docs/mkkdumpinitrd.8", "", p, append([]*cli.Command{root}, verbs...))
 }
 
 // The matrix of bad input. Each is answered with one line, and one of advice for
@@ -151,8 +163,8 @@ func TestBadInput(t *testing.T) {
 		status int
 		want   string // beginning of stderr behind the program's name
 	}{
-		{"unknown option", nil, []string{"--kernal", "x"}, 2, "flag provided but not defined: --kernal: see mkkdumpinitrd --help\n"},
-		{"argument", nil, []string{"build"}, 2, `unexpected argument "build": see mkkdumpinitrd --help` + "\n"},
+		{"unknown option", nil, []string{"--kernal", "x"}, 2, "unknown flag: --kernal: see mkkdumpinitrd --help\n"},
+		{"argument", nil, []string{"build"}, 2, `unknown verb "build": see mkkdumpinitrd --help` + "\n"},
 		{"relative target", nil, append(builds, "--target=crash"), 2, "--target: \"crash\" is neither an absolute path of a directory nor a raw device as in raw:PARTUUID=ID\n"},
 		{"relative second target", nil, append(builds, "--target=/var/crash", "--target", "crash"), 2, "--target: \"crash\" is neither an absolute path of a directory nor a raw device as in raw:PARTUUID=ID\n"},
 		{"mounted raw target", nil, append(builds, "--target=raw:/dev/vde1"), 1, "raw:/dev/vde1: vde1: a file system on it is mounted on /\n"},
