@@ -132,15 +132,6 @@ func TestLoadForeignImage(t *testing.T) {
 	}
 }
 
-func TestLoadTargets(t *testing.T) {
-	t.Parallel()
-	m := newMachine(t)
-	m.AddDisk()
-	m.Write("etc/ukdump.conf", "TARGET=/srv/dumps /var/crash\n")
-	m.expect("load", result{0, builtLine + "\nloaded " + buildtest.Release + " with initramfs-" + buildtest.Release +
-		".img in N s; dumps go to /srv/dumps, or else /var/crash\n", ""})
-}
-
 // The matrix of what stops a load. A capture kernel is loaded before; after each
 // failure it still is, which means that the kernel was not called.
 func TestLoadErrors(t *testing.T) {
@@ -368,21 +359,6 @@ func TestUnload(t *testing.T) {
 	}
 	if want := "unload"; m.calls[len(m.calls)-1] != want || len(m.calls) != 3 {
 		t.Errorf("calls %q", m.calls)
-	}
-}
-
-func TestBuild(t *testing.T) {
-	t.Parallel()
-	m := newMachine(t)
-	m.Write("sys/kernel/kexec_crash_size", "0\n") // can be reserved at the next boot
-	m.expect("build", result{0, builtLine + "\n", ""})
-	m.expect("build", result{0, "ROOT/" + image + " is up to date\n", ""})
-	got := m.kdumpctl("build --force")
-	if got.status != 0 || !strings.HasPrefix(got.stdout, "built ROOT/"+image) || !strings.HasSuffix(got.stdout, ": --force\n") {
-		t.Errorf("got %+v", got)
-	}
-	if len(m.calls) > 0 {
-		t.Errorf("the kernel was called: %q", m.calls)
 	}
 }
 

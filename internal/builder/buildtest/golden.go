@@ -10,6 +10,9 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
+// Update reports whether expected output is to be written anew.
+func Update() bool { return *update }
+
 // Golden compares got with testdata/NAME of the package under test.
 func Golden(t testing.TB, name string, got []byte) {
 	t.Helper()

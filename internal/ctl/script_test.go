@@ -1,0 +1,164 @@
+package ctl
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+
+	"ukdump/internal/builder/buildtest"
+	"ukdump/internal/crashdir"
+)
+
+// The scripts in testdata/script are the manual of behaviour: command, files, output
+// and status. Each has a machine of its own, whose files are below $ROOT; the output
+// has ROOT in place of that. -update renews the expected output.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata/script",
+		UpdateScripts: buildtest.Update(),
+		Setup: func(env *testscript.Env) error {
+			m := newMachine(t) // it lives as long as all scripts
+			env.Values["machine"] = &scripted{machine: m}
+			env.Setenv("ROOT", m.Root)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"kdumpctl": kdumpctlCmd,
+			"status":   statusCmd,
+			"machine":  machineCmd,
+			"kernel":   kernelCmd,
+			"dump":     dumpCmd,
+			"journal":  journalCmd,
+		},
+	})
+}
+
+// scripted is the machine of a script.
+type scripted struct {
+	*machine
+	last    int // exit status
+	journal *journald
+}
+
+func scriptMachine(ts *testscript.TestScript) *scripted { return ts.Value("machine").(*scripted) }
+
+// kdumpctl ARG... runs the program; it must fail after "!".
+func kdumpctlCmd(ts *testscript.TestScript, neg bool, args []string) {
+	m := scriptMachine(ts)
+	r := m.kdumpctl(strings.Join(args, " "))
+	io.WriteString(ts.Stdout(), hashes.ReplaceAllString(stamps.ReplaceAllString(r.stdout, `"$1": "..."`), "sha256:..."))
+	io.WriteString(ts.Stderr(), r.stderr)
+	if m.last = r.status; (r.status != 0) != neg {
+		ts.Fatalf("kdumpctl %s: status %d\n%s%s", strings.Join(args, " "), r.status, r.stdout, r.stderr)
+	}
+}
+
+// status N compares the exit status of the last kdumpctl.
+func statusCmd(ts *testscript.TestScript, _ bool, args []string) {
+	if m := scriptMachine(ts); strconv.Itoa(m.last) != args[0] {
+		ts.Fatalf("status %d, want %s", m.last, args[0])
+	}
+}
+
+// machine WORD changes the machine.
+func machineCmd(ts *testscript.TestScript, _ bool, args []string) {
+	m := scriptMachine(ts)
+	switch args[0] {
+	case "disk": // a second disk, mounted at /srv
+		m.AddDisk()
+	case "swap": // a swap partition
+		m.AddSwap()
+	case "luks": // the root on LUKS, its key in the keyring
+		m.AddLUKS()
+		m.Write(configfs+"/reuse", "0")
+		m.ring = keyring{description: true}
+	case "keyless": // the key is gone
+		m.ring = keyring{}
+	case "unreserved":
+		m.Write("sys/kernel/kexec_crash_size", "0\n")
+		m.Write("proc/cmdline", "quiet\n")
+	case "slotless":
+		m.Remove("sys/kernel/kexec_crash_size")
+		m.Remove("sys/kernel/kexec_crash_loaded")
+	case "stock": // an initramfs of the distribution
+		m.Stock()
+	case "boot": // it starts again
+		n := 1
+		fmt.Sscanf(m.Read("proc/sys/kernel/random/boot_id"), "00000000-0000-4000-8000-%d", &n)
+		m.boot(n + 1)
+	case "raw": // a raw dump on a device
+		m.Write("etc/machine-id", machineID+"\n")
+		m.machine.dump(args[1], goodRaw())
+	case "hotplug": // a processor has come
+		m.Write(hotplugFlag, "")
+	case "user": // an ordinary user from here on
+		m.uid = 1000
+	case "makedumpfile": // one that knows the running kernel
+		t := m.t
+		m.memUsage = func(string) ([]byte, error) { return sample(t, "bookworm"), nil }
+	default:
+		ts.Fatalf("machine %s", args[0])
+	}
+}
+
+// kernel refuses ERRNO: the running kernel does so with the next set, after it has
+// dropped the old one. kernel calls N: so often it has been given a set.
+func kernelCmd(ts *testscript.TestScript, _ bool, args []string) {
+	m := scriptMachine(ts)
+	switch args[0] {
+	case "refuses":
+		for errno := unix.Errno(1); ; errno++ {
+			if errno > 200 {
+				ts.Fatalf("kernel refuses %s", args[1])
+			}
+			if unix.ErrnoName(errno) == args[1] {
+				m.failOnce(errno)
+				return
+			}
+		}
+	case "calls":
+		if strconv.Itoa(len(m.calls)) != args[1] {
+			ts.Fatalf("the kernel was called %d times, want %s", len(m.calls), args[1])
+		}
+	}
+}
+
+// dump NAME OUTCOME makes a dump in /var/crash.
+func dumpCmd(ts *testscript.TestScript, _ bool, args []string) {
+	m := scriptMachine(ts)
+	files := map[string]string{"vmcore-dmesg.txt": "log"}
+	outcome := crashdir.Outcome(args[1])
+	switch outcome {
+	case crashdir.Complete:
+		files["vmcore"] = kdump(false)
+	case crashdir.Incomplete:
+		files["vmcore-incomplete"] = kdump(true)
+	}
+	files["report.json"] = report(func(r *crashdir.Report) {
+		r.ID = strings.ToLower(args[0])
+		if r.Outcome = outcome; outcome != crashdir.Complete {
+			r.Errors = []string{"vmcore: no space left on device"}
+		}
+	})
+	for name, content := range files {
+		m.Write(filepath.Join("var/crash", args[0], name), content)
+	}
+}
+
+// journal prints the new entries of the journal; the first one starts it.
+func journalCmd(ts *testscript.TestScript, _ bool, _ []string) {
+	m := scriptMachine(ts)
+	if m.journal == nil {
+		m.journal = newJournald(m.t, m.machine)
+		return
+	}
+	for _, e := range m.journal.entries() {
+		fmt.Fprintln(ts.Stdout(), strings.ReplaceAll(e, m.Root, "ROOT"))
+	}
+}
