@@ -66,7 +66,7 @@ type machine struct {
 
 	kernel, initrd []byte // loaded last
 
-	ring    keyring
+	ring    buildtest.Keyring
 	inTable map[string][]byte // keys that the table of a volume shows, by its UUID
 }
 

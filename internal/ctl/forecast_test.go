@@ -1,7 +1,6 @@
 package ctl
 
 import (
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -9,16 +8,6 @@ import (
 	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/state"
 )
-
-// sample is what makedumpfile of a Debian release said about its own kernel.
-func sample(t testing.TB, name string) []byte {
-	t.Helper()
-	b, err := os.ReadFile("../makedumpfile/memusage/testdata/debian-" + name + ".txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
 
 // setForecast makes what is loaded have been loaded with a forecast.
 func (m *machine) setForecast(f *state.Forecast) {

@@ -18,20 +18,6 @@ import (
 	"ukdump/internal/verify"
 )
 
-// keyring has logon keys by their descriptions.
-type keyring map[string]bool
-
-func (r keyring) Enter() (func(), error) { return func() {}, nil }
-
-func (r keyring) Find(description string) error {
-	if !r[description] {
-		return unix.ENOKEY
-	}
-	return nil
-}
-
-func (r keyring) Add(description string, secret []byte) error { return nil }
-
 const (
 	luksID      = "00000000-0000-4000-8000-000000000001"
 	description = "kdump-cryptsetup:vk-" + luksID
@@ -44,7 +30,7 @@ func encrypted(t *testing.T) (*machine, *[]string) {
 	m := newMachine(t)
 	m.AddLUKS()
 	m.Write(configfs+"/reuse", "0")
-	m.ring = keyring{description: true}
+	m.ring = buildtest.Keyring{description: true}
 	seen := new([]string)
 	m.asked = func() {
 		items, _ := filepath.Glob(filepath.Join(m.Root, configfs, "*/description"))
@@ -158,7 +144,7 @@ func TestLoadEncryptedOther(t *testing.T) {
 		if got := m.kdumpctl("verify"); got.status != 1 || !strings.Contains(got.stdout, "PROBLEM  target        "+missing+"\n") || strings.Contains(got.stdout, "/var/crash can be") {
 			t.Errorf("verify %s", got.stdout)
 		}
-		m.ring = keyring{description: true}
+		m.ring = buildtest.Keyring{description: true}
 	}
 	if got := m.kdumpctl("reload"); got.status != 0 || got.stderr != "" {
 		t.Errorf("reload %+v", got)

@@ -74,12 +74,12 @@ func machineCmd(ts *testscript.TestScript, _ bool, args []string) {
 		m.AddDisk()
 	case "swap": // a swap partition
 		m.AddSwap()
-	case "luks": // the root on LUKS, its key in the keyring
+	case "luks": // the root on LUKS, its key in the buildtest.Keyring
 		m.AddLUKS()
 		m.Write(configfs+"/reuse", "0")
-		m.ring = keyring{description: true}
+		m.ring = buildtest.Keyring{description: true}
 	case "keyless": // the key is gone
-		m.ring = keyring{}
+		m.ring = buildtest.Keyring{}
 	case "unreserved":
 		m.Write("sys/kernel/kexec_crash_size", "0\n")
 		m.Write("proc/cmdline", "quiet\n")
@@ -101,7 +101,7 @@ func machineCmd(ts *testscript.TestScript, _ bool, args []string) {
 		m.uid = 1000
 	case "makedumpfile": // one that knows the running kernel
 		t := m.t
-		m.memUsage = func(string) ([]byte, error) { return sample(t, "bookworm"), nil }
+		m.memUsage = func(string) ([]byte, error) { return buildtest.MemUsage(t, "bookworm"), nil }
 	default:
 		ts.Fatalf("machine %s", args[0])
 	}

@@ -29,7 +29,7 @@ func proven(t *testing.T) *machine {
 	m := newMachine(t)
 	m.Write("proc/meminfo", "MemTotal: 1900000 kB\nMemFree: 1700000 kB\n")
 	m.Write("var/crash/lost+found/x", "")
-	m.memUsage = func(program string) ([]byte, error) { return sample(t, "bookworm"), nil }
+	m.memUsage = func(program string) ([]byte, error) { return buildtest.MemUsage(t, "bookworm"), nil }
 	m.AddSwap()
 	m.load()
 	return m
@@ -164,7 +164,7 @@ func TestVerifyEmergency(t *testing.T) {
 		if program != "/usr/bin/makedumpfile" {
 			t.Errorf("asked %s", program)
 		}
-		return sample(t, "bookworm"), nil
+		return buildtest.MemUsage(t, "bookworm"), nil
 	}
 	m.load()
 	r := m.kdumpctl("verify")
@@ -277,7 +277,7 @@ func TestVerifyFinds(t *testing.T) {
 		{"dump larger than all targets", func(m *machine) {
 			m.memUsage = func(string) ([]byte, error) {
 				out := strings.NewReplacer("KERN_DATA\t37590", "KERN_DATA\t3759000000000", "Total pages on system:\t471976", "Total pages on system:\t4719760000000")
-				return []byte(out.Replace(string(sample(m.t, "bookworm")))), nil
+				return []byte(out.Replace(string(buildtest.MemUsage(m.t, "bookworm")))), nil
 			}
 		}, "space", "the next dump may not fit: a dump takes up to ", "Make room there"},
 	} {

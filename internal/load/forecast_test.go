@@ -2,7 +2,6 @@ package load
 
 import (
 	"errors"
-	"os"
 	"strings"
 	"testing"
 
@@ -12,23 +11,13 @@ import (
 	"ukdump/internal/state"
 )
 
-// sample is what makedumpfile of a Debian release said about its own kernel.
-func sample(t testing.TB, name string) []byte {
-	t.Helper()
-	b, err := os.ReadFile("../makedumpfile/memusage/testdata/debian-" + name + ".txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
 // Both programs warn that they do not support the kernel; only one is right.
 func TestForecast(t *testing.T) {
 	const (
 		release = "6.1.0-50-amd64"
 		meminfo = "MemTotal: 1900000 kB\nMemFree:  1700000 kB\nBuffers: 100 kB\nCached: 7000 kB\nSwapCached: 0 kB\nAnonPages: 700 kB\n"
 	)
-	bookworm := string(sample(t, "bookworm"))
+	bookworm := string(buildtest.MemUsage(t, "bookworm"))
 	m := buildtest.New(t)
 	for _, tt := range []struct {
 		name     string
@@ -85,7 +74,7 @@ func TestForecast(t *testing.T) {
 // A makedumpfile that finds too little makes larger dumps, but whole ones.
 func TestForecastNote(t *testing.T) {
 	m := buildtest.New(t)
-	ld := &Loader{Root: m.Root, Store: state.Store{Root: m.Root}, Slot: kexec.New(m.Root), MemUsage: func(string) ([]byte, error) { return sample(t, "trixie"), nil }}
+	ld := &Loader{Root: m.Root, Store: state.Store{Root: m.Root}, Slot: kexec.New(m.Root), MemUsage: func(string) ([]byte, error) { return buildtest.MemUsage(t, "trixie"), nil }}
 	for level, want := range map[int]string{31: "makedumpfile finds no pages that are free in this kernel and saves them, too: update it for smaller dumps", 1: ""} {
 		f := ld.forecast(&builder.Build{DumpLevel: level})
 		if f.Note != want || f.Problem != "" || len(f.Words()) != 2 {

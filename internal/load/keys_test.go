@@ -14,23 +14,7 @@ import (
 	"ukdump/internal/state"
 
 	"ukdump/internal/host"
-
-	"golang.org/x/sys/unix"
 )
-
-// keyring has logon keys by their descriptions.
-type keyring map[string]bool
-
-func (r keyring) Enter() (func(), error) { return func() {}, nil }
-
-func (r keyring) Find(description string) error {
-	if !r[description] {
-		return unix.ENOKEY
-	}
-	return nil
-}
-
-func (r keyring) Add(description string, secret []byte) error { return nil }
 
 // The kernel's own copy of the keys counts if it opens more than the keyring does.
 func TestChooseKeys(t *testing.T) {
@@ -62,7 +46,7 @@ func TestChooseKeys(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			m := buildtest.New(t)
 			m.Write("sys/kernel/config/crash_dm_crypt_keys/reuse", "0")
-			ring := keyring{}
+			ring := buildtest.Keyring{}
 			for _, d := range tt.ring {
 				ring[d] = true
 			}
