@@ -235,13 +235,14 @@ func interpreter(f *elf.File) string {
 	return ""
 }
 
-// open opens an ELF file of the machine.
+// open opens an ELF file of the machine. Its error does not name the file.
 func (l *linker) open(path string) (*elf.File, error) {
 	p, err := l.host.File(path)
 	if err != nil {
-		return nil, err
+		return nil, underlying(err)
 	}
-	return elf.Open(p)
+	f, err := elf.Open(p)
+	return f, underlying(err)
 }
 
 // isFile reports whether the machine has a regular file at path.

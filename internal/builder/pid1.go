@@ -29,8 +29,7 @@ func (e *Pid1Error) Advice() string {
 // maxPid1 bounds what is read as kdumpinit, in bytes.
 const maxPid1 = 64 << 20
 
-// readPid1 reads kdumpinit and checks that the kernel can start it and that it
-// will understand the plan: a static program for arch, of our own version.
+// readPid1 reads kdumpinit and checks it as CheckPid1 does.
 func readPid1(path, arch string) ([]byte, error) {
 	bad := func(format string, a ...any) error {
 		return &Pid1Error{Path: path, Why: fmt.Sprintf(format, a...)}
@@ -46,33 +45,36 @@ func readPid1(path, arch string) ([]byte, error) {
 	if err != nil {
 		return nil, bad("%v", underlying(err))
 	}
-	f, err := elf.NewFile(bytes.NewReader(b))
+	return b, CheckPid1(path, b, arch)
+}
+
+// CheckPid1 checks that the kernel can start the program as PID 1 of an image for
+// arch (a GOARCH), and that it understands the plan: a static program of this version.
+// The error is a *Pid1Error, which calls the program name.
+func CheckPid1(name string, program []byte, arch string) error {
+	bad := func(format string, a ...any) error {
+		return &Pid1Error{Path: name, Why: fmt.Sprintf(format, a...)}
+	}
+	f, err := elf.NewFile(bytes.NewReader(program))
 	if err != nil {
-		return nil, bad("not a program")
+		return bad("not a program")
 	}
 	defer f.Close()
 	if want := elfMachines[arch]; f.Machine != want {
-		return nil, bad("built for %v, the kernel needs %v", f.Machine, want)
+		return bad("built for %v, the kernel needs %v", f.Machine, want)
 	}
 	if interpreter(f) != "" {
-		return nil, bad("dynamically linked, and the image has no libraries for it: build it with CGO_ENABLED=0")
+		return bad("dynamically linked, and the image has no libraries for it: build it with CGO_ENABLED=0")
 	}
-	i := bytes.Index(b, []byte(plan.Marker))
-	if i < 0 {
-		return nil, bad("not ukdump's PID 1")
+	_, rest, ok := bytes.Cut(program, []byte(plan.Marker))
+	if !ok {
+		return bad("not ukdump's PID 1")
 	}
-	version, _, _ := bytes.Cut(b[i+len(plan.Marker):min(len(b), i+len(plan.Marker)+64)], []byte(";"))
+	version, _, _ := bytes.Cut(rest[:min(len(rest), 64)], []byte(";"))
 	if string(version) != plan.Software {
-		return nil, bad("version %q, but this is version %s", version, plan.Software)
+		return bad("version %q, but this is version %s", version, plan.Software)
 	}
-	return b, nil
-}
-
-// CheckPid1 reports why the program at path cannot be PID 1 of an image for arch
-// (a GOARCH) that this version has built. The error is a *Pid1Error.
-func CheckPid1(path, arch string) error {
-	_, err := readPid1(path, arch)
-	return err
+	return nil
 }
 
 // underlying strips the path that the caller names anyway.

@@ -36,7 +36,7 @@ func (v *Run) checkPrograms() {
 		return
 	}
 	n := len(v.Findings)
-	v.checkPid1(filepath.Join(dir, "init"))
+	v.checkPid1()
 	v.checkCollectors()
 	loaders := make(map[string]string) // of each program
 	var started []string               // those that need one
@@ -47,7 +47,7 @@ func (v *Run) checkPrograms() {
 		}
 		interp, err := builder.CheckProgram(dir, "/"+name, v.plan.Kernel.Arch)
 		if err != nil {
-			v.Problem("programs", load.NeedsReload("in the image: %w", inside(dir, err)))
+			v.Problem("programs", incomplete(err))
 			continue
 		}
 		if loaders[name] = interp; interp != "" {
@@ -64,13 +64,13 @@ func (v *Run) checkPrograms() {
 	v.checkMakedumpfile(dir, loaders)
 }
 
-// inside makes an error about an unpacked file one about the image.
-func inside(dir string, err error) error {
+// incomplete is the problem of a program in the image that cannot start.
+func incomplete(err error) error {
 	var missing *builder.MissingLibraryError
 	if errors.As(err, &missing) {
-		return fmt.Errorf("%s needs %s, which is not there", missing.User, missing.Library)
+		return load.NeedsReload("in the image: %s needs %s, which is not there", missing.User, missing.Library)
 	}
-	return errors.New(strings.ReplaceAll(err.Error(), dir, ""))
+	return load.NeedsReload("in the image: %w", err)
 }
 
 // unpackedDir makes a private directory in which programs can be run.
@@ -95,12 +95,13 @@ func (v *Run) unpackedDir() (string, error) {
 }
 
 // checkPid1 looks whether the kernel can start PID 1.
-func (v *Run) checkPid1(path string) {
-	err := builder.CheckPid1(path, v.plan.Kernel.Arch)
-	if bad := (*builder.Pid1Error)(nil); errors.As(err, &bad) {
-		bad.Path = "/init of the image"
+func (v *Run) checkPid1() {
+	const name = "/init of the image"
+	if f, ok := v.files["init"]; !ok || !f.Mode.IsRegular() {
+		v.Problem("programs", &builder.Pid1Error{Path: name, Why: unix.ENOENT.Error()})
+	} else {
+		v.Problem("programs", builder.CheckPid1(name, f.Data, v.plan.Kernel.Arch))
 	}
-	v.Problem("programs", err)
 	if f, ok := v.files["dev/null"]; !ok || !f.Mode.IsRegular() {
 		v.Problem("programs", load.NeedsReload("the image has no dev/null: without a console PID 1 could not start"))
 	}
