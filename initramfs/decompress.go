@@ -23,7 +23,7 @@ const maxWindow = 128 << 20
 var magics = []struct {
 	magic string
 	c     Compression
-	what  string // for those that cannot be read
+	what  string // description of a format that cannot be read
 }{
 	{"\x1f\x8b", Gzip, ""},
 	{"\xfd7zXZ\x00", XZ, ""},

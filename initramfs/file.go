@@ -8,11 +8,10 @@ import (
 	"path/filepath"
 )
 
-// WriteFile writes the image, compressed with c, to a file with mode 0600. It
-// replaces name in one step: the data goes to a temporary file in the same
-// directory, which is synced and renamed; then the directory is synced. On any
-// error the temporary file is gone, and name is as it was unless that last sync
-// is what failed.
+// WriteFile writes the image, compressed with c, to a file with mode 0600. It replaces
+// name in one step: the data goes to a temporary file in the same directory, which is
+// synced and renamed; then the directory is synced. On any error the temporary file is
+// removed, and name is unchanged unless only the last sync failed.
 func (im *Image) WriteFile(name string, c Compression) error {
 	if err := im.writeFile(name, c); err != nil {
 		return fmt.Errorf("write image %s: %w", name, err)
@@ -23,7 +22,7 @@ func (im *Image) WriteFile(name string, c Compression) error {
 func (im *Image) writeFile(name string, c Compression) (err error) {
 	// Renaming would replace a device or socket, and fail late on a directory.
 	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
-		return errors.New("it exists and is not a regular file")
+		return errors.New("not a regular file")
 	}
 	dir := filepath.Dir(name)
 	tmp, err := os.CreateTemp(dir, "."+filepath.Base(name)+".*") // O_EXCL, 0600

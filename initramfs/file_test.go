@@ -72,8 +72,8 @@ func TestWriteFileErrors(t *testing.T) {
 	}{
 		{"no directory", filepath.Join(dir, "none", "img"), None, "no such file or directory"},
 		{"directory is a file", filepath.Join(old, "img"), None, "not a directory"},
-		{"target is a directory", sub, None, "it exists and is not a regular file"},
-		{"target is a FIFO", fifo, None, "it exists and is not a regular file"},
+		{"target is a directory", sub, None, "not a regular file"},
+		{"target is a FIFO", fifo, None, "not a regular file"},
 		{"unknown compression", old, "rar", "unknown compression"},
 		{"name too long", filepath.Join(dir, strings.Repeat("x", 300)), None, "file name too long"},
 	} {

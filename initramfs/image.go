@@ -1,9 +1,8 @@
 // Package initramfs makes and reads initramfs images: newc cpio archives that
 // the Linux kernel unpacks into its root file system, compressed or not.
 //
-// The same entries always give the same bytes: they are written sorted, owned
-// by root, with zero times and counted inode numbers, whatever the order in
-// which they were added.
+// The same entries always give the same bytes: they are written sorted, owned by root,
+// with zero times and counted inode numbers, in any order of adding.
 //
 // The format is that of Documentation/driver-api/early-userspace/buffer-format.rst
 // and init/initramfs.c in the kernel's source.
@@ -41,8 +40,8 @@ type Entry struct {
 	Link string      // target of a symbolic link
 }
 
-// Image is an initramfs being put together in memory. The zero value is an
-// empty image, ready to use. It must not be used concurrently.
+// Image is an initramfs that is built in memory. The zero value is an empty image,
+// ready to use. It must not be used concurrently.
 type Image struct {
 	// Window is the size in bytes of the sliding window (zstd) or dictionary
 	// (xz) that Write compresses with. The kernel allocates as much while it
@@ -58,14 +57,14 @@ type Image struct {
 type node struct {
 	mode     fs.FileMode
 	data     []byte // content, or target of a symbolic link
-	implicit bool   // directory that was made as somebody's parent
+	implicit bool   // directory that was made as the parent of an entry
 }
 
 // AddFile adds a regular file with the given content, which must not be changed
-// afterwards, and permissions. Missing parent directories are added with mode
-// 0755. A leading slash of name is ignored. It is an error if name leaves the
-// image, if it was added before with other content, type or permissions, if a
-// parent is not a directory, and if name or data are too long for the format.
+// afterwards, and permissions. Missing parent directories are added with mode 0755. A
+// leading slash of name is ignored. Errors: name leaves the image; name was added
+// before with other content, type or permissions; a parent is not a directory; name or
+// data are too long for the format.
 func (im *Image) AddFile(name string, data []byte, perm fs.FileMode) error {
 	if err := im.add(name, &node{mode: perm, data: data}); err != nil {
 		return fmt.Errorf("add file %s: %w", name, err)
@@ -73,9 +72,9 @@ func (im *Image) AddFile(name string, data []byte, perm fs.FileMode) error {
 	return nil
 }
 
-// AddFileFrom adds the regular file hostPath, symbolic links followed, under
-// name. The file is read at once, so later changes to it do no harm. Its own
-// permissions are not used. The errors are those of AddFile and of reading.
+// AddFileFrom adds the regular file hostPath, symbolic links followed, under name. The
+// file is read at once, so later changes have no effect. Its own permissions are not
+// used. The errors are those of AddFile and of reading.
 func (im *Image) AddFileFrom(name, hostPath string, perm fs.FileMode) error {
 	data, err := readRegular(hostPath)
 	if err != nil {
@@ -84,9 +83,8 @@ func (im *Image) AddFileFrom(name, hostPath string, perm fs.FileMode) error {
 	return im.AddFile(name, data, perm)
 }
 
-// AddDir adds a directory. Adding it again is fine with the same permissions,
-// as is naming one that had been added as a parent. The errors are otherwise
-// those of AddFile.
+// AddDir adds a directory. It may have been added before with the same permissions, or
+// as a parent. The other errors are those of AddFile.
 func (im *Image) AddDir(name string, perm fs.FileMode) error {
 	if err := im.add(name, &node{mode: perm | fs.ModeDir}); err != nil {
 		return fmt.Errorf("add directory %s: %w", name, err)
@@ -94,9 +92,8 @@ func (im *Image) AddDir(name string, perm fs.FileMode) error {
 	return nil
 }
 
-// AddSymlink adds a symbolic link. The target is stored as it is; where it
-// leads is not checked. The errors are those of AddFile, and targets that are
-// empty or too long.
+// AddSymlink adds a symbolic link. The target is stored unchanged and need not exist.
+// The errors are those of AddFile; an empty or too long target is one, too.
 func (im *Image) AddSymlink(name, target string) error {
 	err := checkTarget(target)
 	if err == nil {
@@ -108,7 +105,7 @@ func (im *Image) AddSymlink(name, target string) error {
 	return nil
 }
 
-// Entries returns what the image holds, in the order in which it is written.
+// Entries returns the entries of the image in the order in which they are written.
 func (im *Image) Entries() []Entry {
 	list := make([]Entry, 0, len(im.nodes))
 	for _, name := range im.sorted() {
@@ -130,7 +127,7 @@ func (im *Image) add(name string, n *node) error {
 		return fmt.Errorf("mode %v has more than permission bits", n.mode)
 	}
 	if int64(len(n.data)) > maxFileSize {
-		return fmt.Errorf("it has %d bytes, the newc format takes %d", len(n.data), int64(maxFileSize))
+		return fmt.Errorf("%d bytes, the newc format takes %d", len(n.data), int64(maxFileSize))
 	}
 	name, err := cleanName(name)
 	if err != nil {
@@ -155,24 +152,24 @@ func (im *Image) add(name string, n *node) error {
 	return nil
 }
 
-// merge takes the second addition of a path: the same again, or a directory
-// that so far was only implied.
+// merge accepts a second addition of a path: the same entry, or a directory that so
+// far was only implied.
 func (im *Image) merge(old, n *node) error {
 	switch {
 	case old.mode.Type() != n.mode.Type():
-		return errors.New("it is already in the image with another type")
+		return errors.New("already in the image with another type")
 	case old.implicit:
 		*old = *n
 	case old.mode != n.mode:
-		return fmt.Errorf("it is already in the image with mode %v", old.mode)
+		return fmt.Errorf("already in the image with mode %v", old.mode)
 	case !bytes.Equal(old.data, n.data):
-		return errors.New("it is already in the image with other content")
+		return errors.New("already in the image with other content")
 	}
 	return nil
 }
 
-// sorted returns all paths, parents before their children: a path is a prefix
-// of what lies below it and so sorts first.
+// sorted returns all paths, parents before their children: a directory's path is a
+// prefix of the paths below it and so sorts first.
 func (im *Image) sorted() []string {
 	names := make([]string, 0, len(im.nodes))
 	for name := range im.nodes {
@@ -205,11 +202,11 @@ func cleanName(name string) (string, error) {
 func checkTarget(target string) error {
 	switch {
 	case target == "":
-		return errors.New("its target is empty")
+		return errors.New("the target is empty")
 	case strings.ContainsRune(target, 0):
-		return errors.New("its target contains a NUL byte")
+		return errors.New("the target contains a NUL byte")
 	case len(target) >= pathMax:
-		return fmt.Errorf("its target has %d bytes, the kernel takes %d", len(target), pathMax-1)
+		return fmt.Errorf("the target has %d bytes, the kernel takes %d", len(target), pathMax-1)
 	}
 	return nil
 }

@@ -10,26 +10,26 @@ import (
 )
 
 const (
-	// DefaultMaxUnpacked is how many unpacked bytes a Reader takes at most.
+	// DefaultMaxUnpacked is the default limit of a Reader in unpacked bytes.
 	DefaultMaxUnpacked = 2 << 30
 	// maxEntries bounds what List keeps in memory. Distributions' largest
 	// images hold some ten thousand files.
 	maxEntries = 1 << 20
 )
 
-// ErrNotFound is the error of ReadFile if the image holds no such file.
+// ErrNotFound is the error of ReadFile for a file that the image does not hold.
 var ErrNotFound = errors.New("no such file in the image")
 
-// FormatError reports a file that is no initramfs, or one in a form that this
-// package cannot read.
+// FormatError reports a file that is not an initramfs, or an initramfs in a format
+// that this package cannot read.
 type FormatError struct{ Reason string }
 
 func (e *FormatError) Error() string { return "not an initramfs: " + e.Reason }
 
-// CorruptError reports damage in what does look like an initramfs.
+// CorruptError reports damage in a file that looks like an initramfs.
 type CorruptError struct {
 	Offset int64       // bytes from the beginning of the file, or of the unpacked data
-	Within Compression // what the damaged data was unpacked from; None for the file itself
+	Within Compression // compression of the damaged data; None for the file itself
 	Err    error
 }
 
@@ -43,20 +43,19 @@ func (e *CorruptError) Error() string {
 
 func (e *CorruptError) Unwrap() error { return e.Err }
 
-// Reader reads the entries of an initramfs image one after the other, as the
-// kernel would unpack them: any number of cpio archives, each of them plain or
-// compressed, with zero bytes in between. It needs a bounded amount of memory,
-// whatever the image contains. A hard link is an entry of its own, of which
-// only the last holds the content.
+// Reader reads the entries of an initramfs image one after the other, as the kernel
+// would unpack them: any number of cpio archives, each of them plain or compressed,
+// with zero bytes in between. The memory that it needs is bounded for any image. Every
+// hard link is an entry of its own; only the last of them holds the content.
 type Reader struct {
 	// MaxUnpacked is the limit in bytes for all unpacked data together, against
 	// small files that unpack to huge ones. It can be changed before the first
 	// call of Next.
 	MaxUnpacked int64
 
-	file   io.Closer     // what OpenFile opened
+	file   io.Closer     // opened by OpenFile
 	packed *bufio.Reader // the image
-	raw    *offsetReader // counts what packed has taken; offset() allows for its buffer
+	raw    *offsetReader // counts the bytes that packed has read; offset() subtracts its buffer
 
 	cur         *bufio.Reader // the segment being read: packed, or unpacked data
 	curPos      *offsetReader // position in unpacked data; nil when cur is packed
@@ -120,8 +119,8 @@ func (r *Reader) Close() error {
 	return r.file.Close()
 }
 
-// List reads the rest of the image and returns its entries in their order. A
-// path that occurs twice is there twice; the kernel keeps the later one.
+// List reads the rest of the image and returns its entries in their order. A path that
+// occurs twice is listed twice; the kernel keeps the later entry.
 func (r *Reader) List() ([]Entry, error) {
 	var list []Entry
 	for {
@@ -139,9 +138,9 @@ func (r *Reader) List() ([]Entry, error) {
 	}
 }
 
-// ReadFile reads the rest of the image and returns the content of the regular
-// file with that path, of the last if there are several. It fails with
-// ErrNotFound if there is none and if it has more than limit bytes.
+// ReadFile reads the rest of the image and returns the content of the regular file
+// with that path, of the last if there are several. The error is ErrNotFound if the
+// image has no such file. A file of more than limit bytes is an error, too.
 func (r *Reader) ReadFile(name string, limit int64) ([]byte, error) {
 	name = cleanPath(name)
 	var data []byte
@@ -158,7 +157,7 @@ func (r *Reader) ReadFile(name string, limit int64) ([]byte, error) {
 			continue
 		}
 		if !e.Mode.IsRegular() {
-			found = false // it replaces what came before
+			found = false // it replaces an earlier file of that path
 			continue
 		}
 		if e.Size > limit {
@@ -245,7 +244,7 @@ func (r *Reader) startArchive() error {
 		case err == io.EOF && r.offset() == 0:
 			return &FormatError{"the file is empty"}
 		case err == io.EOF:
-			return &FormatError{"it holds nothing but zero bytes"}
+			return &FormatError{"nothing but zero bytes"}
 		case err != nil:
 			return r.damage(err)
 		}
@@ -341,8 +340,8 @@ func (r *Reader) corrupt(err error) error {
 	return &CorruptError{r.offset(), r.compression, err}
 }
 
-// damage turns an error of reading into one about the image, unless it is the
-// underlying reader itself that failed.
+// damage turns a read error into an error about the image, unless the underlying
+// reader failed.
 func (r *Reader) damage(err error) error {
 	if r.raw.err != nil {
 		return r.raw.err

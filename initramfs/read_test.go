@@ -126,7 +126,7 @@ func TestForeignStreams(t *testing.T) {
 func TestNotAnInitramfs(t *testing.T) {
 	for _, tt := range []struct{ name, data, want string }{
 		{"empty", "", "not an initramfs: the file is empty"},
-		{"zeros", strings.Repeat("\x00", 10000), "not an initramfs: it holds nothing but zero bytes"},
+		{"zeros", strings.Repeat("\x00", 10000), "not an initramfs: nothing but zero bytes"},
 		{"text", "KERNEL=\n", "not an initramfs: neither a newc cpio archive nor compressed: it begins with 4b 45 52 4e 45 4c"},
 		{"one byte", "x", "not an initramfs: neither a newc cpio archive nor compressed: it begins with 78"},
 		{"kernel", "MZ\xea\x07\x00\xc0", "not an initramfs: an EFI program, perhaps a kernel"},

@@ -51,7 +51,7 @@ var rawFaults = []fault{
 		want:   want{outcomes: complete, dir: "/var/crash", says: "has not been collected"}},
 	{name: "raw-content-changed", raw: true, prepare: swapOnRaw + "targets raw:swap /var/crash",
 		inject: "swapoff $raw; mkfs.ext4 -q -F -L mine $raw", check: "e2fsck -fn $(blkid -c /dev/null -l -o device -t LABEL=mine) || fail 'it was written to'",
-		want: want{outcomes: complete, dir: "/var/crash", says: "it holds ext4"}},
+		want: want{outcomes: complete, dir: "/var/crash", says: "the device holds ext4"}},
 	{name: "raw-hibernated", raw: true, prepare: swapOnRaw + "targets raw:swap /var/crash",
 		inject: "swapoff $raw; printf S1SUSPEND | dd of=$raw bs=1 seek=4086 conv=notrunc,fsync",
 		want:   want{outcomes: complete, dir: "/var/crash", says: "hibernated"}},

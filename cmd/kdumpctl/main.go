@@ -1,5 +1,5 @@
-// Kdumpctl loads the capture kernel, says what is wrong with it, and manages the
-// dumps. See kdumpctl(8).
+// Kdumpctl loads the capture kernel, verifies its setup, and manages the dumps. See
+// kdumpctl(8).
 package main
 
 import (

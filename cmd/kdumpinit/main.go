@@ -4,12 +4,12 @@
 // Synopsis:
 //
 //	kdumpinit is started by the kernel from an initramfs that mkkdumpinitrd(8)
-//	built. It takes no arguments; the plan in the image tells it what to do.
+//	built. It takes no arguments; the plan in the image directs it.
 //
 // Kernel command line:
 //
 //	ukdump.debug          show what makedumpfile prints
-//	ukdump.final=ACTION   reboot, poweroff or halt at the end, whatever the plan says
+//	ukdump.final=ACTION   reboot, poweroff or halt at the end, in place of the plan's action
 //	ukdump.shell          a shell on the console before that, if one was packed; with
 //	                      the plan's failure action shell only after a failure
 //	ukdump.known=RELEASE  the kernel that the collectors are known to work on

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// pkg is what go list -json says of a package.
+// pkg is the output of go list -json for a package.
 type pkg struct {
 	ImportPath string
 	Standard   bool
@@ -60,7 +60,7 @@ func TestImportsOfPID1(t *testing.T) {
 }
 
 func TestLayers(t *testing.T) {
-	// What both sides of a crash agree on needs nothing but the standard library.
+	// Packages on which both sides of a crash agree need only the standard library.
 	plain := []string{"ukdump/internal/plan", "ukdump/internal/crashdir", "ukdump/internal/fsid", "ukdump/internal/vmcore",
 		"ukdump/internal/makedumpfile", "ukdump/internal/advice", "ukdump/internal/target"}
 	// These need the standard library and the packages of ours that are listed.

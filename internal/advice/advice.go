@@ -1,5 +1,4 @@
-// Package advice tells a person what to do about an error, and a script how the
-// program ended.
+// Package advice attaches a remedy to an error, and maps errors to exit statuses.
 package advice
 
 import (
@@ -26,7 +25,7 @@ type UsageError struct{ Text string }
 
 func (e *UsageError) Error() string { return e.Text }
 
-// Status returns the exit status for what a program returned.
+// Status returns the exit status for the error of a program.
 func Status(err error) int {
 	var usage *UsageError
 	switch {
@@ -40,9 +39,9 @@ func Status(err error) int {
 	return Failed
 }
 
-// For returns the one thing to do about err, in one line without newline; "" if
-// there is none. Errors that know it have a method Advice() string; the
-// outermost that does not return "" counts.
+// For returns the remedy for err, in one line without newline; "" if no error has one.
+// Such errors have a method Advice() string; the outermost that does not return ""
+// counts.
 func For(err error) string {
 	if text := own(err); text != "" {
 		return strings.Join(strings.Fields(text), " ")
@@ -60,8 +59,8 @@ func For(err error) string {
 
 var geteuid = os.Geteuid // replaced in tests
 
-// With returns err with the one thing to do about it. text replaces what err
-// itself advises; if it is empty, For goes on looking in err.
+// With returns err with a remedy. text replaces the advice of err itself; if text is
+// empty, For continues with err.
 func With(err error, text string) error { return &advised{err, text} }
 
 // advised is an error with advice, see With.
@@ -73,11 +72,11 @@ type advised struct {
 // Unwrap returns the error without this advice.
 func (e *advised) Unwrap() error { return e.error }
 
-// Advice returns what to do.
+// Advice returns the remedy.
 func (e *advised) Advice() string { return e.text }
 
-// own returns the first advice in the tree of err, as errors.As would find it,
-// but goes on where there is none.
+// own returns the first advice in the tree of err, in the order of errors.As, and
+// skips errors without advice.
 func own(err error) string {
 	if err == nil {
 		return ""

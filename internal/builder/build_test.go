@@ -507,7 +507,7 @@ func TestNewErrors(t *testing.T) {
 			m.Write(vmlinuz, m.Read(vmlinuz)[:40000])
 			m.Write(conf, "\nKERNEL=/"+vmlinuz)
 		},
-			"ROOT/etc/ukdump.conf:2: read kernel: ROOT/" + vmlinuz + ": file is truncated: it has 40000 of 65536 bytes", false},
+			"ROOT/etc/ukdump.conf:2: read kernel: ROOT/" + vmlinuz + ": file is truncated: 40000 of 65536 bytes", false},
 		{"not a kernel", func(m *buildtest.Machine) { m.Write(conf, "KERNEL=/usr/bin/makedumpfile\n") },
 			"ROOT/etc/ukdump.conf:1: read kernel: ROOT/usr/bin/makedumpfile: not a kernel image: an ELF file (vmlinux?)", false},
 		{"kernel of 32 bit", func(m *buildtest.Machine) {
@@ -536,7 +536,7 @@ func TestNewErrors(t *testing.T) {
 		{"module not in the kernel", func(m *buildtest.Machine) { m.Write(conf, "MODULES=none\n") },
 			"kernel " + buildtest.Release + " has no module for MODULES of ROOT/etc/ukdump.conf:1: looked for none", true},
 		{"module truncated", func(m *buildtest.Machine) { m.Write(tree+"/kernel/fs/ext4.ko", "\x7fELF") },
-			"read module ext4: kernel/fs/ext4.ko: it is not an ELF file", false},
+			"read module ext4: kernel/fs/ext4.ko: not an ELF file", false},
 		{"module of another kernel", func(m *buildtest.Machine) {
 			m.Write(tree+"/kernel/fs/ext4.ko", string(buildtest.Module("name=ext4", "vermagic=5.10.0 SMP")))
 		}, `module kernel/fs/ext4.ko: it was built for kernel "5.10.0", not for ` + buildtest.Release, false},
@@ -636,7 +636,7 @@ func TestWriteFileErrors(t *testing.T) {
 	for _, tt := range []struct{ path, want string }{
 		{filepath.Join(dir, "none", "x.img"), "no such file or directory"},
 		{filepath.Join(old, "x.img"), "not a directory"},
-		{dir, "it exists and is not a regular file"},
+		{dir, "not a regular file"},
 	} {
 		if err := b.WriteFile(tt.path); err == nil || !strings.HasPrefix(err.Error(), "write image "+tt.path+": ") || !strings.HasSuffix(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", tt.path, err, tt.want)

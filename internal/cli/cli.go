@@ -1,5 +1,5 @@
-// Package cli is what the programs have in common on the command line: how they
-// read options, report errors and end.
+// Package cli is the common part of the command lines: it parses options, reports
+// errors and returns exit statuses.
 package cli
 
 import (
@@ -45,7 +45,7 @@ func (p *Program) End(err error) int {
 // Say prints one line on standard output.
 func (p *Program) Say(format string, a ...any) { fmt.Fprintf(p.Stdout, format+"\n", a...) }
 
-// Warn prints things a person should know although the work was done.
+// Warn prints warnings about work that succeeded.
 func (p *Program) Warn(warnings ...string) {
 	for _, w := range warnings {
 		fmt.Fprintf(p.Stderr, "%s: warning: %s\n", p.Name, Clean(w))

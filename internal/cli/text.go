@@ -10,7 +10,7 @@ import (
 	"unicode/utf16"
 )
 
-// MaxText is how many characters of one text out of a dump are shown to a person.
+// MaxText is the limit, in characters, for printing one text of a dump.
 const MaxText = 1000
 
 // Clean returns s on one line and without characters that a terminal would obey:
@@ -44,7 +44,7 @@ func Text(s string, limit int) string {
 	return s
 }
 
-// OrDash returns s, or a dash in place of nothing.
+// OrDash returns s, or a dash if s is empty.
 func OrDash(s string) string {
 	if s == "" {
 		return "-"

@@ -26,13 +26,13 @@ const (
 // maxFileSize is the most bytes a configuration file can have.
 const maxFileSize = 1 << 20
 
-// Config is the configuration of ukdump, with defaults for what no file sets.
+// Config is the configuration of ukdump, with defaults for keys that no file sets.
 type Config struct {
 	Kernel        string        // KERNEL: absolute path or release of the capture kernel; "" is the running kernel
-	Initramfs     string        // INITRAMFS: absolute path of the distribution's own initramfs for emergency mode; "" is looked for
+	Initramfs     string        // INITRAMFS: absolute path of the distribution's own initramfs for emergency mode; "" is searched for
 	BootOptions   string        // BOOT_OPTIONS: appended to the capture kernel's command line
 	Targets       []string      // TARGET: clean absolute directories and raw devices, see package target; the first that works gets the dump
-	RawOverwrite  bool          // RAW_OVERWRITE: a raw device may be used that holds something else than swap
+	RawOverwrite  bool          // RAW_OVERWRITE: a raw device may hold something else than swap
 	Evidence      []string      // EVIDENCE: clean absolute directories and Pstore, for log and report where no target could take them
 	DumpLevel     int           // DUMP_LEVEL: 0 to 31, as makedumpfile(8) -d
 	Compress      string        // COMPRESS: of the vmcore: auto, zstd, lzo, snappy, zlib or none
@@ -42,11 +42,11 @@ type Config struct {
 	FinalAction   plan.Action   // FINAL_ACTION: reboot, poweroff or halt
 	FailureAction plan.Action   // FAILURE_ACTION: the same or shell
 	Timeout       time.Duration // TIMEOUT: from the boot of the capture kernel to the final action; 0 is derived from the size of the RAM
-	Modules       []string      // MODULES: names of modules to load besides those that are needed
+	Modules       []string      // MODULES: names of modules to load in addition to those that are needed
 
-	Motd bool // MOTD: tell about new dumps at login
+	Motd bool // MOTD: announce new dumps at login
 
-	mode  mode // MODE; "" is what INITRAMFS says, see Emergency
+	mode  mode // MODE; "" leaves it to INITRAMFS, see Emergency
 	where map[string]string
 	set   map[string]bool // keys with a value that is not the default's
 }
@@ -108,13 +108,13 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Text) }
 
-// Advice returns what to do about it, in one line.
+// Advice returns the remedy in one line.
 func (e *Error) Advice() string { return "See ukdump.conf(5) for the keys and their values." }
 
-// Load reads File and the files of DropIn below root, of which later ones win,
-// key by key; an empty value sets the default. Files that do not exist are as
-// good as empty ones. A mistake in a file is an *Error with its line; it is also
-// an error if a file cannot be read, is no regular file or has more than 1 MiB.
+// Load reads File and the files of DropIn below root, of which later ones win, key by
+// key; an empty value sets the default. Missing files count as empty. A mistake in a
+// file is an *Error with its line. A file that cannot be read, is not a regular file
+// or is larger than 1 MiB is an error, too.
 func Load(root string) (*Config, error) {
 	c := Default()
 	if err := c.readFile(filepath.Join(root, File)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -136,7 +136,7 @@ func Load(root string) (*Config, error) {
 	return c.checked()
 }
 
-// LoadFile reads that file alone, which must exist. Errors are as for Load.
+// LoadFile reads only the file of this name, which must exist. Errors are as for Load.
 func LoadFile(name string) (*Config, error) {
 	c := Default()
 	if err := c.readFile(name); err != nil {
@@ -177,7 +177,7 @@ func read(name string) (string, error) {
 	return string(b), nil
 }
 
-// apply sets what the text of a file assigns.
+// apply sets the keys that the text of a file assigns.
 func (c *Config) apply(name, text string) error {
 	list, err := parse(text)
 	if err != nil {

@@ -173,8 +173,8 @@ func parseTimeout(v string) (time.Duration, error) {
 // take most of it.
 const minTimeout = time.Minute
 
-// isRelease accepts what a kernel release is made of, which is also safe as the
-// name of a directory.
+// isRelease reports whether s can be a kernel release, which is also safe as the name
+// of a directory.
 func isRelease(s string) bool {
 	return s[0] != '.' && s[0] != '-' && isWord(s, "._+~-")
 }
@@ -197,7 +197,7 @@ func findKey(name string) *key {
 	return nil
 }
 
-// unknownKey words the error, with the nearest known key if one is near.
+// unknownKey returns the error, with the nearest known key if one is near.
 func unknownKey(name string) string {
 	best, distance := "", 1<<30
 	upper := strings.ToUpper(name)

@@ -22,18 +22,18 @@ func (c *Config) Emergency() bool {
 	return c.mode == emergency || c.mode == "" && c.Initramfs != ""
 }
 
-// modeError is a key that has no meaning in the mode.
+// modeError is a key without meaning in the mode.
 type modeError struct {
 	where, text, advice string
 }
 
 func (e *modeError) Error() string { return e.where + ": " + e.text }
 
-// Advice returns what to change.
+// Advice returns the change to make.
 func (e *modeError) Advice() string { return e.advice }
 
-// checkMode looks for keys that contradict the mode, of which later files may
-// have the last word. The error is a *modeError.
+// checkMode returns an error for a key that contradicts the mode. It runs after all
+// files, as a later file may change either. The error is a *modeError.
 func (c *Config) checkMode() error {
 	if !c.Emergency() {
 		if c.Initramfs != "" {
@@ -54,7 +54,7 @@ func (c *Config) checkMode() error {
 	return nil
 }
 
-// checked returns c, or what checkMode says against it.
+// checked returns c, or the error of checkMode.
 func (c *Config) checked() (*Config, error) {
 	if err := c.checkMode(); err != nil {
 		return nil, err

@@ -7,8 +7,7 @@ import (
 	"testing"
 )
 
-// What simple-kdump reads from /etc/conf.d: comments, a value with blanks
-// and no quotes.
+// A file of simple-kdump in /etc/conf.d: comments, a value with blanks and no quotes.
 const simpleKdump = `# Comments, and lines without anything.
 
 KERNEL=/boot/vmlinuz-linux

@@ -14,10 +14,10 @@ type assignment struct {
 	line       int // where the key stands, from 1
 }
 
-// parse reads the subset of systemd.exec(5) EnvironmentFile= in which nothing
-// is ignored: what is no comment and no assignment is an error, as are a quote
-// that is not closed on its line and text after the closing quote. The error
-// has no file yet.
+// parse reads the subset of systemd.exec(5) EnvironmentFile= in which nothing is
+// ignored. A line that is neither comment nor assignment is an error. So are a quote
+// that is not closed on its line and text after the closing quote. The error has no
+// file name yet.
 func parse(text string) ([]assignment, *Error) {
 	if i := strings.IndexByte(text, 0); i >= 0 {
 		return nil, &Error{Line: 1 + strings.Count(text[:i], "\n"), Text: "a NUL byte; this is not a text file"}
@@ -77,7 +77,7 @@ func parseLine(line string) (assignment, error) {
 	return assignment{key: key, value: value}, nil
 }
 
-// unquote takes a value without surrounding blanks.
+// unquote returns the text of a value, which has no surrounding blanks.
 func unquote(s string) (string, error) {
 	if s == "" {
 		return "", nil
@@ -133,7 +133,7 @@ func checkRest(rest string) error {
 	return nil
 }
 
-// brief cuts what a message repeats from the file.
+// brief cuts a text of the file that a message quotes.
 func brief(s string) string {
 	const most = 80
 	if len(s) <= most {

@@ -10,14 +10,13 @@ import (
 	"ukdump/internal/target"
 )
 
-// Directories returns the targets that are directories, in their order. There
-// may be none.
+// Directories returns the targets that are directories, in their order, perhaps none.
 func (c *Config) Directories() []string {
 	return slices.DeleteFunc(slices.Clone(c.Targets), target.IsRaw)
 }
 
-// CheckTarget returns a target in the form in which Config has it, and an error
-// if it is none, see target.Parse. Whether the machine has it is not asked.
+// CheckTarget returns a target in the form that Config has, or an error, see
+// target.Parse. The machine may lack it.
 func CheckTarget(s string) (string, error) {
 	t, err := target.Parse(s)
 	if err != nil {
@@ -34,7 +33,7 @@ func setTargets(c *Config, v string) error {
 			return fmt.Errorf("%w; targets are separated by spaces", err)
 		}
 		if slices.Contains(list, t) {
-			return fmt.Errorf("%s is there twice", brief(t))
+			return fmt.Errorf("%s is listed twice", brief(t))
 		}
 		list = append(list, t)
 	}
@@ -60,7 +59,7 @@ func setEvidence(c *Config, v string) error {
 			return fmt.Errorf("%q is neither an absolute path of a directory, nor pstore, nor none; directories are separated by spaces", brief(e))
 		}
 		if slices.Contains(list, e) {
-			return fmt.Errorf("%s is there twice", brief(e))
+			return fmt.Errorf("%s is listed twice", brief(e))
 		}
 		list = append(list, e)
 	}

@@ -1,6 +1,6 @@
-// Package crashdir has the layout of a dump on disk: one directory per crash
-// with files of fixed names, each written under a temporary name and renamed
-// when it is whole.
+// Package crashdir defines the layout of a dump on disk: one directory per crash, with
+// files of fixed names. Each file is written under a temporary name and renamed when
+// it is whole.
 package crashdir
 
 import (
@@ -34,9 +34,9 @@ const TimeLayout = "2006-01-02T15-04-05Z"
 // maxSuffix bounds the search for a free name.
 const maxSuffix = 1000
 
-// Create makes the directory of a new dump below parent, mode 0700, and parent
-// itself if it is missing. A name that is taken gets a suffix: two crashes can
-// fall into one second, and a clock can stand still. It returns the path.
+// Create makes the directory of a new dump below parent, mode 0700, and parent itself
+// if it is missing. A name that exists gets a suffix: two crashes can fall into one
+// second, and a clock can stand still. Create returns the path.
 func Create(parent string, t time.Time) (string, error) {
 	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return "", err
@@ -55,10 +55,9 @@ func Create(parent string, t time.Time) (string, error) {
 	}
 }
 
-// WriteFile writes name into dir: to a temporary name, fsynced, renamed, and
-// the directory fsynced. write produces the content. When it fails, its
-// output so far keeps the temporary name: part of a log is better than
-// none.
+// WriteFile writes name into dir: to a temporary name, fsynced, renamed, and the
+// directory fsynced. write produces the content. If it fails, its output so far keeps
+// the temporary name: part of a log is better than no log.
 func WriteFile(dir, name string, write func(io.Writer) error) error {
 	tmp := filepath.Join(dir, name+Suffix)
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -107,20 +106,20 @@ type Dump struct {
 	Name string // name of the directory
 	Path string // path of the directory
 	Time time.Time
-	nth  int // which dump of that second, beginning with 1
+	nth  int // number of the dump in that second, beginning with 1
 
 	Outcome Outcome // by the files; a report cannot make it better
-	Vmcore  string  // path of the vmcore, complete or not; empty if there is none
+	Vmcore  string  // path of the vmcore, complete or not; empty without one
 	Size    int64   // bytes of all files
-	Used    int64   // bytes that they take on disk: less where they have holes
+	Used    int64   // bytes on disk: less than Size if files have holes
 
-	Report    *Report // nil if there is none that can be read
+	Report    *Report // nil if it cannot be read
 	ReportErr error   // why Report is nil
 }
 
-// List returns the dumps below parent, oldest first. A parent that does not
-// exist holds no dumps. Entries that are not directories named like a dump are
-// skipped, and those that somebody else has planted, see CheckOwner.
+// List returns the dumps below parent, oldest first. A parent that does not exist
+// holds no dumps. List skips entries that are not directories with the name of a dump,
+// and those that another user has planted, see CheckOwner.
 func List(parent string) ([]Dump, error) {
 	ents, err := os.ReadDir(parent)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -172,9 +171,9 @@ func (d *Dump) before(other *Dump) bool {
 	return d.nth < other.nth
 }
 
-// ParseName takes the name of a dump's directory apart: the time of the crash
-// and which one of that second it is, beginning with 1. It returns false for
-// any other name.
+// ParseName parses the name of a dump's directory: the time of the crash and the
+// number of the dump in that second, beginning with 1. It returns false for any other
+// name.
 func ParseName(name string) (t time.Time, nth int, ok bool) {
 	if len(name) < len(TimeLayout) {
 		return t, 0, false
@@ -191,8 +190,8 @@ func ParseName(name string) (t time.Time, nth int, ok bool) {
 	return t, nth, err == nil && nth >= 2 && rest == "-"+strconv.Itoa(nth)
 }
 
-// Read looks at the dump in the directory at path. It follows no symbolic link
-// inside it: the content of a dump is not to be trusted.
+// Read looks at the dump in the directory at path. It follows no symbolic link inside
+// it: the content of a dump is untrusted.
 func Read(path string) (Dump, error) {
 	d := Dump{Name: filepath.Base(path), Path: path}
 	var ok bool
@@ -212,7 +211,7 @@ func Read(path string) (Dump, error) {
 		have[e.Name()] = fi.Size() > 0 // on a full disk files are made, but not written
 		d.Size += fi.Size()
 		if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-			d.Used += st.Blocks * 512 // whatever the block size, inode(7)
+			d.Used += st.Blocks * 512 // for any block size, inode(7)
 		}
 	}
 	switch {
@@ -226,15 +225,15 @@ func Read(path string) (Dump, error) {
 		d.Outcome = Failed
 	}
 	if !have[ReportFile] {
-		d.ReportErr = errors.New("there is no report.json: the capture did not come to its end")
+		d.ReportErr = errors.New("no report.json: the capture did not finish")
 		return d, nil
 	}
 	d.Report, d.ReportErr = readReport(filepath.Join(path, ReportFile))
 	return d, nil
 }
 
-// readReport reads one report.json without trusting its size, nor that it still
-// is the regular file that it was a moment ago.
+// readReport reads one report.json. Its size is untrusted, and it may have been
+// replaced since it was seen to be a regular file.
 func readReport(path string) (*Report, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {

@@ -9,20 +9,19 @@ import (
 	"syscall"
 )
 
-// OwnerError reports a directory that somebody has made who has no business
-// there: distributions let everyone write to /var/crash.
+// OwnerError reports a directory that another user has made: some distributions let
+// everyone write to /var/crash.
 type OwnerError struct {
 	Path string
 	UID  uint32
 }
 
 func (e *OwnerError) Error() string {
-	return fmt.Sprintf("%s belongs to user %d: it is not a dump that ukdump has made", e.Path, e.UID)
+	return fmt.Sprintf("%s belongs to user %d: not a dump made by ukdump", e.Path, e.UID)
 }
 
-// CheckOwner reports an *OwnerError if the directory at path, or any other file
-// of that name, belongs neither to root, nor to the caller, nor to the owner of the
-// directory that it is in.
+// CheckOwner returns an *OwnerError if the directory or file at path belongs neither
+// to root, nor to the caller, nor to the owner of its parent directory.
 func CheckOwner(path string) error {
 	parent, err := os.Stat(filepath.Dir(path))
 	if err != nil {
@@ -44,10 +43,9 @@ func checkOwner(path string, fi, parent fs.FileInfo) error {
 
 func owner(fi fs.FileInfo) uint32 { return fi.Sys().(*syscall.Stat_t).Uid }
 
-// CheckParent reports why a dump must not be written below parent while users
-// are at work: someone else than root or the caller could put another directory
-// in the place of the dump's. A parent that does not exist is good, since Create
-// makes it.
+// CheckParent returns an error if users other than root and the caller could replace
+// the directory of a dump below parent. No dump must be written there while users are
+// at work. A parent that does not exist is safe, since Create makes it.
 func CheckParent(parent string) error {
 	fi, err := os.Stat(parent)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -58,11 +56,11 @@ func CheckParent(parent string) error {
 	}
 	st := fi.Sys().(*syscall.Stat_t)
 	if st.Uid != 0 && st.Uid != uint32(os.Geteuid()) {
-		return &parentError{parent, fmt.Sprintf("it belongs to user %d", st.Uid)}
+		return &parentError{parent, fmt.Sprintf("belongs to user %d", st.Uid)}
 	}
 	writable := fi.Mode()&0o002 != 0 || fi.Mode()&0o020 != 0 && st.Gid != 0
 	if writable && fi.Mode()&fs.ModeSticky == 0 {
-		return &parentError{parent, "others can rename what is in it"}
+		return &parentError{parent, "others can rename its entries"}
 	}
 	return nil
 }

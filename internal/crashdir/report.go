@@ -36,8 +36,8 @@ func (o Outcome) Better(other Outcome) bool {
 	return slices.Index(order, o) > slices.Index(order, other)
 }
 
-// Report is the content of report.json: everything a person wants to know about
-// a capture without opening the vmcore.
+// Report is the content of report.json: all about a capture that a person wants to
+// know without opening the vmcore.
 type Report struct {
 	Version  int     `json:"version"`
 	Software string  `json:"software"` // version of ukdump that wrote it
@@ -45,7 +45,7 @@ type Report struct {
 	ID       string  `json:"id,omitempty"` // random, the same in every report about one crash
 	Host     string  `json:"host,omitempty"`
 	Machine  string  `json:"machine_id,omitempty"` // machine-id(5)
-	Raw      string  `json:"raw_dump,omitempty"`   // which raw dump it was collected from, as several can have this ID
+	Raw      string  `json:"raw_dump,omitempty"`   // the raw dump that it was collected from, as several can have this ID
 
 	Kernel    string    `json:"kernel,omitempty"`    // release of the kernel that crashed
 	CrashTime time.Time `json:"crash_time,omitzero"` // from VMCOREINFO's CRASHTIME
@@ -65,7 +65,7 @@ type Report struct {
 	LowestMem int64     `json:"lowest_mem_available"` // least MemAvailable seen, in bytes
 }
 
-// Panic is why the kernel crashed, by its own log.
+// Panic is the reason of the crash, from the log of the crashed kernel.
 type Panic struct {
 	Line  string   `json:"line"`            // "Kernel panic - not syncing: …"
 	Cause string   `json:"cause,omitempty"` // the oops or BUG that led to it
@@ -73,7 +73,7 @@ type Panic struct {
 	Trace []string `json:"trace,omitempty"` // head of the call trace
 }
 
-// Reason returns the one line that tells why the kernel crashed, for a person: that
+// Reason returns the line of the log that tells a person why the kernel crashed: that
 // of an oops if there was one, else the panic's; "" if neither is known.
 func (p *Panic) Reason() string {
 	if p.Cause != "" {
@@ -91,7 +91,7 @@ type Target struct {
 	Free   int64  `json:"free_bytes,omitempty"` // free space before the dump
 }
 
-// Phase tells how far an attempt came. It is empty in older reports.
+// Phase is the progress of an attempt. It is empty in older reports.
 type Phase string
 
 // The phases of an attempt. One of the first three is in the report if the worker
@@ -114,7 +114,7 @@ type Attempt struct {
 	Error   string  `json:"error,omitempty"`   // why its output was not accepted
 	Bytes   int64   `json:"bytes"`             // size of its output
 	Limit   int64   `json:"limit,omitempty"`   // the room it had, in bytes
-	Percent float64 `json:"percent,omitempty"` // how far it came by its own account
+	Percent float64 `json:"percent,omitempty"` // progress as the collector reported it
 	Seconds float64 `json:"seconds"`
 	Stuck   bool    `json:"stuck,omitempty"`  // it could not be killed
 	Stderr  string  `json:"stderr,omitempty"` // the tail of its output
@@ -140,7 +140,7 @@ func ParseReport(data []byte) (*Report, error) {
 		return nil, fmt.Errorf("parse report: %w", err)
 	}
 	if r.Version != ReportVersion {
-		return nil, fmt.Errorf("report has format version %d, this program speaks version %d", r.Version, ReportVersion)
+		return nil, fmt.Errorf("report has format version %d, this program supports version %d", r.Version, ReportVersion)
 	}
 	switch r.Outcome {
 	case Complete, Incomplete, DmesgOnly, Failed:

@@ -10,18 +10,17 @@ import (
 // Policy limits the dumps of one directory. 0 is no limit.
 type Policy struct {
 	Keep     int   // dumps
-	MaxUse   int64 // bytes on disk that all dumps together take
-	KeepFree int64 // bytes that are free on their file system
+	MaxUse   int64 // bytes on disk of all dumps
+	KeepFree int64 // bytes to leave free on their file system
 }
 
-// Expendable returns those of the dumps, oldest first as List returns them, that
-// may be removed to make room for others, in the order in which they go. It
-// leaves out the newest and the newest complete one. A dump that is still being
-// written must not be among dumps.
+// Expendable returns the dumps that may be removed to make room for others, in the
+// order of removal. dumps are sorted as by List. The newest dump and the newest
+// complete dump are kept. A dump that is still being written must not be among dumps.
 func Expendable(dumps []Dump) []Dump {
 	kept := make([]bool, len(dumps))
-	// With a clock that stood at its beginning, the newest dump has the name of
-	// the oldest. So the newest of those that are plainly wrong stay as well.
+	// If the clock was reset, the newest dump has the name of the oldest. So the newest
+	// of those with a plainly wrong time stay as well.
 	for _, wrong := range []bool{false, true} {
 		newest, complete := -1, -1
 		for i, d := range dumps {
@@ -48,12 +47,12 @@ func Expendable(dumps []Dump) []Dump {
 	return list
 }
 
-// clockWrong is before the first dump that was ever written.
+// clockWrong is a time before the first dump that was ever written.
 var clockWrong = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Excess returns those of the Expendable dumps that have to go for p to be kept,
-// in the order in which they go; or all of them, if that is not enough. free is
-// the free space of their file system now, in bytes.
+// Excess returns the Expendable dumps that p requires to remove, in the order of
+// removal; all of them if even that is not enough. free is the free space of their
+// file system now, in bytes.
 func (p Policy) Excess(dumps []Dump, free int64) []Dump {
 	count, used := len(dumps), int64(0)
 	for _, d := range dumps {
@@ -69,9 +68,9 @@ func (p Policy) Excess(dumps []Dump, free int64) []Dump {
 	return list
 }
 
-// Remove removes the directory of d with everything in it, and follows no
-// symbolic link. Wherever the power fails, the rest does not look complete:
-// the vmcore goes first.
+// Remove removes the directory of d with everything in it, and follows no symbolic
+// link. The vmcore is removed first: after a power failure the rest does not look
+// complete.
 func Remove(d Dump) error {
 	fi, err := os.Lstat(d.Path)
 	if err != nil {

@@ -1,8 +1,7 @@
-// Package cryptkeys has the running kernel hand the keys of encrypted volumes to
-// the capture kernel (CONFIG_CRASH_DM_CRYPT, Linux 6.16; "Write the dump file to
-// encrypted disk volume" in Documentation/admin-guide/kdump/kdump.rst). No key
-// is ever read by this program, except where a volume's own table shows it, and
-// none is written anywhere but to the kernel.
+// Package cryptkeys has the running kernel hand the keys of encrypted volumes to the
+// capture kernel (CONFIG_CRASH_DM_CRYPT, Linux 6.16; "Write the dump file to encrypted
+// disk volume" in Documentation/admin-guide/kdump/kdump.rst). This program never reads
+// a key, unless a volume's own table shows it, and writes keys to the kernel only.
 package cryptkeys
 
 import (
@@ -40,7 +39,7 @@ type Handover struct {
 
 	Ring Keyring
 
-	held []Key // of which the kernel has a copy although nothing is loaded
+	held []Key // keys of which the kernel has a copy although nothing is loaded
 }
 
 // New returns the handover of the running kernel, whose sys is below root.
@@ -57,13 +56,13 @@ const itemPrefix = "ukdump-"
 // maxKeys is KEY_NUM_MAX of kernel/crash_dump_dm_crypt.c.
 const maxKeys = 128
 
-// Load calls load, which loads a capture kernel, in such a way that the kernel
-// takes the keys along. taken are those that the one which is loaded now has: if
-// the others are gone from the keyring the kernel takes over its copy of these.
-// It may call load twice, which costs one more of kexec_load_limit_panic. If that
-// fails after a first load, what is loaded may have other keys. Everything is
-// looked at before load is called, because that drops what is loaded; the error is
-// then an *UnsupportedError, a *MissingError or a *ForeignError, or what failed.
+// Load calls load, which loads a capture kernel, so that the kernel hands over the
+// keys. taken are the keys of the capture kernel that is loaded now: if keys are gone
+// from the keyring, the kernel reuses its copy of these. Load may call load twice,
+// which counts twice for kexec_load_limit_panic. If the second call fails, the loaded
+// capture kernel may have other keys. load drops the loaded capture kernel, so Load
+// runs all checks first. Their error is an *UnsupportedError, a *MissingError, a
+// *ForeignError, or that of a failed operation.
 func (h *Handover) Load(keys, taken []Key, load func() error) error {
 	if len(keys) == 0 {
 		if err := h.sweep(filepath.Join(h.Root, interfaceDir)); err != nil {
@@ -95,7 +94,7 @@ func (h *Handover) Load(keys, taken []Key, load func() error) error {
 	if err := h.sweep(dir); err != nil {
 		return err
 	}
-	defer func() { _ = h.sweep(dir) }() // the next load says what stays
+	defer func() { _ = h.sweep(dir) }() // the next load reports items that stay
 	for i, k := range keys {
 		item := filepath.Join(dir, itemPrefix+strconv.Itoa(i))
 		err := os.Mkdir(item, 0o700)
@@ -111,8 +110,8 @@ func (h *Handover) Load(keys, taken []Key, load func() error) error {
 	}
 	stuck := h.reuse(dir, false)
 	if err = load(); err == nil && stuck != nil {
-		// It has got old keys, but now that one with keys is loaded the kernel
-		// can be told to look for them.
+		// The capture kernel has old keys. But now that one with keys is loaded, the
+		// kernel can be told to look for the new ones.
 		if err = h.reuse(dir, false); err != nil {
 			return fmt.Errorf("have the kernel look for the volume keys again: %w", err)
 		}
@@ -122,7 +121,8 @@ func (h *Handover) Load(keys, taken []Key, load func() error) error {
 	case err == nil:
 		h.held = nil
 	case errors.Is(err, syscall.ENOKEY) || errors.Is(err, syscall.EKEYEXPIRED) || errors.Is(err, syscall.EKEYREVOKED):
-		// A key has gone meanwhile, if it is not that of the kernel's signature.
+		// A key has vanished in the meantime, if it is not that of the kernel's
+		// signature.
 		for _, k := range keys {
 			if missing := h.find(k); missing != nil {
 				return missing
@@ -135,13 +135,12 @@ func (h *Handover) Load(keys, taken []Key, load func() error) error {
 // loadReusing has the kernel take over its own copy of the keys.
 func (h *Handover) loadReusing(dir string, keys []Key, load func() error) error {
 	if err := h.reuse(dir, true); err != nil {
-		return fmt.Errorf("have the kernel take over the volume keys of what is loaded: %w", err)
+		return fmt.Errorf("have the kernel take over the volume keys of the loaded capture kernel: %w", err)
 	}
 	err := load()
 	h.held = nil
-	// The next load looks for the keys again. Where nothing is loaded that cannot
-	// be said: the kernel goes on with its copy. It has freed that if it found no
-	// room for it.
+	// The next load looks for the keys again. While nothing is loaded that cannot be
+	// requested: the kernel keeps its copy, or has freed it if it found no room for it.
 	if h.reuse(dir, false) != nil && !errors.Is(err, syscall.EADDRNOTAVAIL) {
 		h.held = keys
 	}
@@ -153,9 +152,8 @@ func (h *Handover) has(keys, taken []Key) bool {
 	return same(keys, taken) || same(keys, h.held)
 }
 
-// Check looks for everything that can be known before Load: whether the kernel
-// can hand over keys, and where each of them comes from. Errors are those of
-// Load.
+// Check runs the checks of Load: whether the kernel can hand over keys, and where it
+// finds each of them. Errors are those of Load.
 func (h *Handover) Check(keys, taken []Key) error {
 	if len(keys) == 0 || h.has(keys, taken) {
 		return nil
@@ -192,8 +190,8 @@ func (h *Handover) find(k Key) error {
 	return &MissingError{Key: k, Err: err}
 }
 
-// open returns the directory of the kernel's interface. configfs is mounted
-// where nobody has done that.
+// open returns the directory of the kernel's interface. It mounts configfs if
+// necessary.
 func (h *Handover) open() (string, error) {
 	dir := filepath.Join(h.Root, interfaceDir)
 	configfs := filepath.Dir(dir)
@@ -219,9 +217,10 @@ func empty(dir string) bool {
 	return err != nil || len(ents) == 0
 }
 
-// reuse tells the kernel whether to take its own copy of the keys instead of
-// looking for them. That copy is the one of what is loaded, and there must be as
-// many items. Unless one with keys is loaded the error is EINVAL, also for off.
+// reuse sets whether the kernel takes its own copy of the keys instead of looking for
+// them. The copy is that of the loaded capture kernel, and there must be as many
+// items. Unless a capture kernel with keys is loaded, the error is EINVAL, also for
+// off.
 func (h *Handover) reuse(dir string, on bool) error {
 	file := filepath.Join(dir, "reuse")
 	b, _ := os.ReadFile(file)
@@ -235,9 +234,10 @@ func (h *Handover) reuse(dir string, on bool) error {
 	return h.Write(file, value)
 }
 
-// sweep removes our items. The keys that were taken are not in them. What a run
-// that was killed has left would be looked for, and without its description be an
-// error. So would items of others, and each counts as a key: those are the error.
+// sweep removes our items. They do not hold the keys that were taken. The kernel would
+// look for the keys of items that a killed run has left, and fail for an item without
+// description. It would also take items of other programs for keys; they are the error
+// of sweep.
 func (h *Handover) sweep(dir string) error {
 	items, _ := filepath.Glob(filepath.Join(dir, itemPrefix+"*"))
 	for _, item := range items {

@@ -54,7 +54,7 @@ type kernel struct {
 	items map[string]string // description by item, when a capture kernel was loaded
 	reuse string            // of that time
 	loads int
-	err   error // what a load answers
+	err   error // result of a load
 	crash bool  // a capture kernel with keys is loaded
 }
 
@@ -125,7 +125,7 @@ func (k *kernel) clean(t *testing.T) {
 
 func TestLoad(t *testing.T) {
 	k := newKernel(t, rootKey, dataKey)
-	// What a run that was killed has left.
+	// Remains of a run that was killed.
 	for _, item := range []string{"ukdump-0", "ukdump-7"} {
 		if err := os.Mkdir(filepath.Join(k.dir(), item), 0o755); err != nil {
 			t.Fatal(err)
@@ -232,7 +232,7 @@ func TestLoadReuse(t *testing.T) {
 	k.clean(t)
 }
 
-// A load that drops what is loaded leaves the kernel with its copy of the keys,
+// A load that drops the capture kernel leaves the kernel with its copy of the keys,
 // for the next one in place of it, unless it has freed that.
 func TestLoadReuseFails(t *testing.T) {
 	both := []Key{rootKey, dataKey}
@@ -262,7 +262,7 @@ func TestLoadReuseFails(t *testing.T) {
 		}
 		k.clean(t)
 	}
-	// What is still loaded has its keys, so nothing more is held.
+	// The loaded capture kernel has its keys, so nothing more is held.
 	k := newKernel(t, dataKey)
 	k.crash, k.err = true, unix.EBUSY
 	if err := k.Load(both, both, k.load(t)); err != unix.EBUSY || k.held != nil {
@@ -270,8 +270,8 @@ func TestLoadReuseFails(t *testing.T) {
 	}
 }
 
-// Where the kernel would go on with an old copy, a second load gets what the
-// keyring has.
+// Where the kernel would continue with an old copy, a second load gets the keys that
+// the keyring has.
 func TestLoadAfterReuse(t *testing.T) {
 	k := newKernel(t, rootKey)
 	if err := write(filepath.Join(k.dir(), "reuse"), "1"); err != nil {
@@ -294,7 +294,7 @@ func TestLoadPrefersKeyring(t *testing.T) {
 	}
 }
 
-// What the table shows is lent to the kernel for the load.
+// A key that the table shows is lent to the kernel for the load.
 func TestLoadFromTable(t *testing.T) {
 	k := newKernel(t)
 	secret := []byte("secret")
@@ -317,8 +317,8 @@ func TestMissing(t *testing.T) {
 		want string
 	}{
 		{unix.ENOKEY, "the volume key of luks-root (LUKS 1111) is not in root's keyring"},
-		{unix.EKEYEXPIRED, "the volume key of luks-root (LUKS 1111) is not in root's keyring any more: it has expired"},
-		{unix.EKEYREVOKED, "the volume key of luks-root (LUKS 1111) is not in root's keyring any more: it was revoked"},
+		{unix.EKEYEXPIRED, "the volume key of luks-root (LUKS 1111) is not in root's keyring any more: expired"},
+		{unix.EKEYREVOKED, "the volume key of luks-root (LUKS 1111) is not in root's keyring any more: revoked"},
 		{unix.EACCES, "the volume key of luks-root (LUKS 1111) is not in root's keyring: permission denied"},
 	} {
 		k := newKernel(t, dataKey)

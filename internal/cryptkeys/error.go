@@ -9,19 +9,18 @@ import (
 	"ukdump/internal/kfeature"
 )
 
-// Description returns the description under which the key of a LUKS volume is
-// looked for unless crypttab(5) says another. It is the one that kdump-utils
-// uses, so that what was set up for either works for both.
+// Description returns the description of a LUKS volume's key, unless crypttab(5) sets
+// another. It is that of kdump-utils, so one setup works for both.
 func Description(uuid string) string { return "kdump-cryptsetup:vk-" + uuid }
 
-// CrypttabOption is what makes systemd-cryptsetup leave a volume's key where the
-// kernel finds it, crypttab(5).
+// CrypttabOption is the option of crypttab(5) by which systemd-cryptsetup leaves a
+// volume's key in the keyring that the kernel searches.
 func CrypttabOption(description string) string {
 	return "link-volume-key=@u::%logon:" + description
 }
 
-// UnsupportedError reports that a kernel cannot hand over keys. Kernel and
-// Release say which; without them it is the running one.
+// UnsupportedError reports that a kernel cannot hand over keys. Kernel and Release
+// name the kernel; without them it is the running one.
 type UnsupportedError struct {
 	Kernel, Release string
 	Volume          string // that needs it; may be empty
@@ -40,14 +39,13 @@ func (e *UnsupportedError) Error() string {
 	return s
 }
 
-// Advice returns what to do instead.
+// Advice returns an alternative.
 func (e *UnsupportedError) Advice() string {
 	return "Boot a kernel that has it; or set TARGET= to a directory on an unencrypted file system or to a raw partition; " +
 		"or MODE=emergency, if it is opened without a passphrase; or save the log alone with EVIDENCE= on /boot or the EFI system partition."
 }
 
-// MissingError reports that the kernel does not have a volume's key where it
-// would find it.
+// MissingError reports that the kernel does not find a volume's key.
 type MissingError struct {
 	Key Key
 	Err error // ENOKEY, or why the key that is there is of no use
@@ -62,14 +60,14 @@ func (e *MissingError) Error() string {
 	case errors.Is(e.Err, unix.ENOKEY):
 		return s
 	case errors.Is(e.Err, unix.EKEYEXPIRED):
-		return s + " any more: it has expired"
+		return s + " any more: expired"
 	case errors.Is(e.Err, unix.EKEYREVOKED):
-		return s + " any more: it was revoked"
+		return s + " any more: revoked"
 	}
 	return s + ": " + e.Err.Error()
 }
 
-// Advice returns what to set once.
+// Advice returns the setting to make once.
 func (e *MissingError) Advice() string {
 	return fmt.Sprintf("Add the option %s to the line of %s in /etc/crypttab, or in /etc/crypttab.initramfs or rd.luks.options= where the initramfs takes it from there; make the initramfs again if it opens the volume, and reboot "+
 		"(it is an option of systemd-cryptsetup 257 with cryptsetup 2.7, and of no other program); "+
@@ -82,10 +80,10 @@ func (e *MissingError) Advice() string {
 type ForeignError struct{ Item string }
 
 func (e *ForeignError) Error() string {
-	return "hand over volume keys: something else has asked the kernel to take a key along: " + e.Item
+	return "hand over volume keys: another program has registered a key for the capture kernel: " + e.Item
 }
 
-// Advice returns how to get rid of it.
+// Advice returns the command that removes the item.
 func (e *ForeignError) Advice() string {
 	return "Run rmdir " + e.Item + ", unless another program is loading a capture kernel; only one may."
 }

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Keyring is where the kernel looks for keys when it loads a capture kernel.
+// Keyring is the keyring that the kernel searches when it loads a capture kernel.
 type Keyring interface {
 	// Enter makes root's keyring one in which the kernel looks on behalf of this
 	// goroutine, until done is called.
@@ -34,7 +34,7 @@ func (kernelKeyring) Enter() (func(), error) {
 		return nil, os.NewSyscallError("keyctl", err)
 	}
 	return func() {
-		// Whatever was added is freed with it.
+		// Keys that were added are freed with it.
 		_, _ = unix.KeyctlInt(unix.KEYCTL_CLEAR, unix.KEY_SPEC_THREAD_KEYRING, 0, 0, 0)
 		runtime.UnlockOSThread()
 	}, nil

@@ -125,7 +125,7 @@ func TestAnnounce(t *testing.T) {
 	})})
 	const evilText = "?[2J?]0;owned??31mpanic? ?dne"
 	wantEntries(t, "all outcomes", m.announce(j),
-		"MESSAGE=Linux crashed: the reason is not known; ONLY THE KERNEL LOG WAS SAVED (there is no report.json: the capture did not come to its end): ROOT/var/crash/1970-01-01T00-00-09Z\n"+
+		"MESSAGE=Linux crashed: the reason is not known; ONLY THE KERNEL LOG WAS SAVED (no report.json: the capture did not finish): ROOT/var/crash/1970-01-01T00-00-09Z\n"+
 			crashed+"UKDUMP_OUTCOME=dmesg-only\nUKDUMP_DIRECTORY=ROOT/var/crash/1970-01-01T00-00-09Z\n",
 		"MESSAGE=Linux 6.1.0-50-amd64 crashed: BUG: kernel NULL pointer dereference, address: 0000000000000000; the dump is complete: ROOT/var/crash/2026-11-20T01-00-00Z\n"+
 			crashed+"UKDUMP_OUTCOME=complete\nUKDUMP_DIRECTORY=ROOT/var/crash/2026-11-20T01-00-00Z\nUKDUMP_PANIC=Kernel panic - not syncing: Fatal exception\n"+
@@ -215,7 +215,7 @@ func TestAnnounceTrouble(t *testing.T) {
 	m.boot(1)
 	fail := func(name string) { m.Write("var/crash/"+name+"/vmcore-dmesg.txt", "log") }
 	message := func(name string) string {
-		return "kdumpctl: Linux crashed: the reason is not known; ONLY THE KERNEL LOG WAS SAVED (there is no report.json: the capture did not come to its end): ROOT/var/crash/" + name + "\n"
+		return "kdumpctl: Linux crashed: the reason is not known; ONLY THE KERNEL LOG WAS SAVED (no report.json: the capture did not finish): ROOT/var/crash/" + name + "\n"
 	}
 	m.expect("announce", result{0, "", ""})
 
@@ -277,7 +277,7 @@ func TestAnnounceTrouble(t *testing.T) {
 	})
 	m.run(t, "state of a later version", func(t *testing.T) {
 		m.Write("var/lib/ukdump/announced.json", `{"version":2}`)
-		m.expect("announce", result{0, "", "kdumpctl: warning: which crashes were announced is not known: ROOT/var/lib/ukdump/announced.json has format version 2, this program speaks version 1\n"})
+		m.expect("announce", result{0, "", "kdumpctl: warning: which crashes were announced is not known: ROOT/var/lib/ukdump/announced.json has format version 2, this program supports version 1\n"})
 	})
 	m.run(t, "target is a file", func(t *testing.T) {
 		m.Write("srv/file", "")

@@ -107,7 +107,7 @@ func TestFallbackAtBoot(t *testing.T) {
 		{"configuration", func(m *machine) { m.Write(conf, "TARGTE=x\n") }, "ROOT/etc/ukdump.conf:1: unknown key TARGTE (did you mean TARGET?)"},
 		{"kernel missing", func(m *machine) { m.Write(conf, "KERNEL=/none\n") }, "ROOT/etc/ukdump.conf:1: read kernel: ROOT/none: no such file or directory"},
 		{"kernel truncated", func(m *machine) { m.Write(conf, "KERNEL=/"+vmlinuz+"\n"); m.Write(vmlinuz, m.Read(vmlinuz)[:2000]) },
-			"ROOT/etc/ukdump.conf:1: read kernel: ROOT/" + vmlinuz + ": file is truncated: it has 2000 of 65536 bytes"},
+			"ROOT/etc/ukdump.conf:1: read kernel: ROOT/" + vmlinuz + ": file is truncated: 2000 of 65536 bytes"},
 		{"nothing to build from", func(m *machine) { m.Remove("usr/bin/makedumpfile"); m.Remove(image) }, "makedumpfile: not found in PATH..."},
 		{"command line", func(m *machine) { m.Write(conf, "BOOT_OPTIONS="+strings.Repeat("x", 2000)+"\n") },
 			"load capture kernel: ROOT/" + vmlinuz + ": the command line has ..."},

@@ -162,7 +162,7 @@ func TestLoadErrors(t *testing.T) {
 		{"kernel missing", func(m *machine) { m.Write(conf, "KERNEL=/none\n") }, "load", "ROOT/etc/ukdump.conf:1: read kernel: ROOT/none: no such file or directory", false},
 		{"kernel a directory", func(m *machine) { m.Write(conf, "KERNEL=/boot\n") }, "load", "ROOT/etc/ukdump.conf:1: read kernel: ROOT/boot: not a kernel image: a directory", false},
 		{"kernel truncated", func(m *machine) { m.Write(vmlinuz, m.Read(vmlinuz)[:2000]); m.Write(conf, "KERNEL=/"+vmlinuz) }, "load",
-			"ROOT/etc/ukdump.conf:1: read kernel: ROOT/" + vmlinuz + ": file is truncated: it has 2000 of 65536 bytes", false},
+			"ROOT/etc/ukdump.conf:1: read kernel: ROOT/" + vmlinuz + ": file is truncated: 2000 of 65536 bytes", false},
 		{"not a kernel", func(m *machine) { m.Write(conf, "KERNEL=/usr/bin/makedumpfile\n") }, "load",
 			"ROOT/etc/ukdump.conf:1: read kernel: ROOT/usr/bin/makedumpfile: not a kernel image: an ELF file (vmlinux?)", false},
 		{"kernel of another architecture", func(m *machine) {
@@ -185,7 +185,7 @@ func TestLoadErrors(t *testing.T) {
 			m.Pid1 = m.Root + "/pid1"
 		}, "load", `kdumpinit: ROOT/pid1: version "9", but this is version ` + plan.Software, true},
 		{"directory not writable", func(m *machine) { m.Remove("var/lib/ukdump"); m.Write("var/lib/ukdump", "") }, "load", "mkdir ROOT/var/lib/ukdump: not a directory", false},
-		{"image a directory", func(m *machine) { m.Remove(image); m.Write(image+"/x", "") }, "load", "write image ROOT/" + image + ": it exists and is not a regular file", false},
+		{"image a directory", func(m *machine) { m.Remove(image); m.Write(image+"/x", "") }, "load", "write image ROOT/" + image + ": not a regular file", false},
 
 		{"no crashkernel=", func(m *machine) { m.Write("sys/kernel/kexec_crash_size", "0\n"); m.Write("proc/cmdline", "quiet\n") }, "load",
 			"load capture kernel: no memory is reserved, the running kernel's command line has no crashkernel=", true},
@@ -223,9 +223,9 @@ func TestLoadErrors(t *testing.T) {
 			m.Write("my.img", pack(t, func(im *initramfs.Image) error { return im.AddFile("init", []byte("x"), 0o755) }))
 		}, mine, "image ROOT/my.img: it is an initramfs, but not one of ukdump: there is no " + plan.Path, false},
 		{"--image with a plan of another version", planned(func(p map[string]any) { p["version"] = 1 }), mine,
-			"image ROOT/my.img: plan has format version 1, this program speaks version 3", false},
+			"image ROOT/my.img: plan has format version 1, this program supports version 3", false},
 		{"--image with a bad plan", planned(func(p map[string]any) { delete(p, "targets") }), mine,
-			"image ROOT/my.img: invalid plan: it has no targets", false},
+			"image ROOT/my.img: invalid plan: no targets", false},
 		{"--image for another kernel", planned(func(p map[string]any) { p["kernel"] = map[string]any{"release": "6.2.0", "arch": "amd64"} }), mine,
 			"image ROOT/my.img: it was built for kernel 6.2.0, but the capture kernel is " + buildtest.Release, true},
 	} {
@@ -348,7 +348,7 @@ func TestUnload(t *testing.T) {
 	m.expect("unload", result{0, "nothing was loaded\n", ""})
 	m.kdumpctl("load")
 	m.err = unix.EPERM
-	m.expect("unload", result{1, "", "kdumpctl: unload capture kernel: the kernel or a security module forbids it: operation not permitted\nkdumpctl: See what denied it ...\n"})
+	m.expect("unload", result{1, "", "kdumpctl: unload capture kernel: the kernel or a security module forbids it: operation not permitted\nkdumpctl: Find the denial ...\n"})
 	if _, err := os.Stat(m.Root + "/var/lib/ukdump/loaded.json"); err != nil {
 		t.Error("forgotten, though it is still loaded")
 	}

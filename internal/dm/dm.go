@@ -1,8 +1,8 @@
-// Package dm speaks to the kernel's device-mapper: it makes mapped devices and
-// reads those that there are.
+// Package dm controls the kernel's device-mapper: it makes mapped devices and reads
+// existing ones.
 //
-// The requests and structures are those of include/uapi/linux/dm-ioctl.h; what
-// each target's parameters mean is in Documentation/admin-guide/device-mapper.
+// The requests and structures are those of include/uapi/linux/dm-ioctl.h; the
+// parameters of each target are described in Documentation/admin-guide/device-mapper.
 package dm
 
 import (
@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ControlPath is the device that takes the requests. It is there as soon as the
-// kernel has device-mapper.
+// ControlPath is the device that takes the requests. It exists once the kernel has
+// device-mapper.
 const ControlPath = "/dev/mapper/control"
 
 // Target is one line of a mapping's table.
@@ -26,7 +26,7 @@ type Target struct {
 	Params        string
 }
 
-// Device is what the kernel says of a mapped device.
+// Device is the kernel's description of a mapped device.
 type Device struct {
 	Name, UUID   string
 	Major, Minor uint32
@@ -41,11 +41,11 @@ func (d *Device) Number() string {
 	return strconv.Itoa(int(d.Major)) + ":" + strconv.Itoa(int(d.Minor))
 }
 
-// Control is an open control device. It holds no memory of what it was asked.
+// Control is an open control device. It keeps no state of earlier requests.
 type Control struct{ f *os.File }
 
-// Open opens the control device. The error is fs.ErrNotExist, or ENODEV where an
-// old node was left, if the kernel has no device-mapper.
+// Open opens the control device. If the kernel has no device-mapper, the error is
+// fs.ErrNotExist, or ENODEV if an old node is left.
 func Open() (*Control, error) {
 	f, err := os.OpenFile(ControlPath, os.O_RDWR, 0)
 	if err != nil {
@@ -57,7 +57,7 @@ func Open() (*Control, error) {
 // Close closes the control device. The mapped devices stay.
 func (c *Control) Close() error { return c.f.Close() }
 
-// Make makes a device of a table and makes it usable. After an error no device is
+// Make creates a device with a table and activates it. After an error no device is
 // left.
 func (c *Control) Make(name, uuid string, table []Target) (d Device, err error) {
 	if d, err = c.Create(name, uuid); err != nil {
@@ -67,21 +67,21 @@ func (c *Control) Make(name, uuid string, table []Target) (d Device, err error) 
 		d, err = c.Resume(name)
 	}
 	if err != nil {
-		// The first error is the one that says what is wrong.
+		// The first error is the cause.
 		_ = c.Remove(name)
 	}
 	return d, err
 }
 
-// Create makes a device without a table. The error is EBUSY if there is already
-// one of this name or UUID.
+// Create creates a device without a table. The error is EBUSY if a device of this name
+// or UUID exists.
 func (c *Control) Create(name, uuid string) (Device, error) {
 	return c.device(unix.DM_DEV_CREATE, "create", name, uuid)
 }
 
-// Load hands over a table, which the next Resume puts into use. EINVAL means
-// that the kernel lacks a target's type or does not accept its parameters; only
-// its log says which.
+// Load loads a table, which the next Resume activates. EINVAL means that the kernel
+// lacks a target's type or does not accept its parameters; only its log tells the two
+// apart.
 func (c *Control) Load(name string, table []Target) error {
 	r, err := newRequest(name, "", tableSize(table))
 	if err == nil {
@@ -95,7 +95,7 @@ func (c *Control) Load(name string, table []Target) error {
 	return wrap("load the table of", name, err)
 }
 
-// Resume puts the table that was loaded into use.
+// Resume activates the table that was loaded.
 func (c *Control) Resume(name string) (Device, error) {
 	return c.device(unix.DM_DEV_SUSPEND, "resume", name, "") // without DM_SUSPEND_FLAG
 }
@@ -106,7 +106,7 @@ func (c *Control) Remove(name string) error {
 	return err
 }
 
-// Find returns the device with this UUID. The error is ENXIO if there is none.
+// Find returns the device with this UUID. The error is ENXIO if no device has it.
 func (c *Control) Find(uuid string) (Device, error) {
 	return c.device(unix.DM_DEV_STATUS, "find", "", uuid)
 }
@@ -125,9 +125,9 @@ func (c *Control) Message(name, message string) error {
 // maxAnswer is the length of the longest answer in bytes.
 const maxAnswer = 1 << 20
 
-// Table returns the table in use of the device with this name. Devices in its
-// parameters are written as major:minor. The error is ENXIO if there is no such
-// device.
+// Table returns the active table of the device with this name. Devices in its
+// parameters are written as major:minor. The error is ENXIO if the device does not
+// exist.
 func (c *Control) Table(name string) ([]Target, error) {
 	const op = "read the table of"
 	for size := 16 << 10; size <= maxAnswer; size *= 4 {
@@ -145,18 +145,18 @@ func (c *Control) Table(name string) ([]Target, error) {
 			return r.targets()
 		}
 	}
-	return nil, wrap(op, name, errors.New("it is longer than 1 MiB"))
+	return nil, wrap(op, name, errors.New("longer than 1 MiB"))
 }
 
-// device makes a request about a device whose answer is the state of that.
-func (c *Control) device(op uint, what, name, uuid string) (d Device, err error) {
+// device makes a request about a device. The answer is the state of the device.
+func (c *Control) device(op uint, text, name, uuid string) (d Device, err error) {
 	r, err := newRequest(name, uuid, 0)
 	if err == nil {
 		if err = c.ioctl(op, r); err == nil {
 			d = r.device()
 		}
 	}
-	return d, wrap(what, name+uuid, err)
+	return d, wrap(text, name+uuid, err)
 }
 
 func (c *Control) ioctl(op uint, r request) error {

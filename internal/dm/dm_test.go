@@ -68,7 +68,7 @@ func TestRequestRefused(t *testing.T) {
 	}
 }
 
-// answer turns a request with a table into what the kernel answers.
+// answer turns a request with a table into the answer of the kernel.
 func answer(t testing.TB, table []Target) request {
 	r, err := newRequest("vg-root", "", tableSize(table)+100)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// request is a struct dm_ioctl and what follows it. The kernel writes its answer
-// over it.
+// request is a struct dm_ioctl and the data behind it. The kernel overwrites it with
+// its answer.
 type request []byte
 
 const (
@@ -18,8 +18,8 @@ const (
 	specSize   = int(unsafe.Sizeof(unix.DmTargetSpec{}))
 )
 
-// maxTable limits what is handed to the kernel, in bytes: a table that is longer
-// has tens of thousands of lines.
+// maxTable limits the table for the kernel, in bytes: a longer one has tens of
+// thousands of lines.
 const maxTable = 4 << 20
 
 // badName reports whether the kernel would take s as the name or UUID of a
@@ -33,7 +33,7 @@ func badName(s string, size int) bool {
 // create one with both, with room for size bytes behind the header.
 func newRequest(name, uuid string, size int) (request, error) {
 	if badName(name, unix.DM_NAME_LEN) || badName(uuid, unix.DM_UUID_LEN) || len(name)+len(uuid) == 0 || size > maxTable {
-		return nil, errors.New("that is no name of a device, or its table is too long")
+		return nil, errors.New("invalid name of a device, or its table is too long")
 	}
 	r := make(request, headerSize+size)
 	h := r.header()
@@ -52,7 +52,7 @@ func (r request) spec(at int) *unix.DmTargetSpec {
 	return (*unix.DmTargetSpec)(unsafe.Pointer(&r[at : at+specSize][0]))
 }
 
-// tableSize returns how long the lines of a table are in a request.
+// tableSize returns the size of a table's lines in a request, in bytes.
 func tableSize(table []Target) (n int) {
 	for i := range table {
 		n += lineSize(&table[i])
@@ -60,7 +60,7 @@ func tableSize(table []Target) (n int) {
 	return n
 }
 
-// lineSize is that of one line: with the NUL and a multiple of 8.
+// lineSize returns the size of one line: with the NUL, rounded up to a multiple of 8.
 func lineSize(t *Target) int { return (specSize + len(t.Params) + 8) &^ 7 }
 
 // putTable writes a table behind the header.
@@ -96,8 +96,8 @@ func (r request) device() Device {
 	}
 }
 
-// errAnswer is that of an answer which makes no sense.
-var errAnswer = errors.New("device-mapper: the kernel's answer cannot be understood")
+// errAnswer is the error for a malformed answer.
+var errAnswer = errors.New("device-mapper: malformed answer of the kernel")
 
 // targets decodes the answer to DM_TABLE_STATUS. There, and only there, a
 // specification's "next" counts from the first one.

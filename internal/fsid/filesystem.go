@@ -2,7 +2,7 @@ package fsid
 
 import "encoding/binary"
 
-// Every format here is little-endian if nothing else is said.
+// Formats are little-endian unless noted.
 var le = binary.LittleEndian
 
 // Features of ext2/3/4: fs/ext4/ext4.h.
@@ -10,15 +10,15 @@ const (
 	extHasJournal = 0x4 // s_feature_compat
 
 	extJournalDev = 0x8 // s_feature_incompat: a journal only, no file system
-	// What ext3 knows: filetype, needs_recovery and meta_bg; sparse_super,
-	// large_file and btree_dir.
+	// Features of ext3: filetype, needs_recovery and meta_bg; sparse_super, large_file
+	// and btree_dir.
 	ext3Incompat = 0x2 | 0x4 | 0x10
 	ext3ROCompat = 0x1 | 0x2 | 0x4
 )
 
-// ext: struct ext4_super_block, fs/ext4/ext4.h. The three file systems differ
-// only in features: ext4 is what ext3 cannot mount, ext2 has no journal. A
-// journal device is named as blkid does, jbd.
+// ext: struct ext4_super_block, fs/ext4/ext4.h. The three file systems differ only in
+// features: ext4 has features that ext3 lacks, ext2 has no journal. A journal device
+// is named as blkid does, jbd.
 func ext(d *device) (ID, bool) {
 	b := d.at(1024, 256)
 	if b == nil || le.Uint16(b[56:]) != 0xef53 || le.Uint32(b[24:]) > 6 {

@@ -1,8 +1,8 @@
-// Package fsid tells what a block device holds, from a few small reads of its
+// Package fsid identifies the content of a block device with a few small reads of its
 // superblocks: the type, UUID and label that blkid(8) would print.
 //
-// PID 1 of the capture kernel uses it to find the file system that the plan
-// names, the builder to refuse what cannot be mounted as it is.
+// PID 1 of the capture kernel uses it to find the file system that the plan names, the
+// builder to refuse devices that cannot be mounted.
 package fsid
 
 import (
@@ -11,11 +11,11 @@ import (
 	"strconv"
 )
 
-// ErrUnknown reports that nothing known was recognised.
+// ErrUnknown reports content of no known type.
 var ErrUnknown = errors.New("no known file system or container")
 
-// ID is what a device holds. Strings that the format does not have, and UUIDs
-// of zeros, are empty.
+// ID identifies the content of a device. Strings that the format does not have, and
+// UUIDs of zeros, are empty.
 type ID struct {
 	Type string // TYPE of blkid(8): ext4, vfat, linux_raid_member
 	// UUID is spelled as blkid(8) does: lower case with dashes, but ABCD-1234
@@ -25,10 +25,10 @@ type ID struct {
 	// contain control characters.
 	Label string
 
-	// Only for what is made of several devices: linux_raid_member, btrfs, bcache.
-	Member     string // tells this one from the others: its number, of btrfs its UUID (UUID_SUB of blkid(8))
-	Members    uint64 // how many there are, of an array those that are Active
-	Generation uint64 // counts the changes: a device that knows fewer was left behind
+	// Only for members of several: linux_raid_member, btrfs, bcache.
+	Member     string // identifies the member: its number, of btrfs its UUID (UUID_SUB of blkid(8))
+	Members    uint64 // number of members, of an array those that are Active
+	Generation uint64 // counts the changes: a device with a lower number is stale
 
 	// Only for linux_raid_member:
 	Version string // of the format: 0.90, 1.0, 1.1, 1.2; empty if the array cannot be run as it is, because it is being reshaped
@@ -48,15 +48,14 @@ func (e *ReadError) Error() string {
 
 func (e *ReadError) Unwrap() error { return e.Err }
 
-// Probe identifies what r, a block device of size bytes, holds.
+// Probe identifies the content of r, a block device of size bytes.
 //
 // Members of RAID arrays whose metadata is at the end of the device are
 // recognised only if size is given (0 means that it is not known); without it
 // they look like the file system inside.
 //
-// The error is ErrUnknown, or a *ReadError if any read failed: then nothing is
-// said about the device, because the part that could not be read may have held
-// a container's metadata.
+// The error is ErrUnknown, or a *ReadError if any read failed: then the device is not
+// identified, because the unreadable part may have held a container's metadata.
 func Probe(r io.ReaderAt, size int64) (ID, error) {
 	d := &device{r: r, size: size}
 	for _, probe := range probes {

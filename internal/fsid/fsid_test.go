@@ -36,8 +36,8 @@ func (s *sparse) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// load reads a file of testdata: the size of the device, what blkid(8) says
-// about it, and its rows.
+// load reads a file of testdata: the size of the device, the output of blkid(8) about
+// it, and its rows.
 func load(t testing.TB, name string) (*sparse, ID) {
 	t.Helper()
 	f, err := os.Open(name)

@@ -14,8 +14,8 @@ const (
 	minLUKS = 4096
 )
 
-// LUKSText returns the JSON in the LUKS header at the beginning of r, which says
-// how the data is encrypted; none of LUKS1, where that never changes.
+// LUKSText returns the JSON in the LUKS header at the beginning of r, which describes
+// the encryption of the data; "" for LUKS1, where that never changes.
 func LUKSText(r io.ReaderAt) ([]byte, error) {
 	b := make([]byte, 16)
 	if _, err := r.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
@@ -29,7 +29,7 @@ func LUKSText(r io.ReaderAt) ([]byte, error) {
 	}
 	size := binary.BigEndian.Uint64(b[8:]) // of both parts
 	if size <= minLUKS || size > maxLUKS {
-		return nil, errors.New("the LUKS header has a size that cannot be")
+		return nil, errors.New("the LUKS header has an impossible size")
 	}
 	text := make([]byte, size-minLUKS)
 	if _, err := r.ReadAt(text, minLUKS); err != nil && !errors.Is(err, io.EOF) {

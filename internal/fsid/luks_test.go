@@ -31,8 +31,8 @@ func TestLUKSText(t *testing.T) {
 		{"no more than the header", luksHeader(2, 16384, text)[:4096+len(text)], text, ""},
 		{"no LUKS", make([]byte, 8192), "", "no known"},
 		{"empty", nil, "", "no known"},
-		{"too large", luksHeader(2, 5<<20, text), "", "cannot be"},
-		{"too small", luksHeader(2, 4096, text), "", "cannot be"},
+		{"too large", luksHeader(2, 5<<20, text), "", "impossible size"},
+		{"too small", luksHeader(2, 4096, text), "", "impossible size"},
 	} {
 		got, err := LUKSText(bytes.NewReader(tt.header))
 		if string(got) != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {

@@ -11,7 +11,7 @@ const mdNotAlone = 4 | 256
 
 const (
 	mdMagic   = 0xa92b4efc
-	mdMaxRole = 0xff00 // MD_DISK_ROLE_MAX: above are spares and what failed
+	mdMaxRole = 0xff00 // MD_DISK_ROLE_MAX: above are spares and failed members
 	mdJournal = 0xfffd // MD_DISK_ROLE_JOURNAL
 )
 
@@ -50,7 +50,7 @@ func md(d *device) (ID, bool) {
 	return ID{}, false
 }
 
-// activate adds a member to those that hold the data.
+// activate adds a member to the active ones, which hold the data.
 func (id *ID) activate(number int) {
 	if id.Active == "" {
 		id.Active = " "
@@ -59,8 +59,8 @@ func (id *ID) activate(number int) {
 	id.Members++
 }
 
-// md090 lies in the last whole 64 KiB but one, in the byte order of the machine
-// that made it. Its UUID is four words, the first apart from the others.
+// md090 lies in the last whole 64 KiB but one, in the byte order of the machine that
+// made it. Its UUID is four words; the first is not next to the others.
 func md090(d *device) (ID, bool) {
 	b := d.at(d.size&^0xffff-0x10000, 4096)
 	if b == nil {

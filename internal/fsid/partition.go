@@ -8,8 +8,8 @@ import (
 	"io"
 )
 
-// ErrNoPartUUID says that a disk has no partition table that gives the partition
-// an identity.
+// ErrNoPartUUID reports that no partition table of the disk gives the partition an
+// identity.
 var ErrNoPartUUID = errors.New("no PARTUUID")
 
 const (
@@ -20,8 +20,8 @@ const (
 	mbrEntrySize = 16
 )
 
-// Partition is what a partition table says of one partition, spelled as blkid(8)
-// does.
+// Partition is the entry of one partition in a partition table, spelled as by
+// blkid(8).
 type Partition struct {
 	// UUID is the PARTUUID: of a GPT the partition's own GUID, of an MBR the
 	// signature of the disk and the number.
@@ -40,9 +40,9 @@ func PartUUID(r io.ReaderAt, size int64, sector int, n int) (string, error) {
 // ReadPartition looks up partition number n (1 is the first) of a disk of size
 // bytes in logical sectors of 512 or 4096 bytes.
 //
-// Like the kernel (block/partitions) it believes a GPT only if the MBR beside it
-// says that there is one, and takes the one at the end of the disk if the first
-// is damaged. The error is ErrNoPartUUID, or a *ReadError.
+// Like the kernel (block/partitions) it accepts a GPT only if the protective MBR
+// announces it, and uses the copy at the end of the disk if the first is damaged. The
+// error is ErrNoPartUUID, or a *ReadError.
 func ReadPartition(r io.ReaderAt, size int64, sector int, n int) (Partition, error) {
 	d := &device{r: r, size: size}
 	var p Partition

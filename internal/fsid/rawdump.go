@@ -4,12 +4,12 @@ package fsid
 const (
 	RawDump      = "ukdump_raw"        // its type
 	RawDumpMagic = "UKDUMP-RAW-DUMP\n" // at the start of the device
-	RawDumpID    = 48                  // where its ID is, in bytes
+	RawDumpID    = 48                  // offset of its ID, in bytes
 	RawDumpIDLen = 48                  // bytes, padded with NULs
 )
 
-// rawDump recognises a dump by its magic alone: also one whose header is damaged
-// must not be taken for an empty device.
+// rawDump recognises a dump by its magic alone: a device with a damaged header must
+// not be taken for an empty one.
 func rawDump(d *device) (ID, bool) {
 	if !d.has(0, RawDumpMagic) {
 		return ID{}, false

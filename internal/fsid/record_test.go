@@ -12,7 +12,7 @@ import (
 
 var record = flag.String("record", "", "write testdata from the *.img files in this `directory`, with blkid(8)'s answers")
 
-// recorder remembers what was read.
+// recorder records the bytes that were read.
 type recorder struct {
 	*os.File
 	rows map[int64]bool
@@ -77,8 +77,8 @@ func sampleText(t *testing.T, r recorder, size int64, want ID) string {
 	return b.String()
 }
 
-// blkid asks blkid(8). What Probe does not report by intention, and what blkid
-// does not tell of several devices, are taken from got.
+// blkid asks blkid(8). Values that Probe does not report by intention, and those that
+// blkid does not tell of several devices, are taken from got.
 func blkid(t *testing.T, image string, got ID) ID {
 	out, err := exec.Command("blkid", "-p", "-o", "export", image).Output()
 	if err != nil {

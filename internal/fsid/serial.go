@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// Serial returns what the disk whose directory in sysfs is dir (/sys/block/NAME)
-// calls itself, without blanks, or "" if it does not tell. Two disks with the same
-// content differ in it. It comes from the disk alone: what the kernel makes of it
-// (wwid) changes between releases.
+// Serial returns the serial number of a disk without blanks, "" if it has none. dir is
+// its directory in sysfs (/sys/block/NAME). Two disks with the same content differ in
+// it. It comes from the disk alone: the name that the kernel makes of it (wwid)
+// changes between releases.
 //
 // The attributes are in drivers/block/virtio_blk.c, in drivers/nvme/host/sysfs.c
 // (of the controller, or with native multipath of the subsystem; nsid tells its
@@ -30,8 +30,8 @@ func Serial(dir string) string {
 	return id
 }
 
-// word returns the printable ASCII of an attribute without its first bytes, ""
-// if there is none.
+// word returns the printable ASCII of an attribute without its first bytes, "" without
+// the attribute.
 func word(dir, name string, skip int) string {
 	b, err := os.ReadFile(filepath.Join(dir, name))
 	if err != nil || len(b) < skip {

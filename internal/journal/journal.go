@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Socket is where journald listens.
+// Socket is the path of journald's socket.
 const Socket = "/run/systemd/journal/socket"
 
 // Field is one field of an entry, such as MESSAGE. Its name has up to 64 capital
@@ -19,10 +19,10 @@ const Socket = "/run/systemd/journal/socket"
 // text.
 type Field struct{ Name, Value string }
 
-// Send hands one entry to the journald at socket. All fields together must fit
-// into a datagram, which is some 200 KiB (net.core.wmem_default, socket(7)). An
-// error means that journald did not get it: that there is none, that it does not
-// take it within the limit, or a field's name is wrong.
+// Send hands one entry to the journald at socket. All fields together must fit into a
+// datagram, which is some 200 KiB (net.core.wmem_default, socket(7)). An error means
+// that journald did not get the entry: journald does not run or does not take it
+// within the limit, or the name of a field is invalid.
 func Send(socket string, fields []Field, limit time.Duration) error {
 	entry, err := encode(fields)
 	if err != nil {

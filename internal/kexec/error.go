@@ -32,7 +32,7 @@ const (
 	Unsigned                // no signature where one is required
 	KeyRejected             // signature by a key that is not trusted
 	BadSignature            // malformed signature
-	Busy                    // another load did not end
+	Busy                    // another load has not ended
 	NoMemory                // the running kernel is out of memory
 	NoSyscall               // no kexec_file_load, no kexec-tools
 	LockedTools             // no kexec_file_load, and the kernel is locked down against kexec-tools
@@ -40,15 +40,15 @@ const (
 	NoText                  // no kexec_file_load, and kexec-tools finds no _text
 )
 
-// Error says what could not be done with the crash slot, and why.
+// Error is a failed operation on the crash slot, and its cause.
 type Error struct {
 	Op     string // "load capture kernel"; "" if only the state of the slot was read
-	Kernel string // file name; "" if there is none
+	Kernel string // file name; may be empty
 	Cause  Cause
 	Need   int64  // TooSmall: bytes needed at least. CommandLine: its length in bytes
 	Have   int64  // TooSmall: bytes reserved. CommandLine: longest possible in bytes
 	Detail string // Lockdown, LockedTools: its mode. ReservationFailed: the crashkernel= words. KexecTools: its last message
-	Err    error  // what the system call or program returned; nil if it was not called
+	Err    error  // error of the system call or program; nil if it was not called
 }
 
 // Unwrap returns Err, which is an Errno if the system call failed.
@@ -81,12 +81,12 @@ var causes = [...]struct{ reason, advice string }{
 	NeedsRoot: {"needs root (CAP_SYS_BOOT)",
 		"Run the command as root, for example with sudo."},
 	LoadDisabled: {"forbidden until the next boot by the sysctl kernel.kexec_load_disabled",
-		"Find what sets it with `grep -rs kexec_load_disabled " + whereSysctls + "`, remove it there and reboot."},
+		"Find the setting with `grep -rs kexec_load_disabled " + whereSysctls + "`, remove it there and reboot."},
 	LoadLimit: {"the sysctl kernel.kexec_load_limit_panic allows no more loads until the next boot",
-		"Find what sets it with `grep -rs kexec_load_limit_panic " + whereSysctls + "`, raise it there and reboot."},
+		"Find the setting with `grep -rs kexec_load_limit_panic " + whereSysctls + "`, raise it there and reboot."},
 	Lockdown: {"the kernel is locked down ({detail}) and the image has no signature that it trusts", useSigned},
 	Denied: {"the kernel or a security module forbids it",
-		"See what denied it with `journalctl -k --grep=denied`."},
+		"Find the denial with `journalctl -k --grep=denied`."},
 	NoSupport: {"the running kernel cannot start a capture kernel (it lacks CONFIG_KEXEC_CORE or CONFIG_CRASH_DUMP)",
 		"Boot a kernel that is built with CONFIG_KEXEC_FILE=y and CONFIG_CRASH_DUMP=y."},
 	NoReservation: {"no memory is reserved, the running kernel's command line has no crashkernel=",
@@ -98,7 +98,7 @@ var causes = [...]struct{ reason, advice string }{
 	CommandLine: {"the command line has {length} bytes, the limit is {limit}", "Shorten BOOT_OPTIONS in /etc/ukdump.conf."},
 	NotAKernel: {"not a kernel image that this kernel can load",
 		"Set KERNEL in /etc/ukdump.conf to an installed kernel, or remove it to use the running one."},
-	Invalid:      {"the kernel refuses the arguments", "See what it refused with `dmesg | tail`."},
+	Invalid:      {"the kernel refuses the arguments", "See the reason with `dmesg | tail`."},
 	Unsigned:     {"the image is not signed, and the running kernel requires it", useSigned},
 	KeyRejected:  {"the image is signed with a key that the running kernel does not trust", useSigned},
 	BadSignature: {"the signature of the image is damaged or of an unknown kind", useSigned},
@@ -120,12 +120,12 @@ func (e *Error) reason() string {
 	return strings.TrimSuffix(e.fill(causes[e.Cause].reason), ": ") // KexecTools may have no detail
 }
 
-// Advice returns what to do about it, in one line.
+// Advice returns the remedy in one line.
 func (e *Error) Advice() string { return e.fill(causes[e.Cause].advice) }
 
 // fill puts the numbers and details of e into a text of causes.
 func (e *Error) fill(text string) string {
-	// Twice what loading takes leaves the capture kernel room to run.
+	// Twice the need of loading leaves the capture kernel room to run.
 	crashkernel := max(256, (2*e.Need>>20+63)/64*64)
 	return strings.NewReplacer(
 		"{detail}", e.Detail,
@@ -137,7 +137,7 @@ func (e *Error) fill(text string) string {
 
 func mib(n int64) string { return fmt.Sprintf("%d MiB", (n+1<<20-1)>>20) }
 
-// forbidden returns what forbids any use of the slot, 0 for nothing.
+// forbidden returns the cause that forbids any use of the slot, 0 for none.
 func (s *Slot) forbidden() Cause {
 	switch {
 	case !s.mayBoot():
@@ -165,8 +165,8 @@ func (s *Slot) noRoom(e *Error, need, have int64) {
 	}
 }
 
-// explain looks up why the system call gave e.Err. The meaning of the errors is
-// that of kernel/kexec_file.c and kexec_file_load(2).
+// explain sets the cause for e.Err of the system call. The errors are explained in
+// kernel/kexec_file.c and kexec_file_load(2).
 func (s *Slot) explain(e *Error, kernel *Kernel, initrd *os.File, unpacked int64) {
 	var errno unix.Errno
 	if !errors.As(e.Err, &errno) {
@@ -182,7 +182,7 @@ func (s *Slot) explain(e *Error, kernel *Kernel, initrd *os.File, unpacked int64
 		e.Cause = Denied
 		mode := s.lockedDown()
 		if mode == "" && s.SecureBoot() && s.Lockdown() == "" {
-			mode = "Secure Boot is on" // and nothing tells whether it led to a lockdown
+			mode = "Secure Boot is on" // whether it led to a lockdown is unknown
 		}
 		if mode != "" {
 			e.Cause, e.Detail = Lockdown, mode

@@ -15,7 +15,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// machine is what a test changes of the running kernel: files by their path
+// machine is the state of the running kernel that a test sets: files by their path
 // below the root; "" takes one away.
 type machine map[string]string
 
@@ -184,7 +184,7 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// What can be known beforehand is found without a system call, which would drop
+// Errors that are known in advance are found without a system call, which would drop
 // the capture kernel that is loaded.
 func TestCheck(t *testing.T) {
 	small := machine{"sys/kernel/kexec_crash_size": "53477376\n"} // 51 MiB: kernel and image, no ELF header
@@ -326,7 +326,8 @@ func TestKexecTools(t *testing.T) {
 	}
 }
 
-// On arm64 kexec(8) loads what can save nothing if it does not find _text.
+// On arm64 kexec(8) loads a capture kernel that can save nothing if it does not find
+// _text.
 func TestKexecToolsText(t *testing.T) {
 	for _, tt := range []struct {
 		arch, symbols string

@@ -19,12 +19,12 @@ const (
 	busyPause   = 100 * time.Millisecond
 )
 
-// Check looks for everything that would make Load fail and that can be known
-// beforehand: rights, sysctls, the signature, the reservation and the length of
-// the command line. It matters because the kernel drops the capture kernel that
-// it has before it reads the new one (kernel/kexec_file.c). unpacked is what
-// initrd unpacks to in bytes, which the capture kernel holds besides. The error
-// is an *Error.
+// Check tests everything that would make Load fail and that is known in advance:
+// rights, sysctls, the signature, the reservation and the length of the command line.
+// The kernel drops its capture kernel before it reads the new one
+// (kernel/kexec_file.c), so a failing Load leaves none. unpacked is the size of the
+// unpacked initrd in bytes, which the capture kernel holds in addition to the packed
+// one. The error is an *Error.
 func (s *Slot) Check(kernel *Kernel, initrd *os.File, unpacked int64, cmdline string) error {
 	e := &Error{Op: "load capture kernel", Kernel: kernel.File.Name()}
 	if cause := s.forbidden(); cause != 0 {
@@ -43,8 +43,8 @@ func (s *Slot) Check(kernel *Kernel, initrd *os.File, unpacked int64, cmdline st
 	return err
 }
 
-// Room returns how many bytes of the reservation the capture kernel takes until
-// it has unpacked its image, and how many there are. The arguments are those of
+// Room returns how many bytes of the reservation the capture kernel takes until it has
+// unpacked its image, and the size of the reservation. The arguments are those of
 // Check. The error is an *Error, also if it does not fit.
 func (s *Slot) Room(kernel *Kernel, initrd *os.File, unpacked int64) (need, have int64, err error) {
 	e := &Error{Op: "load capture kernel", Kernel: kernel.File.Name()}
@@ -67,10 +67,10 @@ func (s *Slot) Room(kernel *Kernel, initrd *os.File, unpacked int64) (need, have
 	return need, have, nil
 }
 
-// Load checks everything and then loads kernel and initrd with kexec_file_load,
-// or if the kernel lacks that, with the kexec program of kexec-tools. The
-// command line is without the elfcorehdr= that both append. Both files are read
-// from their beginning. unpacked is as for Check. The error is an *Error.
+// Load calls Check, then loads kernel and initrd with kexec_file_load, or with the
+// program kexec of kexec-tools if the kernel lacks that call. The command line is
+// without elfcorehdr=, which both append. Both files are read from their beginning.
+// unpacked is as for Check. The error is an *Error.
 func (s *Slot) Load(kernel *Kernel, initrd *os.File, unpacked int64, cmdline string) error {
 	if err := s.Check(kernel, initrd, unpacked, cmdline); err != nil {
 		return err
@@ -120,10 +120,10 @@ func (s *Slot) call(kernel, initrd int, cmdline string, flags int) error {
 	}
 }
 
-// kexecTools does with kexec(8) what failed with e because there is no
+// kexecTools loads with kexec(8) after e, the error of a kernel without
 // kexec_file_load.
 func (s *Slot) kexecTools(e *Error, args []string, files []*os.File) error {
-	// kexec_load(2), which it uses, hands over nothing that has a signature.
+	// It uses kexec_load(2), which passes no signature to the kernel.
 	if mode := s.lockedDown(); mode != "" {
 		e.Cause, e.Detail = LockedTools, mode
 		return e
@@ -141,9 +141,10 @@ func (s *Slot) kexecTools(e *Error, args []string, files []*os.File) error {
 	return nil
 }
 
-// textKnown reports whether kexec(8) finds where the kernel's image begins. On arm64
-// it takes that from the symbol _text (get_kernel_sym in kexec/arch/arm64) and goes
-// on without, with ELF headers in which neither the log nor anything else is found.
+// textKnown reports whether kexec(8) finds the beginning of the kernel's image. On
+// arm64 it takes that from the symbol _text (get_kernel_sym in kexec/arch/arm64).
+// Without the symbol it continues, with ELF headers that lead to neither the log nor
+// anything else.
 func (s *Slot) textKnown() bool {
 	if s.Arch != "arm64" {
 		return true

@@ -5,24 +5,24 @@ import (
 	"os"
 )
 
-// Kernel is a kernel to load, with the facts of its image that decide whether it
-// can be. They are those of kimage.Image, under the same names.
+// Kernel is a kernel to load. The facts about its image have the names that they have
+// in kimage.Image.
 type Kernel struct {
-	File *os.File // what kexec_file_load takes
+	File *os.File // the argument of kexec_file_load
 	// InitSize is how much memory in bytes the kernel asks for until it manages
 	// memory itself; 0 if it does not say.
 	InitSize uint64
 	// CmdlineSize is the longest command line in bytes, without the NUL, that the
 	// kernel takes; 0 if it does not say.
 	CmdlineSize int
-	// Signed reports whether the file has a signature for Secure Boot, by whomever.
+	// Signed reports whether the file has a signature for Secure Boot, by any signer.
 	Signed bool
 }
 
 const (
 	// commandLineSize is COMMAND_LINE_SIZE of x86 and arm64, with the NUL.
 	commandLineSize = 2048
-	// appended is the room for what kexec_file_load appends: elfcorehdr= and,
+	// appended is the room for the words that kexec_file_load appends: elfcorehdr= and,
 	// for encrypted disks, dmcryptkeys= (arch/x86/kernel/kexec-bzimage64.c).
 	appended = 30 + 31
 )

@@ -1,7 +1,6 @@
 package kexec
 
-// NotReserved returns the *Error that says why nothing can be loaded where
-// Reserved is 0.
+// NotReserved returns the *Error with the reason why Reserved is 0.
 func (s *Slot) NotReserved() error {
 	e := &Error{Op: "load capture kernel"}
 	s.noRoom(e, 0, 0)

@@ -2,8 +2,8 @@ package kexec
 
 import "golang.org/x/sys/unix"
 
-// lockedDown returns the mode of kernel_lockdown(7) if it is one in which the
-// kernel loads only what is signed, else "".
+// lockedDown returns the mode of kernel_lockdown(7) if the kernel loads only signed
+// kernels in it, else "".
 func (s *Slot) lockedDown() string {
 	switch mode := s.Lockdown(); mode {
 	case "", "none":
@@ -16,8 +16,8 @@ func (s *Slot) lockedDown() string {
 	}
 }
 
-// refusedUnsigned reports whether a kernel that is locked down is sure to refuse
-// k: it carries neither a signature of its own nor one that IMA could appraise
+// refusedUnsigned reports whether a locked-down kernel is sure to refuse k: k has
+// neither a signature of its own nor one that IMA could appraise
 // (kimage_validate_signature in kernel/kexec_file.c).
 func (k *Kernel) refusedUnsigned() bool {
 	if k.Signed {

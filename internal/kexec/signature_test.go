@@ -14,8 +14,8 @@ const (
 	secureBoot = "\x06\x00\x00\x00\x01"
 )
 
-// A kernel that is locked down drops what it has before it looks for a
-// signature, so it must not be asked where there is none.
+// A locked-down kernel drops its capture kernel before it looks for a signature, so
+// Load must not ask it to load an unsigned one.
 func TestLockdown(t *testing.T) {
 	ask := machine{"sys/kernel/security/lockdown": locked}
 	sb := machine{"sys/kernel/security/lockdown": locked, efiVars + "SecureBoot" + efiGlobal: secureBoot}
@@ -76,7 +76,7 @@ func TestLockdownIMA(t *testing.T) {
 	}
 }
 
-// What is checked is the space for the image as it is and as it unpacks.
+// The check includes the space for the image, both packed and unpacked.
 func TestNeedUnpacked(t *testing.T) {
 	s := newSlot(t, nil, nil) // 128 MiB
 	kernel, initrd := files(t)

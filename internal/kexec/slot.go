@@ -1,5 +1,5 @@
-// Package kexec looks at, fills and empties the slot in which the kernel keeps
-// the capture kernel that it starts when it crashes.
+// Package kexec reads, fills and empties the crash slot: the place in which the
+// running kernel keeps the capture kernel.
 package kexec
 
 import (
@@ -30,7 +30,7 @@ type Slot struct {
 	// LookPath finds the program kexec of kexec-tools.
 	LookPath func(name string) (string, error)
 	// Run runs a program that has files as its descriptors 3, 4, ..., and
-	// returns what it wrote to standard error.
+	// returns its standard error.
 	Run func(argv []string, files []*os.File) (string, error)
 	// Sleep waits between two attempts.
 	Sleep func(time.Duration)
@@ -80,8 +80,8 @@ func (s *Slot) sysfs(name, oldName string) (int64, error) {
 	return n, nil
 }
 
-// Crashkernel returns the crashkernel= words of the running kernel's command
-// line, separated by spaces; "" if there are none.
+// Crashkernel returns the crashkernel= words of the running kernel's command line,
+// separated by spaces; "" without one.
 func (s *Slot) Crashkernel() string {
 	text, err := s.read("proc/cmdline")
 	if err != nil {
@@ -142,7 +142,8 @@ func (s *Slot) LoadLimit() int {
 }
 
 // mayBoot reports whether this process has CAP_SYS_BOOT, number 22 in
-// include/uapi/linux/capability.h. It says yes if it cannot tell.
+// include/uapi/linux/capability.h. If the capabilities cannot be read the answer is
+// yes.
 func (s *Slot) mayBoot() bool {
 	text, err := s.read("proc/self/status")
 	if err != nil {

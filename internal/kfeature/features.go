@@ -1,6 +1,6 @@
 package kfeature
 
-// What a capture kernel must have.
+// Features that a capture kernel must have.
 var (
 	ProcVmcore = Feature{Name: "/proc/vmcore", Option: "CONFIG_PROC_VMCORE",
 		Why: "PID 1 reads the memory of the crashed kernel there", Source: "Documentation/admin-guide/kdump/kdump.rst"}
@@ -10,10 +10,10 @@ var (
 		Why: "it makes the device nodes, as there is no udev", Source: "drivers/base/Kconfig"}
 )
 
-// Required are the features that no capture kernel can do without.
+// Required are the features that every capture kernel must have.
 var Required = []Feature{ProcVmcore, Initrd, Devtmpfs}
 
-// How an initramfs may be packed.
+// Compressions of an initramfs.
 var (
 	UnpacksZstd = Feature{Name: "initramfs packed with zstd", Option: "CONFIG_RD_ZSTD",
 		Why: "the image is packed with it", Source: "usr/Kconfig"}
@@ -23,7 +23,7 @@ var (
 		Why: "the image is packed with it", Source: "usr/Kconfig"}
 )
 
-// What saves memory or opens volumes.
+// Features that save memory or open volumes.
 var (
 	CrashDMCrypt = Feature{Name: "volume keys for the capture kernel", Since: Version{6, 16}, Option: "CONFIG_CRASH_DM_CRYPT",
 		Why: "without it a LUKS volume needs its passphrase after the crash", Source: "Documentation/admin-guide/kdump/kdump.rst"}

@@ -1,6 +1,5 @@
-// Package kfeature is the table of what is known of Linux kernels: since which
-// release they have a feature, and with which option they are built with it. A new
-// fact is a row of features.go.
+// Package kfeature is the table of facts about Linux kernels: the first release that
+// has a feature, and the option that builds it. A new fact is a row of features.go.
 package kfeature
 
 import (
@@ -21,7 +20,7 @@ func (v Version) After(release string) bool {
 	return ok && (n[0] < v[0] || n[0] == v[0] && n[1] < v[1])
 }
 
-// parse reads the two numbers with which a release begins.
+// parse reads the two numbers at the beginning of a release.
 func parse(release string) (v Version, ok bool) {
 	rest := release
 	for i := range v {
@@ -41,8 +40,8 @@ func parse(release string) (v Version, ok bool) {
 // Feature is one fact about kernels. It is comparable.
 type Feature struct {
 	Name   string  // the field's term for it
-	Since  Version // the first version that has it; zero if all that matter do
-	Option string  // CONFIG_ name without which a kernel has not got it; "" if none
+	Since  Version // the first version that has it; zero if every supported version has it
+	Option string  // CONFIG_ name that the feature needs; "" if none
 	Why    string  // why ukdump cares
 	Source string  // where the fact is from: Documentation/ path, header, source file
 }
@@ -64,8 +63,8 @@ const (
 )
 
 // In says whether the kernel of a release and a configuration has f. The
-// configuration decides if it is known and f has an option, as distributions take
-// features back to older releases. It may be nil.
+// configuration, which may be nil, decides if it is known and f has an option:
+// distributions backport features to older releases.
 func (f Feature) In(release string, conf Config) Answer {
 	if f.Option != "" && conf != nil && conf.Known() {
 		if conf.Get(f.Option) == "n" {

@@ -82,8 +82,8 @@ func (im *Image) zboot(data []byte) error {
 		return err
 	}
 	if !isImage(inner) {
-		if what := describe(inner); what != "unknown format" {
-			return &NotKernelError{im.Path, "an EFI zboot file; inside is " + what}
+		if format := describe(inner); format != "unknown format" {
+			return &NotKernelError{im.Path, "an EFI zboot file; inside is " + format}
 		}
 		return &CorruptError{im.Path, errors.New("no arm64 Image in its zboot payload")}
 	}

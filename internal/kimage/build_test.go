@@ -118,5 +118,5 @@ func noise(n int) []byte {
 	return b
 }
 
-// sized appends what the kernel's build appends to all but gzip.
+// sized appends the size as the kernel's build does for all but gzip.
 func sized(data []byte) []byte { return append(data, 0, 0x10, 0, 0) }

@@ -15,15 +15,15 @@ import (
 // 300 KiB.
 const maxConfig = 8 << 20
 
-// Config is the configuration that a kernel was built with. A nil Config stands
-// for one that is not known; its methods work.
+// Config is the configuration that a kernel was built with. A nil Config stands for an
+// unknown configuration; its methods work.
 type Config struct {
-	Source string // where it was found: a path, "PATH (IKCONFIG)"
+	Source string // where the configuration was found: a path, "PATH (IKCONFIG)"
 
 	set map[string]string
 }
 
-// Known reports whether the configuration is known at all.
+// Known reports whether the configuration is known.
 func (c *Config) Known() bool { return c != nil }
 
 // Get returns the value of an option by its full name, CONFIG_RD_ZSTD: "y",
@@ -43,7 +43,7 @@ func (c *Config) Get(name string) string {
 type NoConfigError struct {
 	Release string
 	Looked  []string // the files that do not exist
-	Err     error    // why what was found could not be used, or nil
+	Err     error    // why a configuration that was found could not be used, or nil
 }
 
 func (e *NoConfigError) Error() string {
@@ -129,8 +129,8 @@ func readConfig(path, file string) (*Config, error) {
 	return c, nil
 }
 
-// embeddedConfig finds the configuration that kernel/configs.c puts into an
-// unpacked kernel. It returns nil and no error if there is none.
+// embeddedConfig finds the configuration that kernel/configs.c puts into an unpacked
+// kernel. A kernel without one gives nil and no error.
 func embeddedConfig(kernel []byte) (*Config, error) {
 	mark := []byte("IKCFG_ST\x1f\x8b")
 	i := bytes.Index(kernel, mark)
@@ -160,7 +160,7 @@ func parseConfig(data []byte) (*Config, error) {
 		}
 	}
 	if len(c.set) == 0 {
-		return nil, errors.New("not a kernel configuration: it sets no option")
+		return nil, errors.New("not a kernel configuration: no option is set")
 	}
 	return c, nil
 }

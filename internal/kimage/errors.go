@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// NotKernelError reports a file that is something else than a kernel image.
+// NotKernelError reports a file that is not a kernel image.
 type NotKernelError struct {
 	Path string
 	What string // "a directory", "an ELF file (vmlinux?)"
@@ -19,7 +19,7 @@ func (e *NotKernelError) Error() string {
 type TruncatedError struct {
 	Path string
 	Have int64 // bytes
-	Want int64 // bytes; 0 if it cannot be told
+	Want int64 // bytes; 0 if unknown
 }
 
 func (e *TruncatedError) Error() string {
@@ -27,13 +27,12 @@ func (e *TruncatedError) Error() string {
 	case e.Have == 0:
 		return "read kernel: " + e.Path + ": file is empty"
 	case e.Want == 0:
-		return fmt.Sprintf("read kernel: %s: file is truncated: it has only %d bytes", e.Path, e.Have)
+		return fmt.Sprintf("read kernel: %s: file is truncated: only %d bytes", e.Path, e.Have)
 	}
-	return fmt.Sprintf("read kernel: %s: file is truncated: it has %d of %d bytes", e.Path, e.Have, e.Want)
+	return fmt.Sprintf("read kernel: %s: file is truncated: %d of %d bytes", e.Path, e.Have, e.Want)
 }
 
-// CompressionError reports a kernel in a compression that cannot be unpacked
-// here.
+// CompressionError reports a kernel in a compression that this package cannot unpack.
 type CompressionError struct {
 	Path   string
 	Method string // "lz4", "xz with other filters than LZMA2"
@@ -55,7 +54,7 @@ func (e *CorruptError) Error() string {
 
 func (e *CorruptError) Unwrap() error { return e.Err }
 
-// describe names what people take for a kernel image.
+// describe names the kinds of files that people take for a kernel image.
 func describe(data []byte) string {
 	for _, k := range []struct {
 		off         int
@@ -82,7 +81,7 @@ func describe(data []byte) string {
 	return "unknown format"
 }
 
-// Advice returns what to do about it.
+// Advice returns the remedy.
 func (e *NotFoundError) Advice() string {
 	return "Install that kernel, or set KERNEL= to the path of its image."
 }

@@ -24,7 +24,7 @@ var byName = []string{
 	"boot/efi/*/%s/linux",
 }
 
-// byContent are files whose name does not tell the release.
+// byContent are files whose names do not contain the release.
 var byContent = []string{
 	"boot/vmlinuz*",
 	"boot/Image*",
@@ -37,7 +37,7 @@ var byContent = []string{
 	"run/booted-system/kernel", // NixOS
 }
 
-// Machine has the files among which a kernel is looked for; a *host.Host is one.
+// Machine has the files in which a kernel is searched; a *host.Host is one.
 type Machine interface {
 	// File returns the path by which this process reaches a file by its absolute
 	// name, with symbolic links resolved inside the machine's root.
@@ -73,9 +73,9 @@ func (e *NotFoundError) Error() string {
 
 func (e *NotFoundError) Unwrap() []error { return e.Errs }
 
-// Find opens the kernel that spec names: a path if it contains a slash (below
-// root, that of m, if absolute), else a release. For a release it takes the first
-// file of m that holds a kernel of that release, whatever the file's name says.
+// Find opens the kernel that spec names: a path if it contains a slash (below root,
+// that of m, if absolute), else a release. For a release it takes the first file of m
+// that holds a kernel of that release; names of files do not decide.
 //
 // Errors: as Open for a path; *NotFoundError for a release.
 func Find(m Machine, root, spec string) (*Image, error) {

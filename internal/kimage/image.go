@@ -1,7 +1,7 @@
-// Package kimage reads kernel images: which kernel is in the file, what it
-// needs and what it was configured with, and the bytes that kexec_file_load(2)
-// takes. It knows x86 bzImage, the arm64 Image in its compressed and EFI zboot
-// forms, and either inside a unified kernel image.
+// Package kimage reads kernel images: the release, the requirements and the
+// configuration of the kernel, and the bytes that kexec_file_load(2) takes. It knows
+// x86 bzImage, the arm64 Image in its compressed and EFI zboot forms, and either
+// inside a unified kernel image.
 package kimage
 
 import (
@@ -48,8 +48,8 @@ type Image struct {
 	// CmdlineSize is the longest command line in bytes that the kernel takes,
 	// without the terminating NUL.
 	CmdlineSize int
-	// Signed reports whether the loadable bytes are a PE file with a
-	// certificate table (signed for Secure Boot; by whom is not checked).
+	// Signed reports whether the loadable bytes are a PE file with a certificate table
+	// (signed for Secure Boot; the signer is not checked).
 	Signed bool
 	// KexecFile reports whether kexec_file_load(2) can take the loadable bytes.
 	// Only a bzImage can fail: see bzImage64_probe in

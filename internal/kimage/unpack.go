@@ -13,8 +13,8 @@ import (
 	"ukdump/internal/xzstream"
 )
 
-// compression names the method of compressed data as the kernel's Makefiles do,
-// or returns "" if data begins like none of them.
+// compression names the method of compressed data as the kernel's Makefiles do; "" if
+// data begins with no known magic.
 func compression(data []byte) string {
 	for _, m := range []struct{ magic, method string }{
 		{"\x1f\x8b\x08", "gzip"},
@@ -87,7 +87,7 @@ func decompress(method string, data []byte, limit int64) ([]byte, error) {
 func readLimited(r io.Reader, limit int64) ([]byte, error) {
 	out, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err == nil && int64(len(out)) > limit {
-		err = fmt.Errorf("it is larger than %d MiB", limit>>20)
+		err = fmt.Errorf("larger than %d MiB", limit>>20)
 	}
 	return out, err
 }

@@ -53,7 +53,7 @@ func (im *Image) bzImage(data []byte) error {
 		im.Release = releaseOf(version)
 	}
 	if im.Release == "" {
-		return &NotKernelError{im.Path, "it uses the x86 boot protocol but names no Linux release"}
+		return &NotKernelError{im.Path, "a file of the x86 boot protocol that names no Linux release"}
 	}
 
 	protocol, flags := le.Uint16(data[x86Version:]), le.Uint16(data[x86XLoadflags:])
@@ -92,7 +92,7 @@ func (im *Image) bzImage(data []byte) error {
 func (im *Image) vmlinux() ([]byte, error) {
 	method, b := compression(im.payload), im.payload
 	if method == "" {
-		return nil, &CorruptError{im.Path, errors.New("its payload is in no known compression")}
+		return nil, &CorruptError{im.Path, errors.New("unknown compression of the payload")}
 	}
 	if method != "gzip" && len(b) > 4 {
 		b = b[:len(b)-4]

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// alias is a pattern and the module that serves what it matches.
+// alias is a pattern and the module that serves the names it matches.
 type alias struct {
 	pattern string // normalised
 	literal int    // length of the part before the first metacharacter
@@ -22,7 +22,7 @@ func newAlias(pattern, module string, builtin bool) alias {
 	return a
 }
 
-// match reports whether the normalised name is one that a stands for.
+// match reports whether a matches the normalised name.
 func (a *alias) match(name string) bool {
 	if len(name) < a.literal || name[:a.literal] != a.pattern[:a.literal] {
 		return false

@@ -73,8 +73,8 @@ func (t *Tree) inside(file string) (string, error) {
 	return file, nil
 }
 
-// parseBuiltin reads modules.builtin: a file name per line, of the module that
-// each would have been.
+// parseBuiltin reads modules.builtin: a file name per line, named after the module
+// that each part would have been.
 func (t *Tree) parseBuiltin(data string) error {
 	n := 0
 	for line := range strings.Lines(data) {

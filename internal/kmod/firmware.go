@@ -25,7 +25,7 @@ func Unpack(data []byte, ext string) ([]byte, error) {
 	defer r.Close()
 	out, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
 	if err == nil && len(out) > MaxSize {
-		err = fmt.Errorf("it has more than %d MiB", MaxSize>>20)
+		err = fmt.Errorf("larger than %d MiB", MaxSize>>20)
 	}
 	return out, err
 }

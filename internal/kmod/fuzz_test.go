@@ -8,7 +8,7 @@ import (
 	"testing/fstest"
 )
 
-// FuzzOpen parses all tables and resolves against what they give.
+// FuzzOpen parses all tables and resolves requests with them.
 func FuzzOpen(f *testing.F) {
 	f.Add("a.ko: b.ko\nb.ko:\n", "alias x* a\n", "softdep a pre: b\n", "kernel/c.ko\n", "c.alias=x\x00")
 	f.Add("a.ko", "alias", "softdep", "x", "=")

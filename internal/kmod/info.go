@@ -8,21 +8,21 @@ import (
 	"strings"
 )
 
-// Info is what a module says about itself (modinfo(8)).
+// Info is a module's description of itself (modinfo(8)).
 type Info struct {
 	Name     string
 	Vermagic string   // begins with the release of the kernel it was built for
 	Depends  []string // names of modules
 	Firmware []string // files it may ask for, below /lib/firmware
 	Signed   bool     // a signature is appended
-	// CRCs says that it carries the checksums of the kernel's symbols that it uses.
-	// Newer kernels have them in __version_ext_crcs too, but same_magic is asked
-	// for __versions alone (check_modinfo in kernel/module/main.c).
+	// CRCs says that the module carries checksums of the kernel's symbols that it uses.
+	// Newer kernels have them in __version_ext_crcs too, but same_magic is asked for
+	// __versions alone (check_modinfo in kernel/module/main.c).
 	CRCs bool
 }
 
-// KernelMagic returns the vermagic of the kernel of release as its own modules
-// among these tell it, or release if none is its own.
+// KernelMagic returns the vermagic of the kernel of release, taken from those modules
+// that were built for it, or release if none was.
 func KernelMagic(release string, modules []*Info) string {
 	for _, m := range modules {
 		if r, _, _ := strings.Cut(m.Vermagic, " "); r == release {
@@ -53,7 +53,7 @@ func ReadInfo(data []byte) (*Info, error) {
 	}
 	s := f.Section(".modinfo")
 	if s == nil || s.Type != elf.SHT_PROGBITS {
-		return nil, errors.New("read module information: there is no section .modinfo")
+		return nil, errors.New("read module information: no section .modinfo")
 	}
 	if s.Offset > uint64(len(data)) || s.FileSize > uint64(len(data))-s.Offset {
 		return nil, errors.New("read module information: section .modinfo is cut off")
@@ -89,22 +89,22 @@ var machines = map[string]elf.Machine{
 	"arm64": elf.EM_AARCH64,
 }
 
-// checkELF reports why data is not a module for arch, which is empty for any.
-// It looks at the ELF header only (elf(5)).
+// checkELF returns the reason why data is not a module for arch; an empty arch stands
+// for any. It reads only the ELF header (elf(5)).
 func checkELF(data []byte, arch string) error {
 	if len(data) < 64 || string(data[:4]) != elf.ELFMAG {
-		return errors.New("it is not an ELF file")
+		return errors.New("not an ELF file")
 	}
 	// Both architectures are 64-bit little endian.
 	if data[elf.EI_CLASS] != byte(elf.ELFCLASS64) || data[elf.EI_DATA] != byte(elf.ELFDATA2LSB) {
-		return errors.New("it is not a 64-bit little-endian ELF file")
+		return errors.New("not a 64-bit little-endian ELF file")
 	}
 	if typ := elf.Type(uint16(data[16]) | uint16(data[17])<<8); typ != elf.ET_REL {
-		return fmt.Errorf("it is not a kernel module but of ELF type %s", typ)
+		return fmt.Errorf("not a kernel module but of ELF type %s", typ)
 	}
 	machine := elf.Machine(uint16(data[18]) | uint16(data[19])<<8)
 	if want, ok := machines[arch]; arch != "" && (!ok || machine != want) {
-		return fmt.Errorf("it is for %s, not for %s", machine, arch)
+		return fmt.Errorf("built for %s, not for %s", machine, arch)
 	}
 	return nil
 }

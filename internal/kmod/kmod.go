@@ -1,9 +1,8 @@
 // Package kmod answers, from the module tree of any installed kernel, which
 // modules a machine needs and in which order they load.
 //
-// It reads the text files that depmod(8) writes (modules.dep(5) and its
-// neighbours), never the running kernel's state, because the kernel in
-// question is the one that will run after the crash.
+// It reads the text files that depmod(8) writes (modules.dep(5) and its neighbours),
+// never the running kernel's state, because the modules are for the capture kernel.
 package kmod
 
 import (
@@ -27,7 +26,7 @@ type Tree struct {
 	builtin  map[string]bool
 	aliases  []alias
 	softdep  map[string]softdep
-	firmware map[string][]string // of what is built in
+	firmware map[string][]string // of built-in parts
 }
 
 // entry is a line of modules.dep.
@@ -47,9 +46,9 @@ type Module struct {
 }
 
 // Open reads the tables of the module tree fsys, which is the directory
-// /lib/modules/RELEASE. Tables that are cut off or damaged are a *TreeError. So
-// is a tree without modules.dep, unless it has no module files either: then the
-// kernel is monolithic.
+// /lib/modules/RELEASE. The error is a *TreeError if a table is cut off or damaged, or
+// if modules.dep is missing. A tree without modules.dep and without module files is
+// that of a monolithic kernel.
 func Open(fsys fs.FS, release string) (*Tree, error) {
 	t := &Tree{
 		fsys:     fsys,
@@ -78,7 +77,7 @@ func (t *Tree) parse() error {
 		{"modules.builtin", t.parseBuiltin, true},
 		{"modules.alias", t.parseAlias, false},
 		{"modules.softdep", t.parseSoftdep, true},
-		// Since Linux 5.2: the modinfo of what is built in.
+		// Since Linux 5.2: the modinfo of the built-in parts.
 		{"modules.builtin.modinfo", t.parseBuiltinModinfo, true},
 	} {
 		data, err := fs.ReadFile(t.fsys, table.name)
@@ -112,14 +111,14 @@ func (e *TreeError) Error() string {
 
 func (e *TreeError) Unwrap() error { return e.Err }
 
-// Advice returns what to do about it.
+// Advice returns the remedy.
 func (e *TreeError) Advice() string {
 	return "Run depmod " + e.Release + " as root; if that does not help, install the kernel's package again."
 }
 
-// Path returns where the file of a loadable module is in the tree, such as
-// kernel/fs/ext4/ext4.ko.xz, or "" if there is none. What the kernel's own
-// source was built into lies below kernel/.
+// Path returns the path of a loadable module's file in the tree, such as
+// kernel/fs/ext4/ext4.ko.xz, or "" if the tree has no such module. Modules of the
+// kernel's own source lie below kernel/.
 func (t *Tree) Path(name string) string {
 	if e := t.modules[normalise(name)]; e != nil {
 		return e.path
@@ -131,7 +130,7 @@ func (t *Tree) Path(name string) string {
 func (t *Tree) hasFiles() bool {
 	found := false
 	fs.WalkDir(t.fsys, ".", func(p string, _ fs.DirEntry, err error) error {
-		// What cannot be read does not make a kernel monolithic.
+		// A directory that cannot be read does not make a kernel monolithic.
 		if err != nil || isModuleFile(p) {
 			found = true
 			return fs.SkipAll

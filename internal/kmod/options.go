@@ -18,10 +18,9 @@ var optionDirs = []string{
 	"etc/modprobe.d", "run/modprobe.d", "usr/local/lib/modprobe.d", "usr/lib/modprobe.d", "lib/modprobe.d",
 }
 
-// ReadOptions returns the "options" lines of modprobe.d(5) below root. Other
-// lines (install, blacklist, …) mean nothing to a tool that chooses modules
-// itself, and what is damaged is skipped as modprobe(8) skips it. A file that
-// is there but cannot be read is an error.
+// ReadOptions returns the "options" lines of modprobe.d(5) below root. Other lines
+// (install, blacklist, …) are skipped, as ukdump chooses modules itself. So are
+// damaged lines, as by modprobe(8). An existing file that cannot be read is an error.
 func ReadOptions(root fs.FS) (Options, error) {
 	files := make(map[string]string)
 	for _, dir := range optionDirs {
@@ -47,7 +46,7 @@ func ReadOptions(root fs.FS) (Options, error) {
 	o := make(Options)
 	for _, name := range names {
 		data, err := fs.ReadFile(root, files[name])
-		// A link to nowhere is as good as no file, one to /dev/null an empty one.
+		// A broken link counts as no file, a link to /dev/null as an empty one.
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -72,12 +71,12 @@ func (o Options) addFile(data string) {
 	}
 }
 
-// AddCommandLine adds the module parameters on a kernel's command line, which
-// are those of the form MODULE.PARAMETER=VALUE (kernel-parameters.rst). They
-// come after and so win over what the files say.
+// AddCommandLine adds the module parameters on a kernel's command line, which are
+// those of the form MODULE.PARAMETER=VALUE (kernel-parameters.rst). They come last and
+// override the files.
 func (o Options) AddCommandLine(line string) {
 	for _, w := range splitCommandLine(line) {
-		if w == "--" { // what follows is for init
+		if w == "--" { // the rest is for init
 			return
 		}
 		key, _, _ := strings.Cut(w, "=")
@@ -88,8 +87,8 @@ func (o Options) AddCommandLine(line string) {
 	}
 }
 
-// splitCommandLine cuts line at blanks outside of double quotes. Quotes around
-// a whole word go, others stay for the module's own parser.
+// splitCommandLine cuts line at blanks outside of double quotes. Quotes around a whole
+// word are removed, others stay for the module's own parser.
 func splitCommandLine(line string) []string {
 	var words []string
 	quoted := false

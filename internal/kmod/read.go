@@ -19,9 +19,9 @@ import (
 // stripped) have about 20 MiB.
 const MaxSize = 64 << 20
 
-// Read returns the file of m, unpacked. A signature at its end stays, so the
-// kernel can still verify it. Read fails if the file is not there, is damaged,
-// is larger than MaxSize, or is not a module for the tree's Arch.
+// Read returns the file of m, unpacked. A signature at its end stays, so the kernel
+// can still verify it. Read fails if the file does not exist, is damaged, is larger
+// than MaxSize, or is not a module for the tree's Arch.
 func (t *Tree) Read(m Module) ([]byte, error) {
 	data, err := t.read(m.Path)
 	if err != nil {
@@ -45,7 +45,7 @@ func (t *Tree) read(file string) ([]byte, error) {
 	if n, err := io.Copy(&buf, io.LimitReader(r, MaxSize+1)); err != nil {
 		return nil, err
 	} else if n > MaxSize {
-		return nil, fmt.Errorf("it has more than %d MiB", MaxSize>>20)
+		return nil, fmt.Errorf("larger than %d MiB", MaxSize>>20)
 	}
 	if err := checkELF(buf.Bytes(), t.Arch); err != nil {
 		return nil, err

@@ -76,8 +76,8 @@ func TestRead(t *testing.T) {
 		{"cut.ko.gz", "EOF"},
 		{"false.ko", "not an ELF file"},
 		{"empty.ko", "not an ELF file"},
-		{"big.ko.gz", "more than 64 MiB"},
-		{"arm.ko", "it is for EM_AARCH64, not for amd64"},
+		{"big.ko.gz", "larger than 64 MiB"},
+		{"arm.ko", "built for EM_AARCH64, not for amd64"},
 		{"exe.ko", "ELF type ET_EXEC"},
 	} {
 		got, err := tree.Read(Module{Name: "x", Path: tt.file})

@@ -8,31 +8,31 @@ import (
 
 // Request is one thing that the kernel must be able to do.
 type Request struct {
-	// Alias is what the kernel calls a device (its modalias). Every module
-	// that serves it is taken; but if one of Names is among them or built in,
-	// only that one.
+	// Alias is the kernel's name for a device (its modalias). Every module that serves
+	// it is loaded. If one of Names is among these modules or built in, only that one
+	// is.
 	Alias string
-	// Names are modules or fixed aliases (fs-ext4), in order of preference:
-	// the first that exists is taken. With an Alias, they are tried only when
-	// nothing serves it: drivers that are built in have no device aliases on
-	// kernels before 6.18.
+	// Names are modules or fixed aliases (fs-ext4), in order of preference: the first
+	// that exists is loaded. With an Alias, they are tried only if nothing serves it:
+	// built-in drivers have no device aliases on kernels before 6.18.
 	Names []string
-	// Optional says that the absence of everything is not an error.
+	// Optional says that it is no error if nothing serves the request.
 	Optional bool
-	// Unlisted says that it may be a part of the kernel that is not listed
-	// anywhere. Its absence is no error of Resolve, but one to look into.
+	// Unlisted says that a part of the kernel may serve the request without being
+	// listed in any table. Resolve then returns the request in Unmet, for the caller to
+	// examine.
 	Unlisted bool `json:",omitempty"`
 	// Why is the reason, for people: "file system ext4".
 	Why string
 	// Label is a shorter Why for tables, "ahci" for a driver; empty for Why itself.
 	Label string `json:"-"`
-	// For is what needs it: the path of a device in sysfs, or the kernel's name of
-	// a block device that is made of others; empty for a file system and the rest.
+	// For names the device that needs it: a path in sysfs, or the kernel's name of a
+	// block device that is made of others; empty for file systems and other requests.
 	For string `json:"-"`
 }
 
-// what returns the names that r tried, for messages.
-func (r *Request) what() string {
+// tried returns the names that r tries, for messages.
+func (r *Request) tried() string {
 	s := r.Names
 	if r.Alias != "" {
 		s = append([]string{r.Alias}, s...)
@@ -49,7 +49,7 @@ type Builtin struct {
 // Resolution is the answer to a list of requests.
 type Resolution struct {
 	Modules []Module  // in load order, each once
-	Builtin []Builtin // what needs no module, each once
+	Builtin []Builtin // parts of the kernel that serve without a module, each once
 	Unmet   []Request // optional and unlisted requests that nothing serves
 }
 
@@ -60,18 +60,18 @@ type MissingError struct {
 }
 
 func (e *MissingError) Error() string {
-	return fmt.Sprintf("kernel %s has no module for %s: looked for %s", e.Release, e.Request.Why, e.Request.what())
+	return fmt.Sprintf("kernel %s has no module for %s: looked for %s", e.Release, e.Request.Why, e.Request.tried())
 }
 
-// Advice returns what to do about it.
+// Advice returns the remedy.
 func (e *MissingError) Advice() string {
 	return "Choose a kernel that has it with KERNEL=, or storage that this one can reach with TARGET=."
 }
 
-// Resolve returns what to load for requests. What a module depends on and its
-// soft dependencies "pre" come before it, soft dependencies "post" after it;
-// otherwise the order is that of the requests. It fails with a *MissingError,
-// or a *TreeError if a module's file is not there.
+// Resolve returns the modules to load for requests, in the order of the requests.
+// Dependencies of a module and its soft dependencies "pre" come before it, soft
+// dependencies "post" after it. The error is a *MissingError, or a *TreeError if a
+// module's file does not exist.
 func (t *Tree) Resolve(requests ...Request) (*Resolution, error) {
 	r := resolver{tree: t, state: make(map[string]bool)}
 	for _, q := range requests {
@@ -121,9 +121,10 @@ func (t *Tree) find(q Request) (loadable, builtin []string) {
 	return nil, nil
 }
 
-// findName returns what a name stands for, in the order of modprobe(8): a module,
-// or whatever has it as an alias, built in or not. The name crc32 is both: a
-// part of the kernel and an alias of the modules that offer it to the crypto API.
+// findName returns the modules and built-in parts that a name stands for, in the order
+// of modprobe(8): a module of this name, or those that have it as an alias. The name
+// crc32 is both: a part of the kernel and an alias of the modules that offer it to the
+// crypto API.
 func (t *Tree) findName(name string) (loadable, builtin []string) {
 	n := normalise(name)
 	if t.modules[n] != nil {
@@ -142,8 +143,8 @@ type resolver struct {
 	out   Resolution
 }
 
-// load appends m, of which the path is not known yet, and all it needs. Soft dependencies may
-// be circular: a module that was entered is not entered again.
+// load appends m, whose path is not known yet, and its dependencies. Soft dependencies
+// may be circular: a module that was entered is not entered again.
 func (r *resolver) load(m Module) error {
 	name := m.Name
 	if r.state[name] {
@@ -168,7 +169,7 @@ func (r *resolver) load(m Module) error {
 	return r.loadSoft(soft.post, name)
 }
 
-// loadSoft loads whichever soft dependencies of module exist.
+// loadSoft loads those soft dependencies of module that exist.
 func (r *resolver) loadSoft(names []string, module string) error {
 	for _, dep := range names {
 		loadable, _ := r.tree.findName(dep)
@@ -181,8 +182,8 @@ func (r *resolver) loadSoft(names []string, module string) error {
 	return nil
 }
 
-// useBuiltin notes a built-in part. Its soft dependencies are loaded unless
-// another built-in part provides them: what is left would only be faster.
+// useBuiltin notes a built-in part. Its soft dependencies are loaded unless another
+// built-in part provides them: the modules would only be faster.
 func (r *resolver) useBuiltin(name, why string) error {
 	if r.state[name] {
 		return nil

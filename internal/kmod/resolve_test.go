@@ -69,12 +69,12 @@ func (r *Resolution) String() string {
 		fmt.Fprintf(&b, "built in %-24s %s\n", m.Name, m.Reason)
 	}
 	for _, q := range r.Unmet {
-		fmt.Fprintf(&b, "unmet    %-24s %s\n", q.what(), q.Why)
+		fmt.Fprintf(&b, "unmet    %-24s %s\n", q.tried(), q.Why)
 	}
 	return b.String()
 }
 
-// storages are what some machines ask of a kernel.
+// storages are the requests of some machines.
 var storages = map[string][]Request{
 	"ext4-virtio-blk": {
 		{Alias: "pci:v00001AF4d00001001sv00001AF4sd00000002bc01sc00i00", Names: []string{"virtio_pci"}, Why: "PCI device"},
@@ -216,7 +216,7 @@ softdep b d
 			got = append(got, "["+strings.Join(append([]string{m.Name}, m.Firmware...), " ")+"]")
 		}
 		for _, q := range r.Unmet {
-			got = append(got, "!"+q.what())
+			got = append(got, "!"+q.tried())
 		}
 		if s := strings.Join(got, " "); s != tt.want {
 			t.Errorf("%s: got %s, want %s", tt.name, s, tt.want)
@@ -276,8 +276,8 @@ func TestOpenDamaged(t *testing.T) {
 	}
 }
 
-// The crypto API asks for crc32 at run time, when nobody can answer: the name is
-// that of a built-in part, and an alias of what is needed.
+// The crypto API asks for crc32 at run time, when nobody can answer: the name is that
+// of a built-in part, and an alias of the module that is needed.
 func TestSoftdepOnBuiltinNameThatIsAnAlias(t *testing.T) {
 	tree, err := Open(mapTree(map[string]string{
 		"modules.dep":     "kernel/fs/f2fs.ko:\nkernel/crypto/crc32_generic.ko:\n",

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// softdep is what a module wants loaded before and after itself: names of
-// modules or aliases, any of which may be missing.
+// softdep lists modules to load before and after a module, by name or alias. Any of
+// them may be missing.
 type softdep struct{ pre, post []string }
 
 // parseSoftdep reads modules.softdep: "softdep MODULE pre: NAME… post: NAME…"
@@ -29,9 +29,9 @@ func (t *Tree) parseSoftdep(data string) error {
 	return nil
 }
 
-// addSoftdep adds to what is known of the module. modprobe(8) looks at the
-// first line of a module only and leaves the rest to requests of the kernel at
-// run time; the capture environment cannot serve those.
+// addSoftdep adds one line to the soft dependencies of module. modprobe(8) reads only
+// the first line of a module and leaves the others to requests of the kernel at run
+// time; the capture environment cannot serve those.
 func (t *Tree) addSoftdep(module, deps string) {
 	s := t.softdep[module]
 	var list *[]string

@@ -143,7 +143,7 @@ func TestTableRefused(t *testing.T) {
 		t.Errorf("without a physical volume: %v", err)
 	}
 	for _, change := range [][2]string{
-		{`flags = []`, `flags = ["MISSING"]`},               // what is on it is old
+		{`flags = []`, `flags = ["MISSING"]`},               // its content is old
 		{`pe_count = 15`, `pe_count = 3`},                   // extents behind the end
 		{`"pv0", 4,`, `"pv0", 99999999999999999999,`},       // no number
 		{`start_extent = 4`, `start_extent = 5`},            // a gap
@@ -172,7 +172,7 @@ func TestPlainAndLayout(t *testing.T) {
 	if got := vg.Layout(vg.named(t, "lin")); got != Plain {
 		t.Errorf("lin: %s", got)
 	}
-	// A volume is told by its UUID, and what only counts is not in it.
+	// A volume is identified by its UUID, and the Layout has no counters.
 	thin := "thin: thin_pool WV3n4E-09vj-YDRn-Vx8V-XwXR-NVhP-KIfXbW device_id 1"
 	other := strings.ReplaceAll(metadata, "transaction_id = 3", "transaction_id = 4")
 	other = strings.ReplaceAll(other, "extent_count = 3", "extent_count = 9")

@@ -1,11 +1,10 @@
 // Package lvm reads the metadata of volume groups from their physical volumes and
-// tells what device-mapper's tables of logical volumes are made of. It is used on
-// both sides: the builder looks whether it understands a machine's volumes, PID 1
-// finds out where they are at that moment.
+// makes device-mapper's tables of logical volumes. It is used on both sides: the
+// builder checks that it understands a machine's volumes, PID 1 detects their places
+// after the crash.
 //
-// What is on the disk is laid out as in lib/format_text/layout.h and
-// lib/label/label.h of LVM2; lvm.conf(5), lvmsystemid(7) and vgcfgbackup(8)
-// describe the rest.
+// The layout on disk is that of lib/format_text/layout.h and lib/label/label.h of
+// LVM2; lvm.conf(5), lvmsystemid(7) and vgcfgbackup(8) describe the rest.
 package lvm
 
 import (
@@ -16,8 +15,8 @@ import (
 	"io"
 )
 
-// ErrNone says that a device is no physical volume.
-var ErrNone = errors.New("it is no LVM physical volume")
+// ErrNone reports a device that is not a physical volume.
+var ErrNone = errors.New("not an LVM physical volume")
 
 const (
 	sector    = 512
@@ -36,9 +35,9 @@ var le = binary.LittleEndian
 type area struct{ start, size int64 }
 
 // Read returns the UUID of a physical volume, spelled as blkid(8) does, and the
-// metadata of the volume group that it belongs to: nil if the volume has none,
-// because it is in no group or another volume keeps it. The error is ErrNone, or
-// says what is damaged; if that is only the metadata, the UUID comes with it.
+// metadata of the volume group that it belongs to: nil if the volume has none, because
+// it is in no group or another volume keeps it. The error is ErrNone or names the
+// damaged part; if only the metadata is damaged, the UUID is returned, too.
 func Read(r io.ReaderAt) (pv string, vg *VG, err error) {
 	pv, areas, err := readLabel(r)
 	if err != nil {
@@ -60,8 +59,8 @@ func Read(r io.ReaderAt) (pv string, vg *VG, err error) {
 	return pv, vg, damage
 }
 
-// readLabel finds the label in one of the first four sectors and returns what
-// follows it: the volume's UUID and where its metadata is.
+// readLabel finds the label in one of the first four sectors. It returns the volume's
+// UUID and the areas of its metadata.
 func readLabel(r io.ReaderAt) (pv string, areas []area, err error) {
 	b := make([]byte, 4*sector)
 	if _, err := r.ReadAt(b, 0); err != nil {
@@ -77,7 +76,7 @@ func readLabel(r io.ReaderAt) (pv string, areas []area, err error) {
 		}
 		at := int(le.Uint32(s[20:]))
 		if at < labelSize || at > sector-pvIDSize-8 {
-			return "", nil, errors.New("the label of the physical volume makes no sense")
+			return "", nil, errors.New("the label of the physical volume is malformed")
 		}
 		at += pvIDSize + 8 // behind the size of the device
 		pv = ID(string(s[at-pvIDSize-8 : at-8]))
@@ -102,7 +101,7 @@ func locations(s []byte, at int) (list []area, next int) {
 	return list, len(s)
 }
 
-// readArea returns the metadata that is valid in an area, nil if there is none.
+// readArea returns the valid metadata of an area, nil without any.
 func readArea(r io.ReaderAt, a area) (*VG, error) {
 	h := make([]byte, headerLen)
 	if _, err := r.ReadAt(h, a.start); err != nil {
@@ -119,10 +118,10 @@ func readArea(r io.ReaderAt, a area) (*VG, error) {
 		return nil, nil
 	}
 	if size <= 0 || size > maxText || offset < headerLen || offset >= length || size > length-headerLen {
-		return nil, errors.New("the LVM metadata is at a place that makes no sense, or longer than 1 MiB")
+		return nil, errors.New("the LVM metadata is at an impossible place, or longer than 1 MiB")
 	}
 	text := make([]byte, size)
-	// What does not fit before the end of the area goes on behind its header.
+	// Text that does not fit before the end of the area continues behind its header.
 	n := min(size, length-offset)
 	if _, err := r.ReadAt(text[:n], a.start+offset); err != nil {
 		return nil, err
@@ -137,6 +136,6 @@ func readArea(r io.ReaderAt, a area) (*VG, error) {
 	return Parse(string(text))
 }
 
-// sum is LVM2's checksum (lib/misc/crc.c): CRC-32 with a beginning of its own and
-// nothing inverted at the end.
+// sum is LVM2's checksum (lib/misc/crc.c): CRC-32 with its own initial value and
+// without the final inversion.
 func sum(b []byte) uint32 { return ^crc32.Update(^uint32(0xf597a6cf), crc32.IEEETable, b) }

@@ -2,10 +2,10 @@ package lvm
 
 import "strconv"
 
-// WithoutMissing takes members out of the parameters of a raid target of which a
-// device is missing, that is "": both are "-" then. The list ends the parameters:
-// the number of members, and a device for metadata and one for data of each
-// (Documentation/admin-guide/device-mapper/dm-raid.rst).
+// WithoutMissing replaces missing members in the parameters of a raid target. If one
+// of a member's two devices is missing, that is "", both become "-". The list ends the
+// parameters: the number of members, and a device for metadata and one for data of
+// each (Documentation/admin-guide/device-mapper/dm-raid.rst).
 func WithoutMissing(words []string) {
 	if len(words) < 2 {
 		return

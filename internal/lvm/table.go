@@ -9,7 +9,7 @@ import (
 	"ukdump/internal/dm"
 )
 
-// MissingError says which physical volumes a logical volume cannot be without.
+// MissingError names the missing physical volumes that a logical volume needs.
 type MissingError struct {
 	LV  string
 	PVs []string // their UUIDs, some perhaps more than once
@@ -19,12 +19,12 @@ func (e *MissingError) Error() string {
 	return e.LV + " is on physical volumes that are not there: " + strings.Join(e.PVs, ", ")
 }
 
-// Plain is the Layout of a volume that Table can make the whole table of.
+// Plain is the Layout of a volume whose whole table Table can make.
 const Plain = "striped"
 
-// Plain reports whether a volume is made of parts of physical volumes and
-// nothing else, so that Table can make its table. That of a volume with snapshots
-// is not what writes may go to.
+// Plain reports whether a volume consists of parts of physical volumes and nothing
+// else, so that Table can make its table. A volume with snapshots is not plain: writes
+// must not bypass the snapshots.
 func (vg *VG) Plain(lv *LV) bool {
 	segments := lv.segments()
 	for _, s := range segments {
@@ -41,8 +41,8 @@ func (vg *VG) Plain(lv *LV) bool {
 	return len(segments) > 0
 }
 
-// snapshots returns the segments of the snapshots of lv. Each write to lv has to
-// go by way of them.
+// snapshots returns the segments of the snapshots of lv. Each write to lv has to pass
+// through them.
 func (vg *VG) snapshots(lv *LV) (list []*Section) {
 	for _, other := range vg.lvs.parts {
 		for _, s := range other.segments() {
@@ -55,8 +55,8 @@ func (vg *VG) snapshots(lv *LV) (list []*Section) {
 }
 
 // Table returns device-mapper's table of a plain volume. device returns the
-// MAJOR:MINOR of a physical volume by its UUID, "" if it is not there. The error
-// is a *MissingError if one is needed that is not there, or whose content is old.
+// MAJOR:MINOR of a physical volume by its UUID, "" if it is missing. The error is a
+// *MissingError if a physical volume that is needed is missing or stale.
 //
 // The parameters are those of Documentation/admin-guide/device-mapper/linear.rst
 // and striped.rst.
@@ -99,12 +99,11 @@ func (vg *VG) Table(lv *LV, device func(pv string) string) (table []dm.Target, e
 	return table, nil
 }
 
-var errExtents = errors.New("LVM metadata: a volume is on extents that do not exist")
+var errExtents = errors.New("LVM metadata: extents of a volume do not exist")
 
-// Layout describes what a volume is made of, as far as a table that was taken
-// from the kernel has to be another one if that changes. Sizes, places on
-// physical volumes and what only counts changes are not in it, names of volumes
-// are replaced by their UUIDs.
+// Layout describes the structure of a volume. If it changes, a table that was taken
+// from the kernel is out of date. Sizes, places on physical volumes and counters of
+// changes are not in it; names of volumes are replaced by their UUIDs.
 func (vg *VG) Layout(lv *LV) string {
 	list := vg.snapshots(lv)
 	var words []string

@@ -19,17 +19,17 @@ type value struct {
 	words []string // strings without their quotes
 }
 
-// maxDepth is how deep sections may lie in each other; LVM2 needs four.
+// maxDepth is the limit for nested sections; LVM2 needs four.
 const maxDepth = 8
 
 // parser reads the text format of LVM2's configuration and metadata.
 type parser struct {
-	text  string // what is left
+	text  string // not parsed yet
 	token string // "" at the end
 	bad   bool
 }
 
-var errText = errors.New("LVM metadata: its text cannot be understood")
+var errText = errors.New("LVM metadata: malformed text")
 
 // parse returns the sections and values of a text as one section.
 func parse(text string) (*Section, error) {
@@ -92,8 +92,7 @@ const (
 	marks  = "{}[]=,"
 )
 
-// next takes the next token off the text: a mark, a string with its quotes, or a
-// word.
+// next reads the next token: a mark, a string with its quotes, or a word.
 func (p *parser) next() {
 	p.token = ""
 	for p.text = strings.TrimLeft(p.text, blanks); strings.HasPrefix(p.text, "#"); p.text = strings.TrimLeft(p.text, blanks) {
@@ -143,7 +142,7 @@ func unquote(token string) string {
 	return string(plain)
 }
 
-// part returns a section by its name, an empty one if there is none.
+// part returns a section by its name; an empty one if s has none of this name.
 func (s *Section) part(name string) *Section {
 	for _, p := range s.parts {
 		if p.Name == name {
@@ -163,7 +162,7 @@ func (s *Section) list(name string) []string {
 	return nil
 }
 
-// Text returns a value of one word, "" if there is none.
+// Text returns a value of one word, "" without one.
 func (s *Section) Text(name string) string {
 	if l := s.list(name); len(l) == 1 {
 		return l[0]
@@ -171,7 +170,7 @@ func (s *Section) Text(name string) string {
 	return ""
 }
 
-// number returns a value, 0 if it is none that can be counted with.
+// number returns a value, 0 if it is not a number.
 func (s *Section) number(name string) uint64 {
 	n, _ := strconv.ParseUint(s.Text(name), 10, 32)
 	return n

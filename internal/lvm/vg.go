@@ -33,7 +33,7 @@ func Parse(text string) (*VG, error) {
 		return nil, err
 	}
 	if len(all.parts) != 1 || all.Text("contents") != "Text Format Volume Group" {
-		return nil, errors.New("LVM metadata: it is not that of one volume group")
+		return nil, errors.New("LVM metadata: not one volume group")
 	}
 	g := all.parts[0]
 	vg := &VG{
@@ -46,26 +46,26 @@ func Parse(text string) (*VG, error) {
 	return vg, nil
 }
 
-// SystemID returns that of the one machine that may use the group, "" if any may
+// SystemID returns the ID of the only machine that may use the group, "" if any may
 // (lvmsystemid(7)).
 func (vg *VG) SystemID() string { return vg.Text("system_id") }
 
-// Shared reports whether several machines use it, which lock each other out
+// Shared reports whether several machines use the group, with locks between them
 // (lvmlockd(8), clvmd).
 func (vg *VG) Shared() bool {
 	lock := vg.Text("lock_type")
 	return lock != "" && lock != "none" || slices.Contains(vg.list("status"), "CLUSTERED")
 }
 
-// mapperUUID returns what the UUID of a device begins with by those of LVM: it has
+// mapperUUID returns the beginning of a mapped device's UUID for UUIDs of LVM. It has
 // no dashes.
 func mapperUUID(ids string) string { return "LVM-" + strings.ReplaceAll(ids, "-", "") }
 
-// Owns reports whether the device with this UUID is one of the group.
+// Owns reports whether the mapped device with this UUID belongs to the group.
 func (vg *VG) Owns(uuid string) bool { return strings.HasPrefix(uuid, mapperUUID(vg.ID)) }
 
-// Volume returns the logical volume of a device by the UUID of that, nil if
-// there is none in the group. Hidden devices have a suffix there.
+// Volume returns the logical volume of a mapped device by its UUID, nil if the group
+// has no such volume. The UUIDs of hidden devices have a suffix.
 func (vg *VG) Volume(uuid string) *LV {
 	for _, lv := range vg.lvs.parts {
 		want := mapperUUID(vg.ID + lv.Text("id"))
@@ -76,8 +76,8 @@ func (vg *VG) Volume(uuid string) *LV {
 	return nil
 }
 
-// Complete reports whether all physical volumes are there; device returns ""
-// for one that is not, by its UUID.
+// Complete reports whether all physical volumes are present. device returns "" for the
+// UUID of a missing one.
 func (vg *VG) Complete(device func(pv string) string) bool {
 	for _, pv := range vg.pvs.parts {
 		if device(pv.Text("id")) == "" {
@@ -97,13 +97,13 @@ func (lv *Section) segments() (list []*Section) {
 	return list
 }
 
-// Type returns what a volume, or a part of one, is made as: striped, raid1, thin.
-// Of several parts that are not alike it is that of the first.
+// Type returns the type of a volume or of a part of one: striped, raid1, thin. If the
+// parts differ it is that of the first.
 func (lv *Section) Type() string {
 	for _, s := range lv.segments() {
 		return s.Type()
 	}
-	typ, _, _ := strings.Cut(lv.Text("type"), "+") // what follows are flags
+	typ, _, _ := strings.Cut(lv.Text("type"), "+") // flags follow
 	return typ
 }
 

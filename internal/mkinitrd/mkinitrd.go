@@ -184,7 +184,7 @@ func printFiles(out io.Writer, b *builder.Build) error {
 	return err
 }
 
-// directory says where a directory is.
+// directory describes the storage of a directory.
 func directory(t plan.Target) string {
 	return fmt.Sprintf("%s: %s %s on %s, directory %s", t.Dir, t.Filesystem.Type, t.Filesystem.UUID, t.Device.Name, t.Path)
 }
@@ -195,7 +195,7 @@ func list(p *cli.Program, image string, long bool) error {
 		return err
 	}
 	defer r.Close()
-	// To the end before the first line: half a listing looks like a whole one.
+	// Read to the end before the first line: half a listing looks like a whole one.
 	entries, err := r.List()
 	if err != nil {
 		return fmt.Errorf("%s: %w", image, err)
@@ -224,7 +224,7 @@ func cat(p *cli.Program, image, file string) error {
 	defer r.Close()
 	data, err := r.ReadFile(strings.TrimPrefix(filepath.Clean(file), "/"), maxCat)
 	if errors.Is(err, initramfs.ErrNotFound) {
-		return fmt.Errorf("%s: it has no file %s: see mkkdumpinitrd ls %s", image, file, image)
+		return fmt.Errorf("%s: no file %s: see mkkdumpinitrd ls %s", image, file, image)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", image, err)

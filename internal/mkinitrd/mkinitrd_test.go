@@ -17,7 +17,7 @@ import (
 	"ukdump/internal/plan"
 )
 
-// result is what one run of the program left.
+// result is the outcome of one run of the program.
 type result struct {
 	status         int
 	stdout, stderr string
@@ -182,7 +182,7 @@ func TestBadInput(t *testing.T) {
 		{"kernel missing", nil, append(builds, "--kernel=/boot/none"), 1, "read kernel: ROOT/boot/none: no such file or directory\n"},
 		{"kernel a directory", nil, append(builds, "--kernel=/boot"), 1, "read kernel: ROOT/boot: not a kernel image: a directory\n"},
 		{"kernel truncated", func(m *buildtest.Machine) { m.Write("k", m.Read(vmlinuz)[:9000]) }, append(builds, "--kernel=/k"), 1,
-			"read kernel: ROOT/k: file is truncated: it has 9000 of 65536 bytes\n"},
+			"read kernel: ROOT/k: file is truncated: 9000 of 65536 bytes\n"},
 		{"not a kernel", func(m *buildtest.Machine) { m.Write("k", foreign) }, append(builds, "--kernel=/k"), 1,
 			"read kernel: ROOT/k: not a kernel image: gzip-compressed: inside is a cpio archive (initramfs)\n"},
 		{"kernel of another architecture", func(m *buildtest.Machine) {
@@ -208,7 +208,7 @@ func TestBadInput(t *testing.T) {
 
 		{"no such directory", nil, append(builds, "--output=DIR/none/x.img"), 1, "write image DIR/none/x.img: "},
 		{"below a file", nil, append(builds, "--output=PID1/x.img"), 1, "write image PID1/x.img: "},
-		{"output a directory", nil, append(builds, "--output=ROOT"), 1, "write image ROOT: it exists and is not a regular file\n"},
+		{"output a directory", nil, append(builds, "--output=ROOT"), 1, "write image ROOT: not a regular file\n"},
 		{"default directory is a file", func(m *buildtest.Machine) { m.Write("var/lib/ukdump", "") }, builds, 1, "mkdir ROOT/var/lib/ukdump: not a directory\n"},
 
 		{"ls: missing", nil, []string{"ls", "DIR/none"}, 1, "stat DIR/none: no such file or directory\n"},
@@ -220,7 +220,7 @@ func TestBadInput(t *testing.T) {
 		{"cat: truncated", func(m *buildtest.Machine) { m.Write(image, foreign[:len(foreign)-3]) }, []string{"cat", "ROOT/" + image, "init"}, 1,
 			"ROOT/" + image + ": corrupt initramfs: offset "},
 		{"cat: no such file", func(m *buildtest.Machine) { m.Write(image, foreign) }, []string{"cat", "ROOT/" + image, plan.Path}, 1,
-			"ROOT/" + image + ": it has no file " + plan.Path + ": see mkkdumpinitrd ls ROOT/" + image + "\n"},
+			"ROOT/" + image + ": no file " + plan.Path + ": see mkkdumpinitrd ls ROOT/" + image + "\n"},
 	} {
 		m.Run(t, tt.name, func(t *testing.T) {
 			if tt.change != nil {

@@ -6,11 +6,10 @@ import (
 	"strings"
 )
 
-// CryptVolume is how the topmost device of a layer of kind Crypt is made of its
-// only member, the one with the LUKS header whose UUID the layer has. The words
-// are those of a table of dm-crypt
-// (Documentation/admin-guide/device-mapper/dm-crypt.rst). There is no key in it:
-// the capture kernel has that from the one that crashed, under KeyDescription.
+// CryptVolume describes the topmost device of a layer of kind Crypt. Its only member
+// has the LUKS header with the UUID of the layer. The words are those of a table of
+// dm-crypt (Documentation/admin-guide/device-mapper/dm-crypt.rst). It does not hold
+// the key: the capture kernel has that from the crashed kernel, under KeyDescription.
 type CryptVolume struct {
 	Cipher         string   `json:"cipher"`                // aes-xts-plain64
 	KeyBytes       int      `json:"key_bytes"`             // length of the key
@@ -18,20 +17,19 @@ type CryptVolume struct {
 	IVOffset       uint64   `json:"iv_offset,omitempty"`   // in sectors of 512 bytes
 	Offset         uint64   `json:"offset"`                // of the data on the member, in sectors of 512 bytes
 	Sectors        uint64   `json:"sectors,omitempty"`     // length of the volume in sectors of 512 bytes; 0 for all of the member
-	SectorSize     uint64   `json:"sector_size,omitempty"` // of what is encrypted at once, in bytes; 512 if 0
+	SectorSize     uint64   `json:"sector_size,omitempty"` // unit of encryption, in bytes; 512 if 0
 	Options        []string `json:"options,omitempty"`     // sector_size:4096
-	// Segments is what the JSON in a header of LUKS2 said of the data at build
-	// time. If it is not there as it was the table is not used.
+	// Segments is the description of the data in the JSON of a LUKS2 header at build
+	// time. If the header has another one the table is not used.
 	Segments string `json:"segments,omitempty"`
 }
 
-// MaxKeyDescription is the longest description in bytes of a key that is handed
-// over: KEY_DESC_MAX_LEN of kernel/crash_dump_dm_crypt.c, of which one is for
-// the NUL.
+// MaxKeyDescription is the longest description, in bytes, of a key to hand over:
+// KEY_DESC_MAX_LEN of kernel/crash_dump_dm_crypt.c less the NUL.
 const MaxKeyDescription = 127
 
-// CheckKeyDescription returns why a key of this description cannot be handed
-// over to a table of dm-crypt, whose words must not have blanks.
+// CheckKeyDescription returns an error if a table of dm-crypt, whose words have no
+// blanks, cannot refer to a key of this description.
 func CheckKeyDescription(s string) error {
 	switch {
 	case s == "":

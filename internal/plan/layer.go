@@ -5,20 +5,20 @@ import (
 	"fmt"
 )
 
-// Layer is a device that the kernel does not make by itself: PID 1 has to
-// assemble it of its members, which it finds by what is on them.
+// Layer is a device that PID 1 assembles from its members, as the kernel does not make
+// it by itself. PID 1 finds the members by their content.
 type Layer struct {
 	Kind    LayerKind `json:"kind"`
 	Name    string    `json:"name"`              // on the healthy system: md127, vg/root; for messages
-	UUID    string    `json:"uuid"`              // what it is known by: that of the array, the volume group, the LUKS header, the file system
-	Members []Device  `json:"members,omitempty"` // what it was made of at build time
-	Missing int       `json:"missing,omitempty"` // how many members of a file system were not there then
+	UUID    string    `json:"uuid"`              // its identity: that of the array, the volume group, the LUKS header, the file system
+	Members []Device  `json:"members,omitempty"` // at build time
+	Missing int       `json:"missing,omitempty"` // number of members of a file system that were missing then
 
 	LVM   *LVMVolume   `json:"lvm,omitempty"`   // of kind LVM
 	Crypt *CryptVolume `json:"crypt,omitempty"` // of kind Crypt
 }
 
-// LayerKind is how a layer is assembled.
+// LayerKind is the way to assemble a layer.
 type LayerKind string
 
 // The kinds of layers.
@@ -40,7 +40,7 @@ func (l *Layer) validate() error {
 		return fmt.Errorf("missing is %d", l.Missing)
 	}
 	if l.UUID == "" {
-		return errors.New("uuid is empty: there is nothing to know it by")
+		return errors.New("uuid is empty: nothing identifies the layer")
 	}
 	switch l.Kind {
 	case LVM:

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// LVMVolume says how to bring up a logical volume. Where the parts of plain
-// volumes are on the physical ones is not in it: PID 1 reads that from the disks,
-// so it is right whatever was changed since.
+// LVMVolume describes a logical volume for activation. It does not hold the places of
+// plain volumes on the physical ones: PID 1 reads them from the disks, so they are
+// right after any change.
 type LVMVolume struct {
 	SystemID string `json:"system_id,omitempty"` // of the volume group, if only this machine may use it
 	// Devices are all devices of device-mapper that it is made of, each after
@@ -16,9 +16,9 @@ type LVMVolume struct {
 	Devices []LVMDevice `json:"devices"`
 }
 
-// LVMDevice is one device of device-mapper. One without a Type is made of parts
-// of physical volumes only. Any other has a table of one line, which was taken
-// from the running kernel.
+// LVMDevice is one device of device-mapper. A device without a Type is made of parts
+// of physical volumes only. Any other has a table of one line, taken from the running
+// kernel.
 type LVMDevice struct {
 	Name   string `json:"name"`             // without /dev/mapper/
 	UUID   string `json:"uuid"`             // of LVM-, those of the volume group and the volume, and a suffix if it is hidden

@@ -1,6 +1,6 @@
-// Package plan is the contract between the builder on the healthy system and
-// PID 1 of the capture kernel: what to load, where to write, how to collect,
-// how long to wait and what to do at the end.
+// Package plan is the contract between the builder on the healthy system and PID 1 of
+// the capture kernel: the modules to load, the targets, the collectors, the deadlines
+// and the final action.
 //
 // It imports the standard library only, because PID 1 links it.
 package plan
@@ -20,7 +20,7 @@ const Version = 3
 // Path is where the plan lies inside the image.
 const Path = "etc/ukdump/plan.json"
 
-// Where else in the image PID 1 looks, without leading slash.
+// Other paths of PID 1 in the image, without leading slash.
 const (
 	LibraryDir = "lib"         // libraries of the collectors
 	ShellPath  = "bin/busybox" // only if the user asked for a shell
@@ -70,10 +70,10 @@ type Module struct {
 type Target struct {
 	Kind       Kind       `json:"kind"`
 	Dir        string     `json:"dir"`              // as the user names it on the healthy system: /var/crash, raw:PARTUUID=…
-	Filesystem Filesystem `json:"filesystem"`       // what has to be mounted; of a raw device, what it held at build time
+	Filesystem Filesystem `json:"filesystem"`       // to mount; of a raw device, its content at build time
 	Path       string     `json:"path,omitempty"`   // the directory inside the mounted file system, absolute; not for raw devices
-	Layers     []Layer    `json:"layers,omitempty"` // what has to be assembled for it, in this order
-	Device     Device     `json:"device"`           // where that was seen at build time
+	Layers     []Layer    `json:"layers,omitempty"` // to assemble for it, in this order
+	Device     Device     `json:"device"`           // of the file system at build time
 
 	Mount *SystemMount `json:"mount,omitempty"` // of the kind Mounted alone
 }
@@ -95,16 +95,16 @@ type Filesystem struct {
 	Options string `json:"options,omitempty"` // data argument of mount(2): subvolid=256
 }
 
-// Device describes the block device at build time. Names change between boots,
-// so it is a hint for the search order and for messages, never the identity; but
-// PartUUID and Serial tell a copy, which has the same content.
+// Device describes the block device at build time. Names change between boots, so it
+// is a hint for the search order and for messages, never the identity; but PartUUID
+// and Serial distinguish the device from a copy, which has the same content.
 type Device struct {
 	Name     string `json:"name"`               // kernel name: vda1
 	Path     string `json:"path,omitempty"`     // its sysfs path below /sys/devices
 	PartUUID string `json:"partuuid,omitempty"` // of a partition, as blkid(8) prints it; the identity of a raw device that holds nothing
 	Serial   string `json:"serial,omitempty"`   // of the disk, as fsid.Serial returns it
 	Volume   string `json:"volume,omitempty"`   // of a raw logical volume, that of its layer; its identity
-	ID       string `json:"id,omitempty"`       // of a layer's member: what is on it that tells it from the others
+	ID       string `json:"id,omitempty"`       // of a layer's member: the part of its content that differs between members
 }
 
 // Collector is one way to save /proc/vmcore.
@@ -114,14 +114,14 @@ type Collector struct {
 	// file, VmcoreArg for the input, LimitArg for the most bytes that the output
 	// may have.
 	Argv []string `json:"argv"`
-	// Stream is the argument vector for a raw device: it writes the flattened
-	// format (makedumpfile(8), -F) to its standard output. Without it the
-	// collector is of no use there.
+	// Stream is the argument vector for a raw device: it writes the flattened format
+	// (makedumpfile(8), -F) to its standard output. A collector without it is not used
+	// there.
 	Stream []string `json:"stream,omitempty"`
-	// Filters says that it leaves out pages by what the kernel used them for,
-	// so its output is only as good as its knowledge of that kernel.
+	// Filters says that it omits pages by their use in the kernel, so its output is
+	// only as good as its knowledge of that kernel.
 	Filters bool `json:"filters,omitempty"`
-	// Resumes says that it goes on where an output that it finds ends.
+	// Resumes says that it continues at the end of an existing output.
 	Resumes bool `json:"resumes,omitempty"`
 }
 
@@ -159,10 +159,10 @@ type Deadlines struct {
 	Finish int `json:"finish"` // report, umount and everything else after the dump; once more if that has to be done again
 }
 
-// Action is what PID 1 does when it has nothing more to do.
+// Action is the last action of PID 1.
 type Action string
 
-// The actions. Shell falls back to Reboot where the image has no shell.
+// The actions. Shell falls back to Reboot if the image has no shell.
 const (
 	Reboot   Action = "reboot"
 	Poweroff Action = "poweroff"
@@ -170,11 +170,11 @@ const (
 	Shell    Action = "shell"
 )
 
-// VersionError reports a plan of a format that this program does not speak.
+// VersionError reports a plan of a format version that this program does not support.
 type VersionError struct{ Got int }
 
 func (e *VersionError) Error() string {
-	return fmt.Sprintf("plan has format version %d, this program speaks version %d", e.Got, Version)
+	return fmt.Sprintf("plan has format version %d, this program supports version %d", e.Got, Version)
 }
 
 // Parse decodes and validates a plan. Unknown fields, trailing data and any
@@ -214,7 +214,7 @@ func (p *Plan) Encode() ([]byte, error) {
 	return append(b, '\n'), nil
 }
 
-// Validate reports the first thing in p that PID 1 could not follow.
+// Validate returns an error for the first entry of p that PID 1 cannot use.
 func (p *Plan) Validate() error {
 	bad := func(format string, a ...any) error {
 		return fmt.Errorf("invalid plan: "+format, a...)
@@ -237,7 +237,7 @@ func (p *Plan) Validate() error {
 		}
 	}
 	if len(p.Targets)+len(p.Evidence) == 0 {
-		return bad("it has no targets")
+		return bad("no targets")
 	}
 	for i, t := range p.Targets {
 		if err := t.validate(); err != nil {
@@ -253,7 +253,7 @@ func (p *Plan) Validate() error {
 		}
 	}
 	if len(p.Collectors) == 0 {
-		return bad("it has no collectors")
+		return bad("no collectors")
 	}
 	for i, c := range p.Collectors {
 		if len(c.Argv) == 0 || !path.IsAbs(c.Argv[0]) {
@@ -315,7 +315,7 @@ func (t *Target) validate() error {
 		// Names change between boots: writing to a wrong device is worse than
 		// not to write.
 		if t.Device.PartUUID == "" && t.Filesystem.UUID == "" && t.Device.Volume == "" {
-			return errors.New("device.partuuid and filesystem.uuid are empty: there is nothing to know the raw device by")
+			return errors.New("device.partuuid and filesystem.uuid are empty: nothing identifies the raw device")
 		}
 		if n := len(t.Layers); t.Device.Volume != "" && (n == 0 || t.Layers[n-1].UUID != t.Device.Volume) {
 			return errors.New("device.volume is not that of the last layer")

@@ -21,15 +21,14 @@ import (
 	"time"
 )
 
-// Where logs are found below the root directory: in the store itself, and where
-// systemd-pstore(8) moves them to.
+// Directories of logs below the root directory: the store itself, and the archive of
+// systemd-pstore(8).
 const (
 	Store   = "sys/fs/pstore"
 	Archive = "var/lib/systemd/pstore"
 )
 
-// Limits of what is read. The store of a machine is smaller, but its archive
-// grows.
+// Limits of reading. The store of a machine is smaller, but its archive grows.
 const (
 	maxRecords = 1024 // of one directory, the last ones by name
 	maxRecord  = 1 << 20
@@ -38,7 +37,7 @@ const (
 	maxDepth   = 2    // TIMESTAMP/COUNT
 )
 
-// Log is what one kernel left at one time.
+// Log is the log of one panic.
 type Log struct {
 	Text  []byte    // oldest line first
 	Time  time.Time // of its newest record, which may be when that was archived
@@ -51,10 +50,10 @@ func (l *Log) ID() string {
 	return "pstore-" + hex.EncodeToString(sum[:8])
 }
 
-// Read returns the logs in the given directories, those of each directory in the
-// order of their names, and one that is in several only once. Directories that do
-// not exist hold none. What cannot be read is left out and reported by the error,
-// beside which the others are returned.
+// Read returns the logs in the given directories, those of each directory in the order
+// of their names, and one that is in several only once. Directories that do not exist
+// hold none. A record that cannot be read is skipped and reported by the error; the
+// other logs are returned with it.
 func Read(dirs ...string) ([]Log, error) {
 	r := &reader{left: maxTotal, seen: map[string]bool{}}
 	for _, dir := range dirs {
@@ -115,15 +114,15 @@ func (r *reader) dir(path string, depth int) {
 // that if the kernel could not unpack it (pstore_mkfile, fs/pstore/inode.c).
 var recordName = regexp.MustCompile(`^dmesg-([a-z_]+)-([0-9]+)$`)
 
-// header is the first line of each record: why it was written, for the how many
-// th time since boot, and which part of the log it is, of which 1 is the end
-// (pstore_dump, fs/pstore/platform.c).
+// header is the first line of each record: the reason for writing, the number of the
+// write since boot, and the part of the log, of which 1 is the end (pstore_dump,
+// fs/pstore/platform.c).
 var header = regexp.MustCompile(`^([A-Za-z][A-Za-z -]*#[0-9]+) Part([0-9]+)\n`)
 
 // record is one file: a log or a part of one.
 type record struct {
 	path  string
-	event string // what all parts of a log have in common
+	event string // the same for all parts of a log
 	part  int
 	text  []byte
 	time  time.Time
@@ -164,7 +163,7 @@ func parse(path string, text []byte, t time.Time) record {
 	return rec
 }
 
-// boot returns what the IDs of one backend's records of one panic have in common.
+// boot returns the common part of the IDs of one backend's records of one panic.
 func boot(backend, id string) string {
 	n, _ := strconv.ParseUint(id, 10, 64)
 	switch {

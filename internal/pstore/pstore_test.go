@@ -112,8 +112,7 @@ func TestID(t *testing.T) {
 	}
 }
 
-// What is no record does no harm to those that are, and nothing is read without
-// limit.
+// Other files do no harm to records, and nothing is read without limit.
 func TestReadHostile(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/dmesg-ramoops-1", "Panic#1 Part1\nx\n")

@@ -20,11 +20,11 @@ var testHeader = Header{
 
 var errPower = errors.New("no power")
 
-// disk is a disk with a write cache: what was written after the last Sync may be
-// lost when the power goes.
+// disk is a disk with a write cache: data written after the last Sync may be lost when
+// the power goes.
 type disk struct {
-	now    []byte  // what a read returns
-	stable []byte  // what is certain to survive
+	now    []byte  // content for reads
+	stable []byte  // content that survives a loss of power
 	cached []write // since the last Sync
 	ops    int     // writes and syncs that are still accepted
 	done   int     // that were accepted
@@ -103,7 +103,7 @@ func (d *disk) Sync() error {
 	return nil
 }
 
-// What of the cache a loss of power can leave.
+// Parts of the cache that a loss of power can leave.
 var losses = map[string]func(sector int64) bool{
 	"all lost":     func(int64) bool { return false },
 	"all written":  func(int64) bool { return true },

@@ -15,17 +15,17 @@ import (
 // understand a new dump.
 const version = 1
 
-// Header is what a dump says of itself. Texts that are too long for the format
-// are cut at the length given here.
+// Header is a dump's description of itself. Texts that are too long for the format are
+// cut at the length given here.
 type Header struct {
 	ID        string    // of the crash, as in report.json: 1 to 48 letters, digits and dashes
 	Host      string    // name of the machine, 64 bytes
 	MachineID string    // machine-id(5), 32 bytes
 	Kernel    string    // release of the capture kernel, 80 bytes
 	Started   time.Time // of the capture, by its clock, in seconds
-	Held      fsid.ID   // what the device held before: Type (32 bytes) and UUID (48 bytes) only
+	Held      fsid.ID   // content of the device before: Type (32 bytes) and UUID (48 bytes) only
 	Size      int64     // of the device, in bytes
-	Created   time.Time // by Create, in nanoseconds: it tells two dumps of one crash apart
+	Created   time.Time // by Create, in nanoseconds: differs between two dumps of one crash
 	savedCRC  uint32    // of the copy of the device's own head
 }
 
@@ -104,12 +104,12 @@ func readHeader(dev io.ReaderAt, size int64) (Header, error) {
 	}
 	h, err := decodeHeader(b)
 	if err == nil && h.Size > size {
-		err = &DamagedError{"the end", fmt.Errorf("the device had %d bytes when it was written and has %d", h.Size, size)}
+		err = &DamagedError{"the end", fmt.Errorf("the device had %d bytes when the dump was written and has %d", h.Size, size)}
 	}
 	return h, err
 }
 
-// sumOK compares the checksum at offset at of b with that of b.
+// sumOK reports whether b has its checksum at offset at.
 func sumOK(b []byte, at int) bool {
 	want := le.Uint32(b[at:])
 	b = bytes.Clone(b)
@@ -127,7 +127,7 @@ func validID(id string) bool {
 	return id != "" && len(id) <= fsid.RawDumpIDLen && strings.Trim(id, alphabet) == ""
 }
 
-// readFull reads all of b or returns why not: a device that ends is an error.
+// readFull fills b or returns an error, also if the device ends.
 func readFull(r io.ReaderAt, b []byte, off int64) error {
 	n, err := r.ReadAt(b, off)
 	if n == len(b) {
@@ -140,7 +140,7 @@ func readFull(r io.ReaderAt, b []byte, off int64) error {
 }
 
 // Foreign reports whether a dump is known to be of another machine than the one with
-// that ID, see machine-id(5).
+// this machine-id(5).
 func (h *Header) Foreign(machineID string) bool {
 	return h.MachineID != "" && machineID != "" && h.MachineID != machineID
 }

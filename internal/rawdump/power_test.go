@@ -71,7 +71,7 @@ func TestPowerLossInCapture(t *testing.T) {
 				t.Errorf("%d operations, %s: after step %d: %v", ops, name, step, err)
 				continue
 			}
-			// at returns what must be there after this step; during it either may be.
+			// at returns the content after this step; during the step the old or the new one may be there.
 			reports := []string{"", "", "", "report 1", "report 1", "report 1", "report 2", "report 2", "report 3", "report 3", "report 3"}
 			if got := fileText(t, dump, crashdir.ReportFile); got != reports[step] && got != reports[step+1] {
 				t.Errorf("%d operations, %s: after step %d: report %q", ops, name, step, got)

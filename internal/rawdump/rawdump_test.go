@@ -123,19 +123,19 @@ func TestCreateRefuses(t *testing.T) {
 		size    int64
 		want    string
 	}{
-		"another dump": {prepare: func(d *disk) { mustCreate(t, d) }, want: `the dump "` + testHeader.ID + `" on it has not been collected`},
+		"another dump": {prepare: func(d *disk) { mustCreate(t, d) }, want: `dump "` + testHeader.ID + `" has not been collected`},
 		"finished dump": {prepare: func(d *disk) {
 			if err := mustCreate(t, d).Finish(); err != nil {
 				t.Fatal(err)
 			}
-		}, want: `the dump "` + testHeader.ID + `" on it has not been collected`},
-		"damaged dump":  {prepare: func(d *disk) { mustCreate(t, d); d.now[hSize]++ }, want: `the dump "` + testHeader.ID + `" on it has not been collected`},
-		"hibernated":    {prepare: func(d *disk) { copy(d.now[4086:], "S1SUSPEND\x00") }, want: "it holds a hibernated system"},
-		"hibernated 64": {prepare: func(d *disk) { clear(d.now[:4096]); copy(d.now, swapHead(65536)); copy(d.now[65526:], "LINHIB0001") }, want: "it holds a hibernated system"},
-		"other content": {prepare: func(d *disk) { clear(d.now[:4096]); copy(d.now, "XFSB") }, want: "it holds xfs, not swap " + testHeader.Held.UUID + " as when it was chosen"},
-		"wiped":         {prepare: func(d *disk) { clear(d.now[:4096]) }, want: "it holds nothing known, not swap " + testHeader.Held.UUID + " as when it was chosen"},
-		"now swap":      {held: fsid.ID{Type: "ext4", UUID: "x"}, want: "it holds swap " + testHeader.Held.UUID + ", not ext4 x as when it was chosen"},
-		"small":         {size: MinSize - 512, want: "it has 16776704 bytes and a dump needs at least 16777216"},
+		}, want: `dump "` + testHeader.ID + `" has not been collected`},
+		"damaged dump":  {prepare: func(d *disk) { mustCreate(t, d); d.now[hSize]++ }, want: `dump "` + testHeader.ID + `" has not been collected`},
+		"hibernated":    {prepare: func(d *disk) { copy(d.now[4086:], "S1SUSPEND\x00") }, want: "the device holds a hibernated system"},
+		"hibernated 64": {prepare: func(d *disk) { clear(d.now[:4096]); copy(d.now, swapHead(65536)); copy(d.now[65526:], "LINHIB0001") }, want: "the device holds a hibernated system"},
+		"other content": {prepare: func(d *disk) { clear(d.now[:4096]); copy(d.now, "XFSB") }, want: "the device holds xfs, not swap " + testHeader.Held.UUID + " as when it was chosen"},
+		"wiped":         {prepare: func(d *disk) { clear(d.now[:4096]) }, want: "the device holds nothing known, not swap " + testHeader.Held.UUID + " as when it was chosen"},
+		"now swap":      {held: fsid.ID{Type: "ext4", UUID: "x"}, want: "the device holds swap " + testHeader.Held.UUID + ", not ext4 x as when it was chosen"},
+		"small":         {size: MinSize - 512, want: "the device has 16776704 bytes, a dump needs at least 16777216"},
 	} {
 		d := newDisk(swapHead(4096))
 		h := other
@@ -195,7 +195,7 @@ func TestRestoreSwap(t *testing.T) {
 		d := newDisk(swapHead(page))
 		before := bytes.Clone(d.now[:65536])
 		mustCreate(t, d)
-		// What mkswap, swapon and the kernel ask for: the signature and version 1.
+		// Required by mkswap, swapon and the kernel: the signature and version 1.
 		if string(d.now[page-10:page]) == "SWAPSPACE2" && le.Uint32(d.now[1024:]) == 1 {
 			t.Errorf("pages of %d: the kernel would swap to the dump", page)
 		}
@@ -349,7 +349,7 @@ func TestDmesgAndStream(t *testing.T) {
 	}
 }
 
-// Bytes that are not what was written are noticed.
+// Changed bytes are detected.
 func TestDamage(t *testing.T) {
 	d := newDisk(swapHead(4096))
 	w := mustCreate(t, d)

@@ -10,8 +10,8 @@ import (
 // Dump is a dump on a device.
 type Dump struct {
 	Header   Header
-	Finished bool   // the capture came to its end
-	Files    []File // that are there
+	Finished bool   // the capture has ended
+	Files    []File // on the device
 	Stream   Stream
 
 	dev   io.ReaderAt
@@ -25,9 +25,9 @@ type File struct {
 	Partial bool   // only the beginning of it
 }
 
-// Open reads what a device of size bytes says of the dump on it: ErrNone if there
-// is none, a *DamagedError if it cannot be believed. Every place that it names
-// lies on the device.
+// Open reads the header and the state of the dump on a device of size bytes. The error
+// is ErrNone if the device has no dump, a *DamagedError if the dump is damaged. Every
+// place in the Dump lies on the device.
 func Open(dev io.ReaderAt, size int64) (*Dump, error) {
 	h, err := readHeader(dev, size)
 	if err != nil {
@@ -46,10 +46,9 @@ func Open(dev io.ReaderAt, size int64) (*Dump, error) {
 	return d, nil
 }
 
-// CopyFile writes a file to w and checks it. The error is fs.ErrNotExist if the
-// dump does not have it, or a *DamagedError if the
-// device cannot be read or does not hold what was written; what w has got then is
-// not to be believed.
+// CopyFile writes a file to w and checks it. The error is fs.ErrNotExist if the dump
+// does not have it, or a *DamagedError if the device cannot be read or its content has
+// changed; the bytes that w got are then untrusted.
 func (d *Dump) CopyFile(w io.Writer, name string) error {
 	i, err := fileIndex(name)
 	if err != nil {
@@ -78,9 +77,9 @@ func (d *Dump) CopyFile(w io.Writer, name string) error {
 	return nil
 }
 
-// OpenStream returns a reader of the flattened dump, as far as it is known to be
-// on the device. A *DamagedError at its end says that it is not what was written;
-// of a stream that was cut nobody knows.
+// OpenStream returns a reader of the flattened dump, up to the length that is known to
+// be on the device. It ends with a *DamagedError if the bytes differ from those that
+// were written. A stream that was cut has no checksum and is not verified.
 func (d *Dump) OpenStream() io.Reader { return &streamReader{d: d} }
 
 type streamReader struct {

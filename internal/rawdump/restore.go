@@ -6,14 +6,14 @@ import (
 	"io"
 )
 
-// Restore ends the dump on a device of size bytes. A swap area gets its own head
-// back, to the byte. Anything else gets zeros, since what its head described is
-// overwritten; so does a swap area if the copy of its head is damaged. original
-// tells which.
+// Restore ends the dump on a device of size bytes. A swap area gets its own head back,
+// to the byte. Any other device gets zeros, since the content that its head described
+// is overwritten. So does a swap area if the copy of its head is damaged. original
+// reports whether the device got its own head back.
 //
-// Without a dump the error is ErrNone and nothing is written. A dump that is
-// damaged is ended as well. Until the very last write the header stays, so an
-// interrupted Restore can be repeated.
+// Without a dump the error is ErrNone and nothing is written. A damaged dump is ended
+// as well. The header stays until the very last write, so an interrupted Restore can
+// be repeated.
 func Restore(dev Device, size int64) (original bool, err error) {
 	head := make([]byte, headSize)
 	h, err := readHeader(dev, size)
@@ -33,9 +33,9 @@ func Restore(dev Device, size int64) (original bool, err error) {
 			return false, fmt.Errorf("put back the head of the device: %w", err)
 		}
 	}
-	if !original { // or what is left there looks like data of somebody
+	if !original { // or the remains look like data in use
 		if err = clearOwn(dev); err != nil {
-			return false, fmt.Errorf("clear what the dump left: %w", err)
+			return false, fmt.Errorf("clear the remains of the dump: %w", err)
 		}
 	}
 	return original, nil

@@ -6,7 +6,7 @@ import (
 	"ukdump/internal/fsid"
 )
 
-// state is what has been written so far and can be believed.
+// state is the record of everything that has been written and is durable.
 type state struct {
 	seq      uint64 // the higher of two states counts
 	finished bool
@@ -23,13 +23,14 @@ type file struct {
 
 // Stream is where the flattened dump lies, in bytes.
 type Stream struct {
-	Start  int64 // offset of its beginning, 0 if there is none
+	Start  int64 // offset of its beginning, 0 without a stream
 	Limit  int64 // offset of its end at most: the end of the device
-	Length int64 // what is known to be on the device
+	Length int64 // bytes known to be on the device
 	// Ended says that Length bytes were read back and their checksum recorded.
 	// Otherwise it was cut: they were written, but nobody has read them since.
 	Ended bool
-	// Complete says that the collector ended well and all it wrote is there.
+	// Complete says that the collector succeeded and all of its output is on the
+	// device.
 	Complete bool
 
 	crc uint32
@@ -83,8 +84,8 @@ func flag(set bool, bit uint32) uint32 {
 	return 0
 }
 
-// decodeState returns false for anything that is not a state of the dump h, and
-// for one that names places where it can have nothing.
+// decodeState returns false for anything that is not a state of the dump h, and for a
+// state with impossible places.
 func decodeState(b []byte, h *Header) (state, bool) {
 	b = b[:sector]
 	if string(b[:len(sMagic)]) != sMagic || !sumOK(b, sCRC) || le.Uint32(b[sVersion:]) != version || text(b[sID:sFiles]) != h.ID {
@@ -121,8 +122,8 @@ func decodeState(b []byte, h *Header) (state, bool) {
 	return s, true
 }
 
-// inside reports whether something lies in the area behind the fixed places, or
-// nowhere.
+// inside reports whether a range lies behind the fixed places on the device, or is
+// empty.
 func inside(at, length, size int64) bool {
 	return at == 0 && length == 0 || at >= areaAt && at <= size && length >= 0 && length <= size-at
 }

@@ -11,20 +11,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Writer writes a dump to a device. It has nothing that is not on the device, so
-// another process can go on where one was killed. Any error leaves what was
-// reported as written before.
+// Writer writes a dump to a device. All of its state is on the device, so another
+// process can continue where one was killed. No error damages data that was reported
+// as written before.
 type Writer struct {
 	dev   Device
 	head  Header
 	state state
 }
 
-// Create begins a dump on a device of size bytes. The header's Held is what the
-// device held when it was chosen; Size and Created are set here. What it returns of the errors
-// of Check was found before anything was written.
+// Create begins a dump on a device of size bytes. The header's Held is the content of
+// the device when it was chosen; Size and Created are set here. Create calls Check
+// before it writes anything and returns its error.
 //
-// Until the header is written, which is last, the device has its own head.
+// The header is written last. Until then the device has its own head.
 func Create(dev Device, size int64, h Header) (*Writer, error) {
 	if !validID(h.ID) {
 		return nil, fmt.Errorf("%q cannot be the ID of a raw dump", h.ID)
@@ -39,7 +39,7 @@ func Create(dev Device, size int64, h Header) (*Writer, error) {
 	}
 	h.Size, h.Created, h.savedCRC = size, time.Now(), checksum(own)
 	sum := h.encode()
-	if h, err = decodeHeader(sum); err != nil { // as everyone else will read it
+	if h, err = decodeHeader(sum); err != nil { // as readers will see it
 		return nil, err
 	}
 	w := &Writer{dev: dev, head: h}
@@ -61,9 +61,9 @@ func Create(dev Device, size int64, h Header) (*Writer, error) {
 	return w, nil
 }
 
-// Resume goes on with the dump of this ID on a device of size bytes: ErrNone if
-// there is none, a *NotCollectedError if there is another one, ErrFinished if it
-// is finished.
+// Resume continues the dump of this ID on a device of size bytes. The error is ErrNone
+// if the device has no dump, a *NotCollectedError if it has another one, ErrFinished
+// if the dump is finished.
 func Resume(dev Device, size int64, id string) (*Writer, error) {
 	h, err := readHeader(dev, size)
 	if err != nil {
@@ -85,8 +85,8 @@ func Resume(dev Device, size int64, id string) (*Writer, error) {
 	return w, nil
 }
 
-// clearHead takes away what the device had behind the sector of the header, the
-// signature of a swap area for one. It is in the copy.
+// clearHead clears the device's own head behind the sector of the header, such as the
+// signature of a swap area. The copy has it.
 func (w *Writer) clearHead() error {
 	_, err := w.dev.WriteAt(make([]byte, headSize-sector), sector)
 	if err == nil {
@@ -125,15 +125,15 @@ func (w *Writer) Has(name string) bool {
 	return err == nil && w.state.files[i].at != 0 && !w.state.files[i].partial
 }
 
-// WriteFile writes one of the files of crashdir: Dmesg, ReportFile or CaptureLog.
-// It is durable when this returns, and replaces an earlier one only then. write
-// produces the content. When that fails, or there is no room for all of it, the
-// error says so and the beginning of a log is kept, as part of a log is better
-// than none; but it does not replace a whole one.
+// WriteFile writes one of the files of crashdir: Dmesg, ReportFile or CaptureLog. It
+// is durable when WriteFile returns, and replaces an earlier one only then. write
+// produces the content. If write fails, or the room is too small, WriteFile returns an
+// error and keeps the beginning of a log, as part of a log is better than no log; but
+// a part does not replace a whole one.
 //
-// Dmesg has no limit but the device. It is written before BeginStream, or else
-// behind the stream if that has ended and left room; while a stream is being
-// written it is an error.
+// Dmesg is limited only by the device. It is written before BeginStream, or behind the
+// stream if that has ended and left room. While a stream is being written it is an
+// error.
 func (w *Writer) WriteFile(name string, write func(io.Writer) error) error {
 	i, err := fileIndex(name)
 	if err != nil {
@@ -163,7 +163,7 @@ func (w *Writer) WriteFile(name string, write func(io.Writer) error) error {
 	return nil
 }
 
-// place returns where a file goes, without touching the one that is there.
+// place returns the place for a file. It never overwrites the present file.
 func (w *Writer) place(i int) (at, limit int64, err error) {
 	if s := slots[i]; s != 0 {
 		if w.state.files[i].at == s {
@@ -174,7 +174,7 @@ func (w *Writer) place(i int) (at, limit int64, err error) {
 	at = w.filesEnd()
 	if s := w.state.stream; s.Start != 0 {
 		if !s.Ended {
-			return 0, 0, errors.New("it cannot be written beside a stream")
+			return 0, 0, errors.New("a stream is being written")
 		}
 		at = max(at, s.Start+s.Length)
 	}
@@ -187,7 +187,7 @@ func (w *Writer) filesEnd() int64 {
 	return max(areaAt, f.at+f.size)
 }
 
-// Stream returns what is known of the stream; its Start is 0 before BeginStream.
+// Stream returns the state of the stream; its Start is 0 before BeginStream.
 func (w *Writer) Stream() Stream { return w.state.stream }
 
 // StreamReader reads the durable part of the stream.
@@ -208,9 +208,9 @@ func (w *Writer) BeginStream() (Stream, error) {
 	return s.stream, nil
 }
 
-// SaveLength makes the first n bytes of the stream durable: if nothing follows
-// they are collected as an incomplete dump. n is cut at the end of the device. It
-// waits for what is in the page cache.
+// SaveLength makes the first n bytes of the stream durable: if nothing follows they
+// are collected as an incomplete dump. n is cut at the end of the device. SaveLength
+// waits until the page cache is written.
 func (w *Writer) SaveLength(n int64) error {
 	s := w.state
 	if s.stream.Start == 0 || s.stream.Ended {
@@ -220,12 +220,12 @@ func (w *Writer) SaveLength(n int64) error {
 	return w.writeState(s)
 }
 
-// EndStream makes the n bytes of the stream durable, reads them back from the
-// device, and records their length and checksum, and whether they are a whole
-// dump. The caller knows that from the status of the process that wrote them; a
-// stream longer than its limit is never complete. progress is called after each
-// 256 KiB. Calling it again with other arguments corrects the first call; what was
-// read back is not read again.
+// EndStream makes the n bytes of the stream durable, reads them back from the device,
+// and records their length and checksum, and whether they are a whole dump. The caller
+// knows that from the status of the process that wrote them; a stream longer than its
+// limit is never complete. progress is called after each 256 KiB. Another call with
+// other arguments corrects the first call; bytes that were read back are not read
+// again.
 func (w *Writer) EndStream(n int64, complete bool, progress func()) error {
 	s := w.state
 	if s.stream.Start == 0 {
@@ -238,7 +238,7 @@ func (w *Writer) EndStream(n int64, complete bool, progress func()) error {
 			return err
 		}
 		progress()
-		// What is read from here on comes from the disk, not from the cache.
+		// Reads from here on come from the disk, not from the cache.
 		if f, ok := w.dev.(interface{ Fd() uintptr }); ok {
 			if err := unix.Fadvise(int(f.Fd()), s.stream.Start, s.stream.Length, unix.FADV_DONTNEED); err != nil {
 				return fmt.Errorf("fadvise: %w", err)
@@ -253,7 +253,7 @@ func (w *Writer) EndStream(n int64, complete bool, progress func()) error {
 	return w.writeState(s)
 }
 
-// Finish says that nothing will be added.
+// Finish ends the dump: nothing can be added.
 func (w *Writer) Finish() error {
 	s := w.state
 	s.finished = true
@@ -321,7 +321,7 @@ func (f *fileWriter) flush() error {
 		f.err = err
 	}
 	if f.err == nil && full {
-		f.err = fmt.Errorf("it is longer than the %d bytes that there are for it: %w", f.limit-f.at, syscall.ENOSPC)
+		f.err = fmt.Errorf("larger than %d bytes, the room for it: %w", f.limit-f.at, syscall.ENOSPC)
 	}
 	return f.err
 }

@@ -63,7 +63,7 @@ func (st Store) Announced() (*AnnounceLog, error) {
 	path := st.file(announcedFile)
 	err := readJSON(path, maxAnnouncedFile, a)
 	if err == nil && a.Version != 1 {
-		err = fmt.Errorf("%s has format version %d, this program speaks version 1", path, a.Version)
+		err = fmt.Errorf("%s has format version %d, this program supports version 1", path, a.Version)
 	}
 	if err != nil {
 		a = &AnnounceLog{Version: 1, First: true}

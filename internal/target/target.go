@@ -1,5 +1,5 @@
-// Package target knows how people name the place for a dump: a directory, or a raw
-// device as raw:PARTUUID=ID, raw:UUID=ID, raw:/dev/NAME or raw:swap.
+// Package target parses the name of a target: a directory, or a raw device as
+// raw:PARTUUID=ID, raw:UUID=ID, raw:/dev/NAME or raw:swap.
 package target
 
 import (
@@ -8,8 +8,7 @@ import (
 	"strings"
 )
 
-// Target is a place for a dump as people name it. Whether the machine has it is not
-// known.
+// Target is the parsed name of a target, which the machine may lack.
 type Target struct {
 	Kind Kind
 	Name string // a path, or the value of PARTUUID= or UUID=; empty for Swap
@@ -27,7 +26,7 @@ const (
 	Swap // the first swap partition of the machine, see fstab(5) and proc_swaps(5)
 )
 
-// prefix tells raw devices from directories.
+// prefix marks raw devices.
 const prefix = "raw:"
 
 var (
@@ -35,8 +34,7 @@ var (
 	errRaw       = errors.New("not a raw device: raw:PARTUUID=ID, raw:UUID=ID, raw:/dev/NAME or raw:swap")
 )
 
-// Parse reads a target. Paths need not be clean. The error says what is wrong with s
-// without naming it.
+// Parse reads a target. Paths need not be clean. The error does not contain s.
 func Parse(s string) (Target, error) {
 	name, raw := strings.CutPrefix(s, prefix)
 	switch {
@@ -96,6 +94,6 @@ func (t Target) Raw() bool { return t.Kind != Directory }
 // IsRaw reports whether a target that Parse takes is a raw device.
 func IsRaw(s string) bool { return strings.HasPrefix(s, prefix) }
 
-// RawName returns how reports name a raw device of which only the kernel's name is
-// known.
+// RawName returns the name in reports of a raw device of which only the kernel's name
+// is known.
 func RawName(kernel string) string { return prefix + kernel }

@@ -43,13 +43,13 @@ var scsiAdapters = map[Bus]string{
 // Disk is one disk of a machine. The i-th of a machine is the device "disk<i>"
 // for VM.Monitor, and its image the drive "disk<i>-image".
 type Disk struct {
-	Path   string // image on the host, or what NBD.URI returned
+	Path   string // image on the host, or NBD.URI
 	Format string // qcow2 or raw; raw if empty
 	Bus    Bus    // VirtioBlk if empty
 	Serial string // as the guest sees it, at most 20 bytes; SD cards have none
 }
 
-// sectors4K is what a device with logical sectors of 4096 bytes has besides.
+// sectors4K are the extra options of a device with logical sectors of 4096 bytes.
 const sectors4K = ",logical_block_size=4096,physical_block_size=4096"
 
 // args returns the options for one disk on a controller of its own.

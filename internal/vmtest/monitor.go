@@ -16,8 +16,8 @@ import (
 const monitorLimit = 30 * time.Second
 
 // monitorArgs make QEMU speak QMP on its descriptor 3, the first of
-// exec.Cmd.ExtraFiles. They are not in Options.Args: whoever starts a machine by
-// hand has no such descriptor, and the monitor at Ctrl-A C.
+// exec.Cmd.ExtraFiles. They are not in Options.Args: a machine that is started by hand
+// has no such descriptor, and its monitor is at Ctrl-A C.
 var monitorArgs = []string{"-chardev", "socket,id=monitor,fd=3", "-mon", "chardev=monitor,mode=control"}
 
 // monitor is the QMP connection to a running QEMU (qemu-qmp-ref(7)).
@@ -46,8 +46,7 @@ func newMonitor() (*monitor, *os.File, error) {
 
 func (m *monitor) close() { m.conn.Close() }
 
-// answer is whatever QEMU sends: a greeting, an event, or the result of a
-// command.
+// answer is a message of QEMU: a greeting, an event, or the result of a command.
 type answer struct {
 	QMP    json.RawMessage `json:"QMP"`
 	Event  string          `json:"event"`

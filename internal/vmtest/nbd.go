@@ -78,12 +78,14 @@ func (n *NBD) FailReads() error { return n.fail("reads") }
 // FailWrites makes every write fail with EIO from now on.
 func (n *NBD) FailWrites() error { return n.fail("writes") }
 
-func (n *NBD) fail(what string) error { return os.WriteFile(filepath.Join(n.dir, what), nil, 0o600) }
+func (n *NBD) fail(request string) error {
+	return os.WriteFile(filepath.Join(n.dir, request), nil, 0o600)
+}
 
 // Freeze leaves every request without an answer from now on.
 func (n *NBD) Freeze() error { return n.cmd.Process.Signal(syscall.SIGSTOP) }
 
-// Heal ends what FailReads, FailWrites and Freeze began.
+// Heal ends the faults of FailReads, FailWrites and Freeze.
 func (n *NBD) Heal() error {
 	os.Remove(filepath.Join(n.dir, "reads"))
 	os.Remove(filepath.Join(n.dir, "writes"))

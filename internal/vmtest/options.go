@@ -1,9 +1,9 @@
 // Package vmtest runs QEMU for tests that crash real kernels.
 //
-// A machine is described by Options, started by Start, followed on its serial
-// console by VM.Expect and ended by itself or by VM.Wait's deadline. Whatever
-// fails comes back as an *Error with the last lines of the console and the
-// command that starts the same machine again.
+// A machine is described by Options, started by Start, followed on its serial console
+// by VM.Expect and ended by itself or by VM.Wait's deadline. Failures are an *Error
+// with the last lines of the console and the command that starts the same machine
+// again.
 package vmtest
 
 import (
@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Accel names what executes the guest, as in QEMU's -accel.
+// Accel names the accelerator that executes the guest, as in QEMU's -accel.
 type Accel string
 
 const (

@@ -25,7 +25,7 @@ type VM struct {
 	err      error         // how it ended; valid after ended
 }
 
-// Error says what went wrong with a machine.
+// Error is a failure of a machine.
 type Error struct {
 	What    string   // "no line with \"login:\" within 10s"
 	Tail    []string // last lines of the console, at most 40
@@ -117,7 +117,7 @@ func (vm *VM) Expect(marker string, within time.Duration) error {
 	timer := time.NewTimer(within)
 	defer timer.Stop()
 	for {
-		// Looked at first: what ended has printed everything.
+		// Read first: a machine that has ended has printed everything.
 		over := vm.isOver()
 		line, changed := vm.console.find(marker, vm.next)
 		switch {
@@ -125,7 +125,7 @@ func (vm *VM) Expect(marker string, within time.Duration) error {
 			vm.next = line + 1
 			return nil
 		case over:
-			return vm.Fail("it ended before it printed %q", marker)
+			return vm.Fail("ended before printing %q", marker)
 		}
 		select {
 		case <-changed:
@@ -187,7 +187,7 @@ func (vm *VM) Kill() {
 // terminal control sequences.
 func (vm *VM) Console() []string { return vm.console.all() }
 
-// Fail returns an *Error about this machine that says what went wrong.
+// Fail returns an *Error about this machine.
 func (vm *VM) Fail(format string, a ...any) error {
 	tail := vm.console.all()
 	if n := len(tail) - 40; n > 0 {

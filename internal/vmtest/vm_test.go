@@ -185,7 +185,7 @@ func TestFailures(t *testing.T) {
 			defer vm.Kill()
 			return vm.Expect("login", 100*time.Millisecond)
 		}, `no line with "login" within 100ms`},
-		{"ended too early", "echo up\n", Options{}, func(vm *VM) error { return vm.Expect("login", time.Minute) }, `it ended before it printed "login"`},
+		{"ended too early", "echo up\n", Options{}, func(vm *VM) error { return vm.Expect("login", time.Minute) }, `ended before printing "login"`},
 		{"deadline", "echo up; exec sleep 60\n", Options{Deadline: 200 * time.Millisecond}, (*VM).Wait, "still running after 200ms"},
 		{"bad status", "echo up; echo 'no such device' >&2; exit 1\n", Options{}, (*VM).Wait, "QEMU ended with exit status 1"},
 	} {

@@ -20,7 +20,7 @@ type block struct {
 	start    int64 // position of the packed data
 	unpacked int64 // bytes read
 
-	// What the header says the sizes are; -1 for nothing.
+	// Sizes as the header states them; -1 if it does not.
 	wantPacked, wantUnpacked int64
 }
 

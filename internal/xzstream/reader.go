@@ -2,11 +2,10 @@
 // LZMA2 as the only filter. Kernels, modules, firmware and initramfs images come
 // in that form.
 //
-// The LZMA2 decoder is that of github.com/ulikunitz/xz. The container is read
-// here, because the reader of that package allocates whatever dictionary a
-// header asks for, up to 4 GiB, keeps the sizes of all blocks, cannot stop at
-// the end of a stream that is followed by something else, and reads its source
-// byte by byte.
+// The LZMA2 decoder is that of github.com/ulikunitz/xz. The container is read here,
+// because the reader of that package allocates any dictionary that a header asks for,
+// up to 4 GiB, keeps the sizes of all blocks, cannot stop at the end of a stream that
+// is followed by something else, and reads its source byte by byte.
 package xzstream
 
 import (
@@ -32,9 +31,9 @@ func (u UnsupportedError) Error() string { return string(u) }
 
 var errSizes = errors.New("sizes in the xz headers do not match the data")
 
-// Reader unpacks xz streams. It allocates no more than MaxDict bytes and some
-// constant amount. All checks of the format are verified, those of a block once
-// its last byte was read, so only data up to io.EOF are known to be right.
+// Reader unpacks xz streams. It allocates no more than MaxDict bytes and some constant
+// amount. It verifies all checks of the format, those of a block after its last byte.
+// So data are known to be right only after io.EOF.
 type Reader struct {
 	in     input
 	multi  bool
@@ -46,11 +45,10 @@ type Reader struct {
 	err    error
 }
 
-// NewReader reads the header of the stream that begins at r and returns a Reader
-// for it and the streams after it, up to the end of r; see Multistream. Errors,
-// of the Reader too, are those of r, io.ErrUnexpectedEOF if r ends too early, an
-// UnsupportedError, or say what is wrong with the data. They do not say that it
-// was unpacking that failed.
+// NewReader reads the header of the stream that begins at r and returns a Reader for
+// it and the streams after it, up to the end of r; see Multistream. Errors, also those
+// of the Reader, are those of r, io.ErrUnexpectedEOF if r ends too early, an
+// UnsupportedError, or a description of the damage. They do not mention unpacking.
 func NewReader(r *bufio.Reader) (*Reader, error) {
 	x := &Reader{in: input{r: r}, multi: true}
 	if err := x.header(); err != nil {
@@ -59,9 +57,9 @@ func NewReader(r *bufio.Reader) (*Reader, error) {
 	return x, nil
 }
 
-// Multistream tells whether concatenated streams, and zero bytes between and
-// after them, are read as one. Otherwise the Reader ends with the first stream
-// and has taken exactly that from its source.
+// Multistream sets whether concatenated streams, with zero bytes between and after
+// them, are read as one. Otherwise the Reader ends with the first stream and has taken
+// exactly its bytes from the source.
 func (x *Reader) Multistream(ok bool) { x.multi = ok }
 
 func (x *Reader) Read(p []byte) (int, error) {

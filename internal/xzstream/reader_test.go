@@ -240,7 +240,7 @@ func TestReadError(t *testing.T) {
 	}
 }
 
-// What is read without an error is what the xz package reads.
+// Data that is read without an error is the same as that of the xz package.
 func FuzzReader(f *testing.F) {
 	sized, _ := sizes(f)
 	f.Add(sized)
