@@ -253,7 +253,7 @@ type observed struct {
 	dumps   []found.Dump  // after the second one
 }
 
-// run runs one fault from the first boot to the judgement. It keeps the machine's disks
+// run runs one fault from the first boot to the verdict. It keeps the machine's disks
 // and logs after a failure.
 func (f fault) run(ctx context.Context, b *base) (*observed, error) {
 	h := debian.Hardware{Root: nil, Flavour: f.kernel(), Base: b.machine, Watchdog: f.watchdog, ERST: f.erst}

@@ -7,14 +7,14 @@ import (
 	"ukdump/internal/plan"
 )
 
-// assembleAll brings up the layers of a target, one step each, and returns the
-// kernel names of the devices of the topmost one. Another target, or a worker
-// that died, may have brought some of them up before.
+// assembleAll assembles the layers of a target, one step each, and returns the kernel
+// names of the devices of the top layer. Another target, or a worker that died, may
+// have assembled some of them before.
 func (w *worker) assembleAll(t *plan.Target) (names []string, err error) {
 	w.degraded, w.made = false, nil
 	for i := range t.Layers {
 		l := &t.Layers[i]
-		// The layer waits for its members, and then has to do something with them.
+		// Twice: the wait for the members, then the assembly.
 		err := w.step(stepAssemble, 2*w.plan.Deadlines.Device, func() (err error) {
 			names, err = w.assemble(l)
 			if err != nil {
@@ -30,7 +30,7 @@ func (w *worker) assembleAll(t *plan.Target) (names []string, err error) {
 	return names, nil
 }
 
-// assemble brings up one layer and returns the kernel names of its devices.
+// assemble assembles one layer and returns the kernel names of its devices.
 func (w *worker) assemble(l *plan.Layer) (names []string, err error) {
 	switch l.Kind {
 	case plan.Crypt:
@@ -44,6 +44,6 @@ func (w *worker) assemble(l *plan.Layer) (names []string, err error) {
 	case plan.Bcache:
 		return w.assembleBcache(l)
 	default:
-		return nil, errors.New("this program cannot assemble it")
+		return nil, errors.New("cannot be assembled by this program")
 	}
 }

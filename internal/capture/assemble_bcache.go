@@ -15,15 +15,15 @@ import (
 //
 //	/var/crash  ext4 on bcache0  backing device sda2, cache nvme0n1p1
 //
-// Without the cache the kernel does not run the disk. It must not be made to while
-// the cache alone has some of the data.
+// The kernel does not run the disk without the cache. It is forced to only if the
+// disk is clean, because a dirty cache alone has some of the data.
 func (w *worker) assembleBcache(l *plan.Layer) ([]string, error) {
 	s := w.newScan()
 	limit := w.plan.Deadlines.Device
 	registered := make(map[string]bool)
 	backing := "" // sysfs directory of the disk, "" if it has not appeared
 	w.log.printf("waiting up to %d s for %s and its cache", limit, l.Name)
-	detached := false // the kernel was told to run the disk without its cache
+	detached := false // the disk was started without its cache
 	for end := uptime() + seconds(limit); ; time.Sleep(50 * time.Millisecond) {
 		for _, m := range s.belonging(l, false) {
 			dir := filepath.Join(s.sys, m.name, "bcache")
@@ -50,11 +50,11 @@ func (w *worker) assembleBcache(l *plan.Layer) ([]string, error) {
 		case backing == "":
 			return nil, errors.New("the disk did not appear; block devices: " + s.String())
 		case detached && uptime() > end+time.Second:
-			return nil, errors.New("its cache did not appear, and the disk does not run without it")
+			return nil, errors.New("the cache did not appear, and the disk does not run without it")
 		case detached:
 			continue
 		case strings.TrimSpace(string(state)) != "clean":
-			return nil, errors.New("its cache did not appear, and may have data that was not written back")
+			return nil, errors.New("the cache did not appear, and may have data that was not written back")
 		}
 		w.warn("the cache of %s did not appear: continuing without it, as all its data is on the disk", l.Name)
 		os.WriteFile(backing+"/running", []byte("1"), 0)

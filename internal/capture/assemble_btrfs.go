@@ -12,9 +12,9 @@ import (
 // btrfs_ioctl_vol_args: 8 bytes, then the path.
 const btrfsScanDev = 0x50009404
 
-// assembleBtrfs finds the devices of a btrfs, tells the kernel of them and returns
-// their names. Where not all are there it is to be mounted degraded: whether its
-// profiles permit that is for the kernel to say.
+// assembleBtrfs finds the devices of a btrfs, registers them with the kernel and
+// returns their names. If some are missing the file system is mounted degraded, which
+// the kernel refuses if the profiles do not permit it.
 func (w *worker) assembleBtrfs(l *plan.Layer) (names []string, err error) {
 	use, whole, err := w.gather(w.newScan(), l)
 	if err != nil {

@@ -16,12 +16,12 @@ import (
 	"ukdump/internal/plan"
 )
 
-// cryptPrefix begins the names and UUIDs of the volumes that we open.
+// cryptPrefix begins the names and UUIDs of the volumes that kdumpinit opens.
 const cryptPrefix = "ukdump-crypt-"
 
-// assembleCrypt opens a LUKS volume with the key that the kernel took over from
-// the one that crashed. The device that opens is found by its UUID, so that
-// with a wrong key nothing is found.
+// assembleCrypt opens a LUKS volume with the key that the capture kernel took over
+// from the crashed kernel. The file system inside is later found by its UUID, so a
+// wrong key finds nothing.
 func (w *worker) assembleCrypt(l *plan.Layer) ([]string, error) {
 	ctl, err := dm.Open()
 	if err != nil {
@@ -56,7 +56,7 @@ func (w *worker) assembleCrypt(l *plan.Layer) ([]string, error) {
 }
 
 // waitLUKS waits for the device with the header of a volume and returns its kernel
-// name. Of several paths of one disk the first one counts.
+// name. Of several paths to one disk it returns the first.
 func (w *worker) waitLUKS(l *plan.Layer) (string, error) {
 	s, limit := w.newScan(), w.plan.Deadlines.Device
 	w.log.printf("waiting up to %d s for LUKS volume %s", limit, l.UUID)
@@ -81,8 +81,8 @@ func (s *scan) luks(l *plan.Layer) string {
 	return ""
 }
 
-// checkSegments makes sure that a LUKS volume is encrypted as it was when the
-// image was built: one that is being re-encrypted is in two ways.
+// checkSegments refuses a LUKS volume whose encryption differs from that at build
+// time. A volume that is being re-encrypted has both, the old and the new.
 func checkSegments(path, want string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -91,23 +91,23 @@ func checkSegments(path, want string) error {
 	defer f.Close()
 	text, err := fsid.LUKSText(f)
 	if err == nil && !bytes.Contains(text, []byte(want)) {
-		err = errors.New(path + " is encrypted in another way than when the image was built")
+		err = errors.New(path + ": the encryption has changed since the image was built")
 	}
 	return err
 }
 
-// takeKeys has the kernel put the keys that the crashed one has left into root's
-// keyring, and makes that one in which device-mapper looks for them on behalf of
-// this thread, to which the caller is locked then. The kernel restores them once
-// and then only says that it has (kernel/crash_dump_dm_crypt.c).
+// takeKeys has the kernel restore the keys of the crashed kernel into root's keyring,
+// and links that keyring to the keyring of this thread, where device-mapper looks for
+// keys. It locks the caller to the thread. The kernel restores the keys only once;
+// later calls succeed without effect (kernel/crash_dump_dm_crypt.c).
 func takeKeys(configfs string) error {
-	// Without this word it would read them from address 0. On arm64 they are in
-	// the device tree.
+	// Without this word the kernel would read the keys from address 0. On arm64
+	// their address is in the device tree.
 	line, _ := os.ReadFile("/proc/cmdline")
 	if runtime.GOARCH == "amd64" && !bytes.Contains(line, []byte("dmcryptkeys=")) {
-		return errors.New("none were handed over when this kernel was loaded")
+		return errors.New("none were handed over when the capture kernel was loaded")
 	}
-	_ = unix.Mount("configfs", configfs, "configfs", 0, "") // may be there; the next error says if not
+	_ = unix.Mount("configfs", configfs, "configfs", 0, "") // may be mounted; if not, the write below fails
 	err := os.WriteFile(configfs+"/crash_dm_crypt_keys/restore", []byte("1"), 0)
 	if err != nil {
 		return err

@@ -15,24 +15,23 @@ import (
 	"ukdump/internal/plan"
 )
 
-// newer is how long the physical volumes of a group are waited for that the volume
-// is not on: they may have newer metadata.
+// newer is how long a complete volume waits for the other physical volumes of its
+// group: they may have newer metadata.
 const newer = 2 * time.Second
 
-// group is a volume group as it is found in here.
+// group is a volume group as the capture kernel sees it.
 type group struct {
 	*lvm.VG
-	pvs map[string]string // MAJOR:MINOR of physical volumes by their UUIDs, those of other groups too
+	pvs map[string]string // MAJOR:MINOR by UUID of all physical volumes, those of other groups too
 }
 
 func (g *group) device(pv string) string { return g.pvs[pv] }
 
-// errChanged is the error of a volume that the tables in the plan do not fit any
-// more.
+// errChanged is the error of a volume that no longer matches its table in the plan.
 var errChanged = errors.New("the volume was changed since the image was built")
 
-// volume brings up a logical volume by its metadata of now. A table from
-// the plan is used only for volumes that have not changed.
+// volume activates a logical volume from its current metadata. It uses a table of the
+// plan only if the volume has not changed.
 func (w *worker) volume(l *plan.Layer) ([]string, error) {
 	c, err := dm.Open()
 	if err != nil {
@@ -44,14 +43,14 @@ func (w *worker) volume(l *plan.Layer) ([]string, error) {
 		return nil, err
 	}
 	if now := g.SystemID(); now != l.LVM.SystemID {
-		return nil, fmt.Errorf("its volume group belongs to the system %q now", now)
+		return nil, fmt.Errorf("the volume group now belongs to the system %q", now)
 	}
 	parts := g.parts(l)
 	var d dm.Device
 	made := make([]string, len(parts)) // MAJOR:MINOR
 	for i, p := range parts {
 		table, err := g.table(p, made[:i])
-		// Perhaps a member of a RAID, which can do without it.
+		// A RAID can be activated without one of its members.
 		if _, ok := err.(*lvm.MissingError); ok && i+1 < len(parts) {
 			w.warn("%s %s: %v", l.Kind, l.Name, err)
 			continue
@@ -67,26 +66,26 @@ func (w *worker) volume(l *plan.Layer) ([]string, error) {
 	return []string{d.Kernel()}, nil
 }
 
-// parts returns the devices to make: of a volume that is plain now only itself.
+// parts returns the devices to make. A volume that has become plain needs only itself.
 func (g *group) parts(l *plan.Layer) (parts []*plan.LVMDevice) {
 	for i := range l.LVM.Devices {
 		parts = append(parts, &l.LVM.Devices[i])
 	}
 	if lv := g.Volume(l.UUID); lv != nil && g.Layout(lv) == lvm.Plain {
-		top := *parts[len(parts)-1] // newer metadata may say that it is as it was
+		top := *parts[len(parts)-1] // newer metadata may restore the old layout
 		top.Type = ""
 		parts = []*plan.LVMDevice{&top}
 	}
 	return parts
 }
 
-// mapDevice makes a device, if it is not there yet.
+// mapDevice makes a device, unless it exists.
 func (w *worker) mapDevice(c *dm.Control, p *plan.LVMDevice, table []dm.Target) (dm.Device, error) {
 	d, err := c.Find(p.UUID)
 	if err == nil && d.Active {
 		return d, nil
 	}
-	if err == nil { // a worker ended in the middle of it
+	if err == nil { // a worker ended while making it
 		err = c.Remove(d.Name)
 		if err != nil {
 			return d, err
@@ -105,8 +104,8 @@ func (w *worker) mapDevice(c *dm.Control, p *plan.LVMDevice, table []dm.Target) 
 	return d, nil
 }
 
-// table returns the table of the device p. made are the devices that were made
-// before it, "" for those that could not be.
+// table returns the table of the device p. made are the devices below it, "" for those
+// that are missing.
 func (g *group) table(p *plan.LVMDevice, made []string) ([]dm.Target, error) {
 	lv := g.Volume(p.UUID)
 	if lv == nil {
@@ -116,21 +115,21 @@ func (g *group) table(p *plan.LVMDevice, made []string) ([]dm.Target, error) {
 		if !g.Plain(lv) {
 			return nil, fmt.Errorf("%w: it is %s", errChanged, lv.Type())
 		}
-		// A volume with snapshots may be written to by way of its origin device only.
+		// A volume with snapshots may be written to only through its origin device.
 		if g.Layout(lv) != lvm.Plain && !strings.HasSuffix(p.UUID, "-real") {
 			return nil, fmt.Errorf("%w: it has a snapshot", errChanged)
 		}
 		return g.Table(lv, g.device)
 	}
 	if now := g.Layout(lv); now != p.Layout {
-		return nil, fmt.Errorf("%w: it was «%s» and is «%s»", errChanged, p.Layout, now)
+		return nil, fmt.Errorf("%w: from «%s» to «%s»", errChanged, p.Layout, now)
 	}
 	words := strings.Fields(p.Params)
 	for i, word := range words {
 		if at, ok := strings.CutPrefix(word, plan.DeviceArg); ok {
 			n, err := strconv.Atoi(at)
 			if err != nil || uint(n) >= uint(len(made)) {
-				return nil, errors.New("the plan has no device " + word + " before it")
+				return nil, errors.New("the plan has no device " + word + " below the volume")
 			}
 			words[i] = made[n]
 		}
@@ -148,16 +147,15 @@ func (g *group) table(p *plan.LVMDevice, made []string) ([]dm.Target, error) {
 	return []dm.Target{{Length: length, Type: p.Type, Params: strings.Join(words, " ")}}, nil
 }
 
-// waitGroup waits until the newest metadata of a volume's group and every
-// physical volume that it is on has appeared. After the deadline it returns the
-// group if there is at least its metadata.
+// waitGroup waits for the newest metadata of a volume's group and for all physical
+// volumes of the volume. After the deadline the metadata alone are enough.
 func (w *worker) waitGroup(l *plan.Layer) (*group, error) {
 	w.log.printf("waiting up to %d s for the physical volumes of %s", w.plan.Deadlines.Device, l.Name)
 	s := w.newScan()
 	seen := make(map[string]bool) // devices by name
 	g := &group{pvs: make(map[string]string)}
 	begun := uptime()
-	complete := begun // since when the volume is
+	complete := begun // since then the volume has been complete
 	for ; ; time.Sleep(50 * time.Millisecond) {
 		w.readGroup(g, s, l, seen)
 		now := uptime()
@@ -170,14 +168,14 @@ func (w *worker) waitGroup(l *plan.Layer) (*group, error) {
 		switch {
 		case now-begun <= seconds(w.plan.Deadlines.Device):
 		case g.VG == nil:
-			return nil, fmt.Errorf("its metadata did not appear within %d s; block devices: %s", w.plan.Deadlines.Device, s)
+			return nil, fmt.Errorf("the metadata did not appear within %d s; block devices: %s", w.plan.Deadlines.Device, s)
 		default:
 			return g, nil
 		}
 	}
 }
 
-// has reports whether every physical volume is there that a volume needs.
+// has reports whether all physical volumes of a volume have appeared.
 func (g *group) has(l *plan.Layer) bool {
 	for _, p := range g.parts(l) {
 		if lv := g.Volume(p.UUID); lv != nil && g.Plain(lv) {
@@ -189,7 +187,7 @@ func (g *group) has(l *plan.Layer) bool {
 	return true
 }
 
-// readGroup looks at the physical volumes that are new.
+// readGroup reads the physical volumes that are new.
 func (w *worker) readGroup(g *group, s *scan, l *plan.Layer, seen map[string]bool) {
 	for _, name := range s.names(l.Members...) {
 		if d := s.device(name, false); d.err != nil || d.id.Type != "LVM2_member" || g.pvs[d.id.UUID] != "" || !s.takes(name, d.id.UUID, l, false) {

@@ -22,8 +22,8 @@ const (
 
 const mdParameters = "/sys/module/md_mod/parameters/"
 
-// assembleMD runs an array. The kernel reads the superblocks by itself: all that it
-// has to be told is the members.
+// assembleMD runs an array. The kernel needs only the list of members: it reads the
+// superblocks itself.
 func (w *worker) assembleMD(l *plan.Layer) ([]string, error) {
 	use, whole, err := w.gather(w.newScan(), l)
 	if err != nil {
@@ -33,7 +33,7 @@ func (w *worker) assembleMD(l *plan.Layer) ([]string, error) {
 		if mdState(name) != "inactive" {
 			return []string{name}, nil // another target, or a worker that died, has run it
 		}
-		if f, err := os.OpenFile("/dev/"+name, os.O_RDWR, 0); err == nil { // that died over it
+		if f, err := os.OpenFile("/dev/"+name, os.O_RDWR, 0); err == nil { // the worker that died left it inactive
 			ioctl(f, mdStopArray, nil)
 			f.Close()
 		}
@@ -69,8 +69,8 @@ func mdState(name string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// runMD starts the new array f with members. whole says that these are all that it
-// had when it crashed.
+// runMD starts the new array f with members. whole is true if they are all members
+// that the array had at the crash.
 func (w *worker) runMD(f *os.File, name string, members []member, whole bool) error {
 	info := [18]int32{0, 90}
 	if v := members[0].id.Version; v != "0.90" {
@@ -91,23 +91,23 @@ func (w *worker) runMD(f *os.File, name string, members []member, whole bool) er
 			w.warn("%s: add %s: %v", name, m.name, err)
 		}
 	}
-	// The data that a degraded RAID 5 was writing to its missing disk is lost:
-	// running the array makes that no worse. But a disk that is missing only here has
-	// the data, and is out for good once the array was written to without it.
+	// A RAID 5 that was degraded before the crash has lost the data that was on its way
+	// to the missing disk; running the array loses no more. But a disk that is missing
+	// only here still has its data, and becomes stale once the array is written to.
 	dirty := "0"
 	if whole {
 		dirty = "1"
 	}
 	for _, p := range []struct{ name, value string }{
 		{"start_dirty_degraded", dirty},
-		{"start_ro", "1"}, // nothing is written to a member before something is written to the array
+		{"start_ro", "1"}, // the members are not written to before the array is
 	} {
 		if err := os.WriteFile(mdParameters+p.name, []byte(p.value), 0); err != nil {
 			return err
 		}
 	}
 	err := ioctl(f, mdRunArray, nil)
-	// A RAID of device-mapper looks at it too.
+	// The parameter also applies to a RAID of device-mapper.
 	os.WriteFile(mdParameters+"start_dirty_degraded", []byte("0"), 0)
 	if err != nil {
 		return fmt.Errorf("does not run with %d members: %w", len(members), err)
@@ -118,7 +118,7 @@ func (w *worker) runMD(f *os.File, name string, members []member, whole bool) er
 	// The next boot will resync. Levels without redundancy have no such file.
 	if action := "/sys/class/block/" + name + "/md/sync_action"; fileExists(action) {
 		if err := os.WriteFile(action, []byte("frozen"), 0); err != nil {
-			w.warn("%s: keep it from resyncing: %v", name, err)
+			w.warn("%s: stop the resync: %v", name, err)
 		}
 	}
 	return nil

@@ -3,9 +3,9 @@
 //
 // The supervisor starts the worker, watches its progress, lets the feeder feed
 // watchdogs as long as there is progress, and takes the final action. The worker
-// follows the plan in a straight line. Whatever kills the worker — a bug, the OOM
-// killer, a deadline — leaves the supervisor, which starts the salvage: it writes
-// the findings of the worker, and the machine reboots.
+// follows the plan in a straight line. If a bug, the OOM killer or a deadline kills the
+// worker, the supervisor starts the next one, and at last the salvage, which writes
+// the results so far. Then the machine reboots.
 package capture
 
 import (
@@ -19,8 +19,8 @@ import (
 )
 
 // Roles of the child processes, their first argument. PID 1 is recognised by its
-// number, never by its arguments: the kernel passes it words of the command
-// line that it does not know itself.
+// number, never by its arguments: the kernel passes unknown words of the command line
+// to it.
 const (
 	roleWorker  = "worker"
 	roleModules = "modules"
@@ -49,7 +49,7 @@ var roles = []struct {
 	{roleCopy, false, 1, runCopy},
 }
 
-// argStuck is the second argument of a worker whose forerunner is stuck in the
+// argStuck is the second argument of a worker if the last worker is stuck in the
 // kernel.
 const argStuck = "stuck"
 

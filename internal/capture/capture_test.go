@@ -209,7 +209,7 @@ func TestScanRemembers(t *testing.T) {
 	}
 }
 
-// A device in which workers end is left alone, and its name is known before it is
+// A device that workers hang on is skipped, and its name is known before it is
 // read; the target may be on another one.
 func TestScanAvoids(t *testing.T) {
 	sys, dev := t.TempDir(), t.TempDir()
@@ -323,7 +323,7 @@ func TestProveRefuses(t *testing.T) {
 		w := testWorker(t)
 		path := filepath.Join(w.state.Dir, crashdir.Vmcore+crashdir.Suffix)
 		os.WriteFile(path, []byte(content), 0o600)
-		if err := w.place.prove(func() {}); err == nil {
+		if err := w.place.verify(func() {}); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 		if _, err := os.Stat(filepath.Join(w.state.Dir, crashdir.Vmcore)); err == nil {

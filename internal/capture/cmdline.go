@@ -7,8 +7,7 @@ import (
 	"ukdump/internal/plan"
 )
 
-// overrides are the words of the capture kernel's command line that PID 1
-// obeys. Everything else is in the plan.
+// overrides are the words on the capture kernel's command line that override the plan.
 type overrides struct {
 	debug  bool        // ukdump.debug: show the output of the collector
 	shell  bool        // ukdump.shell: a shell on the console is allowed, see supervisor.finalAction
@@ -17,8 +16,8 @@ type overrides struct {
 	expect int64       // ukdump.expect=BYTES: how large the dump was forecast to be, 0 if unknown
 }
 
-// parseCmdline finds our words on a kernel command line and ignores values it
-// does not know: a typing error must not cost the dump.
+// parseCmdline finds the words of ukdump on a kernel command line. It ignores unknown
+// values: a typing error must not cost the dump.
 func parseCmdline(line string) overrides {
 	var o overrides
 	for _, w := range strings.Fields(line) {

@@ -25,22 +25,20 @@ const (
 	showEvery = 2 * time.Second
 )
 
-// collect runs the collectors of the plan in order until one leaves a vmcore
-// that is verified. The output of the others is kept until then, if it can
-// be opened at all.
+// collect runs the collectors of the plan in order until a vmcore is verified. Until
+// then it keeps readable output of earlier collectors.
 func (w *worker) collect() error {
 	if w.place.whole() {
 		w.report.Outcome = crashdir.Complete
-		return nil // the worker before this one had come to the end
+		return nil // by an earlier worker
 	}
-	// So that a capture that is cut short, by the loss of power for one,
-	// explains itself.
+	// A capture that is cut short, as by a power failure, leaves a report.
 	w.report.Outcome = crashdir.Incomplete
 	if err := w.writeReport(); err != nil {
 		w.fail("write %s: %v", crashdir.ReportFile, err)
 	}
 	w.super.progress()
-	// The worker before this one ended while it verified the vmcore: try once more.
+	// An earlier worker ended while it verified the vmcore: retry once.
 	if a := w.lastAttempt(); a != nil && a.Phase == crashdir.Verifying {
 		a.Phase, a.Error = crashdir.VerifyingAgain, unverifiedTwice
 		w.save()
@@ -49,7 +47,7 @@ func (w *worker) collect() error {
 		}
 	}
 	if d, ok := w.place.(*directory); ok && len(w.attempts()) == 0 {
-		w.makeRoom(filepath.Dir(d.dir), filepath.Base(d.dir), w.over.expect/2) // it is forecast uncompressed
+		w.makeRoom(filepath.Dir(d.dir), filepath.Base(d.dir), w.over.expect/2) // the forecast is of an uncompressed dump
 	}
 	var errs error
 	for w.state.Collector < len(w.plan.Collectors) {
@@ -79,8 +77,8 @@ func (w *worker) collect() error {
 // attempt runs a collector and verifies its output. It returns nil after
 // success, and otherwise the attempt with its error.
 func (w *worker) attempt(c *plan.Collector) *crashdir.Attempt {
-	// Recorded before it runs, in case that is the end of this worker.
-	w.super.progress() // the one before may have stalled
+	// Recorded before the run, which may end this worker.
+	w.super.progress() // the last collector may have stalled
 	resume := w.resumes(c)
 	w.report.Attempts = append(w.report.Attempts, crashdir.Attempt{Name: c.Name, Phase: crashdir.Running, Exit: -1, Error: unfinished})
 	n := len(w.report.Attempts)
@@ -92,14 +90,14 @@ func (w *worker) attempt(c *plan.Collector) *crashdir.Attempt {
 		a.Phase = crashdir.Rejected
 	case w.unconfirmed(c, a):
 		a.Phase = crashdir.Unconfirmed
-		a.Error = fmt.Sprintf("it does not know kernel %s for certain and may have left out too much", w.report.Kernel)
+		a.Error = fmt.Sprintf("kernel %s is not known to be supported: the vmcore may lack pages", w.report.Kernel)
 		w.state.Unconfirmed = n
 	default:
 		a.Phase, a.Error = crashdir.Verifying, unverified
 		w.save()
 		if w.accept(a) {
 			if w.unknown(a) {
-				w.warn("%s: it does not know this kernel for certain and may have left out too much or too little: update makedumpfile", c.Name)
+				w.warn("%s: this kernel is not known to be supported: the vmcore may lack pages or have too many: update makedumpfile", c.Name)
 			}
 			return nil
 		}
@@ -115,27 +113,26 @@ const (
 	unverifiedTwice = "two workers ended while they verified the vmcore"
 )
 
-// useless reports whether c could only repeat a result: after one
-// filter did not know the kernel, another one does not either.
+// useless reports whether c would only repeat a failure: if one filter does not
+// support the kernel, no filter does.
 func (w *worker) useless(c *plan.Collector) bool {
 	return w.state.Unconfirmed > 0 && c.Filters || w.state.Raw != "" && len(c.Stream) == 0
 }
 
-// unknown reports whether a collector said that it does not know the kernel, and
-// nobody has seen it get on with that one while the machine was healthy.
-// makedumpfile says so of every kernel that is younger than itself, mostly for
-// nothing.
+// unknown reports whether a collector warned that it does not support the kernel,
+// and no forecast on the healthy machine has shown that it does. makedumpfile warns
+// about every kernel that is newer than itself, mostly without need.
 func (w *worker) unknown(a *crashdir.Attempt) bool {
 	return makedumpfile.UnknownKernel(a.Stderr) && (w.over.known == "" || w.over.known != w.report.Kernel)
 }
 
-// unconfirmed reports whether the vmcore of a filter that does not know the kernel
-// has to wait for the output of the next collector.
+// unconfirmed reports whether a vmcore is kept until the next collector has run,
+// because its filter does not support the kernel.
 func (w *worker) unconfirmed(c *plan.Collector, a *crashdir.Attempt) bool {
 	return c.Filters && w.unknown(a) && w.place.keeps()
 }
 
-// maxResumes bounds how often a collector goes on where it was stopped.
+// maxResumes bounds how often a collector continues its own output.
 const maxResumes = 3
 
 // attempts returns the attempts at this place.
@@ -150,22 +147,21 @@ func (w *worker) lastAttempt() *crashdir.Attempt {
 	return &list[len(list)-1]
 }
 
-// canResume reports whether c can go on where it ended: not in a stream, which
-// begins anew.
+// canResume reports whether c can continue its own output. A stream always begins
+// anew.
 func (w *worker) canResume(c *plan.Collector) bool { return c.Resumes && w.state.Raw == "" }
 
-// resumes reports whether c continues its output of the attempt before.
+// resumes reports whether c continues the output of the last attempt.
 func (w *worker) resumes(c *plan.Collector) bool {
 	a := w.lastAttempt()
 	return a != nil && w.canResume(c) && a.Name == c.Name
 }
 
-// next decides which collector follows attempt a of collector c and returns the name of
-// the collector that is to run, or "" if there is no point in any other. It sets
-// state.Collector.
+// next chooses the collector after attempt a of collector c. It sets state.Collector
+// and returns the collector's name, or "" if no other collector can do better.
 func (w *worker) next(a *crashdir.Attempt, c *plan.Collector) string {
-	// Nobody may write beside one that cannot be killed. Where the device fails
-	// another collector would only overwrite the data that is there.
+	// No second collector may write beside a stuck one. On a failing device another
+	// collector would only overwrite data that was saved.
 	if a.Stuck || w.timeLeft() <= 0 || w.place.lost() != nil {
 		return ""
 	}
@@ -181,7 +177,7 @@ func (w *worker) next(a *crashdir.Attempt, c *plan.Collector) string {
 		w.state.Collector--
 		return c.Name + " from where it ended"
 	}
-	// The output of any other is at least as large and needs room beside this one.
+	// The next output is at least as large and needs room beside this one.
 	if w.place.keeps() && w.place.room() < a.Bytes {
 		return ""
 	}
@@ -193,8 +189,8 @@ func (w *worker) next(a *crashdir.Attempt, c *plan.Collector) string {
 	return ""
 }
 
-// progressed reports whether the attempts of one collector came further each
-// time, and not too often.
+// progressed reports whether this attempt came further than the last one of the same
+// collector, and maxResumes is not reached.
 func (w *worker) progressed(a *crashdir.Attempt) bool {
 	list := w.attempts()
 	n, before := 0, int64(0)
@@ -206,10 +202,10 @@ func (w *worker) progressed(a *crashdir.Attempt) bool {
 	return n <= maxResumes && a.Bytes > before
 }
 
-// accept proves the output of a collector that ended well. The vmcore has its
-// final name then.
+// accept verifies the output of a collector that ended well, and gives the vmcore its
+// final name.
 func (w *worker) accept(a *crashdir.Attempt) bool {
-	if err := w.place.prove(w.super.progress); err != nil {
+	if err := w.place.verify(w.super.progress); err != nil {
 		a.Phase, a.Error = crashdir.Rejected, err.Error()
 		return false
 	}
@@ -222,17 +218,17 @@ func (w *worker) accept(a *crashdir.Attempt) bool {
 	return true
 }
 
-// acceptUnconfirmed accepts a vmcore that is whole but unconfirmed, where nothing
-// better came after it.
+// acceptUnconfirmed accepts a vmcore that is whole but unconfirmed, if no later
+// attempt did better.
 func (w *worker) acceptUnconfirmed(a *crashdir.Attempt) bool {
 	why := a.Error
 	d, ok := w.place.(*directory)
 	if !ok {
 		return false
 	}
-	// The next attempt has put it aside, if there was one.
-	if aside := fmt.Sprintf("%s.%d", d.output(), w.state.Unconfirmed+1); fileExists(aside) {
-		if err := d.bringBack(aside); err != nil {
+	// The next attempt, if any, has renamed it.
+	if name := fmt.Sprintf("%s.%d", d.output(), w.state.Unconfirmed+1); fileExists(name) {
+		if err := d.restore(name); err != nil {
 			w.fail("keep the vmcore of %s: %v", a.Name, err)
 			return false
 		}
@@ -244,8 +240,8 @@ func (w *worker) acceptUnconfirmed(a *crashdir.Attempt) bool {
 	return true
 }
 
-// runCollector runs one collector and reports how it went; the caller proves
-// the output.
+// runCollector runs one collector and returns its attempt. The caller verifies the
+// output.
 func (w *worker) runCollector(c *plan.Collector, nth int, resume bool) crashdir.Attempt {
 	a := crashdir.Attempt{Name: c.Name, Exit: -1}
 	begin := uptime()
@@ -253,7 +249,7 @@ func (w *worker) runCollector(c *plan.Collector, nth int, resume bool) crashdir.
 	var room int64
 	if err == nil {
 		room = w.place.room()
-		a.Limit = room + w.place.taken() // with the room of the output that it continues
+		a.Limit = room + w.place.taken() // includes the output that it continues
 		if room < leastRoom {
 			err = fmt.Errorf("no room: %d KiB", room>>10)
 		}
@@ -280,7 +276,7 @@ func (w *worker) runCollector(c *plan.Collector, nth int, resume bool) crashdir.
 		a.Error = err.Error()
 		return a
 	}
-	setOOMScore(p.pid, 1000) // rather the collector than the worker
+	setOOMScore(p.pid, 1000) // kill the collector before the worker
 
 	stderr := &outputTail{tail: tail{max: stderrTail}}
 	a.Error = w.follow(p, r, stderr)
@@ -321,9 +317,9 @@ func (w *worker) fillIn(argv []string, limit int64) []string {
 	return filled
 }
 
-// follow watches a collector to its end. It returns "", or why it had to kill
-// it: no progress, or no time left. Progress is output of the process or growth
-// of the file.
+// follow waits for a collector. It returns "", or why it killed the collector: no
+// progress, or no time left. Progress is output of the process or growth of the
+// file.
 func (w *worker) follow(p *process, r *os.File, stderr *outputTail) string {
 	stall := seconds(w.plan.Deadlines.Stall)
 	begin := uptime()
@@ -334,7 +330,7 @@ func (w *worker) follow(p *process, r *os.File, stderr *outputTail) string {
 	for {
 		ended := p.poll()
 		if err := w.place.checkpoint(); err != nil {
-			w.fail("note how far the vmcore has come: %v", err)
+			w.fail("save the progress of the vmcore: %v", err)
 			failed++
 		}
 		buf.Reset()
@@ -357,8 +353,8 @@ func (w *worker) follow(p *process, r *os.File, stderr *outputTail) string {
 		now := uptime()
 		why := ""
 		switch {
-		case failed > 1: // not just a bad sector
-			why = fmt.Sprintf("cannot be written: %v", w.place.lost())
+		case failed > 1: // more than one bad sector
+			why = fmt.Sprintf("write the vmcore: %v", w.place.lost())
 		case now-last > stall:
 			why = fmt.Sprintf("no progress for %v", stall)
 		case w.timeLeft() <= 0:
@@ -366,7 +362,7 @@ func (w *worker) follow(p *process, r *os.File, stderr *outputTail) string {
 		}
 		if why != "" {
 			if !p.kill(5 * time.Second) {
-				why += ", and it is stuck in the kernel"
+				why += ", and the collector is stuck in the kernel"
 			}
 			return why
 		}
@@ -404,9 +400,8 @@ func progressText(p makedumpfile.Progress, size int64, elapsed time.Duration) st
 	return s
 }
 
-// outputTail is the tail of a collector's output, as a terminal would show
-// it: of a line that was overwritten after a carriage return only the last state
-// counts. Progress would otherwise push out the messages.
+// outputTail is the tail of a collector's output as a terminal shows it: a carriage
+// return overwrites the line. Otherwise progress would push out the messages.
 type outputTail struct {
 	tail
 	line []byte
@@ -446,8 +441,7 @@ func (o *outputTail) String() string {
 	return strings.Join(out, "\n")
 }
 
-// progressReader tells the supervisor that reading goes on, at most once a
-// second.
+// progressReader reports progress while it is read, at most once a second.
 type progressReader struct {
 	r        io.ReaderAt
 	progress func()

@@ -12,29 +12,32 @@ import (
 	"ukdump/internal/plan"
 )
 
-// grace is for how long after the beginning of the search a device that is not in
-// the target's place is not taken: two with one UUID need not appear at once.
-const grace = 2 * time.Second
+// settleTime is how long the search waits for the recorded device before it uses
+// another one: two devices with one UUID may appear one after the other.
+const settleTime = 2 * time.Second
 
-// find looks at the block devices and returns the name of the one that is the
-// target's, "" for none. It is sure if the device is where it was when the image
-// was built, or its disk is known to be the same.
+// find returns the name of the target's block device, "" for none. It is sure if the
+// device is at its recorded place or on its recorded disk.
 //
-// Where a disk or a partition was copied, several hold the same file system, and
-// a copy must not be written to. It differs in the serial number of its disk or in
-// its PARTUUID; a device in the target's place comes before one in another.
-// Several that none of this tells apart are noted, and none is taken.
+// After a disk or a partition was copied, several devices hold the same file system:
+//
+//	/dev/vda2  xfs 1234  serial number A, as recorded: the target
+//	/dev/vdb2  xfs 1234  serial number B: a copy, never written to
+//
+// A copy differs in the serial number of its disk or in its PARTUUID. A device at the
+// recorded place wins. If several devices remain, the target is ambiguous and find
+// returns none of them.
 func (s *scan) find(t *plan.Target) (name string, sure bool) {
 	var found []string
 	s.several = ""
 	for _, n := range s.names(t.Device) {
-		// A member that shows the file system of its mirror must never
-		// be written to.
+		// The member of a mirror shows the same file system and must not be
+		// written to.
 		if !s.within(n, s.layers) || s.held(n) {
 			continue
 		}
 		if t.Device.Volume != "" && slices.Contains(s.layers, n) {
-			return n, true // whatever is on it
+			return n, true // with any content
 		}
 		raw := t.Kind == plan.Raw && t.Device.PartUUID != ""
 		d := s.device(n, raw)
@@ -44,9 +47,9 @@ func (s *scan) find(t *plan.Target) (name string, sure bool) {
 		if len(t.Layers) > 0 {
 			return n, true // it was assembled of the right members
 		}
-		switch j := s.judge(n, &t.Device); {
-		case j.other != "":
-		case j.same || s.rank(n, []plan.Device{t.Device}) == 0:
+		switch j := s.compare(n, &t.Device); {
+		case j.mismatch != "":
+		case j.match || s.rank(n, []plan.Device{t.Device}) == 0:
 			return n, true
 		case !slices.ContainsFunc(found, func(o string) bool { return s.path(n) == s.path(o) }):
 			found = append(found, n)
@@ -62,25 +65,25 @@ func (s *scan) find(t *plan.Target) (name string, sure bool) {
 	return name, false
 }
 
-// judgement is the evidence by which a device is the target or a copy of it.
-type judgement struct {
-	other string // why it is another one, "" if nothing says so
-	same  bool   // its disk is the same
+// comparison is the result of comparing a device with the plan. The zero value is
+// unknown.
+type comparison struct {
+	mismatch string // the difference, "" if none was seen
+	match    bool   // the disk is the recorded one
 }
 
-// noPartition tells a disk from the partition at its end: a superblock
-// that lies there, as that of metadata 0.90, is seen in both.
-const noPartition = "it is no partition"
+// noPartition is the mismatch of a disk whose last partition is wanted: a superblock
+// at the end of it, such as md metadata 0.90, shows in both.
+const noPartition = "not a partition"
 
-// judge looks at the identity of a device beside its content, which is that of
-// want.
-func (s *scan) judge(name string, want *plan.Device) judgement {
+// compare compares the identity of a device with want. The contents are the same.
+func (s *scan) compare(name string, want *plan.Device) comparison {
 	d := s.seen[name]
-	if d.judged || want.PartUUID == "" && want.Serial == "" {
-		return d.judgement
+	if d.compared || want.PartUUID == "" && want.Serial == "" {
+		return d.comparison
 	}
 	if s.reading != nil {
-		s.reading(name) // a serial number may be asked of the disk
+		s.reading(name) // the disk may be asked for its serial number
 		defer s.reading("")
 	}
 	disk, serial := s.disk(name), ""
@@ -92,44 +95,44 @@ func (s *scan) judge(name string, want *plan.Device) judgement {
 	}
 	switch {
 	case want.PartUUID != "" && !fileExists(filepath.Join(s.sys, name, "partition")):
-		d.other = noPartition
+		d.mismatch = noPartition
 	case want.PartUUID != "" && d.partUUID != "" && !strings.EqualFold(d.partUUID, want.PartUUID):
-		d.other = "its PARTUUID is " + d.partUUID + ", not " + want.PartUUID
+		d.mismatch = "PARTUUID " + d.partUUID + ", not " + want.PartUUID
 	case serial != "" && serial != want.Serial:
-		d.other = "the serial number of " + filepath.Base(disk) + " is " + serial + ", not " + want.Serial
+		d.mismatch = "serial number of " + filepath.Base(disk) + ": " + serial + ", not " + want.Serial
 	default:
-		d.same = serial != ""
+		d.match = serial != ""
 	}
-	d.judged = true
-	return d.judgement
+	d.compared = true
+	return d.comparison
 }
 
-// takes reports whether a device with the content of a member of a layer may be
-// taken for that member. A copy may not, as with the device of a target, and an
-// unknown device waits for the one in its place. But a replacement of a disk can have
-// its number, too: late says that no better device came. A device that was assembled
-// before has to be that device: a leg of a mirror shows the same content.
+// takes reports whether a device with the content of a member may be used as that
+// member. A copy may not, as in find, and an unknown device only after the settle
+// time. late is set if no better device appeared: a mismatch may then be the
+// replacement of a disk, which has the same number. A member that was itself
+// assembled must be that device: a leg of a mirror shows the same content.
 func (s *scan) takes(name, id string, l *plan.Layer, late bool) bool {
 	for i := range l.Members {
 		m := &l.Members[i]
 		if id == "" || m.ID != id {
 			continue
 		}
-		switch j := s.judge(name, m); {
-		case j.other != "":
-			return late && j.other != noPartition
-		case j.same:
+		switch j := s.compare(name, m); {
+		case j.mismatch != "":
+			return late && j.mismatch != noPartition
+		case j.match:
 			return true
 		case strings.HasPrefix(m.Path, "virtual/block/"):
 			return s.within(name, s.made)
 		}
-		return s.rank(name, l.Members[i:i+1]) == 0 || uptime() > s.begun+grace
+		return s.rank(name, l.Members[i:i+1]) == 0 || uptime() > s.begun+settleTime
 	}
-	return true // it is new
+	return true // a new member
 }
 
-// path returns the identity that several paths to one disk, or to one partition of
-// it, have in common (wwid in sysfs): where there is nothing of the kind, the name.
+// path returns the identity that all paths to one disk or partition share (wwid in
+// sysfs), or else the name.
 func (s *scan) path(name string) string {
 	disk := s.disk(name)
 	for _, file := range []string{"/wwid", "/device/wwid"} {
@@ -140,8 +143,7 @@ func (s *scan) path(name string) string {
 	return name
 }
 
-// disk returns the directory in sysfs of the disk that a partition belongs to, or
-// of the device itself.
+// disk returns the sysfs directory of a partition's disk, or of the device itself.
 func (s *scan) disk(name string) string {
 	dir := filepath.Join(s.sys, name)
 	if link, err := filepath.EvalSymlinks(dir); err == nil && fileExists(filepath.Join(dir, "partition")) {
@@ -150,12 +152,12 @@ func (s *scan) disk(name string) string {
 	return dir
 }
 
-// others lists the copies that were seen, with the reason.
-func (s *scan) others() string {
+// copies lists the copies that were seen, each with its mismatch.
+func (s *scan) copies() string {
 	var list []string
 	for name, d := range s.seen {
-		if d.other != "" {
-			list = append(list, name+" ("+d.other+")")
+		if d.mismatch != "" {
+			list = append(list, name+" ("+d.mismatch+")")
 		}
 	}
 	slices.Sort(list)

@@ -114,23 +114,23 @@ func TestCopies(t *testing.T) {
 		{"another kind of disk now", copied, []aDisk{{"sda", "ata1/host0", 512, 9, 7, "A"}}, "sda1", true, "", ""},
 		{"elsewhere, without a serial number", copied, []aDisk{{"vdb", second, 512, 9, 7, ""}}, "vdb1", false, "", ""},
 		{"in its place, without a serial number", copied, []aDisk{{"vda", first, 512, 9, 7, ""}}, "vda1", true, "", ""},
-		{"clone in its place", copied, []aDisk{{"vda", first, 512, 9, 7, "B"}, {"vdb", second, 512, 9, 7, "A"}}, "vdb1", true, "", "vda1 (the serial number of vda is B, not A)"},
-		{"clone alone", copied, []aDisk{{"vda", first, 512, 9, 7, "B"}}, "", false, "", "vda1 (the serial number of vda is B, not A)"},
-		{"copy of the partition alone", copied, []aDisk{{"vda", first, 4096, 8, 7, ""}}, "", false, "", "vda1 (its PARTUUID is 00000008-0000-0000-0000-000000000000, not 00000009-0000-0000-0000-000000000000)"},
-		{"copy of the partition, and the target", noSerial, []aDisk{{"vda", second, 512, 8, 7, ""}, {"vdb", third, 512, 9, 7, ""}}, "vdb1", false, "", "vda1 (its PARTUUID is 00000008-0000-0000-0000-000000000000, not 00000009-0000-0000-0000-000000000000)"},
+		{"clone in its place", copied, []aDisk{{"vda", first, 512, 9, 7, "B"}, {"vdb", second, 512, 9, 7, "A"}}, "vdb1", true, "", "vda1 (serial number of vda: B, not A)"},
+		{"clone alone", copied, []aDisk{{"vda", first, 512, 9, 7, "B"}}, "", false, "", "vda1 (serial number of vda: B, not A)"},
+		{"copy of the partition alone", copied, []aDisk{{"vda", first, 4096, 8, 7, ""}}, "", false, "", "vda1 (PARTUUID 00000008-0000-0000-0000-000000000000, not 00000009-0000-0000-0000-000000000000)"},
+		{"copy of the partition, and the target", noSerial, []aDisk{{"vda", second, 512, 8, 7, ""}, {"vdb", third, 512, 9, 7, ""}}, "vdb1", false, "", "vda1 (PARTUUID 00000008-0000-0000-0000-000000000000, not 00000009-0000-0000-0000-000000000000)"},
 		{"clones, one in its place", noSerial, []aDisk{{"vdb", second, 512, 9, 7, ""}, {"vda", first, 512, 9, 7, ""}}, "vda1", true, "", ""},
 		{"clones, none in its place", noSerial, []aDisk{{"vdb", second, 512, 9, 7, ""}, {"vdc", third, 512, 9, 7, ""}}, "", false, "vdb1, vdc1", ""},
 		{"raw clones, none in its place", raw, []aDisk{{"vdb", second, 512, 9, 7, ""}, {"vdc", third, 512, 9, 7, ""}}, "", false, "vdb1, vdc1", ""},
 		{"paths to one disk", noSerial, []aDisk{{"sdb", second, 512, 9, 7, "naa.1"}, {"sdc", third, 512, 9, 7, "naa.1"}}, "sdb1", false, "", ""},
 		{"no paths to one disk", noSerial, []aDisk{{"sdb", second, 512, 9, 7, "naa.1"}, {"sdc", third, 512, 9, 7, "naa.2"}}, "", false, "sdb1, sdc1", ""},
-		{"the whole disk shows it", copied, []aDisk{{"vda", first, 512, 0, 7, "A"}}, "", false, "", "vda (it is no partition)"},
+		{"the whole disk shows it", copied, []aDisk{{"vda", first, 512, 0, 7, "A"}}, "", false, "", "vda (not a partition)"},
 		{"assembled", layered, []aDisk{{"vdb", second, 512, 8, 7, "B"}}, "vdb1", true, "", ""},
 	} {
 		s := machineWith(t, tt.disks...)
 		for range 2 { // the second time it goes by its memory
 			name, sure := s.find(&tt.target)
-			if name != tt.want || sure != tt.sure || s.several != tt.several || s.others() != tt.others {
-				t.Errorf("%s: got %q, sure %v, several %q, others %q", tt.name, name, sure, s.several, s.others())
+			if name != tt.want || sure != tt.sure || s.several != tt.several || s.copies() != tt.others {
+				t.Errorf("%s: got %q, sure %v, several %q, others %q", tt.name, name, sure, s.several, s.copies())
 			}
 		}
 		if list := s.String(); tt.others != "" && !strings.Contains(list, "a copy") {
@@ -176,8 +176,8 @@ func TestTakes(t *testing.T) {
 				t.Errorf("%s, late %v: got %v", tt.name, late, got)
 			}
 		}
-		if s.begun -= 2 * grace; tt.id == "1" && !s.takes(tt.device, tt.id, &members, false) {
-			t.Errorf("%s: not taken after the grace", tt.name)
+		if s.begun -= 2 * settleTime; tt.id == "1" && !s.takes(tt.device, tt.id, &members, false) {
+			t.Errorf("%s: not taken after the settle time", tt.name)
 		}
 	}
 }
@@ -203,7 +203,7 @@ func TestTakesAssembled(t *testing.T) {
 	if !s.takes("sda", "m", &l, false) {
 		t.Error("a path of a multipath device is not taken")
 	}
-	if s.begun -= 2 * grace; !s.takes("sda", "n", &l, false) {
+	if s.begun -= 2 * settleTime; !s.takes("sda", "n", &l, false) {
 		t.Error("a path of one without a serial number is not taken")
 	}
 }

@@ -13,17 +13,16 @@ import (
 
 const (
 	copyBuffer = 256 << 10
-	// copyPage is the unit that is left out if it is all zeros, or
-	// given up if it cannot be read.
+	// copyPage is the unit that is omitted if it is all zeros or unreadable.
 	copyPage = 4096
 )
 
 // leftOut is the end of the copy's message about lost pages, for a warning in the
 // report.
-const leftOut = "could not be read and are left out"
+const leftOut = "could not be read and were omitted"
 
-// runCopy is the collector of the last resort: it copies /proc/vmcore, knows
-// nothing of the kernel that crashed and leaves out nothing but pages of zeros.
+// runCopy is the collector of the last resort: it copies /proc/vmcore except for pages
+// of zeros, and needs no knowledge of the crashed kernel.
 // Its arguments are the most bytes to write and, for an ELF file, the output;
 // without an output it writes the flattened format to its standard output.
 // It reports to standard error as makedumpfile does.
@@ -70,8 +69,7 @@ type copier struct {
 	say     io.Writer
 }
 
-// file copies to a file with holes. Output of an earlier run is
-// not written again.
+// file copies to a file with holes. It continues the output of an earlier run.
 func (c *copier) file(name string) error {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -90,7 +88,7 @@ func (c *copier) file(name string) error {
 		}
 	}
 	if from > 0 {
-		fmt.Fprintf(c.say, "copy: going on at byte %d\n", from)
+		fmt.Fprintf(c.say, "copy: continuing at byte %d\n", from)
 	}
 	c.out = f
 	if err := c.copy(from); err != nil {
@@ -102,7 +100,7 @@ func (c *copier) file(name string) error {
 	return f.Close()
 }
 
-// same reports whether f begins as the vmcore does: with its headers.
+// same reports whether f begins with the headers of the vmcore.
 func (c *copier) same(f io.ReaderAt) bool {
 	var a, b [copyPage]byte
 	n, _ := c.in.ReadAt(a[:], 0)
@@ -135,7 +133,7 @@ func (c *copier) stream(w io.Writer) error {
 	return b.Flush()
 }
 
-// copy copies everything from offset at on.
+// copy copies the vmcore from offset at to the end.
 func (c *copier) copy(at int64) error {
 	buf := make([]byte, copyBuffer)
 	for at < c.size {
@@ -157,7 +155,7 @@ func (c *copier) copy(at int64) error {
 	return nil
 }
 
-// read fills b. Memory that is broken costs its page, not the dump.
+// read fills b. Broken memory costs one page, not the dump.
 func (c *copier) read(b []byte, at int64) {
 	if n, _ := c.in.ReadAt(b, at); n == len(b) {
 		return
@@ -181,7 +179,7 @@ func (c *copier) write(b []byte, at int64) error {
 		if end > start {
 			run := b[start:end]
 			if c.left -= int64(len(run)); c.left < 0 {
-				return fmt.Errorf("no room for more, at byte %d of %d", at+int64(start), c.size)
+				return fmt.Errorf("no room at byte %d of %d", at+int64(start), c.size)
 			}
 			if _, err := c.out.WriteAt(run, at+int64(start)); err != nil {
 				return err

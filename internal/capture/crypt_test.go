@@ -22,7 +22,7 @@ func TestCheckSegments(t *testing.T) {
 		t.Error(err)
 	}
 	for _, want := range []string{`{"0":{"type":"linear"}}`, `{"0":{"type":"crypt"}}}}`} {
-		if err := checkSegments(dev, want); err == nil || !strings.Contains(err.Error(), "another way") {
+		if err := checkSegments(dev, want); err == nil || !strings.Contains(err.Error(), "encryption has changed") {
 			t.Errorf("%q: %v", want, err)
 		}
 	}

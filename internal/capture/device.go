@@ -15,10 +15,10 @@ import (
 	"ukdump/internal/plan"
 )
 
-// waitDevice waits for the block device that holds the target's file system and
-// returns its kernel name. The file system is known by its type and UUID: names
-// change from boot to boot. Where layers were assembled for it, it is on one of
-// those devices. After the deadline the error lists the devices that were seen.
+// waitDevice waits for the target's block device and returns its kernel name. It
+// finds the file system by type and UUID, because names change from boot to boot. If
+// layers were assembled, only their devices count. After the deadline the error lists
+// the devices that were seen.
 func (w *worker) waitDevice(t *plan.Target, layers []string) (string, error) {
 	limit := seconds(w.plan.Deadlines.Device)
 	what := t.Filesystem.Type + " file system " + t.Filesystem.UUID
@@ -31,33 +31,32 @@ func (w *worker) waitDevice(t *plan.Target, layers []string) (string, error) {
 	since := uptime()
 	for end := since + limit; ; time.Sleep(50 * time.Millisecond) {
 		name, sure := s.find(t)
-		// One in another place waits for the one in its place.
-		if name != "" && (sure || uptime() > since+grace) {
+		// A device at another place is used after the settle time.
+		if name != "" && (sure || uptime() > since+settleTime) {
 			w.log.printf("found on %s", name)
-			if list := s.others(); list != "" {
-				w.warn("left alone, though they hold the same: %s", list)
+			if list := s.copies(); list != "" {
+				w.warn("skipped copies: %s", list)
 			}
 			return name, nil
 		}
 		if uptime() > end {
 			if s.several != "" {
-				return "", fmt.Errorf("%s is on several devices, none of them where it was: %s: nothing tells which is a copy", what, s.several)
+				return "", fmt.Errorf("%s is ambiguous: it is on %s, and none of these is at the recorded place", what, s.several)
 			}
 			return "", fmt.Errorf("%s did not appear within %d s; block devices: %s", what, w.plan.Deadlines.Device, s)
 		}
 	}
 }
 
-// scan looks for a file system on the block devices and remembers the content of
-// each, because reading them all again and again would be slow and could hang on
-// one that has nothing to do with the dump.
+// scan searches the block devices and remembers the content of each. Reading them
+// again and again would be slow, and could hang on an unrelated device.
 type scan struct {
 	sys, dev string // /sys/class/block and /dev
 	seen     map[string]*seenDevice
 	begun    time.Duration     // uptime at its beginning
 	layers   []string          // if there are any, only these devices and their partitions
 	made     []string          // devices that were assembled for the target so far
-	several  string            // devices that find could not decide between
+	several  string            // ambiguous devices that find saw
 	reading  func(name string) // called before a device is read, and with "" after it; may be nil
 }
 
@@ -69,11 +68,11 @@ func (w *worker) newScan() *scan {
 	return s
 }
 
-// errHung is the error of a device in whose reading a worker ended.
+// errHung is the error of a device that a worker hung on.
 var errHung = errors.New("does not answer")
 
-// reading notes which device is about to be read: a worker that gets stuck in one
-// which has nothing to do with the dump must not cost the target.
+// reading saves the name of the device that is about to be read. If it hangs, the next
+// worker skips that device, not the target.
 func (w *worker) reading(name string) {
 	w.state.Reading = name
 	w.save()
@@ -83,13 +82,12 @@ type seenDevice struct {
 	size     int64
 	id       fsid.ID
 	err      error
-	partUUID string // only looked for where a target is known by it
-	judged   bool
-	judgement
+	partUUID string // only read if a target has one
+	compared bool
+	comparison
 }
 
-// names returns all block devices, those that are most like one of the hints
-// first.
+// names returns all block devices, the most similar to one of the hints first.
 func (s *scan) names(hints ...plan.Device) []string {
 	ents, _ := os.ReadDir(s.sys)
 	var ranks [3][]string
@@ -100,8 +98,8 @@ func (s *scan) names(hints ...plan.Device) []string {
 	return append(append(ranks[0], ranks[1]...), ranks[2]...)
 }
 
-// device returns the content of a device. It is read only if it is new, could not be
-// read before, or has another size.
+// device returns the content of a device. It reads the device if it is new, was not
+// readable before, or has changed its size.
 func (s *scan) device(name string, partUUID bool) *seenDevice {
 	d, ok := s.seen[name]
 	if d != nil && d.err == errHung {
@@ -193,8 +191,7 @@ func (s *scan) rank(name string, hints []plan.Device) int {
 	return rank
 }
 
-// String lists the devices that were seen, for a person who wonders which one is
-// missing.
+// String lists the devices that were seen, so that a person sees which is missing.
 func (s *scan) String() string {
 	if len(s.seen) == 0 {
 		return "none"
@@ -205,8 +202,8 @@ func (s *scan) String() string {
 		if d.err != nil {
 			what = d.err.Error()
 		}
-		if d.other != "" {
-			what += ", a copy: " + d.other
+		if d.mismatch != "" {
+			what += ", a copy: " + d.mismatch
 		}
 		list = append(list, name+" ("+what+")")
 	}
@@ -221,7 +218,7 @@ func (s *scan) String() string {
 const mostListed = 50
 
 // blockSize returns the size of a block device in bytes from its sysfs
-// directory; "size" counts sectors of 512 bytes whatever the device's own are
+// directory; "size" counts sectors of 512 bytes on every device
 // (Documentation/ABI/stable/sysfs-block).
 func blockSize(dir string) int64 {
 	return readInt(dir+"/size") * 512
@@ -247,8 +244,8 @@ func probe(path string, size int64) (fsid.ID, error) {
 	return fsid.Probe(f, size)
 }
 
-// sameType compares a type from the superblock with the one that mounts it: the
-// ext4 driver mounts all of ext2, ext3 and ext4.
+// sameType compares a type from a superblock with that of a mount: the ext4 driver
+// mounts ext2, ext3 and ext4.
 func sameType(onDisk, mounted string) bool {
 	return onDisk == mounted || strings.HasPrefix(onDisk, "ext") && strings.HasPrefix(mounted, "ext") && len(onDisk) == len(mounted)
 }

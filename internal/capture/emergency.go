@@ -48,10 +48,10 @@ const selfLink = "/proc/self/exe"
 func setupEmergency() []error {
 	errs := []error{
 		os.MkdirAll("/run/ukdump", 0o700),
-		// So that orphans of the worker stay among our descendants, prctl(2).
+		// Orphans of the worker stay among our descendants, prctl(2).
 		os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)),
 	}
-	// makedumpfile has a file there, whatever TMPDIR is (copy_vmcoreinfo), and the
+	// makedumpfile writes to /tmp even if TMPDIR is set (copy_vmcoreinfo), and the
 	// root may be read-only.
 	if unix.Access("/tmp", unix.W_OK) != nil {
 		errs = append(errs, os.NewSyscallError("mount", unix.Mount("tmpfs", "/tmp", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=1777")))
@@ -69,7 +69,7 @@ func descendants(list []userProcess) []userProcess {
 	}
 	return slices.DeleteFunc(list, func(p userProcess) bool {
 		pid := p.pid
-		for range list { // not for ever, if processes come and go meanwhile
+		for range list { // bounded: processes may come and go meanwhile
 			if pid = parents[pid]; pid == os.Getpid() {
 				return false
 			}
@@ -89,8 +89,7 @@ func parseParent(b []byte) int {
 	return pid
 }
 
-// openMounted brings a directory of the running system to the point where a dump
-// can be written to it.
+// openMounted prepares a directory of the running system for a dump.
 func (w *worker) openMounted(t *plan.Target) bool {
 	d := w.plan.Deadlines
 	err := w.step(stepMount, d.Device+d.Mount, func() error { return w.waitMounted(t) })
@@ -100,8 +99,8 @@ func (w *worker) openMounted(t *plan.Target) bool {
 	return err == nil
 }
 
-// waitMounted has systemd mount the file system of the directory. Without the
-// mount the dump would go to a place where nobody finds it.
+// waitMounted has systemd mount the file system of the directory. Without the mount the
+// dump would be hidden below the mount point.
 func (w *worker) waitMounted(t *plan.Target) error {
 	end := uptime() + seconds(w.plan.Deadlines.Device+w.plan.Deadlines.Mount)
 	err := checkMounted(t.Mount.Point)
@@ -205,15 +204,15 @@ func systemctl(end time.Duration, wait func(), args ...string) error {
 
 // Limits of the final action in emergency mode.
 const (
-	systemdLimit = time.Minute     // for systemd to begin with it and to kill us
-	guardLimit   = 3 * time.Minute // from then on for all of it
+	systemdLimit = time.Minute     // for systemd to begin the action and to kill this process
+	guardLimit   = 3 * time.Minute // then, for the whole action
 )
 
-// askSystemd has systemd take the final action, which takes file systems off in
-// good order. It returns only if that does not happen.
+// askSystemd has systemd take the final action, because systemd unmounts file systems
+// cleanly. It returns only on failure.
 func (s *supervisor) askSystemd(a plan.Action) {
 	signalGuard(unix.SIGUSR2)
-	signal.Reset(syscall.SIGTERM) // it is now meant
+	signal.Reset(syscall.SIGTERM) // the signal now ends this process
 	end := uptime() + systemdLimit
 	s.watchdogs.extend(end + rebootLimit)
 	feed := func() { s.watchdogs.feed(uptime()) }

@@ -13,19 +13,19 @@ import (
 )
 
 const (
-	// logTail is how much of the end of the crashed kernel's log is searched
-	// for the panic, in bytes. The whole log goes to disk without being held.
+	// logTail is the size of the end of the crashed kernel's log that is searched for
+	// the panic, in bytes. The log goes to disk without being held in memory.
 	logTail = 256 << 10
-	// consoleLines is how much of it is shown on the console.
+	// consoleLines is the number of its last lines that the console shows.
 	consoleLines = 20
 )
 
-// readLog decodes the crashed kernel's log, shows its end on the console and
-// finds out why the kernel crashed.
+// readLog decodes the crashed kernel's log, shows its end on the console and finds
+// the cause of the crash.
 func (w *worker) readLog() error {
 	f, err := os.Open(vmcorePath)
 	if os.IsNotExist(err) {
-		return fmt.Errorf("%w: this kernel was not started by a crash, there is nothing to save", err)
+		return fmt.Errorf("%w: this kernel was not started by a crash: nothing to save", err)
 	}
 	if err != nil {
 		return err
@@ -92,7 +92,7 @@ func (w *worker) writeCaptureLog() error {
 // writeReport writes report.json as it stands.
 func (w *worker) writeReport() error {
 	w.sample()
-	if n := len(w.report.Steps); n > 0 { // the step that this belongs to
+	if n := len(w.report.Steps); n > 0 { // the running step
 		s := &w.report.Steps[n-1]
 		s.Seconds = since(s.Start)
 	}
@@ -105,8 +105,8 @@ func (w *worker) writeReport() error {
 	})
 }
 
-// settle takes the outcome from the files at the target, not from those that were
-// meant to be there. If the target cannot be read, only a certain outcome counts.
+// settle derives the outcome from the files that are at the target. If the target
+// cannot be read, only a certain outcome counts.
 func (w *worker) settle() {
 	outcome, size, err := w.place.settle()
 	if err != nil {

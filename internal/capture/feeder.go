@@ -13,8 +13,8 @@ import (
 // permissionFD is the feeder's end of the pipe from the supervisor.
 const permissionFD = 3
 
-// feeder opens the watchdogs that it was told to and feeds them. Other
-// watchdogs are left alone: opening one starts it.
+// feeder opens and feeds the watchdogs of the plan. It never opens others: opening a
+// watchdog starts it.
 type feeder struct {
 	log     *logger
 	sys     string // /sys/class/watchdog
@@ -55,8 +55,8 @@ func newFeeder(args []string) *feeder {
 	return f
 }
 
-// permitted waits for permission to feed. Permissions that came in meanwhile count
-// once. It returns false if there is nobody any more who could give any.
+// permitted waits for permission to feed. Several permissions count as one. It returns
+// false if the supervisor is gone.
 func permitted(fd int) bool {
 	var buf [512]byte
 	for got := false; ; {
@@ -111,8 +111,8 @@ func (f *feeder) find(now time.Duration) {
 	}
 }
 
-// setTimeout gives a watchdog the timeout that it had on the healthy system, in
-// seconds, and returns the one it has then, 0 if it does not say.
+// setTimeout sets the timeout that a watchdog had on the healthy system, in seconds.
+// It returns the timeout in force, 0 if the driver does not report it.
 func setTimeout(fd, want int) int {
 	have, err := unix.IoctlGetUint32(fd, unix.WDIOC_GETTIMEOUT)
 	if want <= 0 || err == nil && int(have) == want {
@@ -124,9 +124,8 @@ func setTimeout(fd, want int) int {
 	return int(have)
 }
 
-// feedInterval returns the time between two feedings of a watchdog with a
-// timeout in seconds: a third of it, as watchdogd and systemd do about, and
-// often for one that does not say.
+// feedInterval returns the time between two feedings for a timeout in seconds: a third,
+// about as watchdogd and systemd do, or a second if the timeout is unknown.
 func feedInterval(timeout int) time.Duration {
 	if timeout <= 0 {
 		return time.Second

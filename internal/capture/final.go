@@ -14,8 +14,8 @@ import (
 // resorts to sysrq.
 const rebootLimit = 30 * time.Second
 
-// finalAction ends this kernel. It returns only if neither reboot(2) nor sysrq
-// did. outcome is "" if it is not known.
+// finalAction ends this kernel. It returns only if both reboot(2) and sysrq failed.
+// outcome is "" if unknown.
 func (s *supervisor) finalAction(a plan.Action, outcome crashdir.Outcome) {
 	next := a
 	if a == plan.Shell {
@@ -32,7 +32,7 @@ func (s *supervisor) finalAction(a plan.Action, outcome crashdir.Outcome) {
 		s.askSystemd(next)
 	}
 	p := s.runLimited(roleFinal, string(next))
-	s.log.errorf("%s did not happen (%s): trying sysrq", next, p.how())
+	s.log.errorf("%s failed (%s): trying sysrq", next, p.how())
 	// Documentation/admin-guide/sysrq.rst: o powers off, b reboots at once,
 	// without asking any device.
 	if next == plan.Poweroff {
@@ -42,8 +42,8 @@ func (s *supervisor) finalAction(a plan.Action, outcome crashdir.Outcome) {
 	sysrq('b')
 }
 
-// runLimited runs a role in which the kernel may hang, because the supervisor
-// must stay able to act, and returns when it has ended or its time is over.
+// runLimited runs a role in a child, because the kernel may hang in it and must not hang
+// the supervisor. It returns when the child has ended or its time is over.
 func (s *supervisor) runLimited(args ...string) *process {
 	end := uptime() + rebootLimit
 	s.watchdogs.extend(end)
@@ -79,11 +79,10 @@ func runFinal(_ mode, args []string) int {
 	return 1
 }
 
-// wantsShell reports whether there is to be a shell before action a. There is
-// none without a word on the command line, whatever the plan says: the image may
-// be started by others than the one who configured it. A plan with the failure
-// action shell then means that there is one after a failure, any other plan that
-// there is one always.
+// wantsShell reports whether a shell runs before action a. A word on the command line
+// must permit it: the plan alone does not, since others may start the image. If the
+// failure action of the plan is shell, the shell runs only after a failure, otherwise
+// always.
 func (s *supervisor) wantsShell(a plan.Action) bool {
 	if !s.over.shell || s.mode == emergency {
 		return false
@@ -91,8 +90,8 @@ func (s *supervisor) wantsShell(a plan.Action) bool {
 	return a == plan.Shell || s.plan == nil || s.plan.FailureAction != plan.Shell
 }
 
-// shell runs an interactive shell on the console until it ends: only where the
-// user asked for it and packed one. next is the action that follows.
+// shell runs an interactive shell on the console until it ends, if the image has one.
+// next is the action that follows.
 func (s *supervisor) shell(next plan.Action) {
 	const path = "/" + plan.ShellPath
 	if _, err := os.Stat(path); err != nil {
@@ -105,7 +104,7 @@ func (s *supervisor) shell(next plan.Action) {
 		return
 	}
 	defer console.Close()
-	s.log.printf("a shell on the console, as configured; what follows its end: %s", next)
+	s.log.printf("starting the configured shell on the console; when it ends: %s", next)
 	p, err := start([]string{path, "sh"}, childEnv, []*os.File{console, console, console})
 	if err != nil {
 		s.log.errorf("%v", err)

@@ -156,7 +156,7 @@ func TestSaved(t *testing.T) {
 		"a promise, without a log":      {state{Report: crashdir.Report{Outcome: crashdir.Incomplete}, Best: crashdir.Failed}, crashdir.Failed},
 		"a promise and a log":           {state{Report: crashdir.Report{Outcome: crashdir.Incomplete}, Best: crashdir.Failed, Logged: true}, crashdir.DmesgOnly},
 		"a vmcore at the target before": {state{Report: crashdir.Report{Outcome: crashdir.Failed}, Best: crashdir.Incomplete, Logged: true}, crashdir.Incomplete},
-		"a vmcore that was proven":      {state{Report: crashdir.Report{Outcome: crashdir.Complete}, Best: crashdir.Failed}, crashdir.Complete},
+		"a vmcore that was verified":    {state{Report: crashdir.Report{Outcome: crashdir.Complete}, Best: crashdir.Failed}, crashdir.Complete},
 	} {
 		if got := tt.state.saved(); got != tt.want {
 			t.Errorf("%s: %s, want %s", name, got, tt.want)
@@ -164,7 +164,7 @@ func TestSaved(t *testing.T) {
 	}
 }
 
-// A worker gets stuck when the vmcore is proven: no other target is needed.
+// A worker gets stuck while it verifies the vmcore: no other target is needed.
 func TestStuckWhenComplete(t *testing.T) {
 	w := testWorker(t, writes(t, "a", 1, "true"))
 	w.plan.Targets = make([]plan.Target, 2)
@@ -178,7 +178,7 @@ func TestStuckWhenComplete(t *testing.T) {
 	}
 }
 
-// A directory that cannot be read proves nothing.
+// A directory that cannot be read gives no outcome.
 func TestSettleUnreadable(t *testing.T) {
 	w := testWorker(t)
 	w.report.Outcome, w.report.Vmcore = crashdir.Incomplete, 0

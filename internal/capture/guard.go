@@ -19,11 +19,11 @@ import (
 // before it reboots (systemd.io/ROOT_STORAGE_DAEMONS).
 const guardName = "ukdump-guard"
 
-// planFD is where the guard holds the plan open. Its file goes with the initramfs.
+// planFD is the descriptor of the plan, whose file is removed with the initramfs.
 const planFD = 3
 
 // becomeGuarded is PID 1 in emergency mode: it starts the guard and becomes the
-// distribution's own init. It returns only if that cannot be started.
+// distribution's own init. It returns only if the init cannot be started.
 func becomeGuarded() {
 	if f, err := os.Open("/" + plan.Path); err == nil {
 		file := openNull()
@@ -39,12 +39,12 @@ func becomeGuarded() {
 	syscall.Exec("/init", append([]string{"/init"}, os.Args[1:]...), os.Environ())
 }
 
-// runGuard makes sure that the machine comes back, whatever the distribution's
-// initramfs and system do: a prompt for a passphrase, a root file system that does
-// not appear, a shell. If the service does not begin in time, the end of the
-// crashed kernel's log goes to the console and, if there is one, to pstore.
+// runGuard makes sure that the machine reboots even if the distribution's system hangs:
+// at a prompt for a passphrase, a missing root file system or a shell. If the service
+// does not begin in time, the end of the crashed kernel's log goes to the console and,
+// if available, to pstore.
 func runGuard() {
-	// The two that count have a channel that no other fills.
+	// The two expected signals have a channel that no other signal fills.
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGUSR1, unix.SIGUSR2)
 	signal.Notify(make(chan os.Signal, 1))
@@ -63,7 +63,7 @@ func runGuard() {
 	if err := s.configure(); err != nil {
 		s.log.errorf("guard: %v", err)
 	}
-	s.over.shell = false // there is none in here, and pstore must not wait for it
+	s.over.shell = false // there is no shell, and pstore must not wait for one
 	boot := s.total / 3
 	s.log.printf("guard: the capture has to begin within %v", boot)
 	action, outcome := s.failure, crashdir.Failed
@@ -71,9 +71,9 @@ func runGuard() {
 		select {
 		case sig := <-signals:
 			switch sig {
-			case unix.SIGUSR1: // the capture has begun; it has its own deadlines
+			case unix.SIGUSR1: // the capture has begun and has its own deadlines
 				action, outcome, end = plan.Reboot, "", s.total+s.finish+guardLimit
-			case unix.SIGUSR2: // it is over
+			case unix.SIGUSR2: // the capture is over
 				action, outcome, end = plan.Reboot, "", uptime()+guardLimit
 			}
 		default:
@@ -83,13 +83,13 @@ func runGuard() {
 		s.log.errorf("guard: the system has not come as far as the capture within %v: giving up", boot)
 		s.runLimited(roleLog)
 	} else {
-		s.log.errorf("guard: the machine is still here: rebooting it")
+		s.log.errorf("guard: the system did not reboot: rebooting")
 	}
 	s.finalAction(action, outcome)
 }
 
-// leaveRoot gives this process a root file system of its own, because the one of
-// the initramfs is emptied when the system changes to the real one.
+// leaveRoot gives this process a root file system of its own, because the system
+// empties the initramfs when it changes to the real root.
 func leaveRoot() error {
 	if err := os.MkdirAll(mountDir, 0o700); err != nil {
 		return err
@@ -128,7 +128,7 @@ func guardDir() (string, int) {
 	return "", 0
 }
 
-// signalGuard tells the guard how far we are.
+// signalGuard signals the guard that the capture has begun or is over.
 func signalGuard(sig unix.Signal) {
 	if _, pid := guardDir(); pid > 0 {
 		unix.Kill(pid, sig)

@@ -45,11 +45,11 @@ func TestLadder(t *testing.T) {
 		{"stall", []plan.Collector{writes(t, "a", 9, "sleep 60"), writes(t, "b", 2, "true")}, "", "a b", crashdir.Complete, 2, ""},
 		{"all fail", []plan.Collector{writes(t, "a", 9, "exit 1"), writes(t, "b", 2, "exit 1")}, "", "a b", crashdir.Incomplete, 9, ""},
 
-		{"kernel unknown", []plan.Collector{filter(writes(t, "a", 1, says)), filter(writes(t, "a2", 1, says)), writes(t, "b", 2, says)}, "", "a b", crashdir.Complete, 2, "b: it does not know this kernel"},
+		{"kernel unknown", []plan.Collector{filter(writes(t, "a", 1, says)), filter(writes(t, "a2", 1, says)), writes(t, "b", 2, says)}, "", "a b", crashdir.Complete, 2, "b: this kernel is not known to be supported"},
 		{"kernel unknown, but seen to work", []plan.Collector{filter(writes(t, "a", 1, says)), writes(t, "b", 2, "true")}, "6.1.0", "a", crashdir.Complete, 1, ""},
 		{"another kernel was seen to work", []plan.Collector{filter(writes(t, "a", 1, says)), writes(t, "b", 2, "true")}, "6.2.0", "a b", crashdir.Complete, 2, ""},
-		{"kernel unknown, the rest fails", []plan.Collector{filter(writes(t, "a", 1, says)), writes(t, "b", 2, "exit 1"), sh("c", "exit 1")}, "", "a b c", crashdir.Complete, 1, "a: it does not know kernel 6.1.0"},
-		{"kernel unknown, nothing else", []plan.Collector{filter(writes(t, "a", 1, says))}, "", "a", crashdir.Complete, 1, "a: it does not know kernel 6.1.0"},
+		{"kernel unknown, the rest fails", []plan.Collector{filter(writes(t, "a", 1, says)), writes(t, "b", 2, "exit 1"), sh("c", "exit 1")}, "", "a b c", crashdir.Complete, 1, "a: kernel 6.1.0 is not known to be supported"},
+		{"kernel unknown, nothing else", []plan.Collector{filter(writes(t, "a", 1, says))}, "", "a", crashdir.Complete, 1, "a: kernel 6.1.0 is not known to be supported"},
 		{"a copy with gaps", []plan.Collector{writes(t, "copy", 1, "echo 'copy: 7 pages "+leftOut+"' >&2")}, "", "copy", crashdir.Complete, 1, "copy: 7 pages could not be read"},
 		{"kernel unknown and garbage", []plan.Collector{filter(sh("a", `echo x >"$1"; `+says)), sh("b", "exit 1")}, "", "a b", crashdir.Failed, -1, ""},
 	}

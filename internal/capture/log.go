@@ -23,21 +23,20 @@ const (
 	severityDebug  = 7
 )
 
-// logger writes to the kernel's log and to the console. Every method works on a
-// logger that could open neither.
+// logger writes to the kernel's log and to the console. Every method works even if
+// neither could be opened.
 type logger struct {
 	kmsg    int
 	console int
-	level   int // the kernel keeps severities from this number on off the console
+	level   int // the kernel prints severities below this number to the console
 	budget  budget
 }
 
-// The kernel puts a message on a serial line character by character, in the
-// context of whoever printed it and without giving away the processor, which is
-// the only one here. No other process could help: whatever this one printed
-// would hold up all. So no more than this many bytes are printed that way, at
-// once and later in each second. A line of 9600 baud takes 1000 bytes a second:
-// it holds us up for 4 seconds at the worst and then a tenth of the time.
+// The kernel prints a message to a serial line character by character, in the context
+// of the caller and without releasing the processor, the only one here. So each
+// message stops all processes. The budget limits that to consoleBurst bytes at once
+// and then consoleRate bytes a second. A line of 9600 baud takes 1000 bytes a second:
+// the burst costs 4 seconds at worst, the rate a tenth of the time.
 const (
 	consoleBurst = 4 << 10
 	consoleRate  = 100
@@ -60,14 +59,13 @@ func (b *budget) take(n int, now time.Duration) bool {
 	return true
 }
 
-// openLog never fails: with no device at all it discards.
+// openLog never fails: without any device the logger discards messages.
 func openLog() *logger {
 	l := &logger{kmsg: -1, console: -1, level: consoleLevel()}
 	if fd, err := unix.Open("/dev/kmsg", unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOCTTY, 0); err == nil {
 		l.kmsg = fd
 	}
-	// Not blocking: a serial line whose other end stopped reading must not
-	// stop the dump.
+	// Not blocking: a serial line that nobody reads must not stop the dump.
 	if fd, err := unix.Open("/dev/console", unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0); err == nil {
 		l.console = fd
 	}
@@ -91,15 +89,14 @@ func (l *logger) printf(format string, a ...any) {
 	l.write(severityNotice, fmt.Sprintf(format, a...))
 }
 
-// errorf logs one message about something that went wrong.
+// errorf logs one error.
 func (l *logger) errorf(format string, a ...any) {
 	l.write(severityError, fmt.Sprintf(format, a...))
 }
 
-// write writes each line of msg to the kernel's log. A message that the kernel would
-// not show on the console for its severity is shown there directly: the person in
-// front of it wants to know. That never waits: where a console is too slow lines are
-// missing, but not in the log.
+// write writes each line of msg to the kernel's log. If the kernel would not show the
+// line on the console for its severity, write shows it there directly, for the person
+// in front of it, and never waits: a slow console misses lines, the log does not.
 func (l *logger) write(severity int, msg string) {
 	for line := range strings.SplitSeq(strings.TrimRight(msg, "\n"), "\n") {
 		if len(line) > maxLine {
@@ -120,16 +117,15 @@ func (l *logger) write(severity int, msg string) {
 	}
 }
 
-// show prints one line on the console only: progress would fill the kernel's
-// log.
+// show prints one line on the console only: progress would fill the kernel's log.
 func (l *logger) show(line string) {
 	if l.console >= 0 {
 		unix.Write(l.console, []byte(line+"\r\n"))
 	}
 }
 
-// readKernelLog returns this kernel's own log as syslog(2) formats it, cut to
-// its last MiB.
+// readKernelLog returns the last MiB of the capture kernel's log, as syslog(2) formats
+// it.
 func readKernelLog() ([]byte, error) {
 	const max = 1 << 20
 	size, err := unix.Klogctl(unix.SYSLOG_ACTION_SIZE_BUFFER, nil)

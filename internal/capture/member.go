@@ -11,16 +11,15 @@ import (
 	"ukdump/internal/plan"
 )
 
-// member is a device that belongs to the layer which is looked for.
+// member is a device of the layer that is assembled.
 type member struct {
 	name   string
-	holder string // the device that is made of it
+	holder string // the device that was assembled from it
 	id     *fsid.ID
 }
 
-// gather waits for the members of an array or a file system and returns those that
-// have its newest state, at least one, the newest first, and whether these are all
-// that belong to it.
+// gather waits for the members of an array or a file system. It returns those with the
+// newest state, at least one, the newest first; whole is true if none is missing.
 func (w *worker) gather(s *scan, l *plan.Layer) (use []member, whole bool, err error) {
 	limit := w.plan.Deadlines.Device
 	w.log.printf("waiting up to %d s for the members of %s %s", limit, l.Kind, l.Name)
@@ -31,7 +30,7 @@ func (w *worker) gather(s *scan, l *plan.Layer) (use []member, whole bool, err e
 		}
 		known := false
 		for _, m := range use {
-			known = known || s.seen[m.name].other == "" && knows(l, m.id.Member)
+			known = known || s.seen[m.name].mismatch == "" && knows(l, m.id.Member)
 		}
 		if known {
 			missing := int(min(use[0].id.Members, 1<<20)) - len(use)
@@ -43,19 +42,19 @@ func (w *worker) gather(s *scan, l *plan.Layer) (use []member, whole bool, err e
 		case !late:
 			continue
 		case len(use) == 0:
-			err = errors.New("none of its members is there")
-		case !known && s.others() != "":
-			err = errors.New("only copies of its members are there: " + s.others())
+			err = errors.New("no member appeared")
+		case !known && s.copies() != "":
+			err = errors.New("only copies of members appeared: " + s.copies())
 		case !known:
-			err = errors.New(use[0].name + " was left behind before the image was built, and no other member is there")
+			err = errors.New(use[0].name + " was stale when the image was built, and no other member appeared")
 		}
 		w.warn("%s %s: %d members after %d s; block devices: %s", l.Kind, l.Name, len(use), limit, s)
 		return use, false, err
 	}
 }
 
-// knows reports whether a member was there at build time: any, if the builder could
-// not read them.
+// knows reports whether a member was recorded at build time. It is true for every
+// member if the builder could not read them.
 func knows(l *plan.Layer, id string) bool {
 	for i := range l.Members {
 		if known := l.Members[i].ID; known == "" || known == id {
@@ -65,8 +64,8 @@ func knows(l *plan.Layer, id string) bool {
 	return len(l.Members) == 0
 }
 
-// belonging returns the members that are there, each once, those at the places of
-// build time first, and late also those that may be copies.
+// belonging returns the members that have appeared, each once, those at their recorded
+// place first. If late it includes possible copies.
 func (s *scan) belonging(l *plan.Layer, late bool) (list []member) {
 	typ := string(l.Kind)
 	if l.Kind == plan.MD {
@@ -89,7 +88,7 @@ names:
 		if holders, _ := os.ReadDir(filepath.Join(s.sys, name, "holders")); len(holders) > 0 {
 			m.holder = holders[0].Name()
 			if strings.HasPrefix(m.holder, "dm-") {
-				continue // it is a path of the disk
+				continue // a path of the disk
 			}
 		}
 		for i := range list {
@@ -105,16 +104,16 @@ names:
 	return list
 }
 
-// better reports whether of two devices with the number of one member the first is
-// to be used: a disk that replaced a failed one, a device that is not known to
-// be a copy, and the partition of a disk in which its superblock is seen as well.
+// better reports whether m is to be used instead of than, which has the same number.
+// The replacement of a failed disk is better than that disk, any device better than a
+// copy, and a partition better than its disk, in which the same superblock shows.
 func (s *scan) better(m, than member) bool {
 	a, b := m.id.Generation, than.id.Generation
-	return a > b || a == b && (s.seen[than.name].other != "" || filepath.Base(s.disk(m.name)) == than.name)
+	return a > b || a == b && (s.seen[than.name].mismatch != "" || filepath.Base(s.disk(m.name)) == than.name)
 }
 
-// fresh returns those members that have the newest state, the newest first, as
-// mdadm(8) decides it: the others were left behind.
+// fresh returns the members with the newest state, the newest first, by the rules of
+// mdadm(8). The others are stale.
 func fresh(list []member) (use []member, err error) {
 	newest := -1
 	for i := range list {
@@ -126,8 +125,8 @@ func fresh(list []member) (use []member, err error) {
 	if newest < 0 {
 		return nil, nil
 	}
-	if other := apart(list, newest); other >= 0 {
-		return nil, errors.New(list[newest].name + " and " + list[other].name + " both went on without the other one: which has the data cannot be known")
+	if other := divergedFrom(list, newest); other >= 0 {
+		return nil, errors.New(list[newest].name + " and " + list[other].name + " have diverged: both were written to independently")
 	}
 	use = append(use, list[newest])
 	for i := range list {
@@ -140,11 +139,12 @@ func fresh(list []member) (use []member, err error) {
 	return use, nil
 }
 
-// apart returns a member that went on without the newest one, -1 for none: the
-// array has diverged. A stale member has recorded no failure of those that went
-// on, though it may not know its replacement. Two successive states of one array
-// share members. Two halves that went on alone share none.
-func apart(list []member, newest int) int {
+// divergedFrom returns a member that diverged from the newest one, -1 for none. The
+// state of a member lists the active members. Successive states of one array share
+// members; two halves that were written to independently share none. A stale member
+// still lists the members that continued without it, though not always its own
+// replacement.
+func divergedFrom(list []member, newest int) int {
 	linked := make([]bool, len(list))
 	linked[newest] = true
 	for again := true; again; {
@@ -165,7 +165,7 @@ func apart(list []member, newest int) int {
 	return -1
 }
 
-// share reports whether the arrays that two members know of have a member in common.
+// share reports whether the states of two members have an active member in common.
 func share(a, b *fsid.ID) bool {
 	for _, m := range strings.Fields(a.Active) {
 		if strings.Contains(b.Active, " "+m+" ") {
@@ -175,7 +175,7 @@ func share(a, b *fsid.ID) bool {
 	return a.Active == "" && a.Version == ""
 }
 
-// counts reports whether according to one member another one holds the data.
+// counts reports whether the state of member by lists m as active.
 func counts(by, m *fsid.ID) bool {
 	return by.Active == "" && by.Version == "" || strings.Contains(by.Active, " "+m.Member+" ")
 }

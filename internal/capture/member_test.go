@@ -32,20 +32,20 @@ func TestFresh(t *testing.T) {
 		{"all", []member{mdMember("a", "0", 7, "0 1"), mdMember("b", "1", 7, "0 1")}, "a,b"},
 		{"a crash between two superblocks", []member{mdMember("a", "0", 7, "0 1"), mdMember("b", "1", 8, "0 1")}, "b,a"},
 		{"one alone", []member{mdMember("b", "1", 8, "0 1")}, "b"},
-		{"left behind", []member{mdMember("a", "0", 7, "0 1"), mdMember("b", "1", 20, "1")}, "b"},
-		{"left behind, with the same events", []member{mdMember("b", "1", 8, "1"), mdMember("a", "0", 8, "0 1")}, "b"},
-		{"left behind although the newest does not know", []member{mdMember("a", "0", 7, "0 1"), mdMember("b", "1", 20, "0 1")}, "b"},
+		{"stale", []member{mdMember("a", "0", 7, "0 1"), mdMember("b", "1", 20, "1")}, "b"},
+		{"stale, with the same events", []member{mdMember("b", "1", 8, "1"), mdMember("a", "0", 8, "0 1")}, "b"},
+		{"stale although the newest does not know", []member{mdMember("a", "0", 7, "0 1"), mdMember("b", "1", 20, "0 1")}, "b"},
 		{"spare", []member{mdMember("a", "0", 7, "0 1"), mdMember("b", "1", 7, "0 1"), mdMember("c", "2", 7, "0 1")}, "a,b"},
 		{"spare alone", []member{mdMember("c", "2", 7, "0 1")}, ""},
 		{"two spares", []member{mdMember("c", "2", 7, "0"), mdMember("d", "3", 7, "0"), mdMember("a", "0", 7, "0")}, "a"},
 		{"no roles at all", []member{mdMember("a", "0", 7, "")}, ""},
-		{"split brain", []member{mdMember("a", "0", 90, "0"), mdMember("b", "1", 20, "1")}, "a and b both went on without the other"},
-		{"split brain of three", []member{mdMember("a", "0", 90, "0 2"), mdMember("b", "1", 20, "1"), mdMember("c", "2", 90, "0 2")}, "a and b both went on without the other"},
+		{"split brain", []member{mdMember("a", "0", 90, "0"), mdMember("b", "1", 20, "1")}, "a and b have diverged: both were written to independently"},
+		{"split brain of three", []member{mdMember("a", "0", 90, "0 2"), mdMember("b", "1", 20, "1"), mdMember("c", "2", 90, "0 2")}, "a and b have diverged: both were written to independently"},
 		{"failed before a spare took its place", []member{mdMember("a", "0", 90, "0 2"), mdMember("b", "1", 50, "0 1"), mdMember("c", "2", 90, "0 2")}, "a,c"},
 		{"two disks replaced, one after the other", []member{mdMember("a", "0", 50, "0 1"), mdMember("b", "1", 70, "1 2"), mdMember("c", "2", 90, "2 3"), mdMember("d", "3", 90, "2 3")}, "c,d"},
 		{"number 1 is not 11", []member{mdMember("a", "1", 7, "11 12"), mdMember("b", "11", 7, "11 12")}, "b"},
 		{"btrfs", []member{btrfs("a", 7), btrfs("b", 8)}, "b,a"},
-		{"btrfs, left behind", []member{btrfs("a", 6), btrfs("b", 8)}, "b"},
+		{"btrfs, stale", []member{btrfs("a", 6), btrfs("b", 8)}, "b"},
 	} {
 		use, err := fresh(tt.list)
 		var names []string
@@ -93,11 +93,11 @@ func TestGather(t *testing.T) {
 		{"another file system", map[string][]byte{"sda": btrfsImage(9, 1, 5), "sdb": btrfsImage(8, 2, 5)}, []string{"01", "02"}, "sda", false},
 		{"missing at build time", map[string][]byte{"sda": btrfsImage(9, 1, 5)}, []string{"01"}, "sda", false},
 		{"back since", map[string][]byte{"sda": btrfsImage(9, 1, 9), "sdb": btrfsImage(9, 2, 5)}, []string{"01"}, "sda", false},
-		{"only what was left behind", map[string][]byte{"sdb": btrfsImage(9, 2, 5)}, []string{"01"}, "sdb was left behind before the image was built, and no other member is there", false},
+		{"only a stale member", map[string][]byte{"sdb": btrfsImage(9, 2, 5)}, []string{"01"}, "sdb was stale when the image was built, and no other member appeared", false},
 		{"added since", map[string][]byte{"sda": btrfsImage(9, 1, 5), "sdc": btrfsImage(9, 3, 5)}, []string{"01", "02"}, "sda,sdc", true},
 		{"a copy", map[string][]byte{"sda": btrfsImage(9, 1, 5), "sdb": btrfsImage(9, 2, 5), "sdc": btrfsImage(9, 2, 5)}, []string{"01", "02"}, "sda,sdb", true},
 		{"could not be read", map[string][]byte{"sda": btrfsImage(9, 1, 5), "sdb": btrfsImage(9, 2, 5)}, []string{"", ""}, "sda,sdb", true},
-		{"none", nil, []string{"01", "02"}, "none of its members is there", false},
+		{"none", nil, []string{"01", "02"}, "no member appeared", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := testWorker(t)

@@ -14,16 +14,16 @@ import (
 	"ukdump/internal/plan"
 )
 
-// loadModules loads the modules of the plan in a child process, because a
-// driver's initialisation can hang or oops, and takes its process with it. Where
-// that happens another child goes on with the module after it.
+// loadModules loads the modules of the plan in a child process, because a driver that
+// hangs or oopses takes its process with it. The next child then continues with the
+// next module.
 func (w *worker) loadModules() error { return w.loadModulesBy(self, roleModules) }
 
-// loadModulesBy loads them by the program argv, which gets the index of the
-// first one as one more argument.
+// loadModulesBy loads the modules by the program argv, which gets the index of the
+// first module as an additional argument.
 func (w *worker) loadModulesBy(argv ...string) error {
 	failed := 0
-	// In the state, so that a worker that follows this one goes on behind it.
+	// In the state, so that the next worker continues there.
 	next := &w.state.Module
 	for *next < len(w.plan.Modules) {
 		n, how, err := w.followModules(append(argv[:len(argv):len(argv)], strconv.Itoa(*next)))
@@ -35,7 +35,7 @@ func (w *worker) loadModulesBy(argv ...string) error {
 			break
 		}
 		failed++
-		w.fail("load module %s: it did not come back: %s", w.plan.Modules[*next].Name, how)
+		w.fail("load module %s: did not come back: %s", w.plan.Modules[*next].Name, how)
 		*next++
 		w.save()
 		w.super.progress()
@@ -46,10 +46,9 @@ func (w *worker) loadModulesBy(argv ...string) error {
 	return nil
 }
 
-// followModules runs one child until it ends or is silent for longer than one module
-// may take, and then kills it. It counts the modules that the child has tried in
-// state.Module, and returns how many of these it could not load and how the child
-// ended.
+// followModules runs one child until its end, and kills it if it is silent for longer
+// than one module may take. It counts the modules that the child tried in state.Module.
+// It returns the number of those that failed, and how the child ended.
 func (w *worker) followModules(argv []string) (failed int, how string, err error) {
 	r, wr, err := pipe()
 	if err != nil {
@@ -64,7 +63,7 @@ func (w *worker) followModules(argv []string) (failed int, how string, err error
 	limit := seconds(w.plan.Deadlines.Module)
 	var out bytes.Buffer
 	for last := uptime(); ; waitReadable(r, 100*time.Millisecond) {
-		ended := p.poll() // before the pipe is read, so that no output is missed
+		ended := p.poll() // before the read, so that no output is missed
 		n := readSome(r, &out)
 		failed += w.countModules(&out)
 		switch {
@@ -84,9 +83,9 @@ func (w *worker) followModules(argv []string) (failed int, how string, err error
 	}
 }
 
-// countModules takes whole lines out of the child's output, one for each
-// module, and returns how many of them are errors. That the state is not saved
-// with each does no harm: loading a module again is no error.
+// countModules removes whole lines from the child's output, one for each module, and
+// returns the number of errors. It need not save the state each time: loading a module
+// again is no error.
 func (w *worker) countModules(out *bytes.Buffer) (failed int) {
 	for w.state.Module < len(w.plan.Modules) {
 		line, ok := cutLine(out)
@@ -103,15 +102,15 @@ func (w *worker) countModules(out *bytes.Buffer) (failed int) {
 }
 
 func init() {
-	// An oops kills the thread that was in the driver, and no other. If that is
-	// the first one it can be seen; else the child would only be silent.
+	// An oops kills only the thread that was in the driver. leaderDead sees the end
+	// of the first thread; of another one the child would only fall silent.
 	if len(os.Args) > 1 && os.Args[1] == roleModules {
 		runtime.LockOSThread()
 	}
 }
 
-// runModules is the child that loads modules. Its argument is the index of the first
-// one. It writes a line for each, empty or an error.
+// runModules is the child that loads modules, from the index in its argument on. It
+// writes a line for each, empty or an error.
 func runModules(_ mode, args []string) int {
 	p, err := readPlan()
 	if err != nil {
@@ -132,13 +131,12 @@ func runModules(_ mode, args []string) int {
 	return 0
 }
 
-// loadModule hands one module to the kernel and removes its file, which is
-// memory too.
+// loadModule loads one module and removes its file, which takes memory too.
 func loadModule(m *plan.Module) error {
 	path := "/" + m.Path
 	f, err := os.Open(path)
 	if err != nil {
-		// A worker that has died may have come further than it could say.
+		// A worker that died may have loaded it without saving that.
 		if fileExists("/sys/module/" + m.Name) {
 			return nil
 		}

@@ -13,11 +13,11 @@ import (
 	"ukdump/internal/plan"
 )
 
-// mountFlags keep the mount from doing anything that a dump does not need.
+// mountFlags disable all that a dump does not need.
 const mountFlags = unix.MS_NOATIME | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOSUID
 
-// mount mounts the target's file system read-write. Journals are replayed by
-// the kernel. After an error it may be mounted all the same.
+// mount mounts the target's file system read-write. The kernel replays its journal.
+// After an error the file system may still be mounted.
 func (w *worker) mount(t *plan.Target, dev string) error {
 	fs := t.Filesystem
 	if w.degraded {
@@ -31,7 +31,7 @@ func (w *worker) mount(t *plan.Target, dev string) error {
 		return fmt.Errorf("statfs: %w", err)
 	}
 	if st.Flags&unix.ST_RDONLY != 0 {
-		return fmt.Errorf("%s: the kernel mounted it read-only: it is damaged or write-protected", dev)
+		return fmt.Errorf("%s: mounted read-only by the kernel: damaged or write-protected", dev)
 	}
 	w.report.Target = crashdir.Target{
 		Dir: t.Dir, Device: dev, FSType: fs.Type, UUID: fs.UUID,
@@ -48,8 +48,8 @@ var withoutReplay = map[string]string{
 	"ext3": "noload", "ext4": "noload", "xfs": "norecovery", "btrfs": "rescue=nologreplay", "f2fs": "disable_roll_forward",
 }
 
-// diagnose tries to mount a file system that could not be mounted, so that the
-// report can name the damage. Nothing is written to it.
+// diagnose finds the reason of a failed mount for the report. It writes nothing to the
+// file system.
 func diagnose(fs plan.Filesystem, dev string) string {
 	options := withoutReplay[fs.Type]
 	if options == "" {
@@ -60,14 +60,14 @@ func diagnose(fs plan.Filesystem, dev string) string {
 	case err == unix.ENODEV:
 		return "the kernel does not know this file system"
 	case err == unix.ENOMEM:
-		return "the memory is too small for it"
+		return "not enough memory"
 	case err != nil:
-		return fmt.Sprintf("nor read-only without its journal: %v: its structures are damaged", err)
+		return fmt.Sprintf("read-only without its journal: %v: its structures are damaged", err)
 	}
 	if err := unix.Unmount(mountDir, 0); err != nil {
 		return fmt.Sprintf("umount: %v", err)
 	}
-	return "read-only without its journal it can be mounted: the journal is damaged"
+	return "can be mounted read-only without its journal: the journal is damaged"
 }
 
 // joinOptions joins two lists of mount options.
@@ -78,8 +78,8 @@ func joinOptions(a, b string) string {
 	return a + "," + b
 }
 
-// makeDir makes the dump's directory. The path comes from the plan, but the
-// file system may have changed since: no component may lead out of it.
+// makeDir makes the dump's directory. The file system may have changed since the plan
+// was made: no component of the path may lead out of it.
 func (w *worker) makeDir(t *plan.Target) error {
 	base := mountDir
 	if t.Kind == plan.Mounted {
@@ -91,7 +91,7 @@ func (w *worker) makeDir(t *plan.Target) error {
 			return fmt.Errorf("%s is not a directory any more", strings.TrimPrefix(p, base))
 		}
 	}
-	if fileExists(parent) { // on a full disk not even a directory can be made
+	if fileExists(parent) { // a full disk has no room even for a directory
 		w.makeRoom(parent, "", leastRoom)
 	}
 	dir, err := crashdir.Create(parent, time.Now())
@@ -110,9 +110,8 @@ func (w *worker) mounted() bool {
 	return w.mode != emergency && unix.Stat("/", &root) == nil && unix.Stat(mountDir, &dir) == nil && root.Dev != dir.Dev
 }
 
-// umount writes back all data and unmounts the file system. While something
-// still uses it, such as a collector that was killed in the middle of a write,
-// it waits.
+// umount writes back all data and unmounts the file system. It waits while the file
+// system is busy, such as with a collector that was killed during a write.
 func (w *worker) umount() error {
 	if !w.mounted() {
 		return nil

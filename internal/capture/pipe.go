@@ -41,7 +41,7 @@ func readSome(r *os.File, b *bytes.Buffer) int {
 	return total
 }
 
-// waitReadable waits up to d for the pipe to have something to read.
+// waitReadable waits up to d for data in the pipe.
 func waitReadable(r *os.File, d time.Duration) {
 	fds := []unix.PollFd{{Fd: int32(r.Fd()), Events: unix.POLLIN}}
 	if _, err := unix.Poll(fds, int(d/time.Millisecond)); err != nil || fds[0].Revents&unix.POLLIN == 0 {
@@ -51,7 +51,7 @@ func waitReadable(r *os.File, d time.Duration) {
 	}
 }
 
-// cutLine takes the first whole line out of b, without its newline.
+// cutLine removes the first whole line from b and returns it without its newline.
 func cutLine(b *bytes.Buffer) (string, bool) {
 	i := bytes.IndexByte(b.Bytes(), '\n')
 	if i < 0 {

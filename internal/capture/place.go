@@ -14,39 +14,38 @@ import (
 	"ukdump/internal/plan"
 )
 
-// place is where the files of one dump go: a directory, or a raw device.
+// place is the directory or the raw device that holds the files of one dump.
 type place interface {
-	// String names it in messages and in the state.
+	// String returns the path that messages and the state show.
 	String() string
 	// writeFile writes one of the small files of a dump, durably.
 	writeFile(name string, write func(io.Writer) error) error
-	// room returns how many bytes a vmcore may have, beside the files that are there.
+	// room returns the largest size of a new vmcore in bytes.
 	room() int64
-	// whole reports whether a vmcore was proven to be whole.
+	// whole reports whether the vmcore was verified.
 	whole() bool
-	// begin makes way for a collector that is the nth attempt and returns how to run
-	// it, with its standard output if that is the vmcore. No argument vector says
-	// that the collector cannot write here. resume keeps the vmcore that is there
-	// for the collector to go on.
+	// begin prepares attempt nth of a collector. It returns the arguments, empty if
+	// the collector cannot write here, and the standard output if the vmcore goes
+	// there. With resume the collector continues the vmcore of the last attempt.
 	begin(c *plan.Collector, nth int, resume bool) (argv []string, stdout *os.File, err error)
 	// size returns how many bytes of the vmcore a collector has written.
 	size() int64
-	// taken returns how much room that takes: less than its size if it has holes.
+	// taken returns the space of these bytes: less than size if there are holes.
 	taken() int64
-	// checkpoint is called now and then while a collector runs.
+	// checkpoint makes the progress of a running collector durable.
 	checkpoint() error
-	// lost returns why some output of the last collector may not be on the
-	// disk, or nil.
+	// lost returns the error by which output of the last collector may be missing on
+	// the disk, or nil.
 	lost() error
-	// prove makes sure that the vmcore is on the disk and whole, and says so
-	// there. progress is called while it goes on.
-	prove(progress func()) error
-	// keeps reports whether the next collector leaves the vmcore that is there alone.
+	// verify syncs the vmcore, reads it back and marks it as complete. It calls
+	// progress while it reads.
+	verify(progress func()) error
+	// keeps reports whether the next collector preserves the last vmcore.
 	keeps() bool
-	// settle chooses the best output of the incomplete attempts, and returns
-	// the outcome of all files and the size of the vmcore.
+	// settle keeps the best output of the incomplete attempts. It returns the outcome
+	// of all files and the size of the vmcore.
 	settle() (crashdir.Outcome, int64, error)
-	// close makes everything durable and lets go of the device.
+	// close makes all files durable and releases the device.
 	close() error
 }
 
@@ -63,7 +62,7 @@ func (d *directory) writeFile(name string, write func(io.Writer) error) error {
 	return crashdir.WriteFile(d.dir, name, write)
 }
 
-// output is where a collector writes.
+// output returns the path of a collector's output.
 func (d *directory) output() string {
 	return filepath.Join(d.dir, crashdir.Vmcore+crashdir.Suffix)
 }
@@ -74,16 +73,16 @@ func (d *directory) room() int64 { return roomIn(d.dir) }
 
 func (d *directory) begin(c *plan.Collector, nth int, resume bool) ([]string, *os.File, error) {
 	if !resume {
-		if err := d.stepAside(nth); err != nil {
+		if err := d.makeWay(nth); err != nil {
 			return nil, nil, fmt.Errorf("make way for the collector: %w", err)
 		}
 	}
 	return c.Argv, nil, nil
 }
 
-// stepAside makes way for a collector. The output of another one is removed only if
-// no tool could open it.
-func (d *directory) stepAside(nth int) error {
+// makeWay renames the output of an earlier attempt, or removes output that no tool
+// can open.
+func (d *directory) makeWay(nth int) error {
 	output := d.output()
 	switch {
 	case !fileExists(output):
@@ -94,7 +93,7 @@ func (d *directory) stepAside(nth int) error {
 	return os.Remove(output)
 }
 
-// readable reports whether crash(8) has a chance to open the dump at path.
+// readable reports whether the dump at path has a header that crash(8) can read.
 func readable(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {
@@ -105,19 +104,19 @@ func readable(path string) bool {
 	return err == nil
 }
 
-// asides returns the files that stepAside made.
-func (d *directory) asides() []string {
+// superseded returns the outputs that makeWay renamed.
+func (d *directory) superseded() []string {
 	list, _ := filepath.Glob(d.output() + ".*") // our own pattern cannot be bad
 	return list
 }
 
 func (d *directory) size() int64       { return fileSize(d.output()) }
 func (d *directory) taken() int64      { return min(d.size(), blocks(d.output())) }
-func (d *directory) checkpoint() error { return nil } // the file system knows
+func (d *directory) checkpoint() error { return nil } // the file system keeps the size
 func (d *directory) keeps() bool       { return readable(d.output()) }
 
-// lost is about the next collector only: prove has its own error. Where there is
-// no other target left it might find better sectors.
+// lost keeps further collectors from a device that fails. On the last target the
+// next collector is worth a try: it may reach better sectors.
 func (d *directory) lost() error {
 	if d.w.state.Target+1 >= len(d.w.plan.Targets) {
 		return nil
@@ -127,7 +126,7 @@ func (d *directory) lost() error {
 
 func (d *directory) close() error {
 	if d.w.mode == emergency {
-		return syncFilesystem(d.dir) // it is not ours to take off
+		return syncFilesystem(d.dir) // the system unmounts it
 	}
 	return d.w.umount()
 }
@@ -138,11 +137,12 @@ func blocks(path string) int64 {
 	if err := unix.Lstat(path, &st); err != nil {
 		return 0
 	}
-	return st.Blocks * 512 // whatever the block size, inode(7)
+	return st.Blocks * 512 // in units of 512 for any block size, inode(7)
 }
 
-// prove gives the vmcore its final name and removes the output of other attempts.
-func (d *directory) prove(progress func()) error {
+// verify gives a vmcore that is whole its final name and removes the output of other
+// attempts.
+func (d *directory) verify(progress func()) error {
 	f, err := os.OpenFile(d.output(), os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -158,7 +158,7 @@ func (d *directory) prove(progress func()) error {
 	if err := f.Chmod(0o600); err != nil {
 		return err
 	}
-	// From here on reads come from the disk, not from the cache.
+	// Later reads come from the disk, not from the cache.
 	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
 		return os.NewSyscallError("fadvise", err)
 	}
@@ -180,34 +180,34 @@ func (d *directory) prove(progress func()) error {
 	if err := crashdir.Commit(d.dir, crashdir.Vmcore); err != nil {
 		return err
 	}
-	for _, a := range d.asides() {
-		if err := os.Remove(a); err != nil {
+	for _, name := range d.superseded() {
+		if err := os.Remove(name); err != nil {
 			d.w.warn("remove an incomplete dump: %v", err)
 		}
 	}
 	return nil
 }
 
-// bringBack gives an aside the name under which it is looked for.
-func (d *directory) bringBack(aside string) error {
-	if aside == d.output() {
+// restore gives a superseded output its first name again.
+func (d *directory) restore(name string) error {
+	if name == d.output() {
 		return nil
 	}
-	if err := d.stepAside(0); err != nil {
+	if err := d.makeWay(0); err != nil {
 		return err
 	}
-	return os.Rename(aside, d.output())
+	return os.Rename(name, d.output())
 }
 
 // settle keeps the largest of the incomplete dumps.
 func (d *directory) settle() (crashdir.Outcome, int64, error) {
 	best := d.output()
-	for _, a := range d.asides() {
-		if fileSize(a) > fileSize(best) || !readable(best) {
-			best = a
+	for _, name := range d.superseded() {
+		if fileSize(name) > fileSize(best) || !readable(best) {
+			best = name
 		}
 	}
-	err := d.bringBack(best)
+	err := d.restore(best)
 	dump, rerr := crashdir.Read(d.dir)
 	if err = errors.Join(err, rerr); rerr != nil {
 		return "", 0, err

@@ -14,12 +14,12 @@ import (
 	"ukdump/internal/evidence"
 )
 
-// process is a child that is started, polled and killed without a goroutine and
-// without a wait that could block.
+// process is a child. Starting, polling and killing it never blocks and needs no
+// goroutine.
 type process struct {
 	pid    int
 	ended  bool
-	lost   bool // ended, but somebody else has its status
+	lost   bool // ended, but its status was collected elsewhere
 	status unix.WaitStatus
 }
 
@@ -40,8 +40,8 @@ func start(argv, env []string, files []*os.File) (*process, error) {
 	return &process{pid: pid}, nil
 }
 
-// openNull opens /dev/null, or whatever else can stand for it: a missing device
-// node is no reason not to start a process.
+// openNull opens /dev/null, or a substitute: a missing device node must not keep a
+// process from starting.
 func openNull() *os.File {
 	for _, name := range []string{"/dev/null", "/proc/self/exe"} {
 		if f, err := os.OpenFile(name, os.O_RDONLY, 0); err == nil {
@@ -66,9 +66,8 @@ func (p *process) poll() bool {
 	return p.ended
 }
 
-// kill sends SIGKILL to the process and everything it started and waits up to
-// d. It returns false if the process is still there, which happens when it is
-// stuck in the kernel.
+// kill sends SIGKILL to the process group and waits up to d. It returns false if the
+// process is stuck in the kernel.
 func (p *process) kill(d time.Duration) bool {
 	if p.poll() {
 		return true
@@ -160,8 +159,8 @@ func parseStat(b []byte) (comm string, kernel bool) {
 	return evidence.Printable(string(b[i+1 : j])), kernel
 }
 
-// leaderDead reports whether the first thread of the process has ended while
-// others go on.
+// leaderDead reports whether the first thread of the process has ended and others have
+// not.
 func (p *process) leaderDead() bool {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/stat")
 	i := bytes.LastIndexByte(b, ')')

@@ -12,13 +12,11 @@ import (
 // progressFD is the worker's end of the pipe to the supervisor.
 const progressFD = 3
 
-// reporter tells the supervisor which step the worker is in. A message is one
-// line: "step NAME SECONDS" begins a step that must make progress at least
+// reporter reports the step of the worker to the supervisor. A message is one line: "step NAME SECONDS" begins a step that must make progress at least
 // every SECONDS, "progress" is progress, "done OUTCOME" is the end.
 type reporter struct{ fd int }
 
-// send does not wait for a supervisor that does not read: the dump is more
-// important than the messages about it.
+// send never waits for the supervisor: the dump is more important than messages.
 func (r reporter) send(line string) { unix.Write(r.fd, []byte(line+"\n")) }
 
 func (r reporter) step(s step, limit time.Duration) {
@@ -37,13 +35,13 @@ type monitor struct {
 	step  string
 	limit time.Duration // longest time without a message in this step
 	last  time.Duration // uptime of the last message
-	done  string        // outcome, once the worker has come to its end
+	done  string        // outcome, "" before the worker ends well
 }
 
 // wait returns when there is a message, when the worker has closed its end, or
 // after d.
 func (m *monitor) wait(d time.Duration) {
-	if m.fd < 0 { // it is about to end
+	if m.fd < 0 { // the worker is about to end
 		time.Sleep(min(d, 10*time.Millisecond))
 		return
 	}
@@ -105,8 +103,7 @@ func (m *monitor) feed(s string, now time.Duration) {
 	m.partial = s
 }
 
-// overdue reports whether the worker has been silent for longer than its step
-// allows.
+// overdue reports whether the worker was silent for longer than its step allows.
 func (m *monitor) overdue(now time.Duration) bool {
 	return m.limit > 0 && now-m.last > m.limit
 }

@@ -26,7 +26,7 @@ type raw struct {
 	out    *rawdump.Writer
 	stream *os.File      // standard output of the collector; its offset is the progress
 	noted  time.Duration // uptime of the last checkpoint
-	err    error         // of a checkpoint or a proof of this stream
+	err    error         // of writing this stream to the disk
 }
 
 // rawName describes a raw target.
@@ -40,15 +40,15 @@ func rawName(t *plan.Target) string {
 	return t.Filesystem.Type + " " + t.Filesystem.UUID
 }
 
-// openRaw begins a dump on a block device, which must still have the content that it
-// had when the image was built.
+// openRaw begins a dump on a block device. Its content must be the one recorded when
+// the image was built.
 func (w *worker) openRaw(t *plan.Target, name string) error {
 	dev, size, err := openDevice(name)
 	if err != nil {
 		return err
 	}
-	// Before the header is there: a worker that follows this one would take it for
-	// that of a dump which nobody has collected.
+	// Saved before the header is written. Otherwise the next worker would take the
+	// header for that of an earlier dump that was not collected.
 	w.state.Raw = name
 	w.report.Target = crashdir.Target{Dir: t.Dir, Device: name, UUID: t.Device.PartUUID, Free: size}
 	w.save()
@@ -66,7 +66,7 @@ func (w *worker) openRaw(t *plan.Target, name string) error {
 	return nil
 }
 
-// resumeRaw goes on with the dump that a worker before this one began.
+// resumeRaw continues the dump that an earlier worker began.
 func resumeRaw(name, id string) (place, error) {
 	dev, size, err := openDevice(name)
 	if err != nil {
@@ -80,8 +80,8 @@ func resumeRaw(name, id string) (place, error) {
 	return &raw{path: dev.Name(), dev: dev, out: out}, nil
 }
 
-// openDevice opens a block device that nothing else uses and returns its size in
-// bytes. With O_EXCL the kernel refuses one that is mounted, see open(2).
+// openDevice opens a block device that is not in use and returns its size in
+// bytes. With O_EXCL the kernel refuses a mounted device, see open(2).
 func openDevice(name string) (*os.File, int64, error) {
 	dev, err := os.OpenFile(filepath.Join("/dev", name), os.O_RDWR|unix.O_EXCL, 0)
 	if err != nil {
@@ -103,7 +103,7 @@ func (r *raw) room() int64 {
 	return s.Limit - s.Start
 }
 
-// begin gives up the output of an earlier collector: there is only one stream.
+// begin discards the output of an earlier collector: the device has one stream.
 func (r *raw) begin(c *plan.Collector, _ int, _ bool) ([]string, *os.File, error) {
 	r.endStream()
 	s, err := r.out.BeginStream()
@@ -150,8 +150,8 @@ func (r *raw) checkpoint() error {
 	r.noted = uptime()
 	err := r.out.SaveLength(r.size())
 	if err != nil {
-		// The kernel tells once that it could not write something, see fsync(2):
-		// the sync of the proof may succeed.
+		// The kernel reports a failed write only once, see fsync(2): the sync of
+		// verify may succeed.
 		r.err = err
 	}
 	return err
@@ -159,22 +159,22 @@ func (r *raw) checkpoint() error {
 
 func (r *raw) lost() error { return r.err }
 
-// prove calls the stream complete only when it was verified: whoever follows this
-// worker believes it.
-func (r *raw) prove(progress func()) error {
+// verify marks the stream complete only after reading it back: the next worker
+// trusts the mark.
+func (r *raw) verify(progress func()) error {
 	size := r.size()
 	if err := r.out.EndStream(size, false, progress); err != nil {
 		r.err = err
 		return err
 	}
-	if err := r.verify(progress); err != nil {
+	if err := r.verifyStream(progress); err != nil {
 		return err
 	}
 	return r.out.EndStream(size, true, progress)
 }
 
-// verify looks at the stream as it is on the disk.
-func (r *raw) verify(progress func()) error {
+// verifyStream reads the stream back from the disk.
+func (r *raw) verifyStream(progress func()) error {
 	s := r.out.StreamReader()
 	h, err := dumpfile.ReadHeader(s)
 	if err != nil {
@@ -187,7 +187,7 @@ func (r *raw) keeps() bool { return false }
 
 func (r *raw) settle() (crashdir.Outcome, int64, error) {
 	var err error
-	// Without reading it back: there may be no time left for that.
+	// Not read back: there may be no time left.
 	if s := r.out.Stream(); s.Start > 0 && !s.Ended {
 		err = r.out.SaveLength(r.size())
 	}

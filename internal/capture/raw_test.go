@@ -118,8 +118,8 @@ func TestRawResume(t *testing.T) {
 	}
 }
 
-// A worker dies at any point of the proof. The one that follows knows all of the
-// stream, proves it, and believes nothing that was not.
+// A worker dies at any point of verify. The next one knows all of the stream, verifies
+// it, and trusts nothing that was not verified.
 func TestRawDeathInProof(t *testing.T) {
 	for name, good := range map[string]bool{"good": true, "garbage": false} {
 		script := "cat $f"
@@ -133,7 +133,7 @@ func TestRawDeathInProof(t *testing.T) {
 			func() {
 				defer func() { died = recover() != nil }()
 				n := 0
-				r.prove(func() {
+				r.verify(func() {
 					if n++; n == at {
 						panic("killed")
 					}
@@ -153,7 +153,7 @@ func TestRawDeathInProof(t *testing.T) {
 			if got := r.out.Stream(); got.Complete || got.Length != a.Bytes {
 				t.Errorf("%s, killed at %d: %d bytes, complete %v; there are %d", name, at, got.Length, got.Complete, a.Bytes)
 			}
-			if err := r.prove(func() {}); (err == nil) != good || r.whole() != good {
+			if err := r.verify(func() {}); (err == nil) != good || r.whole() != good {
 				t.Errorf("%s, killed at %d: the next worker: %v, complete %v", name, at, err, r.whole())
 			}
 		}

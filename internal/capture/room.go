@@ -11,16 +11,16 @@ import (
 
 // In bytes.
 const (
-	// reserve is the free space that no vmcore may take: the report and the
-	// capture kernel's log come after it.
+	// reserve is the free space that is kept for the report and the capture
+	// kernel's log.
 	reserve = 8 << 20
 	// leastRoom is the room below which no collector is started.
 	leastRoom = 1 << 20
-	// nearLimit is how close to its limit a collector stops that has run into it.
+	// nearLimit is the distance from its limit at which a collector counts as full.
 	nearLimit = 1 << 20
 )
 
-// roomIn returns how many bytes a vmcore in dir may have.
+// roomIn returns the largest size of a new vmcore in dir, in bytes.
 func roomIn(dir string) int64 {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
@@ -30,7 +30,7 @@ func roomIn(dir string) int64 {
 	return min(free-min(reserve, free/4), crashdir.LargestFile(st.Type))
 }
 
-// largestIn returns how many bytes a file in dir can have, whatever is removed.
+// largestIn returns the largest size of a file in dir even if it is alone, in bytes.
 func largestIn(dir string) int64 {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
@@ -39,7 +39,7 @@ func largestIn(dir string) int64 {
 	return crashdir.LargestFile(st.Type)
 }
 
-// full reports whether a collector failed because there was no more room.
+// full reports whether a collector failed for lack of room.
 func (w *worker) full(a *crashdir.Attempt) bool {
 	if a.Exit == 0 { // its output may be whole
 		return false
@@ -47,9 +47,9 @@ func (w *worker) full(a *crashdir.Attempt) bool {
 	return a.Limit > 0 && a.Limit-w.place.taken() < nearLimit || w.place.room() < leastRoom
 }
 
-// makeRoom removes expendable older dumps from the directory parent until need
-// bytes of room are there, if that is allowed, and reports whether it removed
-// any. current is the name of the dump that is being written, "" before that.
+// makeRoom removes expendable older dumps from the directory parent until it has need
+// bytes of room, if the plan permits that. It reports whether it removed any. current
+// is the name of the dump that is being written, "" before that.
 func (w *worker) makeRoom(parent, current string, need int64) bool {
 	if !w.plan.MakeSpace || roomIn(parent) >= need || largestIn(parent) < need {
 		return false
@@ -75,7 +75,7 @@ func (w *worker) makeRoom(parent, current string, need int64) bool {
 			w.fail("make room: %v", err)
 			continue
 		}
-		// Some file systems give the space back only with the next commit.
+		// Some file systems free the space only with the next commit.
 		if err := syncFilesystem(parent); err != nil {
 			w.fail("make room: %v", err)
 		}
@@ -86,8 +86,8 @@ func (w *worker) makeRoom(parent, current string, need int64) bool {
 	return removed
 }
 
-// roomFor makes room for collector c, which ran out of it in attempt a, and reports
-// whether it is worth to run it again.
+// roomFor makes room for collector c, which ran out of room in attempt a. It reports
+// whether another run is worthwhile.
 func (w *worker) roomFor(a *crashdir.Attempt, c *plan.Collector) bool {
 	d, ok := w.place.(*directory)
 	if !ok {
@@ -110,7 +110,7 @@ func (w *worker) roomFor(a *crashdir.Attempt, c *plan.Collector) bool {
 	case taken == 0: // part of a vmcore is better than none
 		return d.room() >= leastRoom
 	}
-	// Not beside its output, which is worth less than that of the next run.
+	// No room beside the old output, which is worth less than a new one.
 	if w.canResume(c) || d.room()+taken < need {
 		return false
 	}

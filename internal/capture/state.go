@@ -7,8 +7,8 @@ import (
 	"ukdump/internal/crashdir"
 )
 
-// state is kept by a worker for the one that follows it if it dies, in a file
-// in memory. Facts that the kernel knows better, such as mounts, are not in it.
+// state is the state that a worker leaves to the next one if it dies, in a file in
+// memory. Facts that the kernel knows better, such as mounts, are not in it.
 type state struct {
 	Report      crashdir.Report
 	Step        step             // the step that is running, "" between two
@@ -18,7 +18,7 @@ type state struct {
 	LogBegun    bool             // stepLog was begun
 	DmesgBegun  string           // place for which stepDmesg was begun last
 	Reading     string           // kernel name of the block device that is being identified
-	Avoid       []string         // those in which a worker ended
+	Avoid       []string         // devices that a worker hung on
 	Module      int              // index of the next module to load
 	Target      int              // index of the target in use; those for evidence follow the others
 	Dir         string           // the dump's directory below mountDir, "" if there is none
@@ -30,11 +30,10 @@ type state struct {
 	Best        crashdir.Outcome // on any target
 }
 
-// open reports whether there was a place for the dump.
+// open reports whether a target was open.
 func (st *state) open() bool { return st.Dir != "" || st.Raw != "" }
 
-// saved returns the best outcome that is certain, whatever the end of the worker
-// that left this state.
+// saved returns the best outcome that is certain, however the worker ended.
 func (st *state) saved() crashdir.Outcome {
 	best := st.Best
 	switch {
@@ -49,8 +48,8 @@ func (st *state) saved() crashdir.Outcome {
 	return best
 }
 
-// save writes the state. The rename keeps a worker that dies in here from
-// leaving half a state.
+// save writes the state. The rename keeps a worker that dies meanwhile from leaving
+// half a state.
 func (st *state) save() error {
 	b, err := json.Marshal(st)
 	if err != nil {

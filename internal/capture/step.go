@@ -7,15 +7,15 @@ import (
 	"ukdump/internal/crashdir"
 )
 
-// step is a phase of the worker. A worker that follows one that died decides by
-// it where to go on; it is also the name of the phase in the report.
+// step is a phase of the worker, and its name in the report. If a worker dies, the next
+// one continues by the step in the state.
 type step string
 
 // The steps in their order. Those from stepAssemble on are for one target.
 const (
 	stepLog        step = "log"       // decode the log of the crashed kernel
 	stepModules    step = "modules"   // load modules
-	stepAssemble   step = "assemble"  // bring up one layer of the target
+	stepAssemble   step = "assemble"  // assemble one layer of the target
 	stepDevice     step = "device"    // wait for the device of the target
 	stepMount      step = "mount"     // mount the file system
 	stepDirectory  step = "directory" // make the directory of the dump
@@ -27,10 +27,9 @@ const (
 	stepUmount     step = "umount"
 )
 
-// step runs a step. limit is in seconds: if the step reports no progress for
-// longer, the supervisor kills the worker, a little later than the step itself
-// would give up. An error is logged and recorded in the report, and so is a
-// panic: a bug in one step must not cost the others.
+// step runs a step. If it reports no progress for limit seconds and a margin, in which
+// the step can time out itself, the supervisor kills the worker. step logs an error or
+// a panic and records it in the report: a bug in one step must not cost the others.
 func (w *worker) step(s step, limit int, f func() error) (err error) {
 	w.super.step(s, seconds(limit)+15*time.Second)
 	start := round(uptime())

@@ -22,10 +22,10 @@ const (
 	defaultFinish = 2 * time.Minute
 )
 
-// supervise is PID 1, or in emergency mode a service. It returns only if nothing was
-// left that could reboot the machine.
+// supervise is PID 1, or in emergency mode a service. It returns only if every way to
+// reboot the machine failed.
 func supervise(m mode) {
-	// All are caught and never read. Ignored signals would be so in every child too.
+	// All signals are caught and never read. Children would inherit ignored ones.
 	signal.Notify(make(chan os.Signal, 1))
 	ignoreReserved()
 	setup := setup
@@ -50,8 +50,8 @@ func supervise(m mode) {
 
 // ignoreReserved ignores the signals that C libraries keep for themselves and the
 // Go runtime therefore leaves at their default (runtime/sigtab_linux_generic.go).
-// The kernel protects PID 1 from those only while no thread blocks them
-// (kernel/signal.c, sig_ignored), and the runtime blocks all now and then.
+// The kernel protects PID 1 from them only while no thread blocks them
+// (kernel/signal.c, sig_ignored), and the runtime sometimes blocks all signals.
 func ignoreReserved() {
 	// struct sigaction of the kernel, not of libc: handler, flags, restorer, mask.
 	ignore := [4]uintptr{1} // SIG_IGN
@@ -60,8 +60,8 @@ func ignoreReserved() {
 	}
 }
 
-// try reports whether f came to its end. A bug in here must not become
-// "Attempted to kill init" before the configured action was tried.
+// try reports whether f returned without a panic. A bug must not become "Attempted to
+// kill init" before the configured action was tried.
 func (s *supervisor) try(f func()) (ok bool) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -72,8 +72,8 @@ func (s *supervisor) try(f func()) (ok bool) {
 	return true
 }
 
-// waitOut waits for the remaining processes, at most until the total deadline. A
-// worker keeps its own deadlines, and needs nobody to end well.
+// waitOut waits for the remaining processes, at most until the total deadline. A worker
+// keeps its own deadlines and can end well without the supervisor.
 func (s *supervisor) waitOut() {
 	for uptime() < s.total && !s.alone() {
 		s.pause(100 * time.Millisecond)
@@ -152,17 +152,16 @@ func (s *supervisor) run() {
 	s.finalAction(action, outcome)
 }
 
-// maxWorkers bounds how many workers follow each other. Each one skips the step
-// in which the one before it ended.
+// maxWorkers bounds the number of workers. Each one skips the step in which the last
+// one ended.
 const maxWorkers = 5
 
-// killLimit is how long the end of processes that were killed is waited for. One
-// that takes longer is stuck in the kernel, mostly with a device that does not
-// answer.
+// killLimit bounds the wait for killed processes. A process that takes longer is stuck
+// in the kernel, mostly with a device that does not answer.
 const killLimit = 5 * time.Second
 
-// capture runs workers, and if none came to its end a salvage, and returns the
-// outcome. The time to finish belongs to the salvage.
+// capture runs workers, then a salvage if all of them died, and returns the outcome.
+// The time to finish belongs to the salvage.
 func (s *supervisor) capture() crashdir.Outcome {
 	stuck := false
 	for n := 0; n < maxWorkers && uptime() < s.total-s.finish; n++ {
@@ -171,7 +170,7 @@ func (s *supervisor) capture() crashdir.Outcome {
 			return outcome
 		}
 	}
-	s.log.errorf("no worker came to its end: saving the results so far")
+	s.log.errorf("all workers failed: saving the results so far")
 	outcome, stuck := s.watch(roleSalvage, stuck, max(s.total, uptime()+s.finish))
 	if outcome == "" {
 		outcome = loadState().saved()
@@ -182,14 +181,14 @@ func (s *supervisor) capture() crashdir.Outcome {
 	return outcome
 }
 
-// watch runs one role until it ends, is silent for too long or uptime is end,
-// and returns the outcome it reported, or "", and whether it left something
-// stuck in the kernel. stuck is the result of the watch before it.
+// watch runs one role until it ends, is silent for too long or uptime is end. It
+// returns the outcome that the role reported, or "", and whether a process is stuck in
+// the kernel. stuck is the result of the last watch.
 func (s *supervisor) watch(role string, stuck bool, end time.Duration) (crashdir.Outcome, bool) {
 	p, m, err := s.start(role, stuck)
 	if err != nil {
 		s.log.errorf("%v", err)
-		s.pause(time.Second) // whatever it is may pass
+		s.pause(time.Second) // the error may be temporary
 		return "", stuck
 	}
 	defer m.close()
@@ -198,7 +197,7 @@ func (s *supervisor) watch(role string, stuck bool, end time.Duration) (crashdir
 		s.reap(p)
 		now := uptime()
 		last := end
-		if m.done != "" && role == roleWorker { // only the file system is still to be taken off
+		if m.done != "" && role == roleWorker { // only the unmount is left
 			last += s.finish
 		}
 		switch {
@@ -215,23 +214,23 @@ func (s *supervisor) watch(role string, stuck bool, end time.Duration) (crashdir
 			s.watchdogs.feed(now)
 			continue
 		}
-		// The collector too: an orphan would go on writing.
+		// The collector too: an orphan would continue to write.
 		stuck = s.killAll(killLimit)
 		m.drain()
 		return crashdir.Outcome(m.done), stuck
 	}
 }
 
-// killAll kills every process but this one and the feeder and waits for their
-// end, at most for limit. It reports whether a process has got stuck in the
-// kernel since the last time that may be using a target.
+// killAll kills every process but this one and the feeder and waits up to limit for
+// their end. It reports whether another process is now stuck in the kernel that may be
+// using a target.
 func (s *supervisor) killAll(limit time.Duration) (stuck bool) {
 	for end := uptime() + limit; ; s.pause(10 * time.Millisecond) {
 		list, err := s.others()
 		if err != nil && s.mode == emergency {
 			return false
 		}
-		if err != nil { // no /proc: the feeder can be started again
+		if err != nil { // no /proc: kill the feeder too, it is started again
 			unix.Kill(-1, unix.SIGKILL)
 			return false
 		}
@@ -249,8 +248,8 @@ func (s *supervisor) killAll(limit time.Duration) (stuck bool) {
 	}
 }
 
-// noteStuck remembers the processes that could not be killed and reports whether any
-// of them is new and not the loading of a module, which uses no target.
+// noteStuck remembers the processes that could not be killed. It reports whether one of
+// them is new and no loader of modules, which uses no target.
 func (s *supervisor) noteStuck(list []userProcess) bool {
 	before := s.stuck
 	s.stuck = list
@@ -275,7 +274,7 @@ func (s *supervisor) alone() bool {
 	return err == nil && len(list) == 0
 }
 
-// pause sleeps for d and lets watchdogs be fed meanwhile.
+// pause sleeps for d and has the watchdogs fed meanwhile.
 func (s *supervisor) pause(d time.Duration) {
 	for end := uptime() + d; ; {
 		now := uptime()
@@ -287,8 +286,8 @@ func (s *supervisor) pause(d time.Duration) {
 	}
 }
 
-// start starts a role with a pipe to hear its progress. stuck tells it that the
-// worker before it is stuck in the kernel.
+// start starts a role with a pipe for its progress. stuck says that the last worker is
+// stuck in the kernel.
 func (s *supervisor) start(role string, stuck bool) (*process, *monitor, error) {
 	null := openNull()
 	defer null.Close()
@@ -316,8 +315,8 @@ func (s *supervisor) start(role string, stuck bool) (*process, *monitor, error) 
 	return p, &monitor{fd: fds[0], step: "start", limit: time.Minute, last: uptime()}, nil
 }
 
-// childEnv is the environment of every child. A Go traceback of more than the
-// failing goroutine would only fill the memory.
+// childEnv is the environment of every child. A traceback of all goroutines would only
+// fill the memory.
 var childEnv = []string{
 	"PATH=/usr/bin:/bin", "HOME=/", "TMPDIR=/tmp", "LC_ALL=C",
 	"LD_LIBRARY_PATH=/" + plan.LibraryDir, "GOTRACEBACK=single",
@@ -344,9 +343,9 @@ func (s *supervisor) logStderr() {
 	if err != nil || len(b) == 0 {
 		return
 	}
-	const max = 1500 // a serial console is slow, and may hold up PID 1
+	const max = 1500 // a slow serial console would stop PID 1
 	if len(b) > max {
-		b = b[:max] // the reason stands at the top of a traceback
+		b = b[:max] // the reason is at the top of a traceback
 	}
 	s.log.errorf("%s", strings.ReplaceAll(string(b), "\t", " "))
 }

@@ -10,14 +10,12 @@ import (
 	"ukdump/internal/plan"
 )
 
-// watchdogs keeps the watchdogs that the crashed kernel had armed from resetting
-// the machine in the middle of the capture, as long as the supervisor wants
-// that. If the supervisor hangs, if there is no progress or if feeding itself
-// hangs, the hardware ends it.
+// watchdogs keeps the watchdogs that the crashed kernel had armed from resetting the
+// machine during the capture. If the supervisor or the feeding hangs, or progress
+// stops, the hardware resets the machine.
 //
-// The devices are opened and fed by a child, the feeder: either can block in a
-// driver, and the supervisor may not. A byte down a pipe that never blocks is the
-// permission to feed once.
+// A child, the feeder, opens and feeds the devices: both can block in a driver, and the
+// supervisor must not. A byte in a pipe that never blocks permits one feeding.
 type watchdogs struct {
 	args  []string // of the feeder
 	child *process
@@ -25,15 +23,14 @@ type watchdogs struct {
 
 	started time.Duration // uptime when the feeder was
 	last    time.Duration // uptime of the last permission
-	until   time.Duration // uptime after which there is none
+	until   time.Duration // uptime of the last possible permission
 }
 
-// feedTick is the shortest time between two permissions, and so the longest that
-// the feeder takes to notice a driver that has come up.
+// feedTick is the shortest time between two permissions, and so the longest time until
+// the feeder detects a new device.
 const feedTick = 100 * time.Millisecond
 
-// newWatchdogs returns nil, of which every method does nothing, if the plan
-// names no watchdog.
+// newWatchdogs returns nil if the plan names no watchdog. The methods of nil do nothing.
 func newWatchdogs(list []plan.Watchdog, until time.Duration) *watchdogs {
 	if len(list) == 0 {
 		return nil
@@ -45,8 +42,8 @@ func newWatchdogs(list []plan.Watchdog, until time.Duration) *watchdogs {
 	return w
 }
 
-// feed gives permission to feed, if it is time for it, and starts the feeder if
-// there is none. It never blocks.
+// feed gives permission to feed once every feedTick, and starts the feeder if it does
+// not run. It never blocks.
 func (w *watchdogs) feed(now time.Duration) {
 	if w == nil || now > w.until || now-w.last < feedTick {
 		return
@@ -55,14 +52,14 @@ func (w *watchdogs) feed(now time.Duration) {
 	if w.child == nil || w.child.poll() {
 		w.start(now)
 	}
-	// If the feeder is stuck the pipe may be full; that is its affair.
+	// If the feeder is stuck the pipe may be full: the write is then skipped.
 	unix.Write(w.pipe, []byte{0})
 }
 
-// start starts a feeder, at most one a second. That the one before it has died
-// does no harm: a watchdog whose file is closed without the magic 'V' goes on
-// counting, or is stopped if its driver knows no magic close, and opening it
-// feeds or starts it (Documentation/watchdog/watchdog-api.rst).
+// start starts a feeder, at most one a second. The death of a feeder does no harm: a
+// watchdog whose file is closed without the magic 'V' counts on, or stops if its driver
+// has no magic close. Opening it again feeds or starts it
+// (Documentation/watchdog/watchdog-api.rst).
 func (w *watchdogs) start(now time.Duration) {
 	if w.child != nil && now-w.started < time.Second {
 		return
@@ -88,8 +85,7 @@ func (w *watchdogs) start(now time.Duration) {
 	w.child, w.pipe = child, fds[1]
 }
 
-// pid returns the process that is not to be killed with the others, 0 if there
-// is none.
+// pid returns the process of the feeder, which is not killed with the others, or 0.
 func (w *watchdogs) pid() int {
 	if w == nil || w.child == nil {
 		return 0
@@ -97,7 +93,7 @@ func (w *watchdogs) pid() int {
 	return w.child.pid
 }
 
-// extend allows feeding until the given uptime, where that was not so already.
+// extend permits feeding at least until the given uptime.
 func (w *watchdogs) extend(until time.Duration) {
 	if w != nil {
 		w.until = max(w.until, until)

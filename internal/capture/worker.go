@@ -15,8 +15,8 @@ import (
 	"ukdump/internal/rawdump"
 )
 
-// worker follows the plan. Its steps stand in run, one after the other. A worker
-// that follows one that died goes on where that one was: state says where.
+// worker follows the plan. Its steps are in run, one after the other. If a worker dies,
+// the next one continues from the state.
 type worker struct {
 	mode     mode
 	log      *logger
@@ -27,15 +27,15 @@ type worker struct {
 	report   *crashdir.Report // &state.Report
 	place    place            // where the dump goes; nil if no target is open
 	end      time.Duration    // uptime after which no collector may run
-	degraded bool             // the file system is to be mounted without some of its devices
+	degraded bool             // mount the file system without some of its devices
 	made     []string         // devices that were assembled for the target
-	stuck    bool             // the worker before this one is stuck in the kernel, or its collector is
+	stuck    bool             // the last worker or its collector is stuck in the kernel
 
-	percent float64 // how far the running collector has come
+	percent float64 // progress of the running collector
 }
 
-// runWorker is the main of the worker. The argument argStuck says that the worker
-// before it is stuck in the kernel.
+// runWorker is the main of the worker. With argStuck the last worker is stuck in the
+// kernel.
 func runWorker(m mode, args []string) int { return work(m, args, false) }
 
 // runSalvage is the main of a worker that has no time left for a collector.
@@ -57,7 +57,7 @@ func work(m mode, args []string, salvage bool) int {
 
 func newWorker(st *state) *worker {
 	w := &worker{log: openLog(), super: reporter{progressFD}, state: st, report: &st.Report}
-	if r := w.report; r.Version == 0 { // there was no worker before this one
+	if r := w.report; r.Version == 0 { // the first worker
 		r.Version, r.Software = crashdir.ReportVersion, plan.Software
 		r.Outcome, st.Best = crashdir.Failed, crashdir.Failed
 		r.Started = time.Now().Add(-uptime()).UTC().Round(time.Second)
@@ -72,7 +72,7 @@ func newWorker(st *state) *worker {
 		return w
 	}
 	w.plan = p
-	// The steps after the collectors have their own time, and so has the salvage.
+	// The steps after the collectors and the salvage have time of their own.
 	w.end = seconds(p.Deadlines.Total - 2*p.Deadlines.Finish)
 	w.report.Host, w.report.Machine = p.Host.Name, p.Host.MachineID
 	return w
@@ -81,7 +81,7 @@ func newWorker(st *state) *worker {
 // run is the whole capture.
 func (w *worker) run() {
 	again := w.resume()
-	// First of all: it needs no module, no disk and no other program.
+	// First: this needs no module, no disk and no other program.
 	if !w.state.LogBegun || again == stepLog {
 		w.state.LogBegun = true
 		w.step(stepLog, w.finishLimit(), w.readLog)
@@ -102,19 +102,19 @@ func (w *worker) run() {
 			w.state.Best = w.report.Outcome
 		}
 		if w.enough() || w.state.Target+1 >= w.targets() {
-			break // it stays open for whoever calls
+			break // the caller closes it
 		}
 		w.fail("%s: the dump is not complete: trying the next target", t.Dir)
 		w.step(stepUmount, w.finishLimit(), w.close)
 	}
 	if w.state.Best == crashdir.Failed {
-		w.fail("nothing could be saved anywhere")
+		w.fail("nothing could be saved on any target")
 	}
 	w.report.Outcome = w.state.Best
 }
 
-// targets returns the number of targets, those for evidence alone included: they
-// come last, and only if nothing at all was saved.
+// targets returns the number of targets. Targets for evidence come last and count only
+// if nothing was saved.
 func (w *worker) targets() int {
 	n := len(w.plan.Targets)
 	if w.state.Best == crashdir.Failed {
@@ -123,7 +123,7 @@ func (w *worker) targets() int {
 	return n
 }
 
-// target returns the one in use.
+// target returns the target in use.
 func (w *worker) target() *plan.Target {
 	if n := w.state.Target - len(w.plan.Targets); n >= 0 {
 		return &w.plan.Evidence[n]
@@ -131,17 +131,17 @@ func (w *worker) target() *plan.Target {
 	return &w.plan.Targets[w.state.Target]
 }
 
-// enough reports whether no other target needs to be tried: the dump is complete,
-// or there is no time for another vmcore and the evidence is saved.
+// enough reports whether no other target is needed: the dump is complete, or there is
+// no time for another vmcore and the evidence is saved.
 func (w *worker) enough() bool {
 	return w.state.Best == crashdir.Complete || w.timeLeft() <= 0 && w.state.Best != crashdir.Failed
 }
 
-// resume looks at where the worker before this one ended, if there was one, and
-// returns the step to do again. The first end in a step may have been an accident.
-// A step that ended two workers is skipped. If a worker is still stuck in a step,
-// the next one would get stuck too: the step is skipped at once, and the file
-// system that was in use is not touched again, not even to write it back.
+// resume continues after a worker that died and returns the step to repeat, "" for
+// none. The first death in a step may be an accident, so the step is repeated. A step in
+// which two workers died is skipped. If the last worker is stuck in the kernel, the next
+// would get stuck too: its step is skipped at once, and the file system that it used is
+// not touched again, not even to write it back.
 func (w *worker) resume() (again step) {
 	st := w.state
 	last := st.Step
@@ -176,9 +176,8 @@ func (w *worker) resume() (again step) {
 	return last
 }
 
-// skip moves the state past the module, device or target in which the worker before
-// this one ended, if it is the second that ended there. A collector is run once
-// more after the first.
+// skip moves the state past the module, device or target in which the last worker died,
+// if it was the second death there. A collector is repeated once after the first death.
 func (w *worker) skip(second bool) {
 	st := w.state
 	switch st.Step {
@@ -197,7 +196,7 @@ func (w *worker) skip(second bool) {
 	case stepMount, stepDirectory, stepHeader:
 		if second {
 			st.Target++
-			st.Raw = "" // had only been begun
+			st.Raw = "" // the dump was only begun
 		}
 	case stepUmount:
 		if second && !st.open() { // of a target that could not be opened
@@ -205,17 +204,16 @@ func (w *worker) skip(second bool) {
 		}
 	case stepVmcore:
 		if a := w.lastAttempt(); a != nil && a.Phase == crashdir.Running && !second {
-			st.Collector-- // it had been counted before it ran
+			st.Collector-- // counted before it ran
 		}
 	}
 }
 
-// open brings a target to the point where a dump can be written to it: place is
-// set.
+// open prepares a target for a dump and sets place.
 func (w *worker) open(t *plan.Target) bool {
 	d := w.plan.Deadlines
-	// Before there is a place: a worker that follows must not take the attempts at
-	// the target before for this one's.
+	// Reset before place is set: the next worker must not count attempts at the last
+	// target as attempts at this one.
 	w.state.Collector, w.state.Unconfirmed, w.state.Attempts, w.state.Logged = 0, 0, len(w.report.Attempts), false
 	if t.Kind == plan.Mounted {
 		return w.openMounted(t)
@@ -244,8 +242,7 @@ func (w *worker) open(t *plan.Target) bool {
 	return true
 }
 
-// reopen sets place to the one that the worker before this one had open, if it
-// still can be used.
+// reopen sets place to that of the last worker, if it is still usable.
 func (w *worker) reopen() {
 	switch {
 	case w.state.Dir != "" && (w.mounted() || w.mode == emergency):
@@ -264,20 +261,19 @@ func (w *worker) reopen() {
 	}
 }
 
-// close writes back all data and lets go of the target.
+// close writes back all data and releases the target.
 func (w *worker) close() error {
 	p := w.place
 	w.place = nil
 	w.state.Dir, w.state.Raw = "", ""
 	if p == nil {
-		return w.umount() // a step may have failed in the middle
+		return w.umount() // a step may have failed after mounting
 	}
 	return p.close()
 }
 
-// saveDump writes everything that belongs to a dump to place, the most certain
-// things first. again is the step in which the worker before
-// this one ended.
+// saveDump writes all files of a dump to place, the most certain first. again is the
+// step to repeat.
 func (w *worker) saveDump(again step) {
 	if to := w.place.String(); w.state.DmesgBegun != to || again == stepDmesg {
 		w.state.DmesgBegun = to
@@ -293,7 +289,7 @@ func (w *worker) saveDump(again step) {
 	})
 }
 
-// finishLimit is the limit of small steps, in seconds, also without a plan.
+// finishLimit is the limit of small steps in seconds. It needs no plan.
 func (w *worker) finishLimit() int {
 	if w.plan == nil {
 		return int(defaultFinish / time.Second)
@@ -328,7 +324,7 @@ func (w *worker) sample() {
 	}
 }
 
-// timeLeft returns the time until the last collector has to be over.
+// timeLeft returns the time until the last collector must end.
 func (w *worker) timeLeft() time.Duration { return w.end - uptime() }
 
 // crashID returns a random name for this crash.
@@ -340,13 +336,13 @@ func crashID() string {
 	return strings.TrimSpace(string(b))
 }
 
-// kernelRelease returns this kernel's release, as uname -r.
+// kernelRelease returns the capture kernel's release, as uname -r.
 func kernelRelease() string {
 	b, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	return strings.TrimSpace(string(b))
 }
 
-// fileExists reports whether path can be seen.
+// fileExists reports whether path exists.
 func fileExists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
