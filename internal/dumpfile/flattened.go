@@ -17,7 +17,7 @@ const (
 	flatHdrSize = 4096
 	flatRecSize = 16
 
-	// flatHeaderRecords bounds where the header of the dump inside is looked for:
+	// flatHeaderRecords bounds the search for the header of the dump inside:
 	// makedumpfile writes it first, and again at the end.
 	flatHeaderRecords = 256
 )
@@ -39,7 +39,7 @@ func readFlattened(r io.ReaderAt) (Header, error) {
 			return Header{}, err
 		}
 		if err != nil || rec.end {
-			break // the rest is for Verify to judge
+			break // Verify checks the rest
 		}
 		rec.at = off + flatRecSize
 		head.records = append(head.records, rec)
@@ -67,8 +67,8 @@ type flatHead struct {
 	records []flatRecord
 }
 
-// ReadAt implements io.ReaderAt. Of several records the last counts. An offset that
-// none of them writes is the end of the file.
+// ReadAt implements io.ReaderAt. The last of several records counts. An offset without
+// a record is the end of the file.
 func (h *flatHead) ReadAt(p []byte, off int64) (int, error) {
 	n := 0
 	for n < len(p) {
@@ -76,9 +76,9 @@ func (h *flatHead) ReadAt(p []byte, off int64) (int, error) {
 		size, from := int64(len(p)-n), int64(-1)
 		for _, rec := range h.records {
 			switch {
-			case rec.off <= at && at-rec.off < rec.size: // it begins here
+			case rec.off <= at && at-rec.off < rec.size: // the record has this byte
 				size, from = min(int64(len(p)-n), rec.size-(at-rec.off)), rec.at+at-rec.off
-			case rec.off > at && rec.off-at < size: // it replaces the rest
+			case rec.off > at && rec.off-at < size: // the record replaces the rest
 				size = rec.off - at
 			}
 		}
@@ -108,14 +108,14 @@ func readFlatRecord(r io.ReaderAt, at int64) (flatRecord, error) {
 	return parseFlatRecord(b[:], at)
 }
 
-// parseFlatRecord takes the head of the record at offset at of the stream apart.
+// parseFlatRecord parses the head of the record at offset at of the stream.
 func parseFlatRecord(b []byte, at int64) (flatRecord, error) {
 	off, size := int64(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:]))
 	if off == -1 && size == -1 {
 		return flatRecord{end: true}, nil
 	}
 	if off < 0 || size <= 0 || size > math.MaxInt64-flatRecSize-at || size > math.MaxInt64-off {
-		return flatRecord{}, fmt.Errorf("flattened dump, record at offset %d: %d bytes for offset %d cannot be", at, size, off)
+		return flatRecord{}, fmt.Errorf("flattened dump, record at offset %d: impossible size %d for offset %d", at, size, off)
 	}
 	return flatRecord{off: off, size: size}, nil
 }
@@ -166,7 +166,7 @@ func verifyFlattened(r io.ReaderAt, size int64) error {
 		}
 		off += flatRecSize + rec.size
 		if off > size {
-			return fmt.Errorf("flattened dump ends inside a record: it has %d bytes and needs %d", size, off)
+			return fmt.Errorf("flattened dump ends inside a record: %d bytes instead of %d", size, off)
 		}
 		if rec.end {
 			return nil

@@ -1,8 +1,8 @@
-// Package dumpfile reads the headers of dumps that were written to disk, proves
-// that such a file is whole, and writes and unpacks flattened dumps.
+// Package dumpfile reads the headers of dump files, verifies that such a file is
+// whole, and writes and unpacks flattened dumps.
 //
-// PID 1 of the capture kernel links this package, so it imports little, and the
-// memory it takes does not grow with the size of its input.
+// PID 1 of the capture kernel links this package, so it imports little, and its memory
+// does not grow with its input.
 package dumpfile
 
 import (
@@ -29,8 +29,8 @@ const (
 // Header is the beginning of a dump file.
 type Header struct {
 	Format Format
-	// Complete is false if makedumpfile marked the file as incomplete: it ran
-	// out of space. That it is true proves little; see Verify.
+	// Complete is false if makedumpfile ran out of space and marked the file as
+	// incomplete. A file may be damaged although Complete is true; see Verify.
 	Complete    bool
 	Compression string // zlib, lzo, snappy, zstd or none; "" for ELF
 	DumpLevel   int    // the -d option of makedumpfile; 0 for ELF
@@ -76,7 +76,7 @@ var le = binary.LittleEndian
 
 // ReadHeader reads the header of a dump that makedumpfile(8) wrote on x86-64 or
 // AArch64, or of an ELF core copied from /proc/vmcore. It returns an error for
-// everything else, and for a file that ends before its header and bitmaps do.
+// all other files, and for a file that ends inside its header or bitmaps.
 func ReadHeader(r io.ReaderAt) (Header, error) {
 	var magic [16]byte
 	if err := readFull(r, magic[:], 0); err != nil {
@@ -90,7 +90,7 @@ func ReadHeader(r io.ReaderAt) (Header, error) {
 		if err == nil {
 			var b [1]byte
 			if rerr := readFull(r, b[:], h.bitmap+h.bitmapSize-1); rerr != nil {
-				err = fmt.Errorf("the file ends before its bitmaps do, at %d bytes: %w", h.bitmap+h.bitmapSize, rerr)
+				err = fmt.Errorf("the file ends before its bitmaps, which end at %d bytes: %w", h.bitmap+h.bitmapSize, rerr)
 			}
 		}
 	case string(magic[:4]) == elfMagic:
@@ -176,7 +176,7 @@ func readKdump(r io.ReaderAt) (Header, error) {
 	return h, nil
 }
 
-// readELF takes the release from VMCOREINFO; ELF has no other place for it.
+// readELF reads the release from VMCOREINFO, its only place in an ELF core.
 func readELF(r io.ReaderAt) (Header, error) {
 	f, err := vmcore.Open(r)
 	if err != nil {
@@ -196,8 +196,8 @@ func cstring(b []byte) string {
 	return string(b)
 }
 
-// readFull fills p from offset off. A file that ends before is
-// io.ErrUnexpectedEOF.
+// readFull fills p from offset off. Its error is io.ErrUnexpectedEOF if the file is
+// too short.
 func readFull(r io.ReaderAt, p []byte, off int64) error {
 	n, err := r.ReadAt(p, off)
 	if n == len(p) {

@@ -175,7 +175,7 @@ func TestReadHeaderRefuses(t *testing.T) {
 		{"cut in bitmaps", good[:6*testBlock-1], "ends before its bitmaps"},
 		{"flattened, cut", flatten(good)[:flatHdrSize+500], "unexpected EOF"},
 		{"flattened, empty", flatten(nil), "no dump inside"},
-		{"flattened, bad record", slices.Concat(flatten(nil)[:flatHdrSize], bytes.Repeat([]byte{0x80}, 16)), "cannot be"},
+		{"flattened, bad record", slices.Concat(flatten(nil)[:flatHdrSize], bytes.Repeat([]byte{0x80}, 16)), "impossible size"},
 		{"flattened, version", edit(0, []byte("makedumpfile\x00\x00\x00\x00")...), "type 0"},
 	} {
 		if _, err := ReadHeader(bytes.NewReader(x.dump)); err == nil || !strings.Contains(err.Error(), x.want) {
@@ -187,7 +187,7 @@ func TestReadHeaderRefuses(t *testing.T) {
 	}
 }
 
-// TestVerifyCuts proves that no dump passes that lost its end.
+// TestVerifyCuts checks that no dump passes without its end.
 func TestVerifyCuts(t *testing.T) {
 	for name, dump := range map[string][]byte{"kdump": kdump(dhZlib), "flattened": flatten(kdump(0)), "elf": elfDump(0)} {
 		for n := 0; n < len(dump); n += 1 + (len(dump)-n)/200 {

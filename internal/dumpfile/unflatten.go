@@ -29,10 +29,10 @@ func (e *FlatError) Error() string { return e.Err.Error() }
 func (e *FlatError) Unwrap() error { return e.Err }
 
 // Unflatten writes the dump inside the flattened one in r to dst, as
-// makedumpfile -R does, in constant memory; where it has zeros that nothing was
-// written to before, dst keeps a hole. It reads r to its end and returns the size
-// of the dump in bytes. The error is a *FlatError if r is not a whole flattened
-// dump, and that of r or dst otherwise. The data before the error has been written.
+// makedumpfile -R does, in constant memory. dst keeps a hole for zeros at offsets that
+// were not written before. Unflatten reads r to its end and returns the size of the dump
+// in bytes. The error is a *FlatError if r is not a whole flattened dump, otherwise that
+// of r or dst. The data before the error has been written.
 func Unflatten(dst Unflattened, r io.Reader) (size int64, err error) {
 	u := &unflatten{dst: dst, r: r, buf: make([]byte, unflattenBuf)}
 	err = u.run()
@@ -89,7 +89,7 @@ func (u *unflatten) run() error {
 	}
 }
 
-// read fills b, or as much of it as r still has.
+// read fills b, or less at the end of r.
 func (u *unflatten) read(b []byte) (int, error) {
 	n, err := io.ReadFull(u.r, b)
 	u.at += int64(n)
@@ -99,7 +99,7 @@ func (u *unflatten) read(b []byte) (int, error) {
 	return n, err
 }
 
-// write writes b at off but for the zeros that are there anyway.
+// write writes b at off, except for holes.
 func (u *unflatten) write(b []byte, off int64) error {
 	if len(b) > 0 {
 		u.size = max(u.size, off+int64(len(b)))
@@ -117,7 +117,7 @@ func (u *unflatten) write(b []byte, off int64) error {
 	return nil
 }
 
-// hole returns how much of the beginning of b is alike: to be written, or a hole.
+// hole returns the length of the beginning of b that is all data or all hole.
 func (u *unflatten) hole(b []byte, off int64) (n int, hole bool) {
 	for n < len(b) {
 		block := b[n:min(len(b), n+sparseBlock-int((off+int64(n))%sparseBlock))]

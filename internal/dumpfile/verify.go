@@ -40,15 +40,14 @@ func VerifyFile(name string) (Header, error) {
 	return h, nil
 }
 
-// Verify proves that the dump in r, of size bytes, whose header is h, is
-// structurally whole, and otherwise returns why it is not. Of a kdump-compressed
-// file it reads the bitmap and every page descriptor and checks that the data of
+// Verify checks that the dump in r, of size bytes and with header h, is structurally
+// whole. Of a kdump-compressed file it reads the bitmap and every page descriptor and checks that the data of
 // each page lies inside the file: about 3% of the file, in constant memory. Of a
 // flattened file it walks the records up to the end mark, of an ELF file it
 // checks the program headers. It does not decompress pages.
 //
-// A page whose data were lost behind an intact descriptor goes unnoticed: sync
-// the file before.
+// Verify does not notice lost data of a page whose descriptor is intact: sync the file
+// before.
 func (h Header) Verify(r io.ReaderAt, size int64) error {
 	if err := h.verify(r, size); err != nil {
 		return fmt.Errorf("verify dump: %w", err)
@@ -78,7 +77,7 @@ func verifyELF(r io.ReaderAt, size int64) error {
 	}
 	end := f.End()
 	if end == 0 {
-		return errors.New("no memory in it")
+		return errors.New("the ELF core has no memory")
 	}
 	if end > size {
 		return fmt.Errorf("the file has %d bytes and needs %d", size, end)
@@ -97,7 +96,7 @@ func (h Header) verifyKdump(r io.ReaderAt, size int64) error {
 	}
 	descs := h.bitmap + h.bitmapSize
 	if pages > uint64(math.MaxInt64-descs)/pageDescSize {
-		return fmt.Errorf("%d pages cannot be", pages)
+		return fmt.Errorf("impossible number of pages: %d", pages)
 	}
 	data := descs + int64(pages)*pageDescSize
 	if data > size {
@@ -125,7 +124,7 @@ func (h Header) verifyKdump(r io.ReaderAt, size int64) error {
 	return nil
 }
 
-// countPages counts the pages in the dump: the bits set in the second bitmap.
+// countPages counts the pages in the dump: the set bits of the second bitmap.
 func (h Header) countPages(r io.ReaderAt, buf []byte) (uint64, error) {
 	var pages uint64
 	start := h.bitmap + h.bitmapSize/2

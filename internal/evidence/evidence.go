@@ -1,6 +1,6 @@
-// Package evidence has both ends of the text with which a capture that saved
-// nothing explains itself. kdumpinit logs the text and panics, pstore keeps the end
-// of the log, and kdumpctl makes a report of it at the next boot:
+// Package evidence writes and parses the text by which a capture that saved nothing
+// explains itself. kdumpinit logs the text and panics, pstore keeps the end of the log,
+// and kdumpctl makes a report from it at the next boot:
 //
 //	<13>[    9.000001] kdumpinit: crashed kernel: 6.1.0-50-amd64
 //	<13>[    9.000002] kdumpinit: | BUG: kernel NULL pointer dereference, address: 0000000000000008
@@ -27,7 +27,7 @@ const Prefix = "kdumpinit: "
 // SeverityError is the severity of errors in a kernel log, see syslog(3).
 const SeverityError = 3
 
-// The kinds of lines. None is the beginning of another but quote, of trace.
+// The kinds of lines. Only quote is the beginning of another kind: trace.
 const (
 	release = "crashed kernel: " // release of the crashed kernel
 	quote   = "| "               // line of the crashed kernel's log
@@ -72,8 +72,8 @@ func Lines(r *crashdir.Report) []string {
 	return lines
 }
 
-// Printable replaces control characters, which a terminal would obey and which
-// would end a line.
+// Printable replaces control characters, which could end a line or control a
+// terminal.
 func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
@@ -98,10 +98,10 @@ type Found struct {
 	Kernel string         // release of the crashed kernel
 	Panic  crashdir.Panic // of the crashed kernel
 	Errors []string       // of the capture, in order
-	End    string         // panic of the capture kernel itself, "" if there was another end
+	End    string         // panic of the capture kernel itself, "" if it did not panic
 }
 
-// Parse reads the log of a capture kernel. pstore may have cut its beginning off.
+// Parse reads the log of a capture kernel. Its beginning may be missing in pstore.
 func Parse(log []byte) Found {
 	var found Found
 	// kdumpinit quotes the log of the crashed kernel. The other lines are the capture
@@ -155,8 +155,8 @@ func lastPanic(log string) string {
 	return line
 }
 
-// cutPrefix returns the text of a line of kdumpinit, and whether it is one. The name
-// alone may come from elsewhere, as in "Comm: kdumpinit".
+// cutPrefix returns the text of a line of kdumpinit, and whether it is such a line. The
+// name alone is not enough, as in "Comm: kdumpinit".
 func cutPrefix(line string) (text string, ok bool) {
 	if _, after, ok := strings.Cut(line, "] "+Prefix); ok {
 		return after, true

@@ -1,6 +1,5 @@
-// Package makedumpfile has all that ukdump knows of makedumpfile(8): the features a
-// program was built with, its options, and the meaning of its output. It runs
-// nothing.
+// Package makedumpfile has the facts about makedumpfile(8): the features of a program,
+// its options, and the meaning of its output. It runs nothing.
 //
 // PID 1 of the capture kernel links this package, so it imports little.
 package makedumpfile
@@ -29,7 +28,7 @@ const maxVersion = 32
 
 // Parse finds the version and the features in the file of a makedumpfile. They
 // are constant strings that -v and -h print (show_version and print_usage in
-// print_info.c). So the program need not run: it may be for another machine.
+// print_info.c). Parse does not run the program, which may be for another machine.
 // Version is empty if the file is no makedumpfile.
 func Parse(file []byte) Program {
 	p := Program{
@@ -62,8 +61,7 @@ func version(file []byte) string {
 	}
 }
 
-// Choose returns the compression to use: the wanted one, or for auto the best
-// that p has. lzo comes before zlib, which is several times slower on the one
+// Choose returns the compression to use: the wanted one, or the best of p for auto. lzo comes before zlib, which is several times slower on the one
 // processor of a capture kernel.
 func (p Program) Choose(want string) (string, error) {
 	if want != "auto" {

@@ -104,7 +104,7 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// FuzzOutput: whatever a collector prints is only read.
+// FuzzOutput: any output of a collector is safe to read.
 func FuzzOutput(f *testing.F) {
 	f.Add([]byte("\rCopying data : [ 12.0 %] -           eta: 9s\nmakedumpfile Failed.\n"))
 	f.Add([]byte(debian12))

@@ -9,20 +9,19 @@ import (
 
 // The sentences of makedumpfile that have a meaning here (makedumpfile.c).
 const (
-	// A kernel newer than makedumpfile knows (check_release). It then goes on,
-	// and exits with 0.
+	// A kernel newer than makedumpfile supports (check_release). makedumpfile then
+	// continues, and exits with 0.
 	unknownKernel = "The kernel version is not supported."
 	mayBePartial  = "The makedumpfile operation may be incomplete."
-	failed        = "makedumpfile Failed." // main, whatever the reason
+	failed        = "makedumpfile Failed." // main, for every reason
 )
 
-// UnknownKernel reports whether output says that the kernel is newer than
-// makedumpfile knows. Every makedumpfile says so of every younger kernel, mostly
-// without need.
+// UnknownKernel reports whether output has the warning about a kernel that is newer
+// than makedumpfile supports. It appears for every newer kernel, mostly without need.
 func UnknownKernel(output string) bool { return strings.Contains(output, unknownKernel) }
 
-// Reason returns the last line of output that says why makedumpfile, or another
-// collector, failed. It is "" if there is none.
+// Reason returns the last line of output with a reason why makedumpfile, or another
+// collector, failed, or "".
 func Reason(output string) string {
 	var reason, line string
 	for output != "" {
@@ -42,12 +41,11 @@ type Progress struct {
 	Percent float64
 }
 
-// Copying reports whether the percentage is of the pages that are copied. The
-// phases before it look for pages.
+// Copying reports whether the percentage is that of copied pages. Earlier phases search
+// for pages.
 func (p Progress) Copying() bool { return strings.HasPrefix(p.Phase, "Copying data") }
 
-// Update reads the progress at the end of output, and reports whether there is
-// any.
+// Update reads the progress at the end of output, and reports whether it found any.
 func (p *Progress) Update(output []byte) bool {
 	i := bytes.LastIndexByte(output, '%')
 	if i < 0 {

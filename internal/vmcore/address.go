@@ -15,12 +15,11 @@ const (
 // memory make a few; thousands are a damaged header.
 const maxSpan = 64
 
-// locate returns the file offset of the byte at the virtual address v and how
-// many bytes follow in the same segment, that one included.
+// locate returns the file offset of the byte at the virtual address v, and the number
+// of bytes from there to the end of the segment.
 //
-// The segments' own virtual addresses come first. Headers made by kexec-tools
-// may lack or misstate them, so physical addresses computed from VMCOREINFO
-// are the second way.
+// It first uses the virtual addresses of the segments. Headers made by kexec-tools may
+// lack or misstate them, so it then uses physical addresses from VMCOREINFO.
 func (f *File) locate(v uint64) (off int64, avail uint64, ok bool) {
 	for _, s := range f.loads {
 		if v >= s.vaddr && v-s.vaddr < s.size {
@@ -48,8 +47,8 @@ func (f *File) physical(v uint64) (uint64, bool) {
 		base, ok := f.Info.Number("phys_base")
 		return v - x86TextBase + base, ok
 	}
-	// KASLR moves the direct map and VMCOREINFO does not say where to. One
-	// segment with a usable address tells it for all.
+	// KASLR moves the direct map, and VMCOREINFO lacks its address. One segment with
+	// a usable address gives it for all.
 	for _, s := range f.loads {
 		if s.vaddr >= x86DirectBase5 && s.vaddr < x86TextBase && v >= s.vaddr-s.paddr {
 			return v - (s.vaddr - s.paddr), true
@@ -66,14 +65,14 @@ func (f *File) physical(v uint64) (uint64, bool) {
 
 // physicalArm64 knows both layouts of Documentation/arch/arm64/memory.rst:
 // since 5.4 the direct map is the lower part of the kernel's half and the image
-// lies above it, before it was the other way round.
+// lies above it. Before 5.4 the image was below the direct map.
 func (f *File) physicalArm64(v uint64) (uint64, bool) {
 	bits, ok := f.Info.Number("VA_BITS")
 	if !ok || bits < 36 || bits > 52 {
 		return 0, false
 	}
-	// The border between the two is that of 48 bits even if a kernel built
-	// for 52 runs with 52 (_PAGE_END(VA_BITS_MIN)).
+	// The border is that of 48 bits even in a kernel that runs with 52
+	// (_PAGE_END(VA_BITS_MIN)).
 	border := ^uint64(0) << (min(bits, 48) - 1)
 	stext, ok := f.Info.Symbol("_stext")
 	linear := v < border
@@ -90,8 +89,8 @@ func (f *File) physicalArm64(v uint64) (uint64, bool) {
 	return v - off, ok
 }
 
-// read fills the first bytes of p from the virtual address v: at least need of
-// them, more if the memory behind is in the core too. It returns how many.
+// read fills p from the virtual address v: at least need bytes, more if the core has
+// the memory behind. It returns the number of bytes.
 func (f *File) read(p []byte, v uint64, need int) (int, error) {
 	n := 0
 	for range maxSpan {
@@ -142,7 +141,7 @@ func (f *File) half(v uint64) (uint32, error) {
 	return le.Uint32(b[:]), nil
 }
 
-// window reads memory ahead, so that neighbouring records cost one read.
+// window reads ahead, so that neighbouring records cost one read.
 type window struct {
 	f     *File
 	buf   []byte

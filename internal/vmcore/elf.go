@@ -1,9 +1,8 @@
-// Package vmcore reads the memory of a crashed kernel: the ELF core that
-// /proc/vmcore is, its VMCOREINFO and its kernel log. It also finds the reason
-// of a panic in a log.
+// Package vmcore reads the memory of a crashed kernel from the ELF core /proc/vmcore:
+// its VMCOREINFO and its kernel log. It also finds the cause of a panic in a log.
 //
-// PID 1 of the capture kernel links this package, so it imports little, and the
-// memory it takes does not grow with the size of its input.
+// PID 1 of the capture kernel links this package, so it imports little, and its memory
+// does not grow with its input.
 package vmcore
 
 import (
@@ -63,9 +62,9 @@ type segment struct {
 }
 
 // Open reads the ELF header, the program headers and the notes of r, which is
-// /proc/vmcore or a copy of it. It keeps r for the other methods and never
-// closes it. It returns an error if r is no little-endian ELF64 core of x86-64
-// or AArch64. A core without VMCOREINFO is no error: File.Info is empty then.
+// /proc/vmcore or a copy of it. The File reads from r later and never closes it. Open
+// returns an error if r is no little-endian ELF64 core of x86-64 or AArch64. A core
+// without VMCOREINFO is no error: File.Info is empty then.
 func Open(r io.ReaderAt) (*File, error) {
 	e, err := readEhdr(r)
 	if err != nil {
@@ -93,8 +92,8 @@ func Open(r io.ReaderAt) (*File, error) {
 	return f, nil
 }
 
-// Size returns how many bytes of memory the core holds: the sum of the file
-// sizes of its PT_LOAD headers.
+// Size returns the bytes of memory in the core: the sum of the file sizes of its
+// PT_LOAD headers.
 func (f *File) Size() int64 {
 	var n int64
 	for _, s := range f.loads {
@@ -226,8 +225,8 @@ func (f *File) readNotes(off, end int64) error {
 
 func align4(n uint32) int64 { return (int64(n) + 3) &^ 3 }
 
-// readFull fills p from offset off. A file that ends before is
-// io.ErrUnexpectedEOF.
+// readFull fills p from offset off. Its error is io.ErrUnexpectedEOF if the file is
+// too short.
 func readFull(r io.ReaderAt, p []byte, off int64) error {
 	n, err := r.ReadAt(p, off)
 	if n == len(p) {

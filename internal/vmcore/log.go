@@ -14,8 +14,8 @@ import (
 // printable ASCII nor a tab become \xNN, as vmcore-dmesg(8) writes them.
 //
 // It knows the lockless ring of Linux 5.10 and later (prb) and the records of
-// 3.5 to 5.9 (log_buf). If the log is damaged it writes all that can be decoded
-// and returns an error that says where it stopped or which records it skipped.
+// 3.5 to 5.9 (log_buf). Of a damaged log it writes all records that it can decode, and
+// returns an error with the place where it stopped or the records that it skipped.
 func (f *File) WriteLog(w io.Writer) error {
 	out := &logWriter{w: bufio.NewWriterSize(w, 16<<10)}
 	var err error
@@ -24,7 +24,7 @@ func (f *File) WriteLog(w io.Writer) error {
 	} else if _, ok := f.Info.Symbol("log_first_idx"); ok {
 		err = f.writeRecords(out)
 	} else {
-		err = errors.New("VMCOREINFO names no log buffer that is known (prb or log_first_idx)")
+		err = errors.New("VMCOREINFO has no known log buffer (prb or log_first_idx)")
 	}
 	if ferr := out.w.Flush(); ferr != nil {
 		return fmt.Errorf("write kernel log: %w", ferr)
@@ -63,7 +63,7 @@ func (l *logWriter) record(ts uint64, text []byte) {
 	}
 }
 
-// skip notes a damaged record and goes on.
+// skip counts a damaged record.
 func (l *logWriter) skip(err error) {
 	if l.skipped == 0 {
 		l.first = err
@@ -91,14 +91,14 @@ func (l *layout) checked(key string, get func(string) (uint64, bool), name strin
 	case !ok:
 		l.err = fmt.Errorf("VMCOREINFO has no %s", key)
 	case n > maxStruct:
-		l.err = fmt.Errorf("VMCOREINFO says %s=%d, which cannot be", key, n)
+		l.err = fmt.Errorf("VMCOREINFO has an impossible %s=%d", key, n)
 	default:
 		return int(n)
 	}
 	return 0
 }
 
-// within reports in l.err if a field of n bytes at off does not fit size.
+// within sets l.err if a field of n bytes at off does not fit size.
 func (l *layout) within(name string, size, off, n int) {
 	if l.err == nil && off+n > size {
 		l.err = fmt.Errorf("VMCOREINFO puts a field at %d, beyond the end of %s with %d bytes", off, name, size)

@@ -185,9 +185,9 @@ func TestDamagedRecords(t *testing.T) {
 		damage func(*records)
 		err    string
 	}{
-		{"length", func(l *records) { le.PutUint16(l.buf[l.used[1]+8:], 3) }, "cannot be there"},
-		{"text length", func(l *records) { le.PutUint16(l.buf[l.used[1]+10:], 5000) }, "cannot be there"},
-		{"beyond next", func(l *records) { le.PutUint16(l.buf[l.used[1]+8:], 500) }, "cannot be there"},
+		{"length", func(l *records) { le.PutUint16(l.buf[l.used[1]+8:], 3) }, "impossible record"},
+		{"text length", func(l *records) { le.PutUint16(l.buf[l.used[1]+10:], 5000) }, "impossible record"},
+		{"beyond next", func(l *records) { le.PutUint16(l.buf[l.used[1]+8:], 500) }, "impossible record"},
 		{"endless", func(l *records) { l.next = 1000; clear(l.buf[l.used[1]:]) }, "again"},
 	} {
 		l := &records{buf: make([]byte, 1024)}

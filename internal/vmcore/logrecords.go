@@ -76,7 +76,7 @@ func (f *File) writeRecords(out *logWriter) error {
 		}
 		end := idx + n
 		if n < uint32(size)+text || end > bufLen || wrapped && end > next || !wrapped && idx < next && end > next {
-			return fmt.Errorf("stopped at index %d: a record of %d bytes with %d of text cannot be there", idx, n, text)
+			return fmt.Errorf("stopped at index %d: impossible record of %d bytes with %d of text", idx, n, text)
 		}
 		b, err := w.at(buf+uint64(idx), size+int(text))
 		if err != nil {

@@ -3,8 +3,8 @@ package vmcore
 import "fmt"
 
 // The ring buffer of Linux 5.10 and later: kernel/printk/printk_ringbuffer.h.
-// A ring of descriptors says which part of the text ring each record has; a
-// second array beside the descriptors holds time and length. Positions only
+// A ring of descriptors gives the part of the text ring of each record. A second
+// array, beside the descriptors, holds time and length. Positions only
 // grow: their low bits are the index, the bits above count the wraps. All
 // field offsets come from VMCOREINFO.
 const (
@@ -123,8 +123,8 @@ func (f *File) openRing(prb uint64) (*ring, error) {
 	return r, nil
 }
 
-// writeRecord writes the record of a descriptor. An error means that the ring
-// cannot be read any further.
+// writeRecord writes the record of a descriptor. After an error the rest of the ring
+// cannot be read.
 func (r *ring) writeRecord(out *logWriter, id uint64) error {
 	i := id & (1<<r.descBits - 1)
 	d, err := r.descs.at(r.descsAt+i*uint64(r.descSize), r.descSize)
@@ -155,7 +155,7 @@ func (r *ring) writeRecord(out *logWriter, id uint64) error {
 		return nil
 	}
 	if size < uint64(length) {
-		out.skip(fmt.Errorf("record %d: its text has %d bytes, of which %d are left", i, length, size))
+		out.skip(fmt.Errorf("record %d: text of %d bytes, of which %d are left", i, length, size))
 		length = int(size)
 	}
 	text, err := r.text.at(r.textAt+at, length)
@@ -168,8 +168,8 @@ func (r *ring) writeRecord(out *logWriter, id uint64) error {
 
 // block returns the index and the size of the text in a data block, which
 // begins with the 8 bytes of the descriptor's id. A block that would cross the
-// end of the ring lies at the beginning instead. Older kernels count one that
-// ends right at the end as crossing, newer ones do not. Positions overflow.
+// end of the ring lies at the beginning instead. For older kernels a block that ends
+// right at the end crosses it, for newer ones it does not. Positions overflow.
 func (r *ring) block(begin, next uint64) (at, size uint64, ok bool) {
 	const idSize = 8
 	ringSize := uint64(1) << r.textBits

@@ -7,13 +7,12 @@ import (
 	"strings"
 )
 
-// Panic is why a kernel stopped, as its log tells. Its texts have no time
-// stamps, control characters in them are written \xNN, and they are cut at 500
-// bytes.
+// Panic is the cause of a crash according to the log. Its texts have no time stamps,
+// show control characters as \xNN, and are cut at 500 bytes.
 type Panic struct {
-	// Line is the last "Kernel panic - not syncing: ..." line. A kernel that
-	// went into its capture kernel straight from an oops wrote none; then it is
-	// the first line of that oops. It is empty if the log shows no crash.
+	// Line is the last "Kernel panic - not syncing: ..." line. If the kernel started
+	// its capture kernel straight from an oops, it is the first line of that oops. It
+	// is empty if the log shows no crash.
 	Line string
 	// Cause is the first line of the BUG, oops or lockup that led to the panic
 	// in Line, and empty if there was none.
@@ -22,7 +21,7 @@ type Panic struct {
 	Instruction string
 	// Trace holds the innermost functions, 16 at most, of the call trace that
 	// belongs to the cause, or to the panic if that came without one. Entries
-	// that the kernel marked as unreliable with "?" are left out.
+	// that the kernel marked as unreliable with "?" are omitted.
 	Trace []string
 }
 
@@ -41,7 +40,7 @@ const (
 )
 
 // A line that begins with one of causePrefixes or contains one of causeWords
-// reports something bad enough to be the cause of a crash.
+// may be the cause of a crash.
 var (
 	causePrefixes = []string{
 		"BUG: ",
@@ -72,10 +71,9 @@ var triggers = [...]struct{ report, panic string }{
 	{"mce: [Hardware Error]: CPU", "achine check"},
 }
 
-// FindPanic looks for the reason of a crash in a kernel log as WriteLog or
-// dmesg(1) writes it. The last incident counts: its first BUG or oops is the
-// cause, the panic is the consequence. It passes over the log once and then
-// over some lines behind the cause.
+// FindPanic finds the cause of a crash in a kernel log of WriteLog or dmesg(1). The last
+// incident counts: its first BUG or oops is the cause, the panic the consequence. It
+// reads the log once, and then some lines behind the cause.
 func FindPanic(log []byte) Panic {
 	s := scan{incident: none, panic: none, cause: none}
 	for i := range s.triggers {
@@ -92,7 +90,7 @@ func FindPanic(log []byte) Panic {
 	case s.panic != none && s.cause != none:
 		p.Line, p.Cause = textAt(log, s.panic), textAt(log, s.cause)
 		if strings.HasSuffix(p.Cause, sysrqCrash) {
-			p.Cause = "" // the panic line says so too
+			p.Cause = "" // the panic line has it too
 		}
 		start = s.cause
 	case s.panic != none:
@@ -154,8 +152,7 @@ func (s *scan) line(off int, raw []byte) {
 	s.last, s.lastLine = t, s.lines
 }
 
-// near reports whether a line at time t, the current one, belongs to the
-// latest incident.
+// near reports whether the current line, of time t, belongs to the latest incident.
 func (s *scan) near(t stamp) bool {
 	switch {
 	case s.incident == none:
