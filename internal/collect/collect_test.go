@@ -3,6 +3,8 @@ package collect
 import (
 	"slices"
 	"testing"
+
+	"ukdump/internal/crashdir"
 	"ukdump/internal/rawdump"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +28,7 @@ func TestFits(t *testing.T) {
 		fits         bool
 	}{{fat, unix.MSDOS_SUPER_MAGIC, true}, {fat + 1, unix.MSDOS_SUPER_MAGIC, false}, {fat + 1, unix.EXT4_SUPER_MAGIC, true}} {
 		k.dump.Stream.Length = tt.size
-		if err := k.fits(tt.fsType); (err == nil) != tt.fits {
+		if err := k.fits(crashdir.LargestFile(tt.fsType)); (err == nil) != tt.fits {
 			t.Errorf("%d bytes to a file system of type %#x: %v", tt.size, tt.fsType, err)
 		}
 	}

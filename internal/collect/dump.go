@@ -115,11 +115,11 @@ func (k *dumpRun) checkSpace() error {
 	if err := os.MkdirAll(k.parent, 0o700); err != nil {
 		return err
 	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(k.parent, &st); err != nil {
+	room, err := crashdir.RoomIn(k.parent)
+	if err != nil {
 		return fmt.Errorf("statfs %s: %w", k.parent, err)
 	}
-	free := int64(st.Bavail) * st.Bsize
+	free := room.Free
 	if k.dir != "" { // what is there will be replaced
 		if d, err := crashdir.Read(k.dir); err == nil {
 			var vm unix.Stat_t
@@ -131,13 +131,12 @@ func (k *dumpRun) checkSpace() error {
 	if k.size() > free {
 		return k.noSpace(free)
 	}
-	return k.fits(st.Type)
+	return k.fits(room.Largest)
 }
 
-// fits makes sure that a file of a file system of that type can be as large as
-// the vmcore.
-func (k *dumpRun) fits(fsType int64) error {
-	if most := crashdir.LargestFile(fsType); k.dump.Stream.Length > most {
+// fits makes sure that the vmcore is no larger than most, the largest size of a file.
+func (k *dumpRun) fits(most int64) error {
+	if k.dump.Stream.Length > most {
 		return advice.With(
 			stays(fmt.Errorf("its vmcore has %s, but %s allows files up to %s", cli.Size(k.dump.Stream.Length), k.parent, cli.Size(most))),
 			"Run kdumpctl collect again with --dir and a directory on another file system.")
@@ -330,11 +329,11 @@ func (k *dumpRun) written(err error) error {
 	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
 		return err
 	}
-	var st unix.Statfs_t
-	if serr := unix.Statfs(k.parent, &st); serr != nil {
+	room, serr := crashdir.RoomIn(k.parent)
+	if serr != nil {
 		return err
 	}
-	return k.noSpace(int64(st.Bavail) * st.Bsize)
+	return k.noSpace(room.Free)
 }
 
 // noSpace reports that the dump needs more than the free bytes of its directory.

@@ -5,15 +5,14 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
+	"ukdump/internal/crashdir"
 	"ukdump/internal/plan"
 )
 
@@ -146,35 +145,11 @@ func LoadFile(name string) (*Config, error) {
 }
 
 func (c *Config) readFile(name string) error {
-	text, err := read(name)
+	text, err := crashdir.ReadFile(name, maxFileSize)
 	if err != nil {
 		return fmt.Errorf("read configuration: %w", err)
 	}
-	return c.apply(name, text)
-}
-
-func read(name string) (string, error) {
-	// Without O_NONBLOCK opening a FIFO would wait for its writer.
-	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return "", err
-	}
-	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("%s: not a regular file", name)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
-	if err != nil {
-		return "", err
-	}
-	if len(b) > maxFileSize {
-		return "", fmt.Errorf("%s: larger than %d bytes", name, maxFileSize)
-	}
-	return string(b), nil
+	return c.apply(name, string(text))
 }
 
 // apply sets the keys that the text of a file assigns.

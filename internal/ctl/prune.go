@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/spf13/pflag"
-	"golang.org/x/sys/unix"
 
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
@@ -63,11 +62,11 @@ func (c *ctl) pruneDir(dir string, p crashdir.Policy, dry bool) (n int, err erro
 	if err != nil || len(dumps) == 0 {
 		return 0, err
 	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
+	room, err := crashdir.RoomIn(dir)
+	if err != nil {
 		return 0, err
 	}
-	for _, d := range p.Excess(dumps, int64(st.Bavail)*st.Bsize) {
+	for _, d := range p.Excess(dumps, room.Free) {
 		if dry {
 			c.Say("would remove %s, %s", d.Path, cli.Size(d.Used))
 		} else {

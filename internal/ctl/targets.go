@@ -45,23 +45,15 @@ func (c *ctl) gatherTargets(s *status, conf *config.Config) {
 
 func (c *ctl) gatherDirectory(s *status, dir string) targetStatus {
 	t := targetStatus{Kind: plan.Directory, Dir: dir}
-	// The directory may not exist yet; what holds it does.
-	at := dir
-	for {
-		var st unix.Statfs_t
-		err := unix.Statfs(at, &st)
-		if err == nil {
-			t.Free, t.known, t.most = int64(st.Bavail)*st.Bsize, true, crashdir.LargestFile(st.Type)
-			return t
+	room, _, err := crashdir.RoomFor(dir)
+	if err != nil {
+		if err != unix.EACCES || !s.Partial {
+			s.Problem("target", fmt.Errorf("target %s: %w", dir, err))
 		}
-		if err != unix.ENOENT || at == "/" {
-			if err != unix.EACCES || !s.Partial {
-				s.Problem("target", fmt.Errorf("target %s: %w", dir, err))
-			}
-			return t
-		}
-		at = filepath.Dir(at)
+		return t
 	}
+	t.Free, t.known, t.most = room.Free, true, room.Largest
+	return t
 }
 
 // describeTargets replaces the configured targets by those that the builder

@@ -5,7 +5,6 @@ package kexec
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -15,8 +14,13 @@ import (
 	"strings"
 	"time"
 
+	"ukdump/internal/crashdir"
+
 	"golang.org/x/sys/unix"
 )
+
+// maxRead bounds a file of proc, sys or efivarfs, in bytes.
+const maxRead = 64 << 10
 
 // Slot is the crash slot of the running kernel. Use New; the fields are there
 // to be replaced in tests.
@@ -116,7 +120,7 @@ func (s *Slot) SecureBoot() bool {
 
 func (s *Slot) efiBool(name string) bool {
 	const global = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
-	b, err := readLimited(filepath.Join(s.Root, "sys/firmware/efi/efivars", name+"-"+global))
+	b, err := crashdir.ReadFile(filepath.Join(s.Root, "sys/firmware/efi/efivars", name+"-"+global), maxRead)
 	return err == nil && len(b) >= 5 && b[4] == 1 // after four bytes of attributes
 }
 
@@ -159,15 +163,6 @@ func (s *Slot) mayBoot() bool {
 }
 
 func (s *Slot) read(name string) (string, error) {
-	b, err := readLimited(filepath.Join(s.Root, name))
+	b, err := crashdir.ReadFile(filepath.Join(s.Root, name), maxRead)
 	return strings.TrimSpace(string(b)), err
-}
-
-func readLimited(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, 64<<10))
 }

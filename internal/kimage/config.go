@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"ukdump/internal/crashdir"
 )
 
 // maxConfig bounds a kernel configuration, in bytes; distributions' are below
@@ -114,7 +116,7 @@ func readConfig(path, file string) (*Config, error) {
 		return nil, fmt.Errorf("read kernel configuration: %w", err)
 	}
 	defer f.Close()
-	data, err := readLimited(f, maxConfig)
+	data, err := crashdir.ReadAll(f, maxConfig)
 	if err == nil && compression(data) == "gzip" {
 		data, err = decompress("gzip", data, maxConfig)
 	}
@@ -142,7 +144,7 @@ func embeddedConfig(kernel []byte) (*Config, error) {
 		return nil, fmt.Errorf("IKCONFIG: %w", err)
 	}
 	z.Multistream(false)
-	data, err := readLimited(z, maxConfig)
+	data, err := crashdir.ReadAll(z, maxConfig)
 	if err != nil {
 		return nil, fmt.Errorf("IKCONFIG: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"ukdump/internal/crashdir"
 	"ukdump/internal/xzstream"
 )
 
@@ -81,13 +82,5 @@ func decompress(method string, data []byte, limit int64) ([]byte, error) {
 	default:
 		return nil, unsupported(method)
 	}
-	return readLimited(r, limit)
-}
-
-func readLimited(r io.Reader, limit int64) ([]byte, error) {
-	out, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err == nil && int64(len(out)) > limit {
-		err = fmt.Errorf("larger than %d MiB", limit>>20)
-	}
-	return out, err
+	return crashdir.ReadAll(r, limit)
 }

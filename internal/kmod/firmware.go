@@ -2,8 +2,8 @@ package kmod
 
 import (
 	"bytes"
-	"fmt"
-	"io"
+
+	"ukdump/internal/crashdir"
 )
 
 // Compressions are the extensions of firmware files, "" for plain ones, in the
@@ -23,9 +23,5 @@ func Unpack(data []byte, ext string) ([]byte, error) {
 		return nil, err
 	}
 	defer r.Close()
-	out, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
-	if err == nil && len(out) > MaxSize {
-		err = fmt.Errorf("larger than %d MiB", MaxSize>>20)
-	}
-	return out, err
+	return crashdir.ReadAll(r, MaxSize)
 }

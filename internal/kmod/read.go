@@ -2,7 +2,6 @@ package kmod
 
 import (
 	"bufio"
-	"bytes"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"ukdump/internal/crashdir"
 	"ukdump/internal/xzstream"
 )
 
@@ -41,16 +41,14 @@ func (t *Tree) read(file string) ([]byte, error) {
 		return nil, err
 	}
 	defer r.Close()
-	var buf bytes.Buffer
-	if n, err := io.Copy(&buf, io.LimitReader(r, MaxSize+1)); err != nil {
-		return nil, err
-	} else if n > MaxSize {
-		return nil, fmt.Errorf("larger than %d MiB", MaxSize>>20)
-	}
-	if err := checkELF(buf.Bytes(), t.Arch); err != nil {
+	data, err := crashdir.ReadAll(r, MaxSize)
+	if err != nil {
 		return nil, err
 	}
-	return buf.Bytes(), nil
+	if err := checkELF(data, t.Arch); err != nil {
+		return nil, err
+	}
+	return data, nil
 }
 
 // unpack returns the content of a file with the extension ext.

@@ -76,7 +76,7 @@ func TestRead(t *testing.T) {
 		{"cut.ko.gz", "EOF"},
 		{"false.ko", "not an ELF file"},
 		{"empty.ko", "not an ELF file"},
-		{"big.ko.gz", "larger than 64 MiB"},
+		{"big.ko.gz", "larger than 67108864 bytes"},
 		{"arm.ko", "built for EM_AARCH64, not for amd64"},
 		{"exe.ko", "ELF type ET_EXEC"},
 	} {

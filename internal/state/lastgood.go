@@ -194,23 +194,9 @@ func IsID(s string) bool {
 // ReadFile reads a regular file of at most limit bytes. Its error does not name
 // the file.
 func ReadFile(path string, limit int64) ([]byte, error) {
-	data, err := readRegular(path, limit)
+	data, err := crashdir.ReadFile(path, limit)
 	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
 		err = pe.Err
 	}
 	return data, err
-}
-
-func readRegular(path string, limit int64) ([]byte, error) {
-	fi, err := os.Stat(path) // before opening: a FIFO would wait for its writer
-	if err != nil {
-		return nil, err
-	}
-	if !fi.Mode().IsRegular() {
-		return nil, errors.New("not a regular file")
-	}
-	if fi.Size() > limit {
-		return nil, fmt.Errorf("it has %s, more than is allowed", cli.Size(fi.Size()))
-	}
-	return os.ReadFile(path)
 }

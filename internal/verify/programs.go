@@ -14,6 +14,7 @@ import (
 
 	"ukdump/internal/advice"
 	"ukdump/internal/builder"
+	"ukdump/internal/crashdir"
 	"ukdump/internal/load"
 	"ukdump/internal/plan"
 	"ukdump/internal/state"
@@ -78,9 +79,8 @@ func (v *Run) unpackedDir() (string, error) {
 	own := filepath.Join(v.Root, state.Dir)
 	var errs []error
 	for _, parent := range []string{own, os.TempDir()} {
-		var st unix.Statfs_t
-		err := unix.Statfs(parent, &st)
-		if err == nil && st.Flags&unix.ST_NOEXEC != 0 {
+		room, err := crashdir.RoomIn(parent)
+		if err == nil && room.NoExec {
 			err = errors.New("mounted noexec")
 		}
 		if err == nil {

@@ -62,17 +62,11 @@ func Uncollected(name string) error {
 
 // checkDirectory writes to a directory, or to what will hold it.
 func (v *Run) checkDirectory(topic, dir string) []Space {
-	at := filepath.Join(v.Root, dir)
-	var st unix.Statfs_t
-	err := unix.Statfs(at, &st)
-	for err == unix.ENOENT && at != "/" {
-		at = filepath.Dir(at)
-		err = unix.Statfs(at, &st)
-	}
+	room, at, err := crashdir.RoomFor(filepath.Join(v.Root, dir))
 	switch {
 	case err != nil:
 		err = fmt.Errorf("%s: %w", dir, err)
-	case st.Flags&unix.ST_RDONLY != 0:
+	case room.ReadOnly:
 		err = unix.EROFS
 	default:
 		err = v.TryWrite(at)
@@ -85,7 +79,7 @@ func (v *Run) checkDirectory(topic, dir string) []Space {
 	if v.Problem(topic, err) {
 		return nil
 	}
-	s := Space{Name: dir, Free: int64(st.Bavail) * st.Bsize, Most: crashdir.LargestFile(st.Type)}
+	s := Space{Name: dir, Free: room.Free, Most: room.Largest}
 	if v.build != nil && v.build.Plan.MakeSpace {
 		s.Old = Expendable(at)
 	}

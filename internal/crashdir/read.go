@@ -1,0 +1,64 @@
+package crashdir
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+var errNotRegular = errors.New("not a regular file")
+
+// ReadFile reads a regular file of at most limit bytes. The error is an *fs.PathError.
+// It follows symbolic links; readReport, which must not, opens its file itself.
+func ReadFile(path string, limit int64) ([]byte, error) {
+	// Without O_NONBLOCK opening a FIFO would wait for its writer.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: errNotRegular}
+	}
+	if info.Size() > limit {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: tooLarge(limit)}
+	}
+	// The size is that of a moment ago, and 0 in proc(5).
+	b := make([]byte, info.Size()+1)
+	n, err := io.ReadFull(f, b)
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return b[:n], nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	rest, err := io.ReadAll(io.LimitReader(f, limit+1-int64(n)))
+	if err != nil {
+		return nil, err
+	}
+	if b = append(b, rest...); int64(len(b)) > limit {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: tooLarge(limit)}
+	}
+	return b, nil
+}
+
+// ReadAll reads r to its end. It is an error if r has more than limit bytes.
+func ReadAll(r io.Reader, limit int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > limit {
+		return nil, tooLarge(limit)
+	}
+	return b, nil
+}
+
+func tooLarge(limit int64) error { return fmt.Errorf("larger than %d bytes", limit) }
