@@ -259,7 +259,7 @@ func TestAnnounceTrouble(t *testing.T) {
 	m.run(t, "bad configuration", func(t *testing.T) {
 		fail("2026-11-21T01-00-01Z")
 		m.Write("etc/ukdump.conf", "TRAGET=/x\n")
-		// What is loaded may be the last good set, and a unit that failed is not
+		// What is loaded may be the fallback set, and a unit that failed is not
 		// stopped, which would end the watch.
 		m.expect("announce --watch", result{0, "", message("2026-11-21T01-00-01Z") + "kdumpctl: warning: ROOT/etc/ukdump.conf:1: unknown ...\n"})
 		m.expect("announce --shutdown", result{0, "", ""})

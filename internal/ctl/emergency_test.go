@@ -87,7 +87,7 @@ func TestEmergencyLastGood(t *testing.T) {
 		}
 	}
 	got = m.kdumpctl("reload")
-	if got.status != 1 || !strings.Contains(got.stderr, "loaded instead: the last good set") || !strings.HasSuffix(string(m.initrd), stock) {
+	if got.status != 1 || !strings.Contains(got.stderr, "loaded instead: the fallback set") || !strings.HasSuffix(string(m.initrd), stock) {
 		t.Errorf("refused: %+v", got)
 	}
 }

@@ -19,7 +19,7 @@ const (
 	lastGood = "var/lib/ukdump/last-good"
 	vmlinuz  = "boot/vmlinuz-" + buildtest.Release
 	setName  = buildtest.Release + " with initramfs-" + buildtest.Release + ".img"
-	instead  = "; loaded instead: the last good set, " + setName + "\n"
+	instead  = "; loaded instead: the fallback set, " + setName + "\n"
 	cannot   = "kdumpctl: load capture kernel: ROOT/" + vmlinuz + ": not a kernel image that this kernel can load: exec format error"
 	tryThis  = "kdumpctl: Set KERNEL in ...\n"
 )
@@ -82,7 +82,7 @@ func TestFallbackRefused(t *testing.T) {
 		if !m.isLoaded() || m.what() != good {
 			t.Errorf("%v: the good set is not loaded", errno)
 		}
-		if line := m.missing(); !strings.HasPrefix(line, "the last good set is loaded, because the last load failed: load capture kernel: ") {
+		if line := m.missing(); !strings.HasPrefix(line, "the fallback set is loaded, because the last load failed: load capture kernel: ") {
 			t.Errorf("%v: status says %q", errno, line)
 		}
 		// The one that failed has not taken the place of the good one.
@@ -126,7 +126,7 @@ func TestFallbackAtBoot(t *testing.T) {
 			if !m.isLoaded() || m.what() != good || len(m.calls) != calls+1 {
 				t.Errorf("%d calls, loaded %v", len(m.calls)-calls, m.isLoaded())
 			}
-			if line := m.missing(); !strings.HasPrefix(line, "the last good set is loaded, because the last load failed: ") {
+			if line := m.missing(); !strings.HasPrefix(line, "the fallback set is loaded, because the last load failed: ") {
 				t.Errorf("status says %q", line)
 			}
 		})
@@ -138,7 +138,7 @@ func TestFallbackFullDisk(t *testing.T) {
 	m.reboot()
 	m.Grow()
 	buildtest.FullDisk(t, func() {
-		m.expect("load", result{1, "loaded the last good set, " + setName + ", until the image is built\n", "kdumpctl: write image ROOT/" + image + ": ...\n"})
+		m.expect("load", result{1, "loaded the fallback set, " + setName + ", until the image is built\n", "kdumpctl: write image ROOT/" + image + ": ...\n"})
 	})
 	if !m.isLoaded() || m.what() != good {
 		t.Error("the good set is not loaded")
@@ -148,12 +148,12 @@ func TestFallbackFullDisk(t *testing.T) {
 	}
 }
 
-// When the last good set fails as well, status must not believe in anything.
+// When the fallback set fails as well, status must not believe in anything.
 func TestFallbackFails(t *testing.T) {
 	t.Parallel()
 	m, _ := loadedMachine(t)
 	m.err = unix.ENOEXEC
-	m.expect("reload", result{1, "", cannot + "; nothing is loaded now, as the last good set fails likewise\n" + tryThis})
+	m.expect("reload", result{1, "", cannot + "; nothing is loaded now, as the fallback set fails with the same error\n" + tryThis})
 	if m.isLoaded() || len(m.calls) != 3 {
 		t.Errorf("calls %q", m.calls)
 	}
@@ -186,7 +186,7 @@ func TestLastGoodDamaged(t *testing.T) {
 				}
 				m.Write(name, change(m.Read(name)))
 				calls := len(m.calls)
-				m.expect("load", result{1, "", failed + "; nothing is loaded now, as this failed too: read the last good set: ...\n"})
+				m.expect("load", result{1, "", failed + "; nothing is loaded now, as this failed too: read the fallback set: ...\n"})
 				if len(m.calls) != calls {
 					t.Error("the kernel was asked")
 				}
@@ -265,7 +265,7 @@ func TestLastGoodNotKept(t *testing.T) {
 	m := newMachine(t)
 	const inTheWay = lastGood + "/set.json-incomplete/x"
 	m.Write(inTheWay, "")
-	m.expect("load", result{0, builtLine + "\n" + loadedLine, "kdumpctl: warning: loaded, but not kept for the case that a later load fails: ...\n"})
+	m.expect("load", result{0, builtLine + "\n" + loadedLine, "kdumpctl: warning: loaded, but not saved as the fallback set: ...\n"})
 	if ents, err := os.ReadDir(m.Root + "/" + lastGood); err != nil || len(ents) != 1 {
 		t.Errorf("left: %v, %v", ents, err)
 	}
@@ -283,7 +283,7 @@ func TestBridge(t *testing.T) {
 			t.Error("it was built first")
 		}
 	}
-	m.expect("load", result{0, "loaded the last good set, " + setName + ", until the image is built\n" + builtLine + "\n" + loadedLine, ""})
+	m.expect("load", result{0, "loaded the fallback set, " + setName + ", until the image is built\n" + builtLine + "\n" + loadedLine, ""})
 	if n != 2 || m.what() == good {
 		t.Errorf("%d calls, what is loaded is old: %v", n, m.what() == good)
 	}
@@ -322,7 +322,7 @@ func TestBridgeUntilTargetAppears(t *testing.T) {
 		}
 	}
 	const loadedLine = "loaded " + setName + " in ...\n"
-	m.expect("load --if-reserved", result{0, "loaded the last good set, " + setName + ", until the raw targets are there\n" + loadedLine, ""})
+	m.expect("load --if-reserved", result{0, "loaded the fallback set, " + setName + ", until the raw targets are there\n" + loadedLine, ""})
 	if naps != 3 {
 		t.Errorf("it was looked for %d times", naps)
 	}

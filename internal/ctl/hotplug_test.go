@@ -141,7 +141,7 @@ func TestHotplugNothingToDo(t *testing.T) {
 			m.Write("sys/devices/system/cpu/crash_hotplug", "1\n")
 			m.Write("sys/devices/system/memory/crash_hotplug", "1\n")
 		}, "the kernel updates its own ELF header"},
-		{"loaded by another", func() { m.Remove("var/lib/ukdump/loaded.json") }, "what is loaded is not by kdumpctl"},
+		{"loaded by another", func() { m.Remove("var/lib/ukdump/loaded.json") }, "the loaded capture kernel was not loaded by kdumpctl"},
 	} {
 		m.run(t, tt.name, func(t *testing.T) {
 			tt.change()
@@ -159,7 +159,7 @@ func TestHotplugNothingToDo(t *testing.T) {
 		m.event(time.Hour)
 		m.expect(hotplug, result{0, again, ""})
 	})
-	m.expect(hotplug, result{0, "nothing to do: no event that the last load does not know\n", ""})
+	m.expect(hotplug, result{0, "nothing to do: no hotplug event since the last load\n", ""})
 	m.event(time.Hour)
 	m.expect("load", result{0, loadedLine, ""})
 	if m.pending() {

@@ -166,7 +166,7 @@ func printReport(row func(name, format string, a ...any), r *crashdir.Report) {
 	if r.Target.Device != "" {
 		row("target", "%s on %s (%s %s)", r.Target.Dir, r.Target.Device, r.Target.FSType, r.Target.UUID)
 	}
-	row("captured by", "%s, kdumpinit %s, %s of memory to spare at the tightest moment", cli.OrDash(r.Capture), r.Software, cli.Size(r.LowestMem))
+	row("captured by", "%s, kdumpinit %s, lowest free memory %s", cli.OrDash(r.Capture), r.Software, cli.Size(r.LowestMem))
 	if n := len(r.Steps); n > 0 {
 		last := r.Steps[n-1]
 		row("time", "%.1f s from the start of the capture kernel", last.Start+last.Seconds)

@@ -126,15 +126,15 @@ func TestKilled(t *testing.T) {
 				t.Fatalf("kill %d: loaded.json says %q, loaded is %q, %v", n, l.Cmdline, slot, err)
 			}
 		}
-		// A last good set, if there is one, is whole.
+		// A fallback set, if there is one, is whole.
 		if s, kernel, image, err := c.store.LastGood(); err == nil {
 			if state.ID(kernel) != s.KernelID || state.ID(image) != s.ImageID {
-				t.Fatalf("kill %d: the last good set is not one set", n)
+				t.Fatalf("kill %d: the fallback set is not one set", n)
 			}
 		} else if err != state.ErrNoLastGood {
 			t.Fatalf("kill %d: %v", n, err)
 		} else if _, err := os.Stat(m.Root + "/" + lastGood + "/set.json"); err == nil {
-			t.Fatalf("kill %d: a last good set is there and was not read", n)
+			t.Fatalf("kill %d: a fallback set is there and was not read", n)
 		}
 		// An image under its final name is whole.
 		if _, err := load.OpenImage(m.Root + "/" + image); err != nil && !os.IsNotExist(err) && !strings.Contains(err.Error(), "no such file") {
@@ -190,7 +190,7 @@ func keys(m map[string]bool) (list []string) {
 	return list
 }
 
-// At each moment of writing the last good set, what is there is the old or the
+// At each moment of writing the fallback set, what is there is the old or the
 // new one: every state of the directory that a power failure could leave is read.
 func TestLastGoodStates(t *testing.T) {
 	t.Parallel()

@@ -73,7 +73,7 @@ func TestLoadEncrypted(t *testing.T) {
 	}
 }
 
-// Nobody can know the key of the last good set either, but it is asked for.
+// Nobody can know the key of the fallback set either, but it is asked for.
 func TestLoadEncryptedFails(t *testing.T) {
 	t.Parallel()
 	m, seen := encrypted(t)
@@ -87,7 +87,7 @@ func TestLoadEncryptedFails(t *testing.T) {
 			m.err = unix.ENOMEM
 		}
 	}
-	if got := m.kdumpctl("load"); got.status != 1 || !strings.Contains(got.stderr, "loaded instead: the last good set") {
+	if got := m.kdumpctl("load"); got.status != 1 || !strings.Contains(got.stderr, "loaded instead: the fallback set") {
 		t.Errorf("got %+v", got)
 	}
 	if want := "reuse 0 " + description; len(*seen) != 3 || (*seen)[2] != want {
@@ -107,7 +107,7 @@ func TestReloadEncryptedFails(t *testing.T) {
 	m.failOnce(unix.EKEYREJECTED)
 	once := m.asked
 	m.asked = func() { asked(); once() }
-	if got := m.kdumpctl("reload"); got.status != 1 || !strings.Contains(got.stderr, "loaded instead: the last good set") {
+	if got := m.kdumpctl("reload"); got.status != 1 || !strings.Contains(got.stderr, "loaded instead: the fallback set") {
 		t.Errorf("got %+v", got)
 	}
 	want := []string{"reuse 0 " + description, "reuse 1 " + description, "reuse 1 " + description}
@@ -136,7 +136,7 @@ func TestLoadEncryptedOther(t *testing.T) {
 		t.Errorf("the kernel saw %q", *seen)
 	}
 	// The dump that goes elsewhere then is not what was asked for.
-	for _, missing := range []string{"the volume key of luks-root (LUKS " + luksID + ") is not in root's keyring", "what is loaded has not got the volume key of luks-root"} {
+	for _, missing := range []string{"the volume key of luks-root (LUKS " + luksID + ") is not in root's keyring", "the loaded capture kernel lacks the volume key of luks-root"} {
 		missing = "/var/crash cannot be opened after a crash: " + missing
 		if got := m.kdumpctl("status"); !strings.Contains(got.stdout, "missing         "+missing+"\n") {
 			t.Errorf("status %s", got.stdout)
@@ -155,7 +155,7 @@ func TestLoadEncryptedOther(t *testing.T) {
 		}
 	}
 	// The same image without the key is another set, and another proof.
-	const since = "something else was loaded since"
+	const since = "another set was loaded since"
 	if v := verify.LastResult(m.ctl().store, m.ctl().store.Loaded()); v.Why == since {
 		t.Error("it was not proven with the key")
 	}
@@ -180,7 +180,7 @@ func TestLoadEncryptedEvidence(t *testing.T) {
 	m, seen := encrypted(t)
 	m.ring = nil
 	missing := "/var/crash cannot be opened after a crash: the volume key of luks-root (LUKS " + luksID + ") is not in root's keyring"
-	m.expect("load", result{1, builtLine + "\n", "kdumpctl: " + missing + "; nothing is loaded now, and there is no last good set\nkdumpctl: Add the option ...\n"})
+	m.expect("load", result{1, builtLine + "\n", "kdumpctl: " + missing + "; nothing is loaded now, and no fallback set exists\nkdumpctl: Add the option ...\n"})
 	if m.isLoaded() {
 		t.Error("loaded for pstore alone")
 	}
@@ -197,7 +197,7 @@ func TestLoadEncryptedEvidence(t *testing.T) {
 	}
 }
 
-// The last good set warns of the same key as the load after it.
+// The fallback set warns of the same key as the load after it.
 func TestMissingKeyWarnedOnce(t *testing.T) {
 	t.Parallel()
 	m, _ := encrypted(t)
@@ -208,7 +208,7 @@ func TestMissingKeyWarnedOnce(t *testing.T) {
 	m.ring = nil
 	m.Write("etc/ukdump.conf", "TARGET=/var/crash /srv/dumps\nDUMP_LEVEL=17\n")
 	got := m.kdumpctl("load")
-	if got.status != 0 || !strings.Contains(got.stdout, "loaded the last good set") || strings.Count(got.stderr, "the volume key of luks-root (LUKS") != 1 {
+	if got.status != 0 || !strings.Contains(got.stdout, "loaded the fallback set") || strings.Count(got.stderr, "the volume key of luks-root (LUKS") != 1 {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -232,12 +232,12 @@ func TestLoadWithOldKeys(t *testing.T) {
 	if l := c.store.Loaded(); l == nil || l.Release != buildtest.Release || len(l.Keys) > 0 {
 		t.Errorf("loaded.json has %+v", l)
 	}
-	if got := m.missing(); got != "/var/crash cannot be opened after a crash: what is loaded has not got the volume key of luks-root" {
+	if got := m.missing(); got != "/var/crash cannot be opened after a crash: the loaded capture kernel lacks the volume key of luks-root" {
 		t.Errorf("status says %q", got)
 	}
 }
 
-// The last good set does without a key, too, if it has another target.
+// The fallback set does without a key, too, if it has another target.
 func TestLastGoodWithoutKey(t *testing.T) {
 	t.Parallel()
 	m, seen := encrypted(t)
@@ -247,7 +247,7 @@ func TestLastGoodWithoutKey(t *testing.T) {
 	m.reboot()
 	m.ring = nil
 	m.Write("etc/ukdump.conf", "x")
-	if got := m.kdumpctl("load"); got.status != 1 || !strings.Contains(got.stderr, "loaded instead: the last good set") ||
+	if got := m.kdumpctl("load"); got.status != 1 || !strings.Contains(got.stderr, "loaded instead: the fallback set") ||
 		!strings.HasPrefix(got.stderr, "kdumpctl: warning: /var/crash cannot be opened after a crash: the volume key of luks-root") {
 		t.Errorf("got %+v", got)
 	}

@@ -42,15 +42,15 @@ func TestLoad(t *testing.T) {
 		{"again", func() {}, "load", ""},
 		{"reload", func() {}, "reload", ""},
 		{"other time, same content", func() { m.Write("usr/bin/makedumpfile", m.Read("usr/bin/makedumpfile")) }, "load", ""},
-		{"configuration", func() { m.Write("etc/ukdump.conf", "DUMP_LEVEL=17\n") }, "load", "what goes into it has changed"},
+		{"configuration", func() { m.Write("etc/ukdump.conf", "DUMP_LEVEL=17\n") }, "load", "its inputs have changed"},
 		{"command line only", func() { m.Write("etc/ukdump.conf", "DUMP_LEVEL=17\nBOOT_OPTIONS=debug\n") }, "load", ""},
 		{"library", func() {
 			m.Write("usr/lib/x86_64-linux-gnu/libz.so.1", string(buildtest.ELF{Text: "new"}.Bytes()))
-		}, "reload", "what goes into it has changed"},
-		{"image damaged", func() { m.Write(image, flip(m.Read(image))) }, "load", "the one that was there is damaged: ..."},
-		{"image truncated", func() { m.Write(image, m.Read(image)[:300]) }, "load", "the one that was there is damaged: ..."},
-		{"image empty", func() { m.Write(image, "") }, "load", "the one that was there is damaged: not an initramfs: the file is empty"},
-		{"image of something else", func() { m.Write(image, "text") }, "load", "the one that was there is damaged: not an initramfs: ..."},
+		}, "reload", "its inputs have changed"},
+		{"image damaged", func() { m.Write(image, flip(m.Read(image))) }, "load", "the old image is damaged: ..."},
+		{"image truncated", func() { m.Write(image, m.Read(image)[:300]) }, "load", "the old image is damaged: ..."},
+		{"image empty", func() { m.Write(image, "") }, "load", "the old image is damaged: not an initramfs: the file is empty"},
+		{"image of something else", func() { m.Write(image, "text") }, "load", "the old image is damaged: not an initramfs: ..."},
 		{"image removed", func() { m.Remove(image) }, "load", "there was none"},
 	} {
 		step.change()
@@ -308,7 +308,7 @@ func TestLoadRefused(t *testing.T) {
 	m := newMachine(t)
 	m.err = unix.ENOEXEC
 	m.expect("load", result{1, builtLine + "\n", "kdumpctl: load capture kernel: ROOT/boot/vmlinuz-" + buildtest.Release +
-		": not a kernel image that this kernel can load: exec format error; nothing is loaded now, and there is no last good set\nkdumpctl: Set KERNEL in ...\n"})
+		": not a kernel image that this kernel can load: exec format error; nothing is loaded now, and no fallback set exists\nkdumpctl: Set KERNEL in ...\n"})
 	m.err = unix.ENOSYS
 	m.expect("load", result{1, "", "kdumpctl: load capture kernel: ROOT/boot/vmlinuz-" + buildtest.Release +
 		": the running kernel has no kexec_file_load (CONFIG_KEXEC_FILE), and kexec of kexec-tools is not installed: ...\nkdumpctl: Install kexec-tools...\n"})

@@ -30,7 +30,7 @@ type status struct {
 		Path  string    `json:"path,omitempty"`
 		Bytes int64     `json:"bytes,omitempty"`
 		Time  time.Time `json:"time,omitzero"`
-		Stale string    `json:"stale,omitempty"` // why it has to be built again
+		Stale string    `json:"stale,omitempty"` // why it is out of date
 	} `json:"image"`
 	Verified *verify.Last   `json:"verified,omitempty"` // nil if only root could tell
 	Targets  []targetStatus `json:"targets"`            // in the order in which they are tried
@@ -149,7 +149,7 @@ func (c *ctl) gatherImage(s *status, b *builder.Build) {
 		want, err := b.Fingerprint()
 		s.Problem("image", err)
 		if s.Ours.Fingerprint != want {
-			s.Problem("image", load.NeedsReload("the loaded image is out of date: what goes into it has changed"))
+			s.Problem("image", load.NeedsReload("the loaded image is out of date: its inputs have changed"))
 		}
 	}
 	if s.Ours != nil {
@@ -201,7 +201,7 @@ func (c *ctl) printStatus(s *status) error {
 	if s.Image.Bytes > 0 {
 		state := "up to date"
 		if s.Image.Stale != "" {
-			state = "to be built again: " + s.Image.Stale
+			state = "out of date: " + s.Image.Stale
 		}
 		row("image", "%s, %s, %s", s.Image.Path, cli.Size(s.Image.Bytes), state)
 	} else if s.Image.Path != "" {

@@ -224,7 +224,7 @@ func TestVerifyFinds(t *testing.T) {
 			k[len(k)-1]++
 			m.Write("boot/vmlinuz-"+buildtest.Release, string(k))
 		}, "loaded", "ROOT/boot/vmlinuz-" + buildtest.Release + " has changed since it was loaded", reload},
-		{"command line", func(m *machine) { m.Write("etc/ukdump.conf", "BOOT_OPTIONS=debug\n") }, "loaded", "the command line of the capture kernel is not the one that is configured now", reload},
+		{"command line", func(m *machine) { m.Write("etc/ukdump.conf", "BOOT_OPTIONS=debug\n") }, "loaded", "the command line of the loaded capture kernel is not the configured one", reload},
 		{"image and copy gone", func(m *machine) { m.Remove(image); m.Remove("var/lib/ukdump/last-good") }, "image", "image ROOT/" + image + ": no such file or directory", reload},
 
 		{"stale: makedumpfile", func(m *machine) { m.Write("usr/bin/makedumpfile", m.Read("usr/bin/makedumpfile")+"x") }, "image", "out of date: bin/makedumpfile has changed", reload},
@@ -340,12 +340,12 @@ func TestVerifiedStatus(t *testing.T) {
 	})
 	m.run(t, "other image", func(t *testing.T) {
 		m.changed(func(files map[string]verify.File) { files["x"] = verify.File{Mode: 0o644} })
-		expect("loaded another", "no: TIME: something else was loaded since")
+		expect("loaded another", "no: TIME: another set was loaded since")
 	})
 	m.run(t, "other kernel", func(t *testing.T) {
 		m.Write("proc/sys/kernel/osrelease", "7.1.0\n")
 		m.Write("etc/ukdump.conf", "KERNEL="+buildtest.Release+"\n")
-		expect("another kernel", "no: TIME: it is about the crash of another kernel, "+buildtest.Release)
+		expect("another kernel", "no: TIME: verified under another running kernel, "+buildtest.Release)
 	})
 	m.run(t, "problem", func(t *testing.T) {
 		m.rewrite("var/lib/ukdump/verified.json")

@@ -18,7 +18,7 @@ import (
 
 // afterFailure makes the best of a load that failed: if nothing is loaded now,
 // because the kernel has dropped it or because this is the first load since
-// boot, it loads the last good set. The error says what is loaded then.
+// boot, it loads the fallback set. The error says what is loaded then.
 func (ld *Loader) afterFailure(err error) error {
 	loaded, slotErr := ld.Slot.Loaded()
 	if slotErr != nil {
@@ -34,11 +34,11 @@ func (ld *Loader) afterFailure(err error) error {
 	var a, b *kexec.Error
 	switch {
 	case lastErr == nil:
-		return fmt.Errorf("%w; %s", err, "loaded instead: the last good set, "+s.String())
+		return fmt.Errorf("%w; %s", err, "loaded instead: the fallback set, "+s.String())
 	case errors.Is(lastErr, state.ErrNoLastGood):
-		return fmt.Errorf("%w; %s", err, "nothing is loaded now, and there is no last good set")
+		return fmt.Errorf("%w; %s", err, "nothing is loaded now, and no fallback set exists")
 	case errors.As(err, &a) && errors.As(lastErr, &b) && a.Cause == b.Cause: // once is enough
-		return fmt.Errorf("%w; %s", err, "nothing is loaded now, as the last good set fails likewise")
+		return fmt.Errorf("%w; %s", err, "nothing is loaded now, as the fallback set fails with the same error")
 	}
 	return fmt.Errorf("%w; %s", err, "nothing is loaded now, as this failed too: "+lastErr.Error())
 }
@@ -56,10 +56,10 @@ func (ld *Loader) stillLoaded(failed error) string {
 		rec.Fallback = failed.Error()
 		ld.remember(rec)
 	}
-	return "loaded instead: the last good set, " + rec.String()
+	return "loaded instead: the fallback set, " + rec.String()
 }
 
-// bridge loads the last good set where nothing is loaded and something has to be
+// bridge loads the fallback set where nothing is loaded and something has to be
 // done first that takes a while; until says what.
 func (ld *Loader) bridge(until string) {
 	if !ld.canSpareLoad() {
@@ -67,21 +67,21 @@ func (ld *Loader) bridge(until string) {
 	}
 	s, err := ld.loadLastGood("it did not come to its end")
 	if err == nil {
-		ld.Out.Say("loaded the last good set, %s, until %s", s, until)
+		ld.Out.Say("loaded the fallback set, %s, until %s", s, until)
 	} else if !errors.Is(err, state.ErrNoLastGood) {
 		ld.Out.Warn(err.Error())
 	}
 }
 
-// FallbackProblem says that the last good set is loaded and why, nil if it is not.
+// FallbackProblem says that the fallback set is loaded and why, nil if it is not.
 func FallbackProblem(rec *state.LoadRecord) error {
 	if rec == nil || rec.Fallback == "" {
 		return nil
 	}
-	return advice.With(errors.New("the last good set is loaded, because the last load failed: "+rec.Fallback), "Correct that and run kdumpctl reload.")
+	return advice.With(errors.New("the fallback set is loaded, because the last load failed: "+rec.Fallback), "Correct that and run kdumpctl reload.")
 }
 
-// loadLastGood loads the last good set because of what failed.
+// loadLastGood loads the fallback set because of what failed.
 func (ld *Loader) loadLastGood(failed string) (*state.Set, error) {
 	s, kernelData, imageData, err := ld.Store.LastGood()
 	if err != nil {

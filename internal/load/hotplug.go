@@ -45,7 +45,7 @@ func (ld *Loader) Hotplug() error {
 	}
 	defer unlock()
 	if _, err := ld.Store.Hotplug(); err != nil {
-		ld.Out.Say("nothing to do: no event that the last load does not know")
+		ld.Out.Say("nothing to do: no hotplug event since the last load")
 		return nil
 	}
 	// What fails from here on would fail again, and systemd starts this for ever
@@ -63,13 +63,13 @@ func (ld *Loader) Hotplug() error {
 	case ld.kernelUpdates():
 		why = "the kernel updates its own ELF header"
 	case ours == nil:
-		why = "what is loaded is not by kdumpctl"
+		why = "the loaded capture kernel was not loaded by kdumpctl"
 	}
 	if why != "" {
 		ld.Out.Say("nothing to do: %s", why)
 		return nil
 	}
-	// The last good set is what is loaded, unless it could not be kept.
+	// The fallback set is what is loaded, unless it could not be kept.
 	s, _, _, err := ld.Store.LastGood()
 	if err == nil && s.Fingerprint == ours.Fingerprint && s.Cmdline == ours.Cmdline && s.Kernel == ours.Kernel {
 		begin := time.Now()

@@ -76,9 +76,9 @@ func upToDate(b *builder.Build, path string) (im *ImageFile, why string, err err
 	contents, err := builder.Inspect(initramfs.Open(bytes.NewReader(data)))
 	switch {
 	case err != nil:
-		return nil, fmt.Sprintf("the one that was there is damaged: %v", err), nil
+		return nil, fmt.Sprintf("the old image is damaged: %v", err), nil
 	case contents.Fingerprint != want:
-		return nil, "what goes into it has changed", nil
+		return nil, "its inputs have changed", nil
 	}
 	return &ImageFile{Contents: contents, Path: path, Data: data}, "", nil
 }

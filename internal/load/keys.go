@@ -78,7 +78,7 @@ func (ld *Loader) chooseKeys(p *plan.Plan) ([]cryptkeys.Key, error) {
 		usable, targets = taken, kept
 		for i := range places {
 			if !opens(&places[i], taken) && errs[i] == nil {
-				errs[i] = errors.New("only the volume keys of what is loaded can be had")
+				errs[i] = errors.New("only the volume keys of the loaded capture kernel are available")
 			} else if opens(&places[i], taken) {
 				errs[i] = nil
 			}
@@ -111,7 +111,7 @@ func (ld *Loader) chooseKeys(p *plan.Plan) ([]cryptkeys.Key, error) {
 	return usable, nil
 }
 
-// warnOnce warns unless this run has warned of it before, as for the last good set.
+// warnOnce warns unless this run has warned of it before, as for the fallback set.
 func (ld *Loader) warnOnce(lines ...string) {
 	if !slices.Contains(ld.warned, lines[0]) {
 		ld.warned = append(ld.warned, lines[0])
@@ -156,7 +156,7 @@ func (ld *Loader) CheckKeys(t *plan.Target, l *state.LoadRecord) error {
 	}
 	err := ld.Keys.Check(lacking, nil)
 	if err == nil && l != nil && len(lacking) > 0 {
-		err = NeedsReload("what is loaded has not got the volume key of %s", lacking[0].Volume)
+		err = NeedsReload("the loaded capture kernel lacks the volume key of %s", lacking[0].Volume)
 	}
 	if err != nil {
 		return fmt.Errorf("%s cannot be opened after a crash: %w", t.Dir, err)

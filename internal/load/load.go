@@ -1,5 +1,5 @@
 // Package load puts a capture kernel and its image into the crash slot. When that
-// fails it sees to it that something is loaded: what was, or the last good set.
+// fails it sees to it that something is loaded: what was, or the fallback set.
 package load
 
 import (
@@ -134,7 +134,7 @@ func (ld *Loader) currentImage(b *builder.Build) (*ImageFile, error) {
 }
 
 // EmergencyImage returns what is loaded in emergency mode. It lies nowhere as a
-// file, but for the last good set.
+// file, but for the fallback set.
 func (ld *Loader) EmergencyImage(b *builder.Build) (*ImageFile, error) {
 	n := len(b.Warnings)
 	data, contents, err := b.EmergencyImage()
@@ -160,7 +160,7 @@ func (ld *Loader) prepare() (*builder.Build, error) {
 }
 
 // loadImage checks an image against the kernel and hands both to the running
-// kernel. What could be loaded becomes the last good set.
+// kernel. What could be loaded becomes the fallback set.
 func (ld *Loader) loadImage(b *builder.Build, im *ImageFile) error {
 	p, err := im.Check(b.Kernel.Release)
 	if err != nil {
@@ -214,7 +214,7 @@ func (ld *Loader) loadImage(b *builder.Build, im *ImageFile) error {
 	}
 	ld.Out.Say("loaded %s in %.1f s; dumps go to %s", s, time.Since(begin).Seconds(), TargetNames(reachable(p, s.Keys)))
 	if err := ld.Store.SaveLastGood(s, b.Kernel.Loadable(), im.Data); err != nil {
-		ld.Out.Warn(fmt.Sprintf("loaded, but not kept for the case that a later load fails: %v", err))
+		ld.Out.Warn(fmt.Sprintf("loaded, but not saved as the fallback set: %v", err))
 	}
 	return nil
 }
@@ -227,7 +227,7 @@ func (ld *Loader) put(s *state.Set, kernel *kexec.Kernel, initrd *os.File) error
 	}
 	before, taken := ld.Store.Loaded(), ld.takenKeys()
 	if err := ld.Store.ForgetLoaded(); err != nil {
-		ld.Out.Warn(fmt.Sprintf("status will not know what is loaded: %v", err))
+		ld.Out.Warn(fmt.Sprintf("status will not know the loaded capture kernel: %v", err))
 	}
 	// Processors and memory are those of this moment.
 	ld.forgetHotplug()
@@ -257,7 +257,7 @@ func (ld *Loader) put(s *state.Set, kernel *kexec.Kernel, initrd *os.File) error
 // remember writes loaded.json.
 func (ld *Loader) remember(l *state.LoadRecord) {
 	if err := ld.Store.SaveLoaded(l); err != nil {
-		ld.Out.Warn(fmt.Sprintf("loaded, but status will not know what: %v", err))
+		ld.Out.Warn(fmt.Sprintf("loaded, but status will not know the loaded capture kernel: %v", err))
 	}
 }
 
@@ -346,7 +346,7 @@ func Differs(rec *state.LoadRecord, b *builder.Build) error {
 	case rec.KernelID != "" && rec.KernelID != state.ID(b.Kernel.Loadable()):
 		return NeedsReload("%s has changed since it was loaded", b.Kernel.Path)
 	case rec.Cmdline != rec.Forecast.AddTo(cmdline):
-		return NeedsReload("the command line of the capture kernel is not the one that is configured now")
+		return NeedsReload("the command line of the loaded capture kernel is not the configured one")
 	}
 	return nil
 }

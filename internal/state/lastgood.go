@@ -26,7 +26,7 @@ type Set struct {
 	PageSize   int   `json:"page_size"`      // of the kernel that it was loaded into
 }
 
-// Names of the directory of the last good set, and in it.
+// Names of the directory of the fallback set, and in it.
 const (
 	lastGoodDir = "last-good"
 	setFile     = "set.json"
@@ -105,9 +105,9 @@ func (s *Set) same(o *Set) bool {
 }
 
 // ErrNoLastGood is the error of LastGood where nothing was kept yet.
-var ErrNoLastGood = errors.New("there is no last good set")
+var ErrNoLastGood = errors.New("no fallback set exists")
 
-// LastGood returns the last good set, its kernel and its image, all of them proven
+// LastGood returns the fallback set, its kernel and its image, all of them proven
 // to be whole. The error is ErrNoLastGood if there is none.
 func (st Store) LastGood() (s *Set, kernel, image []byte, err error) {
 	s, kernel, image, err = st.readLastGood()
@@ -115,7 +115,7 @@ func (st Store) LastGood() (s *Set, kernel, image []byte, err error) {
 	case errors.Is(err, ErrNoLastGood):
 		return nil, nil, nil, err
 	case err != nil:
-		return nil, nil, nil, fmt.Errorf("read the last good set: %w", err)
+		return nil, nil, nil, fmt.Errorf("read the fallback set: %w", err)
 	}
 	return s, kernel, image, nil
 }
@@ -147,19 +147,19 @@ func (st Store) readLastGood() (s *Set, kernel, image []byte, err error) {
 	return s, kernel, image, nil
 }
 
-// KernelCopy returns the path of the kernel with that ID in the last good set.
+// KernelCopy returns the path of the kernel with that ID in the fallback set.
 func (st Store) KernelCopy(id string) string {
 	return filepath.Join(st.file(lastGoodDir), kernelFiles+id)
 }
 
-// ImageCopy returns the path of the image with that ID in the last good set.
+// ImageCopy returns the path of the image with that ID in the fallback set.
 func (st Store) ImageCopy(id string) string {
 	return filepath.Join(st.file(lastGoodDir), imageFiles+id)
 }
 
 // LoadedVolumes returns the logical volumes that the last loads had as raw targets,
 // by dm/uuid. A load that goes on at the same time takes loaded.json away for a
-// moment, but never the last good set.
+// moment, but never the fallback set.
 func (st Store) LoadedVolumes() []string {
 	var volumes []string
 	if l := st.LastLoaded(); l != nil {

@@ -23,7 +23,7 @@ type LoadRecord struct {
 	ImageBytes  int64           `json:"image_bytes"`  // packed
 	Time        time.Time       `json:"time"`
 	BootID      string          `json:"boot_id"`            // of the kernel that it was loaded into
-	Fallback    string          `json:"fallback,omitempty"` // why it is the last good set that was loaded
+	Fallback    string          `json:"fallback,omitempty"` // why it is the fallback set that was loaded
 	Forecast    *Forecast       `json:"forecast,omitempty"`
 	Keys        []cryptkeys.Key `json:"keys,omitempty"`    // volume keys that it has, by their descriptions
 	Volumes     []string        `json:"volumes,omitempty"` // dm/uuid of the logical volumes that are raw targets

@@ -36,9 +36,9 @@ func LastResult(st state.Store, rec *state.LoadRecord) *Last {
 	case rec == nil:
 		l.Why = "the verified set is not loaded now"
 	case r.ImageID != rec.ImageID || r.KernelID != rec.KernelID || r.Cmdline != rec.Cmdline || !slices.Equal(r.Keys, rec.KeyDescriptions()):
-		l.Why = "something else was loaded since"
+		l.Why = "another set was loaded since"
 	case r.Running != st.Running():
-		l.Why = "it is about the crash of another kernel, " + r.Running
+		l.Why = "verified under another running kernel, " + r.Running
 	default:
 		l.Holds = true
 	}

@@ -36,7 +36,7 @@ func (v *Run) checkPlan() {
 		v.Problem("plan", load.NeedsReload("%s", s))
 	}
 	if len(changes) == 0 {
-		v.ok("plan", "it is that of this machine now: %s", load.TargetNames(p))
+		v.ok("plan", "the same as for this machine now: %s", load.TargetNames(p))
 	}
 }
 
