@@ -47,7 +47,7 @@ type Build struct {
 	Compression    initramfs.Compression
 	Initramfs      string           // path of the distribution's own, in emergency mode alone
 	Files          []File           // in the order in which they were added
-	Builtin        []string         // what needs no module because the kernel has it built in
+	Builtin        []string         // drivers and features that the kernel has built in
 	LeftOut        []string         // targets that nobody asked for and this machine has not got, with the reason
 	RawSizes       map[string]int64 // bytes of the raw devices, by plan.Target.Dir
 	Uncollected    []string         // raw targets with a dump that keeps the next one out
@@ -63,7 +63,7 @@ type Build struct {
 }
 
 // New resolves everything and reads every file, but writes nothing. Errors name
-// what is wrong with the configuration, the kernel, its modules, the machine's
+// the fault in the configuration, the kernel, its modules, the machine's
 // storage or the programs to pack.
 func New(o Options) (*Build, error) {
 	h, err := host.Open(o.Root)
@@ -76,7 +76,7 @@ func New(o Options) (*Build, error) {
 	}
 	conf, err := b.Kernel.Config(b.host, o.Root)
 	if err != nil {
-		b.warn("%v: it is taken for a kernel that has what a capture kernel needs and unpacks gzip", err)
+		b.warn("%v: assuming a kernel that can capture and unpacks gzip", err)
 	}
 	b.conf = conf
 	if err := checkKernel(b.Kernel, conf); err != nil {
@@ -120,7 +120,7 @@ func New(o Options) (*Build, error) {
 	return b, nil
 }
 
-// startPlan fills in what needs nothing but the configuration and the machine.
+// startPlan fills in the fields that depend only on the configuration and the machine.
 func (b *Build) startPlan(o Options) error {
 	mem, err := b.host.Memory()
 	if err != nil {

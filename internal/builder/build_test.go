@@ -83,7 +83,7 @@ func TestNew(t *testing.T) {
 			m.Write("etc/ukdump.conf", "TARGET=/srv/dumps\nDUMP_LEVEL=1\nCOMPRESS=zlib\nFINAL_ACTION=poweroff\nFAILURE_ACTION=shell\n"+
 				"TIMEOUT=10min\nMODULES=unused\nBOOT_OPTIONS=\"unused.a=1 nr_cpus=2\"\n")
 		}},
-		// What both disks need is there once.
+		// Modules of both disks are there once.
 		{"two-targets", func(m *buildtest.Machine) {
 			m.AddDisk()
 			m.Write("etc/ukdump.conf", "TARGET=\"/srv/dumps /var/crash\"\n")
@@ -290,12 +290,12 @@ func TestAddTwice(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(b.Files) != 1 || len(b.Warnings) != 1 || b.Warnings[0] != `lib/x.so is packed once: what is for "needed by two" differs from that for "needed by one"` {
+	if len(b.Files) != 1 || len(b.Warnings) != 1 || b.Warnings[0] != `lib/x.so is packed once: the file for "needed by two" differs from that for "needed by one"` {
 		t.Errorf("got %+v, %q", b.Files, b.Warnings)
 	}
 }
 
-// Watchdogs that count are fed; the drivers of others see to what was armed later.
+// Watchdogs that count are fed; for others the image has drivers, in case they are armed later.
 func TestWatchdogs(t *testing.T) {
 	const dir = "sys/devices/virtual/watchdog/watchdog0/"
 	m := buildtest.New(t)
@@ -308,7 +308,7 @@ func TestWatchdogs(t *testing.T) {
 	}{
 		{"counts", func() {}, 1, true, ""},
 		{"does not count", func() { m.Write(dir+"state", "inactive\n") }, 0, true, ""},
-		{"not known", func() { m.Remove(dir + "state"); m.Remove(dir + "identity") }, 0, true, "watchdog0: whether it counts is not known"},
+		{"not known", func() { m.Remove(dir + "state"); m.Remove(dir + "identity") }, 0, true, "watchdog0: state unknown"},
 		{"only software", func() { m.Write(dir+"identity", "Software Watchdog\n") }, 0, false, ""},
 		{"short", func() { m.Write(dir+"timeout", "10\n") }, 1, true, "resets the machine after 10 s"},
 		{"of IPMI", func() { m.Write("sys/module/ipmi_watchdog/initstate", "live\n") }, 1, true, "ipmi_watchdog is loaded"},
@@ -327,7 +327,7 @@ func TestWatchdogs(t *testing.T) {
 	}
 }
 
-// What is known of the modules of a build says nothing about another image's.
+// The modules of a build are no evidence about another image's.
 func TestCmdlineForeign(t *testing.T) {
 	b := newBuild(t, buildtest.New(t))
 	own, foreign := splitWords(b.Cmdline), splitWords(b.CmdlineForeign)
@@ -433,7 +433,7 @@ func TestReproducible(t *testing.T) {
 	}
 }
 
-// What goes into the image changes the fingerprint, nothing else does.
+// The files of the image change the fingerprint, nothing else does.
 func TestFingerprint(t *testing.T) {
 	m := buildtest.New(t)
 	hash := func(t *testing.T) string {
@@ -483,8 +483,8 @@ func TestFingerprint(t *testing.T) {
 	}
 }
 
-// The matrix of what can be wrong with the machine. Each is found
-// before anything is written, named, and explained.
+// The matrix of faults of a machine. New detects, names and explains each one
+// before it writes anything.
 func TestNewErrors(t *testing.T) {
 	const (
 		vmlinuz = "boot/vmlinuz-" + buildtest.Release

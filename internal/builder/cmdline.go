@@ -34,7 +34,7 @@ var archWords = map[string][]string{
 	"amd64": append(commonWords[:len(commonWords):len(commonWords)],
 		"irqpoll",            // the crash may have left interrupts screaming
 		"numa=off",           // one node's worth of per-node structures
-		"mce=off",            // banks still hold what the crash left there
+		"mce=off",            // banks still hold errors of the crash
 		"hest_disable",       // likewise for ACPI error sources
 		"acpi_no_memhotplug", // no memory of the crashed kernel may be added
 	),

@@ -55,7 +55,7 @@ func TestCommandLineOptions(t *testing.T) {
 			}{
 				{option + "=y", true},
 				{"# " + option + " is not set", false},
-				{"", false}, // depends on what is not set
+				{"", false}, // depends on an option that is not set
 			} {
 				got := splitWords(CommandLine(arch, kernelConfig(t, append(others, tt.set)...), "", nil, ""))
 				want := slices.Clone(all)

@@ -19,22 +19,22 @@ import (
 	"ukdump/internal/plan"
 )
 
-// emergencyUnits are what systemd starts in emergency mode, and where they can be.
+// emergencyUnits are the units that systemd starts in emergency mode, and their directories.
 var (
 	emergencyUnits = []string{emergencyTarget, "ukdump-emergency.service"}
 	generatedUnits = []string{"/run/systemd/generator", "/run/systemd/generator.late"}
 )
 
-// EmergencyError reports what emergency mode lacks on this machine.
+// EmergencyError reports why this machine does not support emergency mode.
 type EmergencyError struct{ Why, Remedy string }
 
 func (e *EmergencyError) Error() string { return "emergency mode: " + e.Why }
 
-// Advice returns what to do about it.
+// Advice returns the remedy.
 func (e *EmergencyError) Advice() string { return e.Remedy }
 
-// emergency prepares emergency mode: nothing is built but what goes before the
-// distribution's own initramfs, which is the guard and the plan.
+// emergency prepares emergency mode: only a small archive with the guard and the
+// plan is built. It goes before the distribution's own initramfs.
 func (b *Build) emergency(o Options, conf *kimage.Config) error {
 	for _, unit := range emergencyUnits {
 		if !slices.ContainsFunc(host.BootUnitDirs, func(dir string) bool { return isFile(b.host, filepath.Join(dir, unit)) }) {
@@ -131,8 +131,8 @@ func (b *Build) mounted(dir string) (plan.Target, error) {
 	}, nil
 }
 
-// mountsAtBoot reports whether one of the units can mount m again, which nobody does
-// with what was mounted by hand.
+// mountsAtBoot reports whether one of the units mounts m at boot. No unit mounts a
+// file system that was mounted by hand.
 func (b *Build) mountsAtBoot(m host.Mount, units []string) (bool, error) {
 	if m.Point == "/" || m.FSType == "zfs" { // zfs-mount.service mounts all
 		return true, nil
@@ -153,7 +153,7 @@ func mountUnits(m host.Mount) []string {
 	if m.Point == "/" {
 		return []string{"systemd-remount-fs.service"} // it may be read-only
 	}
-	// udev finds the devices; what needs none does not wait for it.
+	// udev finds the devices; mounts without a device do not wait for it.
 	units := []string{"systemd-udev-trigger.service", escapePath(m.Point) + ".mount"}
 	switch {
 	case m.FSType == "zfs":
@@ -257,7 +257,7 @@ func (b *Build) readInitramfs(name string) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case !st.Mode().IsRegular():
-		return nil, errors.New("it is not a regular file")
+		return nil, errors.New("not a regular file")
 	case st.Size() > maxInitramfs:
 		return nil, fmt.Errorf("it has %d bytes", st.Size())
 	}
@@ -273,7 +273,7 @@ func (b *Build) readInitramfs(name string) ([]byte, error) {
 	case err != nil || len(inner) > 0:
 		return inner, err
 	case bytes.HasPrefix(data, []byte("MZ")):
-		return nil, errors.New("there is none in this kernel image")
+		return nil, errors.New("the kernel image has no initramfs")
 	}
 	return data, nil
 }
@@ -307,15 +307,15 @@ func (b *Build) initramfsNames() []string {
 	if b.Kernel.UKI {
 		names = append(names, kernel)
 	}
-	// What Arch's kernels are called in /boot.
+	// The names of Arch's kernels in /boot.
 	if base, err := b.host.ReadFile("/usr/lib/modules/" + release + "/pkgbase"); err == nil {
 		names = append(names, "/boot/initramfs-"+strings.TrimSpace(string(base))+".img")
 	}
 	return names
 }
 
-// EmergencyImage returns what is to be loaded in emergency mode: our own archive,
-// which is not compressed, and the distribution's initramfs as it is. The kernel
+// EmergencyImage returns the image for emergency mode: our own archive, not
+// compressed, and the distribution's initramfs, unchanged. The kernel
 // unpacks one after the other (Documentation/driver-api/early-userspace/buffer-format.rst);
 // ours comes first, since not all of its decompressors can stop before something else.
 // The error is that of reading a damaged image.
@@ -333,9 +333,9 @@ func (b *Build) EmergencyImage() ([]byte, *Contents, error) {
 	var format *initramfs.FormatError
 	switch {
 	case errors.As(err, &format):
-		// lz4 for one. The kernel can tell, we can only guess: three to one is what
-		// modules and programs come to.
-		b.warn("initramfs %s: %s: it is taken to unpack to three times its size", b.Initramfs, format.Reason)
+		// lz4 for example. The kernel can unpack it, we can only guess: modules and
+		// programs compress about three to one.
+		b.warn("initramfs %s: %s: assuming that it unpacks to three times its size", b.Initramfs, format.Reason)
 		ours.Unpacked += 3 * int64(len(b.stock))
 	case err != nil:
 		return nil, nil, fmt.Errorf("initramfs %s: %w", b.Initramfs, err)

@@ -82,7 +82,7 @@ func emergencyMachine(t *testing.T) (*buildtest.Machine, []byte) {
 
 func TestEmergency(t *testing.T) {
 	m, stock := emergencyMachine(t)
-	// What a dedicated image could not open.
+	// Storage that a dedicated image could not open.
 	m.Mount("0:77 / /var/crash rw - zfs tank/crash rw,xattr")
 	m.Write("etc/ukdump.conf", "MODE=emergency\nEVIDENCE=\"/srv pstore\"\n")
 	b := newBuild(t, m)
@@ -233,7 +233,7 @@ func TestInitramfsNames(t *testing.T) {
 	}
 }
 
-// What was mounted by hand is not there after the crash.
+// File systems mounted by hand are missing after the crash.
 func TestEmergencyMounts(t *testing.T) {
 	m, _ := emergencyMachine(t)
 	m.Write("etc/ukdump.conf", "MODE=emergency\nTARGET=/srv/my-dumps\n")
@@ -273,13 +273,13 @@ func TestEmergencyErrors(t *testing.T) {
 		{"no units", "emergency mode: ukdump-emergency.service is not installed", func() { m.Remove("usr/lib/systemd/system/ukdump-emergency.service") }},
 		{"no initramfs", "emergency mode: the initramfs of kernel " + buildtest.Release + " is none of /boot/initrd.img-", func() { m.Remove(initrd) }},
 		{"not there", "etc/ukdump.conf:1: initramfs /boot/x: no such file", func() { m.Write("etc/ukdump.conf", "INITRAMFS=/boot/x\n") }},
-		{"no file", "etc/ukdump.conf:1: initramfs /boot/x: it is not a regular file", func() {
+		{"no file", "etc/ukdump.conf:1: initramfs /boot/x: not a regular file", func() {
 			m.Write("etc/ukdump.conf", "INITRAMFS=/boot/x\n")
 			if err := syscall.Mkfifo(filepath.Join(m.Root, "boot/x"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}},
-		{"unified kernel image without one", "initramfs /boot/x.efi: there is none in this kernel image", func() {
+		{"unified kernel image without one", "initramfs /boot/x.efi: the kernel image has no initramfs", func() {
 			m.Write("etc/ukdump.conf", "INITRAMFS=/boot/x.efi\n")
 			m.Write("boot/x.efi", string(buildtest.PE(".linux", "x", ".initrd", "")))
 		}},

@@ -36,7 +36,7 @@ var notInherited = []string{
 	"crashkernel", "mem", "memmap", "hugepages", "hugepagesz", "default_hugepagesz", "hugetlb_cma", "movablecore", "kernelcore",
 	"log_buf_len", "slub_debug", "slab_debug", "swiotlb", "page_owner", "kasan", "kfence.", "maxcpus", "isolcpus", "nohz_full", "rcu_nocbs",
 	"oops", "panic_on_warn", "panic_on_oops", "hung_task_panic", "unknown_nmi_panic",
-	// Where that boot was to end, and what it was to look like.
+	// The end of that boot, and its looks.
 	"systemd.unit", "rd.systemd.unit", "rd.break", "single", "emergency", "rescue", "1", "2", "3", "4", "5", "s", "S", "-s", "-b",
 	"quiet", "splash", "rhgb", "resume", "resume_offset", "ignition.firstboot",
 }

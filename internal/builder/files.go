@@ -22,7 +22,7 @@ func (b *Build) add(name string, data []byte, perm fs.FileMode, why string) erro
 			continue
 		}
 		if f.sum != sum { // not one library that two programs share
-			b.warn("%s is packed once: what is for %q differs from that for %q", name, why, f.Why)
+			b.warn("%s is packed once: the file for %q differs from that for %q", name, why, f.Why)
 		}
 		return nil
 	}
@@ -37,7 +37,7 @@ func (b *Build) warn(format string, a ...any) {
 	b.Warnings = append(b.Warnings, fmt.Sprintf(format, a...))
 }
 
-// addPid1 packs kdumpinit and what it needs to begin with.
+// addPid1 packs kdumpinit and the files that it needs to start.
 func (b *Build) addPid1(o Options) error {
 	data, err := readPid1(o.Pid1, b.Kernel.Arch)
 	if err != nil {
@@ -138,8 +138,8 @@ func (b *Build) addPlan() error {
 }
 
 // deadlines returns the limits for a machine with mem bytes of memory. They are
-// for machines that hang, not for slow ones: each is several times what a slow
-// disk needs.
+// for machines that hang, not for slow ones: each is several times the need of a
+// slow disk.
 func deadlines(c *config.Config, mem int64) plan.Deadlines {
 	d := plan.Deadlines{Module: 120, Device: 60, Mount: 180, Stall: 180, Finish: 180}
 	// Filtering reads a bitmap of all memory, and more memory holds more that
@@ -148,8 +148,8 @@ func deadlines(c *config.Config, mem int64) plan.Deadlines {
 	if c.Timeout > 0 {
 		d.Total = int(c.Timeout.Seconds())
 	}
-	// The end must leave time for what comes before it, and waiting for a disk that
-	// is missing time for doing without.
+	// The end must leave time for the steps before it. Waiting for a missing disk must
+	// leave time to continue without it.
 	d.Finish = min(d.Finish, max(1, d.Total/5))
 	d.Device = min(d.Device, max(1, d.Total/5))
 	return d
@@ -172,7 +172,7 @@ func (b *Build) Fingerprint() (string, error) {
 	return b.fingerprint, err
 }
 
-// Archive returns the image as it is before it is packed; in emergency mode what
+// Archive returns the image before compression; in emergency mode the part that
 // goes before the distribution's own.
 func (b *Build) Archive() ([]byte, error) {
 	var buf bytes.Buffer
@@ -180,7 +180,7 @@ func (b *Build) Archive() ([]byte, error) {
 	return buf.Bytes(), err
 }
 
-// Fingerprint identifies an image by what it unpacks to: names, modes and
+// Fingerprint identifies an image by its unpacked files: names, modes and
 // contents. The error is that of reading a damaged image.
 func Fingerprint(r *initramfs.Reader) (string, error) {
 	c, err := Inspect(r)
@@ -200,7 +200,7 @@ func (b *Build) Unpacked() int64 {
 }
 
 // WriteFile writes the image to path, mode 0600, beside it first, and renames
-// it. On any error what was at path is still there.
+// it. On any error the old file is still at path.
 func (b *Build) WriteFile(path string) error {
 	return b.image.WriteFile(path, b.Compression)
 }

@@ -14,7 +14,7 @@ import (
 // maxPlan bounds the plan of an image, in bytes.
 const maxPlan = 1 << 20
 
-// Contents is what an image unpacks to.
+// Contents describes an unpacked image.
 type Contents struct {
 	Fingerprint string // of names, modes and contents
 	Unpacked    int64  // bytes of all files

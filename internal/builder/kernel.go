@@ -20,7 +20,7 @@ type KernelError struct {
 
 func (e *KernelError) Error() string { return "kernel " + e.Path + ": " + e.Why }
 
-// Advice returns what to do about it.
+// Advice returns the remedy.
 func (e *KernelError) Advice() string { return e.Remedy }
 
 // openKernel opens the kernel that the options or the configuration name, or
@@ -48,13 +48,13 @@ func (b *Build) openKernel(o Options) error {
 			"Choose a kernel of version 3.8 or later for x86_64 with KERNEL=."}
 	}
 	if o.Root != "/" {
-		return nil // what runs here says nothing about that machine
+		return nil // the kernel that runs here says nothing about that machine
 	}
 	return checkMachine(k, runtime.GOARCH, os.Getpagesize())
 }
 
 // checkMachine looks whether k runs on a machine of an architecture (a GOARCH),
-// and reads what a kernel with pages of that many bytes leaves behind.
+// and reads the dump of a kernel with pages of that many bytes.
 func checkMachine(k *kimage.Image, arch string, pageSize int) error {
 	if k.Arch != arch {
 		return &KernelError{k.Path, fmt.Sprintf("it is for %s, but this machine is %s", k.Arch, arch),
@@ -67,7 +67,7 @@ func checkMachine(k *kimage.Image, arch string, pageSize int) error {
 	return nil
 }
 
-// checkKernel looks for what a kernel cannot be a capture kernel without.
+// checkKernel refuses a kernel without the options that a capture kernel needs.
 func checkKernel(k *kimage.Image, conf *kimage.Config) error {
 	if !conf.Known() {
 		return nil
@@ -86,8 +86,8 @@ var unpackers = map[initramfs.Compression]string{
 	initramfs.Zstd: kfeature.UnpacksZstd.Option, initramfs.Gzip: kfeature.UnpacksGzip.Option, initramfs.XZ: kfeature.UnpacksXZ.Option,
 }
 
-// chooseCompression returns what the image is compressed with. auto takes zstd
-// if the kernel is known to unpack it: it is the smallest of those whose window
+// chooseCompression returns the image's compression. auto takes zstd if the kernel
+// is known to unpack it: it is the smallest of those whose window
 // is small. Every common kernel unpacks gzip.
 func chooseCompression(want string, conf *kimage.Config) (initramfs.Compression, error) {
 	if want != "auto" && want != "" {

@@ -8,9 +8,9 @@ import (
 	"ukdump/internal/plan"
 )
 
-// layers returns what has to be assembled for the first device of the stack of a
-// target, lowest first, and what the kernel needs for that. internal/host has
-// refused what cannot be assembled.
+// layers returns the layers that PID 1 assembles for the first device of a target's
+// stack, lowest first, and the modules for them. internal/host has refused stacks
+// that cannot be assembled.
 func (b *Build) layers(target string, stack []host.BlockDevice) (layers []plan.Layer, requests []kmod.Request, err error) {
 	for _, d := range slices.Backward(stack) {
 		before := len(requests)

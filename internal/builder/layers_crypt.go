@@ -10,8 +10,8 @@ import (
 	"ukdump/internal/plan"
 )
 
-// cryptLayer plans how a LUKS volume of a stack is opened and what the kernel
-// needs for that. The error is a *cryptkeys.UnsupportedError if the capture
+// cryptLayer plans how a LUKS volume of a stack is opened and which modules that
+// needs. The error is a *cryptkeys.UnsupportedError if the capture
 // kernel cannot get its key.
 func (b *Build) cryptLayer(d host.BlockDevice, stack []host.BlockDevice) (plan.Layer, []kmod.Request, error) {
 	c := d.Crypt
@@ -36,7 +36,7 @@ func (b *Build) cryptLayer(d host.BlockDevice, stack []host.BlockDevice) (plan.L
 	}
 	for _, m := range stack {
 		if m.Name == d.Below[0] {
-			// What does not reach to the end has its length for a reason.
+			// A volume that does not reach to the end has its length for a reason.
 			if l.Crypt.Length(m.Size) != c.Sectors {
 				l.Crypt.Sectors = c.Sectors
 			}
@@ -45,13 +45,13 @@ func (b *Build) cryptLayer(d host.BlockDevice, stack []host.BlockDevice) (plan.L
 	return l, cryptRequests(c.Cipher, d.DMName), nil
 }
 
-// cipherParts are what templates of the crypto API ask it for besides what the name of
-// the cipher tells, until the kernel has it in a library (crypto/adiantum.c,
+// cipherParts are algorithms that templates of the crypto API request in addition to
+// those in the cipher's name, until the kernel has them in a library (crypto/adiantum.c,
 // crypto/hctr2.c).
 var cipherParts = map[string][]string{"adiantum": {"nhpoly1305"}, "hctr2": {"xctr", "polyval"}}
 
-// cryptRequests asks for dm-crypt and for what it asks the crypto API for, by the
-// aliases under which that looks for modules: nothing in the capture kernel
+// cryptRequests asks for dm-crypt and for the algorithms that it uses, by the aliases
+// under which the crypto API looks for modules: nothing in the capture kernel
 // could answer the kernel's own request. A cipher without a module is taken for
 // built in.
 func cryptRequests(cipher, volume string) []kmod.Request {

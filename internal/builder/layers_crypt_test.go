@@ -110,7 +110,7 @@ func TestLUKSKernel(t *testing.T) {
 	}
 }
 
-// What was to be saved elsewhere is, even if nothing else can be.
+// Evidence is saved elsewhere, even if no dump can be.
 func TestLUKSEvidenceOnly(t *testing.T) {
 	m := buildtest.New(t)
 	m.AddLUKS()
@@ -160,7 +160,7 @@ func TestCryptRequests(t *testing.T) {
 	}
 }
 
-// A snapshot of what lies on an assembled device is never taken for it.
+// A snapshot of a file system on an assembled device is never mistaken for it.
 func TestCopyOfAssembled(t *testing.T) {
 	m := buildtest.New(t)
 	m.AddLUKS()

@@ -8,8 +8,8 @@ import (
 	"ukdump/internal/plan"
 )
 
-// volume returns the layer of the logical volume d of a stack, and what the
-// kernel needs for it. dir is for messages.
+// volume returns the layer of the logical volume d of a stack, and the modules for
+// it. dir is for messages.
 func (b *Build) volume(dir string, stack []host.BlockDevice, d host.BlockDevice) (plan.Layer, []kmod.Request, error) {
 	v, err := b.host.Volume(dir, stack, d)
 	if err != nil {
@@ -25,7 +25,7 @@ func (b *Build) volume(dir string, stack []host.BlockDevice, d host.BlockDevice)
 	return l, requests, nil
 }
 
-// mapperModules returns what the kernel needs for a target of device-mapper.
+// mapperModules returns the modules for a target of device-mapper.
 func mapperModules(target, params, volume string) []kmod.Request {
 	var names []string
 	switch target {
@@ -55,8 +55,8 @@ func mapperModules(target, params, volume string) []kmod.Request {
 	return requests
 }
 
-// raidModules are the modules for the types of the raid target without what
-// follows the "_" (Documentation/admin-guide/device-mapper/dm-raid.rst).
+// raidModules are the modules for the types of the raid target, cut before the
+// "_" (Documentation/admin-guide/device-mapper/dm-raid.rst).
 var raidModules = map[string]string{
 	"raid0": "raid0", "raid1": "raid1", "raid10": "raid10", "raid4": "raid456", "raid5": "raid456", "raid6": "raid456",
 }

@@ -27,7 +27,7 @@ func (e *MissingLibraryError) Error() string {
 	return fmt.Sprintf("library %s: needed by %s: not found in %s", e.Library, e.User, strings.Join(e.Looked, " "))
 }
 
-// Advice returns what to do about a missing library.
+// Advice returns the remedy for a missing library.
 func (e *MissingLibraryError) Advice() string {
 	return "Install the package that contains " + e.Library + ", or reinstall makedumpfile."
 }

@@ -9,9 +9,9 @@ import (
 	"ukdump/internal/kmod"
 )
 
-// builtinOptions are the kernel options of which one must be y for what a
-// monolithic kernel is asked for, by the name of the driver, the module or the
-// file system: Kconfig and Makefile of the directory that each is in.
+// builtinOptions has, by the name of the driver, the module or the file system, the
+// kernel options of which a monolithic kernel needs one as y: Kconfig and Makefile
+// of the directory that each is in.
 var builtinOptions = map[string][]string{
 	"ext2":  {"CONFIG_EXT2_FS", "CONFIG_EXT4_USE_FOR_EXT2"},
 	"ext3":  {"CONFIG_EXT4_FS", "CONFIG_EXT3_FS"},
@@ -71,7 +71,7 @@ var builtinOptions = map[string][]string{
 func monolithic(conf *kimage.Config) bool { return kfeature.Modules.In("", conf) == kfeature.No }
 
 // checkBuiltin is addModules for a monolithic kernel: it looks into the
-// configuration for what serves the requests.
+// configuration for options that serve the requests.
 func (b *Build) checkBuiltin(requests []kmod.Request) error {
 	for _, r := range requests {
 		if err := b.addBuiltin(r); err != nil {
@@ -81,8 +81,8 @@ func (b *Build) checkBuiltin(requests []kmod.Request) error {
 	return nil
 }
 
-// addBuiltin looks for what no module and no list of the kernel's parts serves.
-// What it does not know a kernel option for gets a warning.
+// addBuiltin handles a request that no module and no list of the kernel's parts
+// serves. If it knows no kernel option for the request, it warns.
 func (b *Build) addBuiltin(r kmod.Request) error {
 	modules := "no such module"
 	if monolithic(b.conf) {
@@ -105,8 +105,8 @@ func (b *Build) addBuiltin(r kmod.Request) error {
 	return nil
 }
 
-// builtin returns what shows that the kernel has built in what r asks for: an option
-// of its configuration, or the driver that is at work, if that kernel is the one
+// builtin returns the evidence that the kernel has r built in: an option of its
+// configuration, or the driver that is at work, if that kernel is the one
 // that runs. If nothing does, lacks is the option that it was built without, empty
 // if that is not known.
 func (b *Build) builtin(r kmod.Request) (proof, lacks string) {

@@ -13,7 +13,7 @@ import (
 	"ukdump/internal/kmod"
 )
 
-// A monolithic kernel needs no module tree, but what it lacks is found all the
+// A monolithic kernel needs no module tree; missing drivers are detected all the
 // same.
 func TestMonolithic(t *testing.T) {
 	const base = "CONFIG_PROC_VMCORE=y\nCONFIG_BLK_DEV_INITRD=y\nCONFIG_DEVTMPFS=y\nCONFIG_RD_ZSTD=y\n"
@@ -69,8 +69,8 @@ func TestMonolithic(t *testing.T) {
 	}
 }
 
-// What a kernel does not list is refused only where its configuration says that it
-// was built without.
+// A driver that a kernel does not list is refused only if the configuration shows
+// that it was not built.
 func TestUnlisted(t *testing.T) {
 	m := buildtest.New(t)
 	tree := "lib/modules/" + buildtest.Release + "/"
@@ -79,7 +79,7 @@ func TestUnlisted(t *testing.T) {
 	conf := "boot/config-" + buildtest.Release
 	for _, tt := range []struct {
 		name    string
-		conf    string // what is added to the configuration, "none" for no configuration
+		conf    string // added to the configuration, "none" for no configuration
 		running string
 		driver  string // instead of virtio-pci
 		builtin string

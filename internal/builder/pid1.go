@@ -21,12 +21,12 @@ type Pid1Error struct {
 
 func (e *Pid1Error) Error() string { return "kdumpinit: " + e.Path + ": " + e.Why }
 
-// Advice returns what to do about it.
+// Advice returns the remedy.
 func (e *Pid1Error) Advice() string {
 	return "Reinstall ukdump, so that all of its programs come from one build (make install)."
 }
 
-// maxPid1 bounds what is read as kdumpinit, in bytes.
+// maxPid1 is the most that is read of kdumpinit, in bytes.
 const maxPid1 = 64 << 20
 
 // readPid1 reads kdumpinit and checks it as CheckPid1 does.

@@ -37,11 +37,11 @@ func (b *Build) addStorage(o Options) error {
 // kernel has loaded the watchdog's driver.
 const shortWatchdog = 20
 
-// addWatchdogs plans the watchdogs that are counting now and returns what the
-// kernel needs for them, and for those that may count by the time of a crash: most
+// addWatchdogs plans the watchdogs that are counting now. It returns the modules for
+// them, and for those that may count by the time of a crash: most
 // drivers see that the hardware runs, and then the kernel feeds it until somebody
 // opens it (WDOG_HW_RUNNING in Documentation/watchdog/watchdog-kernel-api.rst), or
-// they stop it. PID 1 would start what it opens.
+// they stop it. PID 1 would start any watchdog that it opens.
 func (b *Build) addWatchdogs() ([]kmod.Request, error) {
 	dogs, err := b.host.Watchdogs()
 	if err != nil {
@@ -51,7 +51,7 @@ func (b *Build) addWatchdogs() ([]kmod.Request, error) {
 	for _, d := range dogs {
 		requests = append(requests, d.Requests()...)
 		if d.State == "" {
-			b.warn("%s: whether it counts is not known, as the running kernel was built without CONFIG_WATCHDOG_SYSFS: PID 1 will not feed it", d.Name)
+			b.warn("%s: state unknown, the running kernel lacks CONFIG_WATCHDOG_SYSFS: PID 1 will not feed this watchdog", d.Name)
 		}
 		if d.State != "active" {
 			continue
@@ -81,7 +81,7 @@ func (e *TreeError) Error() string {
 	return fmt.Sprintf("modules of kernel %s (%s): there is no directory %s", e.Kernel, e.Release, strings.Join(dirs, " or "))
 }
 
-// Advice returns what to do about it.
+// Advice returns the remedy.
 func (e *TreeError) Advice() string {
 	return "Install the modules of that kernel, or choose another one with KERNEL=. If it was built without any, its configuration has to say so: put it at /boot/config-" + e.Release + "."
 }
@@ -149,8 +149,8 @@ func (b *Build) addModules(o Options, requests []kmod.Request) error {
 			return fmt.Errorf("module %s: %w", m.Path, err)
 		}
 		infos[i] = info
-		// Only what was built with the kernel is certain to be signed with
-		// the key that it trusts.
+		// Only modules that were built with the kernel are certain to be signed
+		// with the key that it trusts.
 		if !info.Signed || !strings.HasPrefix(m.Path, "kernel/") {
 			b.allSigned = false
 		}

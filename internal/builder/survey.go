@@ -9,11 +9,11 @@ import (
 	"ukdump/internal/plan"
 )
 
-// Stack is what a target or a place for evidence lies on, from the file system
-// down to the controllers, and what each level takes of the chosen kernel.
+// Stack describes the storage of a target or of a place for evidence, from the file
+// system down to the controllers, and the parts of the chosen kernel for each level.
 type Stack struct {
 	Target  string             // as in plan.Target.Dir
-	Type    string             // of the file system, or what a raw device holds
+	Type    string             // of the file system, or of a raw device's content
 	UUID    string             // of the same
 	Blocks  []host.BlockDevice // as host.Storage.Stack
 	Devices []host.Device      // as host.Storage.Devices
@@ -22,22 +22,22 @@ type Stack struct {
 	requests []kmod.Request
 }
 
-// Need is what one level of a Stack takes of the chosen kernel: modules, parts
-// that it has built in, or both. It has neither if that kernel has nothing for it.
+// Need lists the parts of the chosen kernel for one level of a Stack: modules,
+// built-in parts, or both. It has neither if the kernel lacks support.
 type Need struct {
-	For      string // what needs it, see kmod.Request
+	For      string // the object that needs it, see kmod.Request
 	Why      string // for people
 	Label    string // the same in short: the name of a driver
 	Optional bool   // works without
 	Unknown  bool   // nothing was found for it, but the kernel may have it built in without listing it
 
 	Modules []string // that serve it
-	With    []string // what those depend on
+	With    []string // their dependencies
 	Builtin []string
 }
 
-// Survey finds out what the targets and the places for evidence of the options
-// lie on. Unlike New it goes on where the chosen kernel lacks something. If a
+// Survey detects the storage of the targets and the places for evidence in the
+// options. Unlike New it continues if the chosen kernel lacks a part. If a
 // target cannot be used, it returns the others, and the error that New gives. In
 // emergency mode there is nothing to find out: the distribution opens its storage.
 func Survey(o Options) ([]Stack, error) {
@@ -76,8 +76,8 @@ func Survey(o Options) ([]Stack, error) {
 	return stacks, err
 }
 
-// need returns what of the kernel serves q; of a monolithic one, which has no tree,
-// an option of its configuration.
+// need returns the parts of the kernel that serve q. Of a monolithic kernel, which
+// has no tree, that is an option of its configuration.
 func (b *Build) need(tree *kmod.Tree, q kmod.Request) Need {
 	n := Need{For: q.For, Why: q.Why, Label: cmp.Or(q.Label, q.Why), Optional: q.Optional}
 	if tree != nil {

@@ -15,7 +15,7 @@ import (
 	"ukdump/internal/target"
 )
 
-// addTargets plans the targets and returns what the kernel needs for them.
+// addTargets plans the targets and returns the modules for them.
 func (b *Build) addTargets(o Options) ([]kmod.Request, error) {
 	list, chosen := o.Targets, true
 	if len(list) == 0 {
@@ -23,8 +23,8 @@ func (b *Build) addTargets(o Options) ([]kmod.Request, error) {
 	}
 	var all []kmod.Request
 	var left error // why the last one was left out
-	// Without its key a volume cannot take a dump, but what was meant to be saved
-	// elsewhere can be.
+	// Without its key a volume cannot take a dump, but the evidence can be saved
+	// elsewhere.
 	onlyEvidence := false
 	evidence := slices.ContainsFunc(o.Config.Evidence, func(e string) bool { return e != config.Pstore })
 	for _, name := range list {
@@ -63,7 +63,7 @@ func (b *Build) addTargets(o Options) ([]kmod.Request, error) {
 	return all, nil
 }
 
-// target finds out what a target is on this machine.
+// target detects the storage of a target on this machine.
 func (b *Build) target(name string, overwrite bool) (plan.Target, []kmod.Request, error) {
 	if !target.IsRaw(name) {
 		return b.directory(name)
@@ -108,7 +108,7 @@ func (b *Build) directory(dir string) (plan.Target, []kmod.Request, error) {
 		return plan.Target{}, nil, err
 	}
 	layers, requests, err := b.layers(s.Dir, s.Stack)
-	if len(s.Copies) > 0 && len(layers) == 0 { // what is assembled is known by more, as one volume of several snapshots
+	if len(s.Copies) > 0 && len(layers) == 0 { // an assembled device has more to match, as one volume of several snapshots
 		b.warn("%s: %s on %s has the UUID %s, and so has %s: a copy. Give one of them a new UUID, or the dump may have to go elsewhere",
 			s.Dir, s.FSType, s.Stack[0].Name, s.UUID, strings.Join(s.Copies, ", "))
 	}
@@ -124,8 +124,8 @@ func (b *Build) directory(dir string) (plan.Target, []kmod.Request, error) {
 	}, requests, err
 }
 
-// tooOld refuses a kernel that is too old to write to a file system. Where the one
-// that runs should be too, the distribution has added what it takes.
+// tooOld refuses a kernel that is too old to write to a file system. If the
+// running kernel should be too old as well, the distribution has backported support.
 func (b *Build) tooOld(s *host.Storage) error {
 	f := s.Youngest
 	running, err := b.host.Kernel()
@@ -162,7 +162,7 @@ func (b *Build) notTwice(t plan.Target) error {
 }
 
 // addEvidence plans the places for the log and the report where no target can
-// take them, and returns what the kernel needs for them.
+// take them, and returns the modules for them.
 func (b *Build) addEvidence(o Options) ([]kmod.Request, error) {
 	var all []kmod.Request
 	for _, e := range o.Config.Evidence {

@@ -18,7 +18,7 @@ const (
 	Layered                        // it is made of other file systems
 )
 
-// Advice returns what the user can do about that storage.
+// Advice returns the remedy for that storage.
 func (e *UnsupportedError) Advice() string {
 	switch {
 	case e.Remedy != "":

@@ -14,7 +14,7 @@ type Cached struct {
 	Members []Member `json:"members"`
 }
 
-// cached reads what the running kernel says of the bcache device b.
+// cached reads the running kernel's data on the bcache device b.
 func (h *Host) cached(b BlockDevice) *Cached {
 	dir := path.Join(b.Path, "bcache")
 	c := &Cached{UUID: h.attr(dir, "backing_dev_uuid"), State: h.attr(dir, "state")}
@@ -34,7 +34,7 @@ func (c *Cached) refuse(e *UnsupportedError) bool {
 	e.What = "bcache device"
 	switch {
 	case c.UUID == "": // before Linux 5.1
-		e.Why = "the running kernel does not tell the UUID of what is behind the cache"
+		e.Why = "the running kernel does not show the UUID of the backing device"
 	case c.State == "inconsistent":
 		e.Why = "its cache was lost with data that had not been written back"
 	default:
@@ -43,7 +43,7 @@ func (c *Cached) refuse(e *UnsupportedError) bool {
 	return true
 }
 
-// Requests returns what a kernel needs to run the device.
+// Requests returns the modules that a kernel needs to run the device.
 func (c *Cached) Requests() []kmod.Request {
 	return []kmod.Request{{Names: []string{"bcache"}, Why: "bcache"}}
 }

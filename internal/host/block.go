@@ -18,11 +18,10 @@ type BlockDevice struct {
 	Minor     uint32    `json:"minor"`
 	Size      int64     `json:"size"` // bytes
 	Kind      BlockKind `json:"kind"`
-	Partition int       `json:"partition,omitempty"` // its number, 0 for what is not one
-	Below     []string  `json:"below,omitempty"`     // names of what it is made of; none for a disk
+	Partition int       `json:"partition,omitempty"` // its number, 0 unless it is a partition
+	Below     []string  `json:"below,omitempty"`     // names of its parts; none for a disk
 
-	// What a copy of the content would not have, of disks and partitions that are
-	// in a stack:
+	// Of disks and partitions in a stack. A copy of the content lacks these:
 	PartUUID string `json:"partuuid,omitempty"` // as blkid(8) prints it
 	Serial   string `json:"serial,omitempty"`   // of the disk, see fsid.Serial
 
@@ -36,7 +35,7 @@ type BlockDevice struct {
 	Crypt *CryptVolume `json:"crypt,omitempty"` // of kind Crypt
 }
 
-// BlockKind is what a block device is made as.
+// BlockKind is the kind of a block device.
 type BlockKind string
 
 // The kinds of block devices.
@@ -105,14 +104,14 @@ func (h *Host) blockKind(b BlockDevice) BlockKind {
 		return Mapper
 	case h.exists(path.Join(b.Path, "md")):
 		return MD
-	case h.link(b.Path, "bcache") != "": // what it is made of has a directory of that name
+	case h.link(b.Path, "bcache") != "": // its parts have a directory of that name
 		return Bcache
 	}
 	return Disk
 }
 
 // mapperUUID returns a UUID of device-mapper without the "partN-" that kpartx(8)
-// puts before that of what it divided.
+// puts before the UUID of the divided device.
 func mapperUUID(uuid string) string {
 	if part, rest, ok := strings.Cut(uuid, "-"); ok && strings.HasPrefix(part, "part") {
 		return rest
@@ -125,8 +124,8 @@ func (h *Host) blockOf(m Mount) (BlockDevice, error) {
 	if m.Major != 0 {
 		return h.block(fmt.Sprintf("/sys/dev/block/%d:%d", m.Major, m.Minor))
 	}
-	// File systems of several devices, such as btrfs, have a number of their
-	// own; what was given to mount(8) tells more.
+	// File systems of several devices, such as btrfs, have a device number of
+	// their own. The source given to mount(8) names a real device.
 	return h.blockBySource(m.Source)
 }
 
@@ -162,8 +161,8 @@ func (h *Host) blockBySource(source string) (BlockDevice, error) {
 	return b, err
 }
 
-// mapperNode returns the device that device-mapper calls what a node below /dev
-// is called, which is no link where udev(7) has not made it.
+// mapperNode returns the device that has the name of a node below /dev in
+// device-mapper. Without udev(7) the node is no link to it.
 func (h *Host) mapperNode(source, node string) (BlockDevice, error) {
 	if want, ok := strings.CutPrefix(node, "mapper/"); ok {
 		names, err := h.names("/sys/class/block")
@@ -179,8 +178,8 @@ func (h *Host) mapperNode(source, node string) (BlockDevice, error) {
 	return BlockDevice{}, noDevice("no block device is called " + source)
 }
 
-// rootSource returns what root= on the running kernel's command line names, as
-// a path below /dev.
+// rootSource returns the device of root= on the running kernel's command line,
+// as a path below /dev.
 func (h *Host) rootSource() (string, error) {
 	line, err := h.read("/proc/cmdline")
 	if err != nil {
@@ -202,10 +201,16 @@ func (h *Host) rootSource() (string, error) {
 	return "", fmt.Errorf("the root file system's device is unknown: /dev/root, and root=%.80s on the command line", root)
 }
 
-// stack returns the top devices and everything that they are made of, down to the
-// disks: each device before what it is made of, none twice.
+// stack returns the top devices and all their parts, down to the disks: each
+// device before its parts, none twice. For an encrypted LV on an array:
+//
+//	dm-1        ext4 on LUKS      dm/uuid CRYPT-LUKS2-…, slaves/dm-0
+//	dm-0        LV of vg0         dm/uuid LVM-…, slaves/md0
+//	md0         RAID1, PV of vg0  md/level, slaves/sda2 and sdb2
+//	sda2, sdb2  partitions        partition
+//	sda, sdb    disks             device
 func (h *Host) stack(top ...BlockDevice) ([]BlockDevice, error) {
-	var after []BlockDevice // each after what it is made of
+	var after []BlockDevice // each after its parts
 	seen := make(map[string]bool)
 	var visit func(b BlockDevice) error
 	visit = func(b BlockDevice) error {

@@ -19,7 +19,7 @@ type ConfiguredMount struct {
 var tags = []string{"UUID", "LABEL", "PARTUUID", "PARTLABEL", "ID"}
 
 // Remote reports whether it is mounted after the network is there, if at all.
-// systemd does not count what a hypervisor shares with its guest.
+// systemd does not count directories that a hypervisor shares with its guest.
 func (m *ConfiguredMount) Remote() bool {
 	fs := Mount{FSType: m.FSType}
 	if fs.Remote() && m.FSType != "virtiofs" && m.FSType != "9p" || slices.Contains(strings.Split(m.Options, ","), "_netdev") {

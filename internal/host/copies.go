@@ -22,8 +22,7 @@ func (h *Host) serial(b BlockDevice) string {
 
 // copies returns the names of other devices that hold a file system with the UUID
 // of the one on the first device of s, as far as udev knows: clones of its disk,
-// snapshots. What belongs to the stack, and other paths to the same disk, are
-// none.
+// snapshots. Devices of the stack and other paths to the same disk are no copies.
 func (h *Host) copies(s *Storage) ([]string, error) {
 	names, err := h.names("/sys/class/block")
 	if err != nil {
@@ -54,9 +53,9 @@ func (h *Host) copies(s *Storage) ([]string, error) {
 	return copies, nil
 }
 
-// wwid returns what the running kernel tells disks by (sysfs(5), wwid), of which
-// some have no serial number: several paths to one disk have the same. It is not
-// what another kernel would say.
+// wwid returns the running kernel's identifier of a disk (sysfs(5), wwid). Several
+// paths to one disk share it, and some disks have it but no serial number. Another
+// kernel may give the disk another one.
 func (h *Host) wwid(b BlockDevice) string {
 	dir := b.Path
 	switch b.Kind {

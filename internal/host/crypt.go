@@ -13,7 +13,7 @@ import (
 	"ukdump/internal/fsid"
 )
 
-// CryptVolume is what dm-crypt makes a LUKS volume of, as its table says
+// CryptVolume has the parameters of dm-crypt for a LUKS volume, as in its table
 // (Documentation/admin-guide/device-mapper/dm-crypt.rst), without the key.
 type CryptVolume struct {
 	UUID     string `json:"uuid"`                // of the LUKS header
@@ -23,9 +23,9 @@ type CryptVolume struct {
 	IVOffset uint64 `json:"iv_offset,omitempty"` // in sectors of 512 bytes
 	Offset   uint64 `json:"offset"`              // of the data on the device below, in sectors of 512 bytes
 	Sectors  uint64 `json:"sectors"`             // length, in sectors of 512 bytes
-	// SectorSize is that of what is encrypted at once, in bytes; 0 for 512.
+	// SectorSize is the unit of encryption in bytes; 0 for 512.
 	SectorSize uint64   `json:"sector_size,omitempty"`
-	Options    []string `json:"options,omitempty"`  // those that change what is on the disk
+	Options    []string `json:"options,omitempty"`  // those that change the data on the disk
 	Segments   string   `json:"segments,omitempty"` // of LUKS2, the object of that name in the JSON of its header
 }
 
@@ -48,7 +48,7 @@ func (h *Host) Table(b BlockDevice) ([]dm.Target, error) {
 	return c.Table(b.DMName)
 }
 
-// parseTable reads what dmsetup table prints of one device: start, length, type
+// parseTable reads the output of dmsetup table for one device: start, length, type
 // and parameters on each line.
 func parseTable(text string) ([]dm.Target, error) {
 	var table []dm.Target

@@ -32,7 +32,7 @@ func TestParseCrypt(t *testing.T) {
 			t.Errorf("%s: got %+v, %v", tt.params, c, integrity)
 		}
 	}
-	// What is wrong is said without the key.
+	// The errors do not contain the key.
 	for _, params := range []string{"", "aes " + secret, "aes " + secret + " x 8:0 0", "aes " + secret + " 0 8:0 x", "aes :x:logon:d 0 8:0 0", "aes " + secret + " 0 8:0 0 1 sector_size:1000"} {
 		if _, _, err := parseCrypt(params); err == nil || strings.Contains(err.Error(), secret) {
 			t.Errorf("%s: %v", params, err)

@@ -2,7 +2,7 @@ package host
 
 import "strings"
 
-// Crypttab is what systemd-cryptsetup is told about the key of a volume.
+// Crypttab has the instructions to systemd-cryptsetup about the key of a volume.
 type Crypttab struct {
 	// Where is the file or the option of the command line that has its options, ""
 	// if none has.
@@ -18,7 +18,7 @@ type Crypttab struct {
 // of cryptsetup-open(8).
 const linkOption = "link-volume-key=@u::%logon:"
 
-// Crypttab returns what is said of the LUKS volume with that name or UUID in
+// Crypttab returns the entry of the LUKS volume with that name or UUID in
 // /etc/crypttab, in /etc/crypttab.initramfs, which takes its place in initramfs
 // images of mkinitcpio, or on the command line of the running kernel
 // (systemd-cryptsetup-generator(8)). Whatever makes the key known counts.

@@ -15,7 +15,7 @@ type Device struct {
 	Module    string `json:"module,omitempty"` // of the driver
 	// Loadable says that Module is a file on the running kernel, not built in.
 	Loadable bool `json:"loadable,omitempty"`
-	// PathHandler is what knows the paths of a SCSI disk: alua, rdac, emc, hp_sw.
+	// PathHandler is the handler of a SCSI disk's paths: alua, rdac, emc, hp_sw.
 	PathHandler string `json:"path_handler,omitempty"`
 	// PowerSequence says that a controller of MMC has one of mmc-pwrseq, to which there
 	// is no device link.
@@ -47,7 +47,7 @@ func (h *Host) device(dir string) Device {
 	d.PowerSequence = h.exists(path.Join(dir, "of_node/mmc-pwrseq"))
 	if driver, err := h.resolve(path.Join(dir, "driver")); err == nil {
 		d.Module = h.link(driver, "module")
-		// Only what was loaded has a state to be in.
+		// Only loaded modules have a state; built-in ones have none.
 		d.Loadable = d.Module != "" && h.exists(path.Join("/sys/module", d.Module, "initstate"))
 	}
 	return d
@@ -63,7 +63,7 @@ type deviceWalk struct {
 // devices returns the devices at the given resolved paths with all devices
 // that they need, up to the root of /sys/devices: buses and controllers they
 // hang on, and the suppliers of device links (Documentation/driver-api/device_link.rst),
-// such as regulators and clocks. What others need comes first. With ACPI there is no
+// such as regulators and clocks. A device comes after those that it needs. With ACPI there is no
 // device link to an IOMMU, but iommu_device_link() in drivers/iommu/iommu-sysfs.c
 // makes a link to PARENT/iommu/NAME, where PARENT is the device with the driver.
 func (h *Host) devices(dirs ...string) ([]Device, error) {
@@ -89,7 +89,7 @@ func (w *deviceWalk) visit(dir string) error {
 	}
 	names, err := w.host.names(dir)
 	if err != nil {
-		return fmt.Errorf("look for what supplies %s: %w", dir, err)
+		return fmt.Errorf("find the suppliers of %s: %w", dir, err)
 	}
 	for _, name := range names {
 		var supplier string
@@ -103,7 +103,7 @@ func (w *deviceWalk) visit(dir string) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("look for what supplies %s: %w", dir, err)
+			return fmt.Errorf("find the suppliers of %s: %w", dir, err)
 		}
 		// A supplier that is an ancestor was entered already.
 		if err := w.visit(supplier); err != nil {

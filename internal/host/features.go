@@ -9,9 +9,9 @@ import (
 	"ukdump/internal/kmod"
 )
 
-// features is what the superblock of a file system says besides its identity.
+// features are properties in the superblock of a file system besides its identity.
 type features struct {
-	apart string // what part of it is on another device
+	apart string // the part of it that is on another device
 	needs []kmod.Request
 	since kfeature.Feature
 }
@@ -48,8 +48,8 @@ func (f *features) youngest(word uint64, known flags) {
 	}
 }
 
-// What a kernel asks user space for with request_module(), which the capture
-// kernel has not got: fs/quota/dquot.c, find_quota_format, and
+// Modules that a kernel requests from user space with request_module(). The capture
+// kernel has no user space that answers: fs/quota/dquot.c, find_quota_format, and
 // fs/unicode/utf8-core.c, utf8_load. Checksums need nothing here: the file systems
 // name those in their soft dependencies, or depend on the library.
 func quotas(optional bool) kmod.Request {
@@ -61,8 +61,8 @@ func caseFolding() kmod.Request {
 	return kmod.Request{Names: []string{"utf8data", "unicode"}, Why: "case folding of the file system", Label: "case folding"}
 }
 
-// featuresOf reads the superblock of a file system of a type of fsid. What cannot
-// be read has no features.
+// featuresOf reads the superblock of a file system of a type of fsid. An unreadable
+// one has no features.
 func featuresOf(r io.ReaderAt, typ string) (f features) {
 	b := make([]byte, 8192)
 	if n, err := r.ReadAt(b, 0); n < len(b) || err != nil && err != io.EOF {

@@ -1,7 +1,6 @@
-// Package host tells what this machine is, from /proc, /sys, /etc and /run:
+// Package host describes this machine, from /proc, /sys, /etc and /run:
 // which storage a directory lies on, down to the controllers and the drivers
-// that each level needs, which watchdogs are ticking, and what the machine is
-// called.
+// that each level needs, which watchdogs are ticking, and the machine's name.
 //
 // Everything is read below one root directory, so that a recorded machine can
 // be looked at like the running one.
@@ -41,9 +40,8 @@ func Open(root string) (*Host, error) {
 	return &Host{root: root, sameDir: sameDir}, nil
 }
 
-// Name returns the static host name (hostname(5)), empty if there is none. What
-// DHCP and others call the machine for the time being would be another name at each
-// load.
+// Name returns the static host name (hostname(5)), empty if the machine has none.
+// The transient name, from DHCP for example, could differ at each load.
 func (h *Host) Name() (string, error) {
 	data, err := h.ReadFile("/etc/hostname")
 	if errors.Is(err, fs.ErrNotExist) {

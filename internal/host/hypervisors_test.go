@@ -12,7 +12,7 @@ import (
 	"ukdump/internal/kmod"
 )
 
-// The disks of Hyper-V and Xen cannot be had in QEMU. What their sysfs says is
+// The disks of Hyper-V and Xen cannot be had in QEMU. Their sysfs is
 // from the kernel's documentation and source (drivers/hv/vmbus_drv.c,
 // Documentation/ABI/stable/sysfs-bus-vmbus, drivers/xen/xenbus); the module
 // tables are Debian's.

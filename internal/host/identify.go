@@ -25,7 +25,7 @@ func (h *Host) identify(s *Storage, devices []BlockDevice) error {
 		return err
 	}
 	if err != nil {
-		// What udev found when the device appeared.
+		// udev probed the device when it appeared.
 		if id = h.udevID(b); id.Type == "" {
 			return fmt.Errorf("UUID of %s: %w", b.Name, err)
 		}
@@ -48,8 +48,8 @@ func (s *Storage) external(part string) error {
 	}
 }
 
-// otherDevice returns what part of a mounted file system is on another device,
-// as far as its options tell (ext4(5), xfs(5)).
+// otherDevice returns the part of a mounted file system that is on another device,
+// as far as its options show (ext4(5), xfs(5)).
 func otherDevice(m Mount) string {
 	for _, o := range []struct{ option, part string }{
 		{"journal_dev", "journal"}, {"journal_path", "journal"}, {"logdev", "log"}, {"rtdev", "real-time section"},
@@ -102,7 +102,7 @@ func (h *Host) openBlockFlags(b BlockDevice, flags int) (*os.File, error) {
 	return f, nil
 }
 
-// udevID returns what the udev database knows of b: the lines that udevd writes
+// udevID returns the identity of b in the udev database: the lines that udevd writes
 // after its builtin blkid ran.
 func (h *Host) udevID(b BlockDevice) fsid.ID {
 	props := h.udev(b)

@@ -20,8 +20,8 @@ type Volume struct {
 	Members  []Member // the physical volumes that it is on, with their UUIDs
 }
 
-// VolumeDevice is one device of device-mapper; plan.LVMDevice says what the
-// fields are. The last one is the volume, the others come before those that they
+// VolumeDevice is one device of device-mapper; plan.LVMDevice explains the
+// fields. The last one is the volume, the others come before those that they
 // are for.
 type VolumeDevice struct {
 	Name, UUID, Layout, Type, Params string
@@ -34,7 +34,7 @@ var targets = map[string]bool{
 	"thin": true, "thin-pool": true, "cache": true, "raid": true, "snapshot": true, "snapshot-origin": true,
 }
 
-// Volume finds out what the logical volume top of a stack is made of. dir is for
+// Volume finds the parts of the logical volume top of a stack. dir is for
 // messages. The error is an *UnsupportedError if the capture kernel could not
 // bring it up.
 func (h *Host) Volume(dir string, stack []BlockDevice, top BlockDevice) (*Volume, error) {
@@ -51,7 +51,7 @@ func (h *Host) Volume(dir string, stack []BlockDevice, top BlockDevice) (*Volume
 		return nil, refuse("its volume group is shared with other machines, which may have taken it over")
 	}
 	v.SystemID = vg.SystemID()
-	index := make(map[string]string) // of Devices, by the number of the device; "" for what is on a missing disk
+	index := make(map[string]string) // of Devices, by the number of the device; "" for one on a missing disk
 	for _, b := range parts {
 		lv := vg.Volume(b.DMUUID)
 		if lv == nil {
@@ -81,8 +81,8 @@ func (h *Host) Volume(dir string, stack []BlockDevice, top BlockDevice) (*Volume
 	return v, nil
 }
 
-// onMissing reports whether a device of which a RAID can do without is made of what
-// is on a missing disk: LVM puts the error target in the place of that.
+// onMissing reports whether an optional device of a RAID lies on a missing disk:
+// LVM puts the error target in its place.
 func onMissing(table []dm.Target, devices map[string]string) bool {
 	for _, t := range table {
 		if t.Type == "error" {
@@ -97,11 +97,15 @@ func onMissing(table []dm.Target, devices map[string]string) bool {
 	return false
 }
 
-// volumeParts returns the devices that top is made of in its volume group, lowest
-// first, and what those are on.
+// volumeParts returns the parts of top in its volume group, lowest first, and the
+// devices below them:
+//
+//	vg0-crash                          top, RAID1
+//	vg0-crash_rimage_0, _rmeta_0, …    parts
+//	sda2, md0                          members: PVs of vg0
 func volumeParts(stack []BlockDevice, top BlockDevice) (parts, members []BlockDevice) {
 	needed := map[string]bool{top.Name: true}
-	for _, b := range stack { // each before what it is made of
+	for _, b := range stack { // each before its parts
 		switch {
 		case !needed[b.Name]:
 		case sameGroup(b, top):
@@ -150,8 +154,8 @@ func number(b BlockDevice) string { return fmt.Sprintf("%d:%d", b.Major, b.Minor
 // why that is not possible. devices are the words for those that come before it,
 // by their numbers.
 func (d *VolumeDevice) describe(vg *lvm.VG, lv *lvm.LV, table []dm.Target, pvs, devices map[string]string) (why string) {
-	// Its table made of what is on the disks must be the one in use: then it will
-	// be right too where the disks say something else at the time of the crash.
+	// The table made from the metadata on the disks must be the one in use. Then
+	// it is also right if the metadata are different at the time of the crash.
 	if vg.Plain(lv) {
 		plain, err := vg.Table(lv, func(pv string) string { return pvs[pv] })
 		if err == nil && slices.Equal(plain, table) {
@@ -199,8 +203,8 @@ func isNumber(word string) bool {
 	return ok && err1 == nil && err2 == nil
 }
 
-// raidParams returns the parameters of a raid target without those that begin
-// something when it is loaded: what is on its disks says how far that has come
+// raidParams returns the parameters of a raid target without those that start an
+// operation when it is loaded: the disks record how far that has come
 // (Documentation/admin-guide/device-mapper/dm-raid.rst).
 func raidParams(words []string) (kept []string, why string) {
 	n, err := 0, error(nil)

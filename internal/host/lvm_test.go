@@ -14,7 +14,7 @@ import (
 func TestRAIDParams(t *testing.T) {
 	for _, tt := range []struct{ params, want, why string }{
 		{"raid1 3 0 region_size 4096 2 254:0 254:1 254:2 254:3", "raid1 3 0 region_size 4096 2 254:0 254:1 254:2 254:3", ""},
-		// What would begin again at each load.
+		// Operations that would start again at each load.
 		{"raid1 6 0 sync rebuild 1 region_size 4096 2 - - 254:2 254:3", "raid1 3 0 region_size 4096 2 - - 254:2 254:3", ""},
 		{"raid5_ls 3 128 delta_disks 1 4 - - - - - - - -", "", "is being reshaped"},
 		{"raid1", "", "not understood"},
@@ -52,7 +52,7 @@ func TestDescribe(t *testing.T) {
 		why    string
 	}{
 		{"A", []dm.Target{{Length: 80, Type: "linear", Params: "8:1 2048"}}, VolumeDevice{}, ""},
-		// Not what the metadata says.
+		// The metadata differ.
 		{"A", []dm.Target{{Length: 80, Type: "linear", Params: "8:1 4096"}}, VolumeDevice{}, "outside of its volume group"},
 		{"A", []dm.Target{{Length: 40, Type: "linear"}, {Start: 40, Length: 40, Type: "linear"}}, VolumeDevice{}, "does not follow"},
 		{"B", []dm.Target{{Length: 80, Type: "thin-pool", Params: "254:2 254:1 128 0 0"}},

@@ -11,9 +11,8 @@ import (
 // Member is a device that an array or a file system is made of.
 type Member struct {
 	Name string `json:"name"` // the kernel's
-	// ID is what is on it that tells it from the other members: the number of an
-	// array's, the device UUID of a file system's. It is empty if the device cannot
-	// be read.
+	// ID distinguishes the member from the others: its number in an array, its
+	// device UUID in a file system. It is empty if the device cannot be read.
 	ID string `json:"id,omitempty"`
 }
 
@@ -22,11 +21,11 @@ type Array struct {
 	UUID     string   `json:"uuid,omitempty"` // as blkid(8) prints it; empty if it cannot be read
 	Level    string   `json:"level"`          // raid1, linear and so on
 	Metadata string   `json:"metadata"`       // 1.2, 0.90, external:imsm
-	Members  []Member `json:"members"`        // what holds its data now: no spare and nothing that failed
+	Members  []Member `json:"members"`        // those that hold data now: no spares, no failed ones
 	Reshaped bool     `json:"reshaped,omitempty"`
 }
 
-// array reads what the running kernel and the members say of the array b.
+// array reads the data of the running kernel and of the members on the array b.
 func (h *Host) array(b BlockDevice) *Array {
 	dir := path.Join(b.Path, "md")
 	a := &Array{Level: h.attr(dir, "level"), Metadata: h.attr(dir, "metadata_version")}
@@ -53,8 +52,8 @@ func (h *Host) array(b BlockDevice) *Array {
 	return a
 }
 
-// member returns what is on b, which is a part of something else: what udev found
-// if it cannot be read.
+// member returns the identity of b as a member of an array or of a file system. If b
+// cannot be read, the udev database serves.
 func (h *Host) member(b BlockDevice) fsid.ID {
 	f, err := h.openBlock(b)
 	if err != nil {
@@ -92,7 +91,7 @@ func (a *Array) refuse(h *Host, e *UnsupportedError) bool {
 	case a.Metadata == "none":
 		e.Why = "it has no metadata to assemble it by"
 	case a.Reshaped:
-		e.Why = "it is being reshaped: try again when that is done"
+		e.Why = "it is being reshaped: retry after that"
 	case a.UUID == "":
 		e.Why = "the UUID on its members cannot be read"
 	case mdLevels[a.Level] == "":
@@ -109,7 +108,7 @@ var mdLevels = map[string]string{
 	"raid5": "md-level-5", "raid6": "md-level-6", "raid10": "md-level-10",
 }
 
-// Requests returns what a kernel needs to run the array.
+// Requests returns the modules that a kernel needs to run the array.
 func (a *Array) Requests() []kmod.Request {
 	name := a.Level
 	switch name {

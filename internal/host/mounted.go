@@ -8,11 +8,10 @@ import (
 	"path"
 )
 
-// MountOf returns the mount that the absolute path dir lies on, and dir without
-// symbolic links. The directory may be missing: it belongs to what its nearest
-// parent lies on. How its devices are put together is not looked at. doubt says why
-// it is not certain that what is written there outlives a reboot, "" if it is. The
-// error is an *UnsupportedError if nothing would be left.
+// MountOf returns the mount of the absolute path dir, and dir without symbolic links.
+// If the directory is missing, its nearest existing parent counts. MountOf does not
+// look at the devices. doubt says why files there may not survive a reboot, "" if
+// they certainly do. The error is an *UnsupportedError if they certainly do not.
 func (h *Host) MountOf(dir string) (m Mount, resolved, doubt string, err error) {
 	m, mounts, resolved, err := h.mountOf(dir)
 	if err == nil && (lost[m.FSType] || readOnly[m.FSType]) {
@@ -22,7 +21,7 @@ func (h *Host) MountOf(dir string) (m Mount, resolved, doubt string, err error) 
 		var certain bool
 		if certain, err = h.upperLost(dir, m, mounts); !certain {
 			option, _ := m.option("upperdir")
-			doubt = "where the upper directory " + option + " of the overlay on " + m.Point + " lies is not to be found out from here"
+			doubt = "the file system of the upper directory " + option + " of the overlay on " + m.Point + " is unknown"
 		}
 	}
 	if unsupported := (*UnsupportedError)(nil); errors.As(err, &unsupported) {
@@ -40,7 +39,7 @@ func (h *Host) mountOf(dir string) (Mount, []Mount, string, error) {
 	if err != nil {
 		return Mount{}, nil, "", err
 	}
-	// Reading it makes autofs(5) mount what belongs there.
+	// Reading it makes autofs(5) mount the file system that belongs there.
 	switch _, err := os.ReadDir(h.path(dir)); {
 	case err == nil || errors.Is(err, fs.ErrNotExist):
 	default:

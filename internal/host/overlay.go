@@ -12,9 +12,13 @@ import (
 // in include/linux/fs.h).
 const maxOverlays = 2
 
-// beneath sets s.Mount to the mount that dir, which is resolved, really lies on,
-// and returns what dir is called there: what is written to an overlay goes to its upper directory
-// (Documentation/filesystems/overlayfs.rst).
+// beneath sets s.Mount to the real mount under the resolved dir, and returns the path
+// of dir there: an overlay writes to its upper directory
+// (Documentation/filesystems/overlayfs.rst). For example:
+//
+//	/var/crash   overlay, upperdir=/rw/upper
+//	/rw          ext4 on sda3, becomes s.Mount
+//	/rw/upper/var/crash  the path returned
 func (h *Host) beneath(s *Storage, mounts []Mount, dir string) (string, error) {
 	for depth := 0; ; depth++ {
 		m, ok := holding(mounts, dir)
@@ -67,9 +71,9 @@ func (h *Host) upper(target string, m Mount, dir string) (string, error) {
 	return found, nil
 }
 
-// upperDir returns the directory that holds what is written to the overlay m, "" if
-// it is not to be found from here. The error is an *UnsupportedError if there is
-// none that could be written to after a crash.
+// upperDir returns the upper directory of the overlay m, "" if it cannot be found in
+// this mount namespace. The error is an *UnsupportedError if m has no upper directory
+// that is writable after a crash.
 func (h *Host) upperDir(target string, m Mount) (string, error) {
 	e := overlayError(target, m)
 	option, ok := m.option("upperdir")
@@ -104,8 +108,8 @@ func (h *Host) upperDir(target string, m Mount) (string, error) {
 	return "", nil
 }
 
-// upperLost returns an *UnsupportedError if what is written to the overlay m does
-// not outlive a reboot, and reports otherwise whether that is certain.
+// upperLost returns an *UnsupportedError if files on the overlay m do not survive a
+// reboot. Otherwise it reports whether that is certain.
 func (h *Host) upperLost(target string, m Mount, mounts []Mount) (certain bool, err error) {
 	on := m
 	for range maxOverlays {

@@ -30,7 +30,7 @@ func (h *Host) partUUID(b BlockDevice) string {
 	return ""
 }
 
-// ueventPartUUID returns what newer kernels tell (block/partitions/core.c).
+// ueventPartUUID returns the PARTUUID of newer kernels (block/partitions/core.c).
 func (h *Host) ueventPartUUID(b BlockDevice) string {
 	for line := range strings.Lines(h.attr(b.Path, "uevent")) {
 		if v, ok := strings.CutPrefix(line, "PARTUUID="); ok {
@@ -45,8 +45,8 @@ var readPartition = fsid.ReadPartition // replaced in tests
 // tablePartUUID asks the partition table, where neither udev nor the kernel told.
 func (h *Host) tablePartUUID(b BlockDevice) string { return h.tablePartition(b).UUID }
 
-// tablePartition returns what the partition table says of b, nothing if it cannot
-// be read.
+// tablePartition returns the entry of b in the partition table, empty if the table
+// cannot be read.
 func (h *Host) tablePartition(b BlockDevice) fsid.Partition {
 	disk, err := h.block(path.Dir(b.Path))
 	if err != nil {

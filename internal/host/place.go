@@ -10,11 +10,11 @@ import (
 // (btrfs-subvolume(8)).
 const topLevel = "5"
 
-// place fills in where inside of the file system the resolved dir is, and what
-// mount options make it so.
+// place fills in the path of the resolved dir inside of its file system, and the
+// mount options for that path.
 func (s *Storage) place(dir string) error {
 	m := s.Mount
-	// What was mounted need not be the root of the file system (bind mount).
+	// The mounted directory need not be the root of the file system (bind mount).
 	root := m.Root
 	if strings.HasSuffix(root, "//deleted") {
 		return errors.New("the directory mounted on " + m.Point + " was deleted")
@@ -41,9 +41,9 @@ func (s *Storage) place(dir string) error {
 	return nil
 }
 
-// carriedOptions are those without which a file system that the running kernel has
-// mounted could not be mounted, or not with the same names. All others are left
-// out, because the capture kernel mounts it once, to write one directory:
+// carriedOptions are the mount options without which the capture kernel could not
+// mount a file system of the running kernel, or not with the same names. It mounts
+// once, to write one directory, so all other options are omitted:
 //
 //   - ext2, ext3, ext4 (ext4(5)): features and the place of the journal are in the
 //     superblock. data=, commit=, barrier and the like are about how it is
@@ -54,9 +54,9 @@ func (s *Storage) place(dir string) error {
 //     how it is allocated. Quotas need not match: a mount without them has the next
 //     one with them check them again, and their limits must not stop a dump.
 //   - btrfs (btrfs(5)): only the subvolume, see place. compress and nodatasum are
-//     attributes of what is written, and a dump is compressed; space_cache and
-//     the checksum are what the superblock says.
-//   - f2fs: what they need is in the superblock.
+//     attributes of new files, and a dump is compressed; space_cache and the
+//     checksum follow the superblock.
+//   - f2fs: everything that the files need is in the superblock.
 //   - vfat, exfat (Documentation/filesystems/vfat.rst): the defaults are those that
 //     the kernel was built with (CONFIG_FAT_DEFAULT_*); without their tables
 //     another one could not mount.

@@ -18,8 +18,8 @@ import (
 type Raw struct {
 	Target string `json:"target"` // as it was asked for
 
-	// Type and UUID are what it holds, as blkid(8) calls it, or if that is a dump,
-	// what it will hold when that was collected. Both are empty for a device that
+	// Type and UUID describe its content, as blkid(8) does. If that is a dump, they
+	// describe the content after the dump was collected. Both are empty for a device that
 	// holds nothing.
 	Type string `json:"type,omitempty"`
 	UUID string `json:"uuid,omitempty"`
@@ -30,11 +30,11 @@ type Raw struct {
 	Dump bool `json:"dump,omitempty"`
 
 	Stack   []BlockDevice `json:"stack"`   // the device itself and all that it is made of, down to the disks
-	Devices []Device      `json:"devices"` // what the disks hang on, what others need first
+	Devices []Device      `json:"devices"` // controllers and buses of the disks; each after those that it needs
 }
 
-// Requests returns what a kernel needs to reach the device: drivers, but no file
-// system.
+// Requests returns the modules that a kernel needs to reach the device: drivers,
+// but no file system.
 func (r *Raw) Requests() []kmod.Request { return deviceRequests(r.Devices) }
 
 // minRaw is the smallest device in bytes on which a dump has a chance to fit.
@@ -102,7 +102,7 @@ func (h *Host) RawAbsent(name string) bool {
 	})
 }
 
-// raw checks whether b can be used and finds out what belongs to it.
+// raw checks whether b can be used and finds its parts.
 func (h *Host) raw(name string, b BlockDevice, overwrite bool) (*Raw, error) {
 	r := &Raw{Target: name}
 	var err error
@@ -182,8 +182,8 @@ func refusedRaw(err error) error {
 	return err
 }
 
-// content returns what b holds, and whether that is nothing: no known signature,
-// and zeros in the first MiB.
+// content identifies the content of b. blank means no known signature and zeros
+// in the first MiB.
 func (h *Host) content(b BlockDevice) (id fsid.ID, blank bool, err error) {
 	swaps, err := h.swaps()
 	if err != nil {
@@ -192,8 +192,8 @@ func (h *Host) content(b BlockDevice) (id fsid.ID, blank bool, err error) {
 	isSwap, active := h.isSwap(swaps, b)
 	f, err := h.openBlock(b)
 	if err != nil {
-		// What udev found when the device appeared, but not to believe that it
-		// is blank.
+		// udev probed the device when it appeared. That is no evidence that it is
+		// still blank.
 		if id = h.udevID(b); id.Type == swapType {
 			return id, false, nil
 		}
@@ -227,8 +227,8 @@ func (h *Host) content(b BlockDevice) (id fsid.ID, blank bool, err error) {
 	return fsid.ID{}, true, nil
 }
 
-// held returns what b will hold when the dump on it was collected: swap if it was
-// that, else nothing (rawdump.Restore).
+// held returns the content of b after the dump on it was collected: swap if it was
+// swap before, else nothing (rawdump.Restore).
 func (h *Host) held(b BlockDevice) fsid.ID {
 	f, err := h.openBlock(b)
 	if err != nil {
@@ -262,7 +262,7 @@ func (e *RawError) reason() string {
 
 func (e *RawError) Unwrap() error { return e.Err }
 
-// Advice returns what to do about it.
+// Advice returns the remedy.
 func (e *RawError) Advice() string { return e.Remedy }
 
 // hasPartitions reports whether the disk b is divided.

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// usedBy returns what of this machine lives on b, "" for nothing. Swap does not
-// count.
+// usedBy returns the user of b on this machine, such as a mount; "" for none. Swap
+// does not count.
 func (h *Host) usedBy(b BlockDevice) (string, error) {
 	data, err := os.ReadFile(h.path("/proc/self/mountinfo"))
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"ukdump/internal/kmod"
 )
 
-// Requests returns what a kernel needs to reach the storage and mount it:
-// drivers first, what others need before them, then the file system.
+// Requests returns the modules that a kernel needs to reach the storage and mount
+// it: drivers first, each after those that it needs, then the file system.
 func (s *Storage) Requests() []kmod.Request {
 	out := deviceRequests(s.Devices)
 	out = append(out, kmod.Request{
@@ -28,7 +28,7 @@ func (s *Storage) Requests() []kmod.Request {
 	return out
 }
 
-// Requests returns what a kernel needs to reach the watchdog. All of it is
+// Requests returns the modules that a kernel needs to reach the watchdog. All are
 // optional: a dump without the watchdog is better than none.
 func (w *Watchdog) Requests() []kmod.Request {
 	out := deviceRequests(w.Devices)
@@ -38,7 +38,7 @@ func (w *Watchdog) Requests() []kmod.Request {
 	return out
 }
 
-// PstoreRequests returns what a kernel needs to write to the persistent store
+// PstoreRequests returns the modules that a kernel needs to write to the persistent store
 // that the running one uses (Documentation/admin-guide/ramoops.rst; the backend
 // is a parameter of fs/pstore). All of it is optional. Of the backends that can be
 // modules, systemd loads efi_pstore, and perhaps later than this is asked.
@@ -60,8 +60,8 @@ func (h *Host) hasModule(file string) bool {
 	return err == nil && dir != "" && len(h.Glob(path.Join(h.Inside(dir), file+"*"))) > 0
 }
 
-// moduleOf has the modules of drivers that are not called like them: what is built
-// in and has no parameters is not in /sys/module.
+// moduleOf has the modules of drivers that have another name: a built-in module
+// without parameters is not in /sys/module.
 var moduleOf = map[string]string{
 	"i6300ESB timer":   "i6300esb",
 	"mmcblk":           "mmc_block",
@@ -74,12 +74,12 @@ var moduleOf = map[string]string{
 }
 
 // deviceRequests asks for the drivers of all devices that have one here. It
-// goes by what the device says it is, so that a kernel which calls the driver
-// differently works; the name of the driver settles which, if there are
-// several, and serves where the chosen kernel has it built in.
+// uses the alias of the device, so that a kernel with another name for the driver
+// works. The name of the driver decides between several modules, and serves where
+// the chosen kernel has the driver built in.
 //
-// What is a module here must be something there. What seems to be built in here may
-// be a part of any kernel that is not listed as a module anywhere.
+// A driver that is a module here must be a module or built in there. One that seems
+// to be built in here may be a part of any kernel, listed nowhere as a module.
 func deviceRequests(devices []Device) []kmod.Request {
 	var out []kmod.Request
 	for _, d := range devices {
@@ -110,13 +110,13 @@ func deviceRequests(devices []Device) []kmod.Request {
 }
 
 // thunderbolt is the driver of controllers to which PCI ports and USB have device
-// links for the order of power management alone (drivers/thunderbolt/acpi.c). What
-// they have connected stays so; a driver that begins anew may disconnect it.
+// links for the order of power management alone (drivers/thunderbolt/acpi.c).
+// Their connections persist without a driver; a driver that starts anew may end them.
 const thunderbolt = "thunderbolt"
 
 // isBridge reports whether d is a PCI-to-PCI bridge (class 0604, PCI Code and
-// ID Assignment). It passes traffic on without a driver; what drivers add is
-// hotplug and error reporting.
+// ID Assignment). It passes traffic on without a driver; drivers add hotplug and
+// error reporting.
 func isBridge(d Device) bool {
 	return strings.HasPrefix(d.Modalias, "pci:") && strings.Contains(d.Modalias, "bc06sc04")
 }

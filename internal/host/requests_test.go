@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// What is built in is asked for by the name of its module, whatever sysfs tells.
+// Built-in drivers are requested by the name of their module, whatever sysfs shows.
 func TestDeviceRequests(t *testing.T) {
 	for _, tt := range []struct {
 		device   Device

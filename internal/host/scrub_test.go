@@ -67,7 +67,7 @@ func TestScrub(t *testing.T) {
 			t.Errorf("%s is left in\n%s", secret, all)
 		}
 	}
-	// What belongs together still does.
+	// Names that belong together still do.
 	for name, want := range map[string]string{
 		"/" + dm0 + "/dm/name":            "crypt1",
 		"/" + dm0 + "/dm/uuid":            "CRYPT-LUKS2-" + "00000000000040008000" + "000000000001" + "-crypt1",

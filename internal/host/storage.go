@@ -14,13 +14,15 @@ import (
 	"ukdump/internal/kmod"
 )
 
-// Storage is what a directory lies on.
+// Storage describes the file system and the devices under a directory, for example
+//
+//	/var/crash  xfs on vg0-crash  LV on md0  RAID1 of sda2 and sdb2
 type Storage struct {
 	Dir   string `json:"dir"` // as it was asked for
 	Mount Mount  `json:"mount"`
 
-	// Upper is what the directory is called in the upper directory of the overlay
-	// that it lies on; Mount and all that follows are about that.
+	// Upper is the path of the directory in the upper directory of its overlay.
+	// Mount and all fields below describe that path.
 	Upper string `json:"upper,omitempty"`
 
 	FSType string `json:"fstype"` // as in /proc/filesystems
@@ -28,17 +30,17 @@ type Storage struct {
 	// PathInFS is the directory as seen when the file system is mounted with
 	// Options: absolute and clean. It need not exist.
 	PathInFS string `json:"path_in_fs"`
-	// Options are what mount(2) must be given for PathInFS to be there.
+	// Options are those of mount(2) without which PathInFS is missing.
 	Options string `json:"options,omitempty"`
-	// Needs are what its features need of a kernel besides its driver.
+	// Needs are modules for its features besides its driver.
 	Needs []kmod.Request `json:"-"`
-	// Youngest is what of them came last to Linux, if that is known.
+	// Youngest is the feature that came last to Linux, if that is known.
 	Youngest kfeature.Feature `json:"-"`
 
-	// Stack is the file system's device and all that it is made of, down to the
-	// disks: each before what it is made of.
+	// Stack is the file system's device and all its parts, down to the disks: each
+	// device before its parts.
 	Stack   []BlockDevice `json:"stack"`
-	Devices []Device      `json:"devices"` // what the disks hang on, what others need first
+	Devices []Device      `json:"devices"` // controllers and buses of the disks; each after those that it needs
 	// Copies are other devices with a file system of that type and UUID.
 	Copies []string `json:"copies,omitempty"`
 	// Members are the devices of a btrfs that has several, the first of them that
@@ -48,9 +50,9 @@ type Storage struct {
 	Missing int `json:"missing,omitempty"`
 }
 
-// Storage finds what the absolute path dir lies on. The directory itself may
-// be missing: it belongs to what its nearest parent lies on. The error is an
-// *UnsupportedError if that is storage which the capture kernel could not open.
+// Storage detects the storage under the absolute path dir. If the directory is
+// missing, its nearest existing parent counts. The error is an *UnsupportedError if
+// the capture kernel could not open that storage.
 func (h *Host) Storage(dir string) (*Storage, error) {
 	s := &Storage{Dir: dir}
 	if err := h.storage(s); err != nil {
@@ -71,7 +73,7 @@ func (h *Host) storage(s *Storage) error {
 	if err != nil {
 		return err
 	}
-	// Opening makes autofs(5) mount what belongs there.
+	// Opening makes autofs(5) mount the file system that belongs there.
 	f, err := os.OpenFile(h.path(dir), os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if errors.Is(err, syscall.ENOTDIR) {
 		return errors.New("it is not a directory")
@@ -103,8 +105,8 @@ func (h *Host) storage(s *Storage) error {
 	return err
 }
 
-// encrypted reports whether what is made in dir, or in the nearest parent that is
-// there, is encrypted by the file system (statx(2), Documentation/filesystems/fscrypt.rst).
+// encrypted reports whether the file system encrypts new files in dir, or in its
+// nearest existing parent (statx(2), Documentation/filesystems/fscrypt.rst).
 func (h *Host) encrypted(dir string) bool {
 	for ; dir != "/" && !h.exists(dir); dir = path.Dir(dir) {
 	}
@@ -113,7 +115,7 @@ func (h *Host) encrypted(dir string) bool {
 	return err == nil && st.Attributes&unix.STATX_ATTR_ENCRYPTED != 0
 }
 
-// findDisk fills in Stack, Devices and what is on them.
+// findDisk fills in Stack, Devices and the identity of the file system on them.
 func (h *Host) findDisk(s *Storage) error {
 	b, err := h.blockOf(s.Mount)
 	if s.Mount.Major != 0 && errors.Is(err, fs.ErrNotExist) {
@@ -134,8 +136,8 @@ func (h *Host) findDisk(s *Storage) error {
 	return h.identify(s, devices)
 }
 
-// disk returns the top devices with all that they are made of, and what the disks
-// hang on. The error is an *UnsupportedError about target if the capture kernel
+// disk returns the top devices with all their parts, and the controllers and buses
+// of the disks. The error is an *UnsupportedError about target if the capture kernel
 // could not open one of them.
 func (h *Host) disk(target string, top ...BlockDevice) (stack []BlockDevice, devices []Device, err error) {
 	if stack, err = h.stack(top...); err != nil {

@@ -104,8 +104,8 @@ func TestRefusals(t *testing.T) {
 		{"without a UUID", with(disk("vfat", "rw", sda, nil), "run/udev/data/b8:0", "E:ID_FS_TYPE=vfat\n"), "vfat file system", "no UUID"},
 		{"dm-crypt", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "CRYPT-PLAIN-abc\n"}), "dm-crypt volume", "dm-0"},
 		{"partition of BIOS RAID", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "part1-DMRAID-abc\n"}), "kpartx partition on BIOS RAID set", "dm-0"},
-		{"partition of a logical volume", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "part1-LVM-abc\n"}), "kpartx partition on LVM volume", "divides it"},
-		{"partition of a LUKS volume", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "part1-CRYPT-LUKS2-abc\n"}), "kpartx partition on dm-crypt volume", "divides it"},
+		{"partition of a logical volume", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "part1-LVM-abc\n"}), "kpartx partition on LVM volume", "the capture kernel has no kpartx"},
+		{"partition of a LUKS volume", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "part1-CRYPT-LUKS2-abc\n"}), "kpartx partition on dm-crypt volume", "the capture kernel has no kpartx"},
 		{"dm-integrity", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "CRYPT-INTEGRITY-x-abc\n", dm + "/dm/name": "abc\n"}), "dm-integrity volume", "abc (dm-0)"},
 		{"dm-verity", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "CRYPT-VERITY-x-abc\n"}), "dm-verity volume", "dm-0"},
 		{"drbd", disk("ext4", "rw", virtual("drbd0"), nil), "DRBD device", "drbd0"},
@@ -333,7 +333,7 @@ func TestSuppliers(t *testing.T) {
 	}
 }
 
-// An IOMMU comes before what is behind it, and one without a driver is nothing.
+// An IOMMU comes before the devices behind it; one without a driver is omitted.
 func TestIOMMU(t *testing.T) {
 	const (
 		pci  = "sys/devices/pci0000:00"

@@ -14,9 +14,9 @@ type swap struct {
 	active    bool   // the running kernel swaps to it
 }
 
-// swaps returns what is for swap: by fstab(5), and what else the running kernel
-// swaps to. Both count, because a capture kernel is loaded while swap is being
-// turned on, and what is found then must be what is found later.
+// swaps returns the swap devices of fstab(5), and all others that the running kernel
+// swaps to. Both count: a load may happen while swap is being turned on, and must
+// find the same devices as a later one.
 func (h *Host) swaps() ([]swap, error) {
 	list, err := h.table("/etc/fstab")
 	if err != nil {
@@ -119,10 +119,10 @@ func (e *NoSwapError) Error() string {
 	return e.Target + ": no swap can take a dump: " + strings.Join(s, "; ")
 }
 
-// Unwrap returns what was tried.
+// Unwrap returns the errors of the candidates.
 func (e *NoSwapError) Unwrap() []error { return e.Tried }
 
-// Advice returns what to do about it.
+// Advice returns the remedy.
 func (e *NoSwapError) Advice() string {
 	return "Turn a swap partition on, name another raw device, or leave raw:swap out of TARGET=."
 }

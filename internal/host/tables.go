@@ -71,7 +71,7 @@ func (h *Host) isNamed(b BlockDevice, spec string) (bool, error) {
 	return slices.ContainsFunc(named, func(o BlockDevice) bool { return o.Path == b.Path }), err
 }
 
-// udevName is what udev makes of a label in the name of a link
+// udevName encodes a label as udev does in the name of a link
 // (encode_devnode_name in systemd).
 func udevName(s string) string {
 	var b strings.Builder
@@ -86,8 +86,8 @@ func udevName(s string) string {
 	return b.String()
 }
 
-// overwrittenAtBoot returns what would overwrite a dump on b before it could be
-// collected, "" if nothing would. With a random key crypttab(5) makes other swap
+// overwrittenAtBoot names the setting that would overwrite a dump on b before it
+// could be collected, "" if none does. With a random key crypttab(5) makes other swap
 // on a partition at each boot; whatever it opens, a dump is not that.
 func (h *Host) overwrittenAtBoot(b BlockDevice) (string, error) {
 	lines, err := h.table("/etc/crypttab")

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Only what outlives the reboot starts a unit then.
+// Only links that survive the reboot start a unit then.
 func TestUnitEnabled(t *testing.T) {
 	const wants = "systemd/system/multi-user.target.wants/x.service"
 	for dir, want := range map[string]bool{"etc": true, "usr/lib": true, "run": false, "": false} {

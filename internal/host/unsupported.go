@@ -140,7 +140,7 @@ func (h *Host) refuseBlock(dir string, b BlockDevice) error {
 			}
 		}
 		if mapperUUID(b.DMUUID) != b.DMUUID {
-			e.What, e.Why = "kpartx partition on "+e.What, "the capture kernel has nothing that divides it"
+			e.What, e.Why = "kpartx partition on "+e.What, "the capture kernel has no kpartx"
 		}
 		if b.DMName != "" {
 			e.Name = fmt.Sprintf("%s (%s)", b.DMName, b.Name)
@@ -178,8 +178,8 @@ func (h *Host) refuseBlock(dir string, b BlockDevice) error {
 			return e
 		}
 	}
-	if virtual && b.Kind != Partition { // that of what it is on is in the stack too
-		e.What, e.Why = "virtual block device", "what is behind it is not known"
+	if virtual && b.Kind != Partition { // the device that it is on is in the stack too
+		e.What, e.Why = "virtual block device", "its backing device is unknown"
 		return e
 	}
 	return nil

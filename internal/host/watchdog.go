@@ -14,11 +14,11 @@ import (
 // Watchdog is a hardware watchdog (Documentation/ABI/testing/sysfs-class-watchdog).
 type Watchdog struct {
 	Name     string   `json:"name"`  // watchdog0
-	State    string   `json:"state"` // active, inactive; empty without CONFIG_WATCHDOG_SYSFS, as is what follows
+	State    string   `json:"state"` // active, inactive; empty without CONFIG_WATCHDOG_SYSFS, as are the next fields
 	Identity string   `json:"identity"`
 	Timeout  int      `json:"timeout"` // seconds
 	NoWayOut bool     `json:"nowayout,omitempty"`
-	Devices  []Device `json:"devices"` // what others need first; the last is the watchdog's own, if that is known
+	Devices  []Device `json:"devices"` // each after those that it needs; the last is the watchdog's own, if known
 }
 
 // Watchdogs returns the watchdogs. Active ones go on counting while the capture

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// ELF is a 64-bit little-endian file with just what the builder looks at.
+// ELF is a 64-bit little-endian file with only the parts that the builder reads.
 type ELF struct {
 	Type    elf.Type    // ET_DYN if 0
 	Machine elf.Machine // EM_X86_64 if 0

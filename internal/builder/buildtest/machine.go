@@ -26,7 +26,7 @@ import (
 // Release is the kernel of every machine.
 const Release = "6.1.0-50-amd64"
 
-// MakedumpfileText is what the program makedumpfile of Debian 12 contains.
+// MakedumpfileText is the text in the program makedumpfile of Debian 12.
 const MakedumpfileText = "makedumpfile: version 1.7.2 (released on 20 Oct 2022)\n\x00" +
 	"lzo\tenabled\n\x00snappy\tdisabled\n\x00zstd\tdisabled\n\x00  [-L SIZE]:\n\x00"
 
@@ -40,7 +40,7 @@ type Machine struct {
 	undo  []change // of a Run, the last one last
 }
 
-// change is one path where a file was made, and what was there before.
+// change is one path where a file was made, and the old file there.
 type change struct {
 	path string
 	kept string // in the attic, "" for nothing
@@ -75,7 +75,7 @@ func (m *Machine) Run(t *testing.T, name string, f func(t *testing.T)) {
 // an old one. In a Run it notes how to undo that.
 func (m *Machine) makeWay(path string) {
 	m.t.Helper()
-	top := path // what is new
+	top := path // the topmost new path
 	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
 		if _, err := os.Lstat(dir); err == nil {
 			break
@@ -186,8 +186,8 @@ func (m *Machine) AddDisk() {
 	m.Mount("8:0 / /srv rw,relatime - xfs /dev/sda rw,attr2,inode64")
 }
 
-// AddLUKS puts the root file system on a LUKS2 volume, and gives the kernel what
-// it takes to hand over the key.
+// AddLUKS puts the root file system on a LUKS2 volume, and gives the kernel the
+// features for handing over the key.
 func (m *Machine) AddLUKS() {
 	m.t.Helper()
 	m.merge("luks", func(string) bool { return true })
@@ -212,8 +212,8 @@ func (m *Machine) AddSwap() {
 	m.Write("proc/swaps", "Filename Type Size Used Priority\n/dev/nvme0n1p1 partition 131068 0 -2\n/dev/zram0 partition 65532 0 100\n")
 }
 
-// merge copies what is known of the devices of a recorded machine, as far as
-// wanted says so and this one has not got it.
+// merge copies the files of the devices of a recorded machine, if wanted selects
+// them and this machine lacks them.
 func (m *Machine) merge(host string, wanted func(name string) bool) {
 	m.t.Helper()
 	host = "../host/testdata/hosts/" + host
@@ -337,8 +337,8 @@ func (m *Machine) Grow() {
 	m.Write("boot/config-"+Release, "CONFIG_PROC_VMCORE=y\nCONFIG_BLK_DEV_INITRD=y\nCONFIG_DEVTMPFS=y\nCONFIG_MODULES=y\n")
 }
 
-// Snapshot lists every file below dir with a hash of its content, to compare
-// what a failure has left with what was there.
+// Snapshot lists every file below dir with a hash of its content, to compare the
+// files before and after a failure.
 func Snapshot(t testing.TB, dir string) []string {
 	t.Helper()
 	var list []string
@@ -413,7 +413,7 @@ func PE(sections ...string) []byte {
 	return b
 }
 
-// Stock gives the machine what emergency mode needs: the units, and the
+// Stock gives the machine the needs of emergency mode: the units, and the
 // distribution's own initramfs of the kernel, which it returns.
 func (m *Machine) Stock() []byte {
 	m.t.Helper()
