@@ -33,9 +33,9 @@ const (
 	lostMessage = "88d3927a1a8f4bbaba587891dfbdda2b"
 )
 
-// event is what one entry tells.
+// event is one entry.
 type event struct {
-	key     string    // what it is remembered by
+	key     string    // by which it is remembered
 	time    time.Time // of the dump's name, zero if there is no dump
 	id      string    // MESSAGE_ID
 	message string

@@ -24,7 +24,7 @@ import (
 func (r *Run) pstoreLogs(conf *config.Config, known *state.AnnounceLog, haveDump bool) (saved []crashdir.Dump, others []pstore.Log) {
 	logs, err := pstore.Read(filepath.Join(r.Root, pstore.Store), filepath.Join(r.Root, pstore.Archive))
 	if err != nil {
-		r.Out.Warn(err.Error()) // what can be read counts
+		r.Out.Warn(err.Error()) // the readable logs count
 	}
 	for _, l := range logs {
 		if known.Has(l.ID(), time.Time{}) {
@@ -84,7 +84,7 @@ func writeEvidence(parent string, l pstore.Log, r *crashdir.Report) (string, err
 	for _, file := range []struct {
 		name string
 		data []byte
-	}{{crashdir.CaptureLog, l.Text}, {crashdir.ReportFile, report}} { // what has a report is whole
+	}{{crashdir.CaptureLog, l.Text}, {crashdir.ReportFile, report}} { // a directory with a report is whole
 		if err == nil {
 			err = crashdir.WriteFile(dir, file.name, func(w io.Writer) error { _, err := w.Write(file.data); return err })
 		}

@@ -7,7 +7,7 @@ import (
 	"ukdump/internal/pstore"
 )
 
-// What cannot be saved as a dump leaves none.
+// Evidence that cannot be saved leaves no dump.
 func TestWriteEvidenceFails(t *testing.T) {
 	parent := t.TempDir()
 	l := pstore.Log{Text: make([]byte, 33<<20)}

@@ -107,7 +107,7 @@ func (r *Run) awaitVolumes() {
 	}
 }
 
-// device collects or discards what there is on one device.
+// device collects or discards the dump on one device.
 func (r *Run) device(dev host.RawDevice) error {
 	ours, err := r.look(dev)
 	if !ours || err != nil {
@@ -233,7 +233,7 @@ func left(err error) error {
 // stays is an error after which the raw dump is where it was.
 func stays(err error) error { return fmt.Errorf("the raw dump stays there: %w", err) }
 
-// Swapon turns on what swap this machine is configured to have. Where systemd
+// Swapon turns on the configured swap of this machine. Where systemd
 // does that it is only told to: it waits until udev has seen the swap again, and
 // what it has begun itself at boot must not be done twice.
 func Swapon() error {

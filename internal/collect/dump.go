@@ -21,8 +21,8 @@ import (
 	"ukdump/internal/target"
 )
 
-// collectReserve is what is left free beside a dump, in bytes, for the reports
-// and what the file system itself needs.
+// collectReserve is the space left free beside a dump, in bytes, for the reports
+// and the file system itself.
 const collectReserve = 4 << 20
 
 // dumpRun is the way of one dump from its device to a directory. It can end
@@ -89,7 +89,7 @@ func (k *dumpRun) readReport() error {
 	return nil
 }
 
-// problem notes what is wrong with the dump, for the report and for the person.
+// problem notes a fault of the dump, for the report and for the person.
 func (k *dumpRun) problem(format string, a ...any) {
 	text := fmt.Sprintf(format, a...)
 	k.report.Errors = append(k.report.Errors, "collect: "+text)
@@ -120,7 +120,7 @@ func (k *dumpRun) checkSpace() error {
 		return fmt.Errorf("statfs %s: %w", k.parent, err)
 	}
 	free := room.Free
-	if k.dir != "" { // what is there will be replaced
+	if k.dir != "" { // the old vmcore will be replaced
 		if d, err := crashdir.Read(k.dir); err == nil {
 			var vm unix.Stat_t
 			if d.Vmcore != "" && unix.Lstat(d.Vmcore, &vm) == nil {
@@ -174,7 +174,7 @@ func (k *dumpRun) makeDir() error {
 	return err
 }
 
-// writeInterim writes a report that explains what is there if this run ends now.
+// writeInterim writes a report that explains the directory if this run ends now.
 func (k *dumpRun) writeInterim() error {
 	r := *k.report
 	r.Outcome = crashdir.Incomplete
@@ -247,7 +247,7 @@ func (k *dumpRun) writeVmcore() error {
 			k.keep = err
 		}
 	case errors.As(err, &flat):
-		if k.cut = err; s.Complete { // it is what was written, but not understood
+		if k.cut = err; s.Complete { // the stream is as it was written, but not understood
 			k.keep = err
 		}
 	case err != nil:
@@ -264,7 +264,7 @@ func (k *dumpRun) writeVmcore() error {
 	if size == 0 {
 		os.Remove(name)
 	}
-	// What is read from here on comes from the disk, not from the cache.
+	// All reads from here on come from the disk, not from the cache.
 	return os.NewSyscallError("fadvise", unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED))
 }
 
@@ -290,7 +290,7 @@ func (k *dumpRun) verify() error {
 	return crashdir.Commit(k.dir, crashdir.Vmcore)
 }
 
-// writeFinal writes the report of what is there now.
+// writeFinal writes the report of the files that are there now.
 func (k *dumpRun) writeFinal() error {
 	d, err := crashdir.Read(k.dir)
 	if err != nil {

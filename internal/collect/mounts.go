@@ -20,7 +20,7 @@ const (
 	mountInterval = time.Second
 )
 
-// awaitMounts waits for what systemd is about to mount. Nothing orders
+// awaitMounts waits for the mounts that systemd is about to make. Nothing orders
 // ukdump-collect.service after that. The network comes after it, so what is there
 // is not awaited.
 func (r *Run) awaitMounts(dir string) {
@@ -53,7 +53,7 @@ func MountJobs() ([]string, error) {
 	return parseMountJobs(string(out)), nil
 }
 
-// parseMountJobs reads what systemctl show prints: units with an empty line after
+// parseMountJobs reads the output of systemctl show: units with an empty line after
 // each. Where there is no job, Job= is empty or missing.
 func parseMountJobs(text string) (points []string) {
 	for unit := range strings.SplitSeq(text, "\n\n") {

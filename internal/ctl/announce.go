@@ -41,14 +41,14 @@ func (c *ctl) announce(watch bool) error {
 		return err
 	}
 	// The capture kernel is loaded all the same, so there is something to watch;
-	// and only what has started with status 0 is stopped, which ends the watch.
+	// and only a unit that has started with status 0 is stopped, which ends the watch.
 	if err != nil {
 		c.Warn(err.Error())
 	}
 	return c.store.BeginWatch()
 }
 
-// announceNow announces what can be known now: early in a boot a dump may be where
+// announceNow announces the crashes that can be known now: early in a boot a dump may be where
 // nothing is mounted yet.
 func (c *ctl) announceNow(early bool) error {
 	// A mistake in the configuration must not keep a crash secret.

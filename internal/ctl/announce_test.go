@@ -15,7 +15,7 @@ import (
 	"ukdump/internal/state"
 )
 
-// journald takes what the machine sends to its journal.
+// journald takes the entries that the machine sends to its journal.
 type journald struct {
 	t    *testing.T
 	path string
@@ -144,7 +144,7 @@ func TestAnnounce(t *testing.T) {
 	}
 }
 
-// What two targets got of one crash is one crash, and the best of it is told.
+// The dumps of one crash on two targets are one crash, and the best one is announced.
 func TestAnnounceOnce(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
@@ -259,7 +259,7 @@ func TestAnnounceTrouble(t *testing.T) {
 	m.run(t, "bad configuration", func(t *testing.T) {
 		fail("2026-11-21T01-00-01Z")
 		m.Write("etc/ukdump.conf", "TRAGET=/x\n")
-		// What is loaded may be the fallback set, and a unit that failed is not
+		// The loaded set may be the fallback set, and a unit that failed is not
 		// stopped, which would end the watch.
 		m.expect("announce --watch", result{0, "", message("2026-11-21T01-00-01Z") + "kdumpctl: warning: ROOT/etc/ukdump.conf:1: unknown ...\n"})
 		m.expect("announce --shutdown", result{0, "", ""})

@@ -59,7 +59,7 @@ type raw struct {
 	header rawdump.Header
 	report string
 	stream []byte
-	// length is what SaveLength is given, of a stream that does not end.
+	// length is the argument of SaveLength, for a stream that does not end.
 	length   int64
 	complete bool
 	finish   bool
@@ -140,7 +140,7 @@ func (m *machine) dump(name string, d raw) string {
 	return path
 }
 
-// head returns what fsid finds on a device.
+// head returns the type that fsid finds on a device.
 func head(t *testing.T, path string) string {
 	t.Helper()
 	f, err := os.Open(path)
@@ -239,7 +239,7 @@ func (m *machine) private(name string) {
 	}
 }
 
-// What a capture that did not come to its end has left.
+// A capture that did not finish leaves less.
 func TestCollectIncomplete(t *testing.T) {
 	t.Parallel()
 	m := collecting(t)
@@ -340,7 +340,7 @@ func TestCollectLeaves(t *testing.T) {
 		stdout  string
 		stderr  string
 		saved   crashdir.Outcome // "" for nothing
-		restore string           // what the device holds after --discard
+		restore string           // content of the device after --discard
 	}{
 		"damaged header": {
 			dump:   func(m *machine) string { dev := m.dump("vdz1", goodRaw()); m.flip(dev, 40); return dev },
@@ -571,7 +571,7 @@ func (b badDisk) ReadAt(p []byte, off int64) (int, error) {
 	return b.ReaderAt.ReadAt(p, off)
 }
 
-// What a disk cannot read today it may read tomorrow.
+// A disk may read tomorrow the sector that it cannot read today.
 func TestCollectReadError(t *testing.T) {
 	t.Parallel()
 	m := collecting(t)
@@ -640,7 +640,7 @@ func TestCollectSkips(t *testing.T) {
 	m.expect("collect", result{0, "Nothing to collect.\n", ""})
 }
 
-// What is on a device may be hostile.
+// The content of a device is untrusted.
 func TestCollectHostile(t *testing.T) {
 	t.Parallel()
 	m := collecting(t)
@@ -654,7 +654,7 @@ func TestCollectHostile(t *testing.T) {
 	})
 	d.complete = false
 	m.dump("dm-0", d)
-	m.Link(crashDir, m.Root+"/etc") // and so is what lies in the way
+	m.Link(crashDir, m.Root+"/etc") // and so is a file that lies in the way
 	got := m.kdumpctl("collect")
 	harmless(t, "stderr", got.stderr)
 	if !strings.Contains(got.stderr, "another machine, ?[2J,") {

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	if root := os.Getenv(killedRoot); root != "" {
 		loadUntilKilled(root)
 	}
-	// What is written is made durable, which takes most of the time on a disk.
+	// Every write is made durable, which takes most of the time on a disk.
 	var st unix.Statfs_t
 	if unix.Statfs(memory, &st) == nil && int64(st.Bavail)*st.Bsize > 1<<30 && unix.Access(memory, unix.W_OK) == nil && os.Getenv("TMPDIR") == "" {
 		os.Setenv("TMPDIR", memory)
@@ -46,12 +46,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// machine is a machine whose kernel takes what it is given.
+// machine is a machine whose kernel accepts every set.
 type machine struct {
 	*buildtest.Machine
 	t     *testing.T
 	uid   int
-	err   error  // what the kernel answers
+	err   error  // answer of the kernel
 	asked func() // called when the kernel is asked
 	sleep func(time.Duration)
 	calls []string // of kexec_file_load: the command line, or "unload"
@@ -121,7 +121,7 @@ type result struct {
 	stdout, stderr string
 }
 
-// What differs from run to run.
+// Parts that differ from run to run.
 var (
 	seconds = regexp.MustCompile(`in \d+\.\d s`)
 	free    = regexp.MustCompile(`[0-9.]+ ([KMGT]i)?B free`)

@@ -89,7 +89,7 @@ func dumps(m *machine) {
 		r.Panic = crashdir.Panic{Line: evil, Cause: evil, IP: evil, Trace: []string{evil}}
 		r.Errors, r.Warnings, r.Steps = []string{evil}, []string{evil}, []crashdir.Step{{Name: evil}}
 	})})
-	// Symbolic links are not followed, and what is no dump is not listed.
+	// Symbolic links are not followed, and only dumps are listed.
 	put("2026-11-24T01-00-00Z", map[string]string{"vmcore-dmesg.txt": "log"})
 	m.Write("secret", "secret")
 	m.Link("var/crash/2026-11-24T01-00-00Z/vmcore", m.Root+"/secret")
@@ -140,7 +140,7 @@ func TestDumpsJSON(t *testing.T) {
 	dumps(m)
 	r := m.kdumpctl("list --json")
 	harmless(t, "list --json", r.stdout)
-	var list []listed
+	var list []dumpJSON
 	if err := json.Unmarshal([]byte(r.stdout), &list); err != nil || r.status != 0 || len(list) != 7 {
 		t.Fatalf("%d dumps, %v, %+v", len(list), err, r)
 	}
@@ -156,7 +156,7 @@ func TestDumpsJSON(t *testing.T) {
 	}
 	r = m.kdumpctl("info --json 2026-11-23")
 	harmless(t, "info --json", r.stdout)
-	var one listed
+	var one dumpJSON
 	if err := json.Unmarshal([]byte(r.stdout), &one); err != nil || one.Name != "2026-11-23T01-00-00Z" {
 		t.Errorf("%v, %+v", err, r)
 	}
@@ -205,7 +205,7 @@ func TestSeveralTargets(t *testing.T) {
 	paths := func() (paths string) {
 		t.Helper()
 		r := m.kdumpctl("list --json")
-		var list []listed
+		var list []dumpJSON
 		if err := json.Unmarshal([]byte(r.stdout), &list); err != nil {
 			t.Fatalf("%v: %+v", err, r)
 		}

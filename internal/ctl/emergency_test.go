@@ -57,18 +57,18 @@ func TestEmergency(t *testing.T) {
 	}
 }
 
-// What it unpacks to counts, not its size.
+// The unpacked size counts, not the size of the file.
 func TestEmergencyTooLarge(t *testing.T) {
 	t.Parallel()
 	m, _ := simpleKdump(t)
-	m.Write("sys/kernel/kexec_crash_size", "50331648\n") // what the kernel alone takes
+	m.Write("sys/kernel/kexec_crash_size", "50331648\n") // the need of the kernel alone
 	got := m.kdumpctl("load")
 	if got.status != 1 || !strings.Contains(got.stderr, "the reservation is too small") || len(m.calls) != 0 {
 		t.Errorf("%+v, %d calls", got, len(m.calls))
 	}
 }
 
-// A kernel that does not take what the distribution has made keeps the last good
+// A kernel that refuses the distribution's new initramfs keeps the fallback
 // set, initramfs included.
 func TestEmergencyLastGood(t *testing.T) {
 	t.Parallel()

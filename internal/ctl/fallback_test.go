@@ -24,19 +24,19 @@ const (
 	tryThis  = "kdumpctl: Set KERNEL in ...\n"
 )
 
-// what is what the kernel has.
-type what struct{ kernel, initrd, cmdline string }
+// loadedSet is the set in the kernel.
+type loadedSet struct{ kernel, initrd, cmdline string }
 
-func (m *machine) what() what {
-	return what{string(m.kernel), string(m.initrd), m.calls[len(m.calls)-1]}
+func (m *machine) inKernel() loadedSet {
+	return loadedSet{string(m.kernel), string(m.initrd), m.calls[len(m.calls)-1]}
 }
 
-// loadedMachine returns a machine with a capture kernel, and what that is.
-func loadedMachine(t *testing.T) (*machine, what) {
+// loadedMachine returns a machine with a loaded capture kernel, and that set.
+func loadedMachine(t *testing.T) (*machine, loadedSet) {
 	t.Helper()
 	m := newMachine(t)
 	m.expect("load", result{0, builtLine + "\n" + loadedLine, ""})
-	return m, m.what()
+	return m, m.inKernel()
 }
 
 // reboot empties the slot.
@@ -57,7 +57,7 @@ func (m *machine) failOnce(errno unix.Errno) {
 	}
 }
 
-// missing returns the line of status that says what is missing.
+// missing returns the line of status about the first problem.
 func (m *machine) missing() string {
 	m.t.Helper()
 	_, rest, _ := strings.Cut(m.kdumpctl("status").stdout, "\nmissing         ")
@@ -79,7 +79,7 @@ func TestFallbackRefused(t *testing.T) {
 			!strings.HasSuffix(line+"\n", instead) {
 			t.Errorf("%v: %+v", errno, got)
 		}
-		if !m.isLoaded() || m.what() != good {
+		if !m.isLoaded() || m.inKernel() != good {
 			t.Errorf("%v: the good set is not loaded", errno)
 		}
 		if line := m.missing(); !strings.HasPrefix(line, "the fallback set is loaded, because the last load failed: load capture kernel: ") {
@@ -88,13 +88,13 @@ func TestFallbackRefused(t *testing.T) {
 		// The one that failed has not taken the place of the good one.
 		m.reboot()
 		m.Write(vmlinuz, "")
-		if m.kdumpctl("load"); m.what() != good {
+		if m.kdumpctl("load"); m.inKernel() != good {
 			t.Errorf("%v: the good set is not loaded after a reboot", errno)
 		}
 	}
 }
 
-// What fails before the kernel is asked, where nothing is loaded.
+// Loads that fail before the kernel is called, while nothing is loaded.
 func TestFallbackAtBoot(t *testing.T) {
 	t.Parallel()
 	m, good := loadedMachine(t)
@@ -123,7 +123,7 @@ func TestFallbackAtBoot(t *testing.T) {
 			if got.status != 1 || !strings.HasPrefix(line, "kdumpctl: "+want) || !strings.HasSuffix(line+"\n", instead) {
 				t.Errorf("got %+v", got)
 			}
-			if !m.isLoaded() || m.what() != good || len(m.calls) != calls+1 {
+			if !m.isLoaded() || m.inKernel() != good || len(m.calls) != calls+1 {
 				t.Errorf("%d calls, loaded %v", len(m.calls)-calls, m.isLoaded())
 			}
 			if line := m.missing(); !strings.HasPrefix(line, "the fallback set is loaded, because the last load failed: ") {
@@ -140,7 +140,7 @@ func TestFallbackFullDisk(t *testing.T) {
 	buildtest.FullDisk(t, func() {
 		m.expect("load", result{1, "loaded the fallback set, " + setName + ", until the image is built\n", "kdumpctl: write image ROOT/" + image + ": ...\n"})
 	})
-	if !m.isLoaded() || m.what() != good {
+	if !m.isLoaded() || m.inKernel() != good {
 		t.Error("the good set is not loaded")
 	}
 	if line := m.missing(); !strings.Contains(line, "write image") {
@@ -165,7 +165,7 @@ func TestFallbackFails(t *testing.T) {
 }
 
 // A set of which a bit is wrong is not loaded.
-func TestLastGoodDamaged(t *testing.T) {
+func TestFallbackDamaged(t *testing.T) {
 	t.Parallel()
 	m, good := loadedMachine(t)
 	m.reboot()
@@ -200,7 +200,7 @@ func TestLastGoodDamaged(t *testing.T) {
 		})
 	}
 	m.expect("load", result{1, "", failed + instead})
-	if m.what() != good {
+	if m.inKernel() != good {
 		t.Error("the good set is not loaded")
 	}
 	// The next load that works makes a damaged set whole.
@@ -212,7 +212,7 @@ func TestLastGoodDamaged(t *testing.T) {
 	m.expect("load", result{1, "", failed + instead})
 }
 
-func TestLastGoodOtherPages(t *testing.T) {
+func TestFallbackOtherPages(t *testing.T) {
 	t.Parallel()
 	m, _ := loadedMachine(t)
 	m.reboot()
@@ -224,7 +224,7 @@ func TestLastGoodOtherPages(t *testing.T) {
 }
 
 // The set is written when it changes only, and holds nothing of earlier ones.
-func TestLastGoodFiles(t *testing.T) {
+func TestFallbackFiles(t *testing.T) {
 	t.Parallel()
 	m, _ := loadedMachine(t)
 	list := func() (names []string) {
@@ -260,7 +260,7 @@ func TestLastGoodFiles(t *testing.T) {
 }
 
 // A set that cannot be kept is no reason not to be protected, and takes no space.
-func TestLastGoodNotKept(t *testing.T) {
+func TestFallbackNotKept(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	const inTheWay = lastGood + "/set.json-incomplete/x"
@@ -271,7 +271,7 @@ func TestLastGoodNotKept(t *testing.T) {
 	}
 }
 
-// While the image is built, what could be loaded last protects the machine.
+// While the image is built, the fallback set protects the machine.
 func TestBridge(t *testing.T) {
 	t.Parallel()
 	m, good := loadedMachine(t)
@@ -284,8 +284,8 @@ func TestBridge(t *testing.T) {
 		}
 	}
 	m.expect("load", result{0, "loaded the fallback set, " + setName + ", until the image is built\n" + builtLine + "\n" + loadedLine, ""})
-	if n != 2 || m.what() == good {
-		t.Errorf("%d calls, what is loaded is old: %v", n, m.what() == good)
+	if n != 2 || m.inKernel() == good {
+		t.Errorf("%d calls, what is loaded is old: %v", n, m.inKernel() == good)
 	}
 	if line := m.missing(); line != "nothing" {
 		t.Errorf("status says %q", line)
@@ -351,7 +351,7 @@ func TestBridgeLimit(t *testing.T) {
 	}
 }
 
-// A locked down kernel is not asked to load what is not signed.
+// A locked down kernel is not asked to load an unsigned kernel.
 func TestLoadUnsigned(t *testing.T) {
 	t.Parallel()
 	m, _ := loadedMachine(t)
@@ -410,7 +410,7 @@ func TestB4ReloadNeverUnloads(t *testing.T) {
 	if len(m.calls) != 2 || string(m.initrd) != m.Read(image) {
 		t.Errorf("calls %q", m.calls)
 	}
-	// What cannot work is found out without the kernel.
+	// A load that cannot work is refused without the kernel.
 	for name, change := range map[string]func(){
 		"kernel":        func() { m.Write(vmlinuz, "x") },
 		"configuration": func() { m.Write(conf, "x") },

@@ -9,7 +9,7 @@ import (
 	"ukdump/internal/state"
 )
 
-// setForecast makes what is loaded have been loaded with a forecast.
+// setForecast gives the loaded set a forecast.
 func (m *machine) setForecast(f *state.Forecast) {
 	m.t.Helper()
 	c := m.ctl()
@@ -60,7 +60,7 @@ func TestStatusForecast(t *testing.T) {
 	}
 }
 
-// What the words of a loaded forecast say is not taken for a change.
+// The words of a loaded forecast are no change of the command line.
 func TestForecastIsNoChange(t *testing.T) {
 	m := newMachine(t)
 	if got := m.kdumpctl("load"); got.status != 0 {
@@ -87,7 +87,7 @@ func TestLoadBeforeForecast(t *testing.T) {
 		loaded    bool
 		before    int // loads when it was asked for
 		loads     int
-		words     bool // it is what was loaded last
+		words     bool // they are in the set that was loaded last
 	}{
 		{"first load", understood, "-1", false, 1, 2, true},
 		{"not understood", "", "-1", false, 1, 1, false},
@@ -117,7 +117,7 @@ func TestLoadBeforeForecast(t *testing.T) {
 			}
 			last := m.calls[len(m.calls)-1]
 			l := c.store.Loaded()
-			good, _, _, err := c.store.LastGood()
+			good, _, _, err := c.store.Fallback()
 			if err != nil || l == nil || l.Cmdline != last || good.Cmdline != last || strings.Contains(last, "ukdump.known=") != tt.words {
 				t.Errorf("loaded %q; remembered %+v and %+v, %v", last, l, good, err)
 			}

@@ -57,7 +57,7 @@ func filled(s string, n float64, at time.Time, entries int) string {
 	return string(b)
 }
 
-// hostileReports are what somebody could have put into a report.json.
+// hostileReports are contents that somebody could have put into a report.json.
 func hostileReports() map[string]string {
 	at := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
 	begin := `{"version":1,"outcome":"failed",`
@@ -204,7 +204,7 @@ func (m *machine) survives(t *testing.T, name string, exact bool) {
 	t.Helper()
 	m.limited(t, "info ROOT/var/crash/"+name, 512<<10)
 	out := m.limited(t, "info --json ROOT/var/crash/"+name, 8<<20)
-	var d listed
+	var d dumpJSON
 	if err := json.Unmarshal([]byte(out), &d); err != nil {
 		t.Errorf("info --json %s: %v", name, err)
 	}
@@ -255,7 +255,7 @@ func TestListDir(t *testing.T) {
 	}
 }
 
-// What another user has planted is no dump for anyone.
+// A directory that another user has planted is no dump for anyone.
 func TestPlanted(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)

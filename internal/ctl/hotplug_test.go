@@ -20,7 +20,7 @@ const (
 	again       = "loaded " + setName + " again in N s\n"
 )
 
-// event does what the udev rule does, that many seconds ago.
+// event acts like the udev rule, that many seconds ago.
 func (m *machine) event(ago time.Duration) {
 	m.t.Helper()
 	name := filepath.Join(m.Root, hotplugFlag)
@@ -63,7 +63,7 @@ func TestB3HotplugKeepsWhatIsLoaded(t *testing.T) {
 			m.rewrite("var/lib/ukdump/loaded.json")
 			m.event(time.Hour)
 			m.expect(hotplug, result{0, again, ""})
-			if len(m.calls) != 2 || m.what() != good || !m.isLoaded() {
+			if len(m.calls) != 2 || m.inKernel() != good || !m.isLoaded() {
 				t.Errorf("calls %q", m.calls)
 			}
 			if m.pending() {
@@ -71,11 +71,11 @@ func TestB3HotplugKeepsWhatIsLoaded(t *testing.T) {
 			}
 		})
 	}
-	// The set could not be kept: the next best is what is configured.
+	// The set could not be kept: the configured one is loaded instead.
 	m.Remove(lastGood)
 	m.event(time.Hour)
 	m.expect(hotplug, result{0, loadedLine, ""})
-	if m.what() != good {
+	if m.inKernel() != good {
 		t.Error("something else was loaded")
 	}
 }
@@ -90,7 +90,7 @@ func TestHotplugFallback(t *testing.T) {
 	before := m.missing()
 	m.event(time.Hour)
 	m.expect(hotplug, result{0, again, ""})
-	if after := m.missing(); after != before || m.what() != good {
+	if after := m.missing(); after != before || m.inKernel() != good {
 		t.Errorf("status says %q", after)
 	}
 }
@@ -101,12 +101,12 @@ func TestHotplugFails(t *testing.T) {
 	m.event(time.Hour)
 	m.failOnce(unix.ENOMEM)
 	m.expect(hotplug, result{1, "", "kdumpctl: load capture kernel: ROOT/" + lastGood + "/kernel-...\nkdumpctl: Free some memory and try again.\n"})
-	if !m.isLoaded() || m.what() != good || len(m.calls) != 3 {
+	if !m.isLoaded() || m.inKernel() != good || len(m.calls) != 3 {
 		t.Errorf("calls %q", m.calls)
 	}
 }
 
-// What fails before the kernel is asked is tried once for an event, or systemd
+// A load that fails before the kernel is called is tried once for an event, or systemd
 // would go on for ever.
 func TestHotplugRefused(t *testing.T) {
 	t.Parallel()
@@ -179,7 +179,7 @@ func TestB10OneReloadForABurst(t *testing.T) {
 	sent := 0
 	m.event(0)
 	m.sleep = func(d time.Duration) {
-		// What is left of the burst in d; the file's age is that of the last event.
+		// The rest of the burst in d; the file's age is that of the last event.
 		n := min(events-sent, int(d/every))
 		if n == 0 && sent == events {
 			m.event(time.Hour)

@@ -42,7 +42,7 @@ func (c *ctl) info(o dumpOptions, name string) error {
 		return err
 	}
 	if o.json {
-		return cli.WriteJSON(c.Stdout, listOf(d))
+		return cli.WriteJSON(c.Stdout, jsonOf(d))
 	}
 	printDump(c.Stdout, d)
 	return nil
@@ -173,7 +173,7 @@ func printReport(row func(name, format string, a ...any), r *crashdir.Report) {
 	}
 }
 
-// describeVmcore says what the header of a vmcore says.
+// describeVmcore describes a vmcore by its header.
 func describeVmcore(path string) string {
 	name := filepath.Base(path)
 	// It may not be the regular file any more that it was a moment ago.

@@ -66,7 +66,7 @@ func loadUntilKilled(root string) {
 	}
 }
 
-// wholeSet checks what the kernel was given.
+// wholeSet checks the set that the kernel got.
 func wholeSet(kernel, initrd int) error {
 	k, err := os.ReadFile(fmt.Sprintf("/proc/self/fd/%d", kernel))
 	if err != nil {
@@ -119,7 +119,7 @@ func TestKilled(t *testing.T) {
 		}
 		seen[strings.Join(unfinished(t, m.Root), " ")] = true
 
-		// What loaded.json tells is true: it may only be silent.
+		// loaded.json is true or absent.
 		c := m.ctl()
 		if l := c.store.Loaded(); l != nil {
 			if slot, err := os.ReadFile(m.Root + "/slot"); err != nil || string(slot) != "whole "+l.Cmdline {
@@ -127,11 +127,11 @@ func TestKilled(t *testing.T) {
 			}
 		}
 		// A fallback set, if there is one, is whole.
-		if s, kernel, image, err := c.store.LastGood(); err == nil {
+		if s, kernel, image, err := c.store.Fallback(); err == nil {
 			if state.ID(kernel) != s.KernelID || state.ID(image) != s.ImageID {
 				t.Fatalf("kill %d: the fallback set is not one set", n)
 			}
-		} else if err != state.ErrNoLastGood {
+		} else if err != state.ErrNoFallback {
 			t.Fatalf("kill %d: %v", n, err)
 		} else if _, err := os.Stat(m.Root + "/" + lastGood + "/set.json"); err == nil {
 			t.Fatalf("kill %d: a fallback set is there and was not read", n)
@@ -146,7 +146,7 @@ func TestKilled(t *testing.T) {
 	}
 	t.Logf("killed with these files unfinished: %q", keys(seen))
 
-	// The next run loads, and clears away what is old enough to be nobody's.
+	// The next run loads, and removes files that are too old to be in use.
 	old := time.Now().Add(-time.Hour)
 	for _, name := range unfinished(t, m.Root) {
 		if err := os.Chtimes(m.Root+"/var/lib/ukdump/"+name, old, old); err != nil {
@@ -192,11 +192,11 @@ func keys(m map[string]bool) (list []string) {
 
 // At each moment of writing the fallback set, what is there is the old or the
 // new one: every state of the directory that a power failure could leave is read.
-func TestLastGoodStates(t *testing.T) {
+func TestFallbackStates(t *testing.T) {
 	t.Parallel()
 	m, _ := loadedMachine(t)
 	c := m.ctl()
-	old, kernel, imageData, err := c.store.LastGood()
+	old, kernel, imageData, err := c.store.Fallback()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +227,7 @@ func TestLastGoodStates(t *testing.T) {
 		if err := s.do(); err != nil {
 			t.Fatal(err)
 		}
-		got, k, i, err := c.store.LastGood()
+		got, k, i, err := c.store.Fallback()
 		if err != nil || got.Cmdline != s.want || !bytes.Equal(k, kernel) || state.ID(i) != got.ImageID {
 			t.Errorf("%s: %+v, %v", s.name, got, err)
 		}

@@ -63,7 +63,7 @@ func TestLoadEncrypted(t *testing.T) {
 	if !slices.Equal(*seen, want) {
 		t.Errorf("the kernel saw %q\nwant %q", *seen, want)
 	}
-	// What is not loaded has no keys to take over.
+	// With nothing loaded there are no keys to take over.
 	m.expect("unload", result{0, "unloaded\n", ""})
 	missing := "kdumpctl: /var/crash cannot be opened after a crash: the volume key of luks-root (LUKS " + luksID + ") is not in root's keyring; ...\n" +
 		"kdumpctl: Add the option link-volume-key=@u::%logon:" + description + " to the line of luks-root in /etc/crypttab, or ...\n"
@@ -95,7 +95,7 @@ func TestLoadEncryptedFails(t *testing.T) {
 	}
 }
 
-// The kernel has dropped what was loaded, but not its copy of a key that is gone
+// The kernel has dropped the loaded set, but not its copy of a key that is gone
 // from the keyring.
 func TestReloadEncryptedFails(t *testing.T) {
 	t.Parallel()
@@ -117,7 +117,7 @@ func TestReloadEncryptedFails(t *testing.T) {
 	if got := m.Read(configfs + "/reuse"); got != "0" {
 		t.Errorf("reuse is %q afterwards", got)
 	}
-	// What has its keys can be loaded again.
+	// A set with its keys can be loaded again.
 	m.expect("reload", result{0, loadedLine, ""})
 }
 
@@ -135,7 +135,7 @@ func TestLoadEncryptedOther(t *testing.T) {
 	if !slices.Equal(*seen, []string{"reuse 0"}) {
 		t.Errorf("the kernel saw %q", *seen)
 	}
-	// The dump that goes elsewhere then is not what was asked for.
+	// A dump would go elsewhere then, which nobody has asked for.
 	for _, missing := range []string{"the volume key of luks-root (LUKS " + luksID + ") is not in root's keyring", "the loaded capture kernel lacks the volume key of luks-root"} {
 		missing = "/var/crash cannot be opened after a crash: " + missing
 		if got := m.kdumpctl("status"); !strings.Contains(got.stdout, "missing         "+missing+"\n") {
@@ -238,7 +238,7 @@ func TestLoadWithOldKeys(t *testing.T) {
 }
 
 // The fallback set does without a key, too, if it has another target.
-func TestLastGoodWithoutKey(t *testing.T) {
+func TestFallbackWithoutKey(t *testing.T) {
 	t.Parallel()
 	m, seen := encrypted(t)
 	m.AddDisk()

@@ -18,8 +18,8 @@ import (
 // pipeWidth is the width of a list that does not go to a terminal.
 const pipeWidth = 120
 
-// listed is one dump as list --json and info --json print it.
-type listed struct {
+// dumpJSON is one dump as list --json and info --json print it.
+type dumpJSON struct {
 	Name    string           `json:"name"`
 	Path    string           `json:"path"`
 	Time    time.Time        `json:"time"`
@@ -30,8 +30,8 @@ type listed struct {
 	Report  *crashdir.Report `json:"report,omitempty"`
 }
 
-func listOf(d crashdir.Dump) listed {
-	l := listed{Name: d.Name, Path: d.Path, Time: d.Time, Outcome: d.Outcome, Vmcore: d.Vmcore, Bytes: d.Size, Report: d.Report}
+func jsonOf(d crashdir.Dump) dumpJSON {
+	l := dumpJSON{Name: d.Name, Path: d.Path, Time: d.Time, Outcome: d.Outcome, Vmcore: d.Vmcore, Bytes: d.Size, Report: d.Report}
 	if d.ReportErr != nil {
 		l.Problem = d.ReportErr.Error()
 	}
@@ -71,9 +71,9 @@ func (c *ctl) list(o dumpOptions) error {
 		return unread
 	}
 	if o.json {
-		list := []listed{} // never null
+		list := []dumpJSON{} // never null
 		for _, d := range dumps {
-			list = append(list, listOf(d))
+			list = append(list, jsonOf(d))
 		}
 		if err := cli.WriteJSON(c.Stdout, list); err != nil {
 			return err

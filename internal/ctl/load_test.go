@@ -26,7 +26,7 @@ const (
 	stillLoaded = "; still loaded: " + buildtest.Release + " with initramfs-" + buildtest.Release + ".img"
 )
 
-// Each step finds what the one before it has left.
+// Each step begins with the state that the one before it left.
 func TestLoad(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
@@ -87,7 +87,7 @@ func flip(s string) string {
 	return string(b)
 }
 
-// An unpacked kernel is no file: what is loaded then comes from memory.
+// An unpacked kernel is no file: it is loaded from memory.
 func TestLoadUnpacked(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
@@ -118,7 +118,7 @@ func TestLoadImage(t *testing.T) {
 	}
 }
 
-// What the builder knows of its own modules does not hold for another image.
+// Facts about the builder's own modules do not hold for another image.
 func TestLoadForeignImage(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
@@ -132,7 +132,7 @@ func TestLoadForeignImage(t *testing.T) {
 	}
 }
 
-// The matrix of what stops a load. A capture kernel is loaded before; after each
+// The matrix of reasons that stop a load. A capture kernel is loaded before; after each
 // failure it still is, which means that the kernel was not called.
 func TestLoadErrors(t *testing.T) {
 	t.Parallel()
@@ -302,7 +302,7 @@ func TestLoadFullDisk(t *testing.T) {
 	}
 }
 
-// What only the kernel can find.
+// Faults that only the kernel can find.
 func TestLoadRefused(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// What a verify that was killed has unpacked takes space until the next load.
+// The files that a killed verify has unpacked take space until the next load.
 func TestSweepUnpacked(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)

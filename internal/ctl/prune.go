@@ -40,7 +40,7 @@ func (c *ctl) pruneAfterLoad() {
 	}
 }
 
-// pruneAll removes what is too much in all targets and returns how many dumps
+// pruneAll removes the excess dumps of all targets and returns how many dumps
 // that were. A target that fails does not keep it from the next.
 func (c *ctl) pruneAll(dry bool) (n int, err error) {
 	conf, err := c.config()

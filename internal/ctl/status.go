@@ -21,7 +21,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// status is what status --json prints.
+// status is the output of status --json.
 type status struct {
 	Loaded   bool              `json:"loaded"`
 	Ours     *state.LoadRecord `json:"capture_kernel,omitempty"` // nil if something else loaded it
@@ -35,7 +35,7 @@ type status struct {
 	Verified *verify.Last   `json:"verified,omitempty"` // nil if only root could tell
 	Targets  []targetStatus `json:"targets"`            // in the order in which they are tried
 	Dumps    *int           `json:"dumps"`              // null if that is not known
-	Last     *listed        `json:"last_dump,omitempty"`
+	Last     *dumpJSON      `json:"last_dump,omitempty"`
 	Partial  bool           `json:"partial,omitempty"` // not run by root, who alone sees images and dumps
 	Missing  string         `json:"missing,omitempty"` // the first thing that is
 	Advice   string         `json:"advice,omitempty"`
@@ -114,7 +114,7 @@ func (c *ctl) gatherSlot(s *status) {
 	}
 }
 
-// gatherBuild compares with what would be built and loaded now.
+// gatherBuild compares with the image and command line that load would use now.
 func (c *ctl) gatherBuild(s *status, conf *config.Config) {
 	b, err := builder.New(builder.Options{Root: c.root, Config: conf, Pid1: c.pid1})
 	if s.Problem("machine", err) {
@@ -170,7 +170,7 @@ func (c *ctl) gatherDumps(s *status) {
 	}
 	s.Dumps = &n
 	if n > 0 {
-		l := listOf(dumps[len(dumps)-1])
+		l := jsonOf(dumps[len(dumps)-1])
 		s.Last = &l
 	}
 }

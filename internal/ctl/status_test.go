@@ -112,7 +112,7 @@ func (m *machine) rewrite(name string) {
 	m.Write(name, m.Read(name))
 }
 
-// status returns what status says, with that exit status, as text and as JSON.
+// status returns the output of status, as text and as JSON, and checks the exit status.
 func (m *machine) status(status int) []byte {
 	m.t.Helper()
 	var all bytes.Buffer
@@ -127,7 +127,7 @@ func (m *machine) status(status int) []byte {
 	return all.Bytes()
 }
 
-// What only root can see must not be taken for missing.
+// Facts that only root can see must not be taken for missing.
 func TestStatusUnprivileged(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

@@ -21,7 +21,7 @@ type targetStatus struct {
 	Kind     plan.Kind `json:"kind"`
 	Dir      string    `json:"dir"` // or raw:DEVICE
 	Device   string    `json:"device,omitempty"`
-	FSType   string    `json:"fstype,omitempty"` // of a raw device, what it holds
+	FSType   string    `json:"fstype,omitempty"` // of a raw device, the type of its content
 	UUID     string    `json:"uuid,omitempty"`
 	PartUUID string    `json:"partuuid,omitempty"`
 	Free     int64     `json:"free_bytes"` // of a raw device, its size
@@ -31,7 +31,7 @@ type targetStatus struct {
 	most  int64 // bytes of one file
 }
 
-// gatherTargets finds out what needs nothing but the configuration. The raw
+// gatherTargets gathers the facts that need only the configuration. The raw
 // device that nobody asked for is there only if the machine has it.
 func (c *ctl) gatherTargets(s *status, conf *config.Config) {
 	for _, t := range conf.Targets {
@@ -103,7 +103,7 @@ func (t *targetStatus) room() string {
 	return cli.Size(t.Free) + " free"
 }
 
-// forecastLine describes the forecast of what is loaded to people.
+// forecastLine describes the forecast of the loaded set to people.
 func (s *status) forecastLine() string {
 	f := s.Ours.Forecast
 	if f.Bytes == 0 {

@@ -60,14 +60,14 @@ func TestB12EarlyAndWithoutBuilding(t *testing.T) {
 			t.Errorf("%s is %q, want %s", key, u[key], want)
 		}
 	}
-	// What requires a mount is stopped with it, before the kernel is.
+	// A unit that requires a mount is stopped with it, before the kernel is.
 	for _, key := range []string{"Unit.Requires", "Unit.RequiresMountsFor", "Unit.BindsTo", "Unit.PartOf", "Unit.Conflicts"} {
 		if len(u[key]) > 0 {
 			t.Errorf("%s=%s", key, u[key])
 		}
 	}
 
-	// What the unit runs, at the boot after the one in which the image was built.
+	// The command of the unit, at the boot after the one in which the image was built.
 	m, good := loadedMachine(t)
 	m.reboot()
 	fi, err := os.Stat(m.Root + "/" + image)
@@ -76,13 +76,13 @@ func TestB12EarlyAndWithoutBuilding(t *testing.T) {
 	}
 	line := strings.TrimPrefix(strings.Join(u["Service.ExecStart"], " "), "/usr/bin/kdumpctl ")
 	m.expect(line, result{0, loadedLine, ""})
-	if now, err := os.Stat(m.Root + "/" + image); err != nil || now.ModTime() != fi.ModTime() || m.what() != good {
+	if now, err := os.Stat(m.Root + "/" + image); err != nil || now.ModTime() != fi.ModTime() || m.inKernel() != good {
 		t.Error("it was built again")
 	}
 	// TestBridge is for the image that has to be built.
 }
 
-// One command enables all: what status says is enough.
+// One command enables all: the advice of status is enough.
 func TestUnitsEnabledTogether(t *testing.T) {
 	t.Parallel()
 	also := append(unit(t, verify.LoadUnit)["Install.Also"], verify.LoadUnit)

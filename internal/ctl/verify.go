@@ -31,7 +31,7 @@ func (c *ctl) verify() error {
 	if err == nil {
 		err = c.printFindings(v)
 	}
-	// What was verified before is not what the next load would do.
+	// An older result does not describe the next load.
 	if err := c.store.SaveVerified(v.Result()); err != nil {
 		c.Warn(fmt.Sprintf("status will not know the result: %v", err))
 	}

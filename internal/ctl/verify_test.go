@@ -16,7 +16,7 @@ import (
 	"ukdump/internal/verify"
 )
 
-// What differs from run to run.
+// Parts that differ from run to run.
 var (
 	sums     = regexp.MustCompile(`[0-9a-f]{64}`)
 	moments  = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
@@ -179,7 +179,7 @@ func TestVerifyEmergency(t *testing.T) {
 	if r := m.kdumpctl("verify"); !found(r.stdout, "image", "/"+initrd+" or the plan has changed since it was loaded", "Run kdumpctl reload.") {
 		t.Error(r.stdout)
 	}
-	// What cannot be loaded again says nothing about the image.
+	// A machine that can build nothing says nothing about the image.
 	m.Remove("usr/lib/systemd/system/ukdump-emergency.target")
 	if r := m.kdumpctl("verify"); !found(r.stdout, "machine", "emergency mode: ukdump-emergency.target is not installed", "Install ukdump") || strings.Contains(r.stdout, " image ") {
 		t.Error(r.stdout)
@@ -294,7 +294,7 @@ func TestVerifyFinds(t *testing.T) {
 	}
 }
 
-// found looks for a problem and its advice in what verify prints.
+// found looks for a problem and its advice in the output of verify.
 func found(out, topic, text, advice string) bool {
 	lines := strings.Split(out, "\n")
 	for i, line := range lines[:len(lines)-1] {
@@ -308,7 +308,7 @@ func found(out, topic, text, advice string) bool {
 	return false
 }
 
-// status tells what the proof is worth.
+// status reports whether the last result still holds.
 func TestVerifiedStatus(t *testing.T) {
 	t.Parallel()
 	m := proven(t)

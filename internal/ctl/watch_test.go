@@ -259,7 +259,7 @@ func TestPstore(t *testing.T) {
 	m.Write("sys/fs/pstore/dmesg-efi_pstore-168263062302001", capture2)
 	list := m.announce(j, "--watch")
 	r := m.kdumpctl("info --json")
-	var d listed
+	var d dumpJSON
 	if err := json.Unmarshal([]byte(r.stdout), &d); err != nil || d.Report == nil {
 		t.Fatalf("%v: %+v", err, r)
 	}

@@ -18,7 +18,7 @@ import (
 
 // afterFailure makes the best of a load that failed: if nothing is loaded now,
 // because the kernel has dropped it or because this is the first load since
-// boot, it loads the fallback set. The error says what is loaded then.
+// boot, it loads the fallback set. The error names the set that is loaded then.
 func (ld *Loader) afterFailure(err error) error {
 	loaded, slotErr := ld.Slot.Loaded()
 	if slotErr != nil {
@@ -30,12 +30,12 @@ func (ld *Loader) afterFailure(err error) error {
 	if e := ld.Store.ForgetLoaded(); e != nil {
 		ld.Out.Warn(e.Error())
 	}
-	s, lastErr := ld.loadLastGood(err.Error())
+	s, lastErr := ld.loadFallback(err.Error())
 	var a, b *kexec.Error
 	switch {
 	case lastErr == nil:
 		return fmt.Errorf("%w; %s", err, "loaded instead: the fallback set, "+s.String())
-	case errors.Is(lastErr, state.ErrNoLastGood):
+	case errors.Is(lastErr, state.ErrNoFallback):
 		return fmt.Errorf("%w; %s", err, "nothing is loaded now, and no fallback set exists")
 	case errors.As(err, &a) && errors.As(lastErr, &b) && a.Cause == b.Cause: // once is enough
 		return fmt.Errorf("%w; %s", err, "nothing is loaded now, as the fallback set fails with the same error")
@@ -43,7 +43,7 @@ func (ld *Loader) afterFailure(err error) error {
 	return fmt.Errorf("%w; %s", err, "nothing is loaded now, as this failed too: "+lastErr.Error())
 }
 
-// stillLoaded says what is loaded although a load has failed.
+// stillLoaded names the set that is loaded although a load has failed.
 func (ld *Loader) stillLoaded(failed error) string {
 	rec := ld.Store.Loaded()
 	switch {
@@ -60,15 +60,15 @@ func (ld *Loader) stillLoaded(failed error) string {
 }
 
 // bridge loads the fallback set where nothing is loaded and something has to be
-// done first that takes a while; until says what.
+// done first that takes a while; until names it.
 func (ld *Loader) bridge(until string) {
 	if !ld.canSpareLoad() {
 		return
 	}
-	s, err := ld.loadLastGood("it did not come to its end")
+	s, err := ld.loadFallback("it did not come to its end")
 	if err == nil {
 		ld.Out.Say("loaded the fallback set, %s, until %s", s, until)
-	} else if !errors.Is(err, state.ErrNoLastGood) {
+	} else if !errors.Is(err, state.ErrNoFallback) {
 		ld.Out.Warn(err.Error())
 	}
 }
@@ -81,9 +81,9 @@ func FallbackProblem(rec *state.LoadRecord) error {
 	return advice.With(errors.New("the fallback set is loaded, because the last load failed: "+rec.Fallback), "Correct that and run kdumpctl reload.")
 }
 
-// loadLastGood loads the fallback set because of what failed.
-func (ld *Loader) loadLastGood(failed string) (*state.Set, error) {
-	s, kernelData, imageData, err := ld.Store.LastGood()
+// loadFallback loads the fallback set because of what failed.
+func (ld *Loader) loadFallback(failed string) (*state.Set, error) {
+	s, kernelData, imageData, err := ld.Store.Fallback()
 	if err != nil {
 		return nil, err
 	}

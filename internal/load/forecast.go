@@ -19,7 +19,7 @@ func (ld *Loader) forecast(b *builder.Build) *state.Forecast {
 	return ld.ForecastWith(b.DumpLevel, func() ([]byte, error) { return ld.AskMakedumpfile(b.Makedumpfile) })
 }
 
-// AskMakedumpfile returns what makedumpfile --mem-usage prints about the running
+// AskMakedumpfile returns the output of makedumpfile --mem-usage for the running
 // kernel. The words of argv are the program, or what starts it and, last, it.
 func (ld *Loader) AskMakedumpfile(argv ...string) ([]byte, error) {
 	if ld.MemUsage != nil {

@@ -33,7 +33,7 @@ func (ld *Loader) settle() {
 	}
 }
 
-// Hotplug loads again what is loaded, because the ELF header that the
+// Hotplug loads the loaded set again, because the ELF header that the
 // kernel made of its processors and memory at the last load is out of date.
 // Nothing is read from the configuration and nothing is built, unless the last
 // good set could not be kept.
@@ -48,7 +48,7 @@ func (ld *Loader) Hotplug() error {
 		ld.Out.Say("nothing to do: no hotplug event since the last load")
 		return nil
 	}
-	// What fails from here on would fail again, and systemd starts this for ever
+	// An error from here on would come again, and systemd starts this for ever
 	// as long as the file is there.
 	ld.forgetHotplug()
 	loaded, err := ld.Slot.Loaded()
@@ -69,11 +69,11 @@ func (ld *Loader) Hotplug() error {
 		ld.Out.Say("nothing to do: %s", why)
 		return nil
 	}
-	// The fallback set is what is loaded, unless it could not be kept.
-	s, _, _, err := ld.Store.LastGood()
+	// The fallback set is the loaded one, unless it could not be kept.
+	s, _, _, err := ld.Store.Fallback()
 	if err == nil && s.Fingerprint == ours.Fingerprint && s.Cmdline == ours.Cmdline && s.Kernel == ours.Kernel {
 		begin := time.Now()
-		if s, err = ld.loadLastGood(ours.Fallback); err == nil {
+		if s, err = ld.loadFallback(ours.Fallback); err == nil {
 			ld.Out.Say("loaded %s again in %.1f s", s, time.Since(begin).Seconds())
 		}
 	} else {

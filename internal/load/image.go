@@ -17,7 +17,7 @@ import (
 	"ukdump/internal/state"
 )
 
-// ImageFile is an image in memory. It is read once: what is checked is what is
+// ImageFile is an image in memory. It is read once: the checked bytes are
 // loaded.
 type ImageFile struct {
 	*builder.Contents

@@ -134,7 +134,7 @@ func reachable(p *plan.Plan, keys []cryptkeys.Key) *plan.Plan {
 	return &r
 }
 
-// takenKeys returns the keys that what is loaded now has.
+// takenKeys returns the keys of the loaded set.
 func (ld *Loader) takenKeys() []cryptkeys.Key {
 	loaded, err := ld.Slot.Loaded()
 	l := ld.Store.Loaded()
@@ -144,8 +144,8 @@ func (ld *Loader) takenKeys() []cryptkeys.Key {
 	return l.Keys
 }
 
-// CheckKeys returns what keeps a target from being opened after a crash: that
-// what is loaded, l, has not got its key, or if that is nil, that the next load
+// CheckKeys returns why a target cannot be opened after a crash: because
+// the loaded set l has not got its key, or if l is nil, because the next load
 // will not get it.
 func (ld *Loader) CheckKeys(t *plan.Target, l *state.LoadRecord) error {
 	lacking := keysOf(t)

@@ -27,7 +27,7 @@ func TestChooseKeys(t *testing.T) {
 		name      string
 		targets   []plan.Target
 		evidence  []plan.Target
-		taken     []string // what is loaded has
+		taken     []string // keys of the loaded set
 		ring      []string
 		want      []string
 		fails     bool

@@ -1,5 +1,5 @@
 // Package load puts a capture kernel and its image into the crash slot. When that
-// fails it sees to it that something is loaded: what was, or the fallback set.
+// fails, the previous set stays loaded, or the fallback set is loaded.
 package load
 
 import (
@@ -39,10 +39,10 @@ type Loader struct {
 	// MemUsage runs makedumpfile --mem-usage in tests.
 	MemUsage func(program string) ([]byte, error)
 
-	warned []string // what warnOnce has
+	warned []string // warnings that warnOnce has given
 }
 
-// Options say what Load loads.
+// Options choose the image that Load loads.
 type Options struct {
 	Image string // path of the image in place of the one that is built; "" for that
 	Await bool   // wait for raw targets that are yet to appear
@@ -58,8 +58,8 @@ func (ld *Loader) CheckReserved() error {
 	return err
 }
 
-// Load loads what the configuration says. If it fails, the error says what is loaded
-// then: the previous set or the last good one. The caller has the lock.
+// Load loads the configured set. If it fails, the error names the set that is loaded
+// then: the previous set or the fallback set. The caller has the lock.
 func (ld *Loader) Load(o Options) error {
 	ld.Store.Sweep()
 	if o.Await {
@@ -94,7 +94,7 @@ func (ld *Loader) awaitTargets() {
 	}
 }
 
-// loadConfigured loads what the configuration says, with the image at path
+// loadConfigured loads the configured set, with the image at path
 // instead of the one that it builds, if path is not empty.
 func (ld *Loader) loadConfigured(path string) error {
 	b, err := ld.prepare()
@@ -119,7 +119,7 @@ func (ld *Loader) loadConfigured(path string) error {
 }
 
 // currentImage returns the image of b. If it has to be built, the machine is
-// protected meanwhile by what could be loaded last.
+// protected meanwhile by the fallback set.
 func (ld *Loader) currentImage(b *builder.Build) (*ImageFile, error) {
 	if b.Initramfs != "" {
 		return ld.EmergencyImage(b)
@@ -133,7 +133,7 @@ func (ld *Loader) currentImage(b *builder.Build) (*ImageFile, error) {
 	return ld.buildImage(b, path, why)
 }
 
-// EmergencyImage returns what is loaded in emergency mode. It lies nowhere as a
+// EmergencyImage returns the image for emergency mode. It lies nowhere as a
 // file, but for the fallback set.
 func (ld *Loader) EmergencyImage(b *builder.Build) (*ImageFile, error) {
 	n := len(b.Warnings)
@@ -160,7 +160,7 @@ func (ld *Loader) prepare() (*builder.Build, error) {
 }
 
 // loadImage checks an image against the kernel and hands both to the running
-// kernel. What could be loaded becomes the fallback set.
+// kernel. The loaded set becomes the fallback set.
 func (ld *Loader) loadImage(b *builder.Build, im *ImageFile) error {
 	p, err := im.Check(b.Kernel.Release)
 	if err != nil {
@@ -213,7 +213,7 @@ func (ld *Loader) loadImage(b *builder.Build, im *ImageFile) error {
 		}
 	}
 	ld.Out.Say("loaded %s in %.1f s; dumps go to %s", s, time.Since(begin).Seconds(), TargetNames(reachable(p, s.Keys)))
-	if err := ld.Store.SaveLastGood(s, b.Kernel.Loadable(), im.Data); err != nil {
+	if err := ld.Store.SaveFallback(s, b.Kernel.Loadable(), im.Data); err != nil {
 		ld.Out.Warn(fmt.Sprintf("loaded, but not saved as the fallback set: %v", err))
 	}
 	return nil
@@ -261,7 +261,7 @@ func (ld *Loader) remember(l *state.LoadRecord) {
 	}
 }
 
-// cmdlineFor returns the command line for the image with that fingerprint. What
+// cmdlineFor returns the command line for the image with that fingerprint. The facts that
 // the builder found out about its own modules does not hold for another image.
 func cmdlineFor(b *builder.Build, fingerprint string) (string, error) {
 	own, err := b.Fingerprint()
@@ -271,7 +271,7 @@ func cmdlineFor(b *builder.Build, fingerprint string) (string, error) {
 	return b.CmdlineForeign, nil
 }
 
-// canSpareLoad reports whether something should be loaded until what is wanted is
+// canSpareLoad reports whether something should be loaded until the wanted set is
 // ready: if nothing is loaded and that costs none of the loads that a sysctl
 // leaves for this one and the next.
 func (ld *Loader) canSpareLoad() bool {

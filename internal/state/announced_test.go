@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// The list is bounded, and what falls off its end is not announced again.
+// The list is bounded, and an entry that falls off its end is not announced again.
 func TestAnnouncedBounded(t *testing.T) {
 	a := new(AnnounceLog)
 	at := func(n int) time.Time { return time.Unix(int64(n), 0) }

@@ -15,7 +15,7 @@ type Forecast struct {
 	Problem string `json:"problem,omitempty"` // why it is unknown
 }
 
-// Words are what the capture kernel's command line tells PID 1 about f. There are
+// Words are the words of the capture kernel's command line for PID 1 about f. There are
 // none if makedumpfile does not understand the kernel.
 func (f *Forecast) Words() []string {
 	if f == nil || f.Bytes == 0 || f.Release == "" || strings.ContainsAny(f.Release, " \t\n\"") {

@@ -10,7 +10,7 @@ import (
 	"ukdump/internal/cryptkeys"
 )
 
-// LoadRecord is what kdumpctl loaded; the kernel itself only says that something is.
+// LoadRecord is the set that kdumpctl loaded; the kernel itself only says that something is.
 type LoadRecord struct {
 	Kernel      string          `json:"kernel"`      // path of its image
 	Release     string          `json:"release"`     // as uname -r prints it
@@ -46,7 +46,7 @@ const (
 	loadedBeforeFile = "loaded-before.json"
 )
 
-// SaveLoaded records what is loaded now.
+// SaveLoaded records the set that is loaded now.
 func (st Store) SaveLoaded(l *LoadRecord) error { return writeJSON(st.file(loadedFile), l) }
 
 // ForgetLoaded removes the record. That of an earlier boot is set aside, because
@@ -62,7 +62,7 @@ func (st Store) ForgetLoaded() error {
 	return err
 }
 
-// Loaded returns what was loaded in this boot, nil if that is not known.
+// Loaded returns the set that was loaded in this boot, nil if that is not known.
 func (st Store) Loaded() *LoadRecord {
 	if l := st.LastLoaded(); l != nil && l.BootID == st.BootID() {
 		return l
@@ -70,7 +70,7 @@ func (st Store) Loaded() *LoadRecord {
 	return nil
 }
 
-// LastLoaded returns what was loaded last, in this boot or an earlier one, nil if
+// LastLoaded returns the set that was loaded last, in this boot or an earlier one, nil if
 // that is not known or it was unloaded.
 func (st Store) LastLoaded() *LoadRecord { return readLoaded(st.file(loadedFile)) }
 

@@ -108,7 +108,7 @@ func (st Store) Sweep() {
 	for _, dir := range unpacked { // verify has the lock, too
 		os.RemoveAll(dir)
 	}
-	for _, pattern := range []string{".initramfs-*.img.*", "*" + crashdir.Suffix, lastGoodDir + "/*" + crashdir.Suffix} {
+	for _, pattern := range []string{".initramfs-*.img.*", "*" + crashdir.Suffix, fallbackDir + "/*" + crashdir.Suffix} {
 		names, _ := filepath.Glob(st.file(pattern))
 		for _, name := range names {
 			fi, err := os.Lstat(name)

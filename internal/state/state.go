@@ -16,7 +16,7 @@ import (
 	"ukdump/internal/crashdir"
 )
 
-// Dir is where images and what is known about the loaded one are kept.
+// Dir is where images and the facts about the loaded one are kept.
 const Dir = "/var/lib/ukdump"
 
 // ImagePath returns where the image for a kernel release is kept.
@@ -44,7 +44,7 @@ func (st Store) proc(name string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// readJSON reads a file that writeJSON wrote. What is beyond limit, in bytes, is not
+// readJSON reads a file that writeJSON wrote. The part beyond limit, in bytes, is not
 // read.
 func readJSON(path string, limit int64, v any) error {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)

@@ -2,7 +2,7 @@ package state
 
 import "time"
 
-// VerifyResult is what kdumpctl verify found last.
+// VerifyResult is the result of the last kdumpctl verify.
 type VerifyResult struct {
 	Time     time.Time `json:"time"`
 	Running  string    `json:"running_release"` // kernel whose crash it is about, as uname -r prints it

@@ -3,7 +3,7 @@ package verify
 // emergency reports whether the image is the distribution's own initramfs.
 func (v *Run) emergency() bool { return v.conf.Emergency() }
 
-// checkSystem looks at what takes the place of our own modules and programs in
+// checkSystem checks the replacements of our own modules and programs in
 // emergency mode: those of the installed system.
 func (v *Run) checkSystem() {
 	v.note("drivers", "MODE=emergency: %s has to open the storage as at every boot; it was not looked into", v.Image.Path)

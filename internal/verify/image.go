@@ -56,7 +56,7 @@ func ReadFiles(image []byte) (map[string]File, error) {
 // ErrNothingLoaded is the problem where everything else is in place.
 var ErrNothingLoaded = advice.With(errors.New("no capture kernel is loaded"), "Run kdumpctl load now, and systemctl enable ukdump.service for every boot.")
 
-// checkSlot finds out what is loaded.
+// checkSlot reads the crash slot.
 func (v *Run) checkSlot() {
 	loaded, err := v.Slot.Loaded()
 	if v.Problem("loaded", err) {
@@ -86,7 +86,7 @@ func (v *Run) findImage() {
 		v.Image = im
 		if v.Loaded != nil && v.Loaded.Fingerprint != im.Fingerprint {
 			v.Problem("image", load.NeedsReload("%s or the plan has changed since it was loaded", im.Path))
-			v.Loaded = nil // what is looked at is not that
+			v.Loaded = nil // the checked image is another one
 		}
 		return
 	}
@@ -122,7 +122,7 @@ func (v *Run) findImage() {
 	}
 }
 
-// checkLoaded compares what is loaded with what is configured now.
+// checkLoaded compares the loaded set with the configuration of now.
 func (v *Run) checkLoaded() {
 	l, b := v.Loaded, v.build
 	if l == nil || b == nil {
@@ -156,13 +156,13 @@ func (v *Run) checkFresh() {
 	case len(changes) == 0:
 		v.ok("image", "up to date: its %d files are those that would be packed now", len(want))
 	case v.given():
-		v.note("image", "it is not the one that would be built: %s", few(changes))
+		v.note("image", "it is not the one that would be built: %s", firstNames(changes))
 	default:
-		v.Problem("image", load.NeedsReload("out of date: %s", few(changes)))
+		v.Problem("image", load.NeedsReload("out of date: %s", firstNames(changes)))
 	}
 }
 
-// differences says what of the files is not as it should be.
+// differences lists the files that are missing, changed or not needed.
 func differences(have, want map[string]File) (list []string) {
 	for _, name := range slices.Sorted(maps.Keys(want)) {
 		if f, ok := have[name]; !ok {
@@ -239,7 +239,7 @@ func (v *Run) checkModules() {
 		{firmware, "firmware that is installed is not in the image: "},
 	} {
 		if len(x.names) > 0 {
-			v.Problem("modules", load.NeedsReload("%s%s", x.what, few(x.names)))
+			v.Problem("modules", load.NeedsReload("%s%s", x.what, firstNames(x.names)))
 		}
 	}
 	switch {

@@ -10,7 +10,7 @@ import (
 	"ukdump/internal/state"
 )
 
-// Last is what the last verify says about the set that is loaded now.
+// Last is the result of the last verify, compared with the loaded set.
 type Last struct {
 	Holds bool   `json:"holds"`         // it is about this set, and there was no problem
 	Why   string `json:"why,omitempty"` // it does not hold

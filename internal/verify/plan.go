@@ -77,7 +77,7 @@ func planChanges(p, now *plan.Plan) (list []string) {
 	return list
 }
 
-// targetChanges says how a target differs from what it is now.
+// targetChanges lists how a target differs from the present one.
 func targetChanges(t, now *plan.Target) (list []string) {
 	for _, x := range []struct{ name, have, now string }{
 		{"file system", t.Filesystem.Type + " " + t.Filesystem.UUID, now.Filesystem.Type + " " + now.Filesystem.UUID},

@@ -61,7 +61,7 @@ func (v *Run) checkPrograms() {
 	if len(started) == 0 {
 		started = []string{"programs, which need none"}
 	}
-	v.ok("programs", "PID 1 is of this version; all libraries are there for %s", few(started))
+	v.ok("programs", "PID 1 is of this version; all libraries are there for %s", firstNames(started))
 	v.checkMakedumpfile(dir, loaders)
 }
 

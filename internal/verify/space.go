@@ -48,7 +48,7 @@ func Expendable(dir string) (bytes int64) {
 
 func upTo(bytes int64) string { return "a dump takes up to " + cli.Size(bytes) }
 
-// checkSpace compares what the targets can take with the forecast, made now or
+// checkSpace compares the room of the targets with the forecast, made now or
 // else at the load. It is enough if one of them has the room: the others are
 // tried and given up.
 func (v *Run) checkSpace(spaces []Space) {

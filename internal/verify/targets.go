@@ -60,7 +60,7 @@ func Uncollected(name string) error {
 	return advice.With(errors.New(name+" has a dump that was not collected and takes no other"), "Run kdumpctl collect.")
 }
 
-// checkDirectory writes to a directory, or to what will hold it.
+// checkDirectory writes to a directory, or to its nearest existing parent.
 func (v *Run) checkDirectory(topic, dir string) []Space {
 	room, at, err := crashdir.RoomFor(filepath.Join(v.Root, dir))
 	switch {

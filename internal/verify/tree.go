@@ -11,10 +11,10 @@ import (
 	"ukdump/internal/load"
 )
 
-// level is one level of what a target lies on: a file system, a device.
+// level is one level of the stack below a target: a file system, a device.
 type level struct {
 	name    string
-	drivers string // what of the kernel serves it, and where that is
+	drivers string // that serve it, and where they are
 	below   []*level
 }
 
@@ -40,7 +40,7 @@ func (l *level) lines() [][]string {
 // nowhere.
 type driverState func(needs []builder.Need) string
 
-// Tree draws what a target lies on: lines of two cells, the level and its drivers.
+// Tree draws the stack below a target: lines of two cells, the level and its drivers.
 func (v *Run) Tree(s builder.Stack) [][]string { return stackTree(s, v.driverState).lines() }
 
 func stackTree(s builder.Stack, state driverState) *level {
@@ -63,7 +63,7 @@ type stackWalk struct {
 	shown map[string]bool // block devices, and devices by their path
 }
 
-// drivers returns the state of what serves one device, "" for the file system.
+// drivers returns the state of the drivers of one device, "" for the file system.
 func (t *stackWalk) drivers(device string) string {
 	var needs []builder.Need
 	for _, n := range t.stack.Needs {
@@ -85,7 +85,7 @@ func (t *stackWalk) roots() (list []*level) {
 	return list
 }
 
-// block returns the level of a block device. What others are made of as well is
+// block returns the level of a block device. A device below several others is
 // drawn once.
 func (t *stackWalk) block(b host.BlockDevice) *level {
 	l := &level{name: blockName(b)}
@@ -107,8 +107,8 @@ func (t *stackWalk) block(b host.BlockDevice) *level {
 	return l
 }
 
-// hardware returns what a disk hangs on: the devices of its path that need a
-// driver, the lowest last. The first disk also gets what its path does not tell:
+// hardware returns the devices above a disk in its path that need a
+// driver, the lowest last. The first disk also gets the devices outside its path:
 // suppliers, and the controllers behind native NVMe multipath.
 func (t *stackWalk) hardware(disk host.BlockDevice) []*level {
 	list := t.path(disk.Path)
@@ -131,7 +131,7 @@ func (t *stackWalk) hardware(disk host.BlockDevice) []*level {
 
 // path returns the devices of a path, as one branch.
 func (t *stackWalk) path(path string) (list []*level) {
-	for _, d := range t.stack.Devices { // what others need comes first
+	for _, d := range t.stack.Devices { // suppliers come first
 		if !t.needed(d) || !on(d, path) {
 			continue
 		}
@@ -155,7 +155,7 @@ func on(d host.Device, path string) bool {
 	return path == d.Path || strings.HasPrefix(path, d.Path+"/")
 }
 
-// blockNames are what people call the kinds of block devices.
+// blockNames are the common names of the kinds of block devices.
 var blockNames = map[host.BlockKind]string{
 	host.LVM: "logical volume", host.Crypt: "dm-crypt", host.Mapper: "device-mapper", host.MD: "md array",
 }
@@ -246,9 +246,9 @@ func (v *Run) checkDrivers() {
 		}
 		switch {
 		case len(missing) > 0:
-			v.Problem("drivers", load.NeedsReload("%s cannot be reached: neither in the image nor in the kernel: %s", s.Target, few(missing)))
+			v.Problem("drivers", load.NeedsReload("%s cannot be reached: neither in the image nor in the kernel: %s", s.Target, firstNames(missing)))
 		case v.plan != nil && len(unknown) > 0:
-			v.note("drivers", "%s: neither in the image nor known to be built into the kernel: %s", s.Target, few(unknown))
+			v.note("drivers", "%s: neither in the image nor known to be built into the kernel: %s", s.Target, firstNames(unknown))
 		case v.plan != nil:
 			v.ok("drivers", "%s: each is in the image or built into the kernel", s.Target)
 		}

@@ -79,7 +79,7 @@ func TestTreesOfRecordedHosts(t *testing.T) {
 	buildtest.Golden(t, "trees.txt", golden.Bytes())
 }
 
-// Any stack can be drawn: what several devices are made of is drawn once.
+// Any stack can be drawn: a device below several others is drawn once.
 func TestTreeOfLayers(t *testing.T) {
 	const gib = 1 << 30
 	disk := func(name, pci string) (host.BlockDevice, host.Device) {

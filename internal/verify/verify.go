@@ -29,7 +29,7 @@ type Finding struct {
 	Severity Severity
 	Text     string
 	Err      error  // the cause of a problem, else nil
-	Advice   string // what to do about a problem, "" if that is not known
+	Advice   string // how to solve a problem, "" if that is not known
 }
 
 // Findings is a list that checks add to.
@@ -78,7 +78,7 @@ type Run struct {
 
 	Findings
 	Stacks []builder.Stack   // of the devices below the targets
-	Loaded *state.LoadRecord // nil if nothing is loaded, or it is not known what
+	Loaded *state.LoadRecord // nil if nothing is loaded, or the set is not known
 	Image  *load.ImageFile   // that was checked; nil if there is none
 
 	conf     *config.Config
@@ -138,8 +138,8 @@ func (v *Run) Result() *state.VerifyResult {
 	return r
 }
 
-// few lists the first of names.
-func few(names []string) string {
+// firstNames lists the first three of names, or four if those are all.
+func firstNames(names []string) string {
 	const most = 3
 	if len(names) <= most+1 {
 		return strings.Join(names, ", ")

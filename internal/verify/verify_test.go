@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What an image unpacks to stays where it belongs.
+// An image unpacks to no place outside its directory.
 func TestUnpackHostile(t *testing.T) {
 	for name, files := range map[string]map[string]File{
 		"upwards":        {"../out": {Mode: 0o644}},

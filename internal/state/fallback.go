@@ -28,13 +28,13 @@ type Set struct {
 
 // Names of the directory of the fallback set, and in it.
 const (
-	lastGoodDir = "last-good"
+	fallbackDir = "last-good"
 	setFile     = "set.json"
 	kernelFiles = "kernel-" // and its ID
 	imageFiles  = "image-"
 )
 
-// MaxImage bounds what is read as an image, in bytes.
+// MaxImage is the largest image that is read, in bytes.
 const MaxImage = 1 << 30
 
 // Limits of the other files that are read back, in bytes.
@@ -49,12 +49,12 @@ func ID(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// SaveLastGood keeps a set that was loaded. If it is there and whole already,
+// SaveFallback keeps a set that was loaded. If it is there and whole already,
 // nothing is written.
-func (st Store) SaveLastGood(s *Set, kernel, image []byte) error {
+func (st Store) SaveFallback(s *Set, kernel, image []byte) error {
 	s.PageSize = os.Getpagesize()
-	dir := st.file(lastGoodDir)
-	old, _, _, err := st.LastGood()
+	dir := st.file(fallbackDir)
+	old, _, _, err := st.Fallback()
 	if err == nil && old.same(s) {
 		return nil
 	}
@@ -62,7 +62,7 @@ func (st Store) SaveLastGood(s *Set, kernel, image []byte) error {
 		return err
 	}
 	if err := s.write(dir, kernel, image); err != nil {
-		now, _, _, _ := st.LastGood()
+		now, _, _, _ := st.Fallback()
 		keepOnly(dir, now) // a full disk gets its space back
 		return err
 	}
@@ -104,15 +104,15 @@ func (s *Set) same(o *Set) bool {
 		s.Kernel == o.Kernel && s.Image == o.Image && slices.Equal(s.Keys, o.Keys) && slices.Equal(s.Volumes, o.Volumes)
 }
 
-// ErrNoLastGood is the error of LastGood where nothing was kept yet.
-var ErrNoLastGood = errors.New("no fallback set exists")
+// ErrNoFallback is the error of Fallback where nothing was kept yet.
+var ErrNoFallback = errors.New("no fallback set exists")
 
-// LastGood returns the fallback set, its kernel and its image, all of them proven
-// to be whole. The error is ErrNoLastGood if there is none.
-func (st Store) LastGood() (s *Set, kernel, image []byte, err error) {
-	s, kernel, image, err = st.readLastGood()
+// Fallback returns the fallback set, its kernel and its image, all of them proven
+// to be whole. The error is ErrNoFallback if there is none.
+func (st Store) Fallback() (s *Set, kernel, image []byte, err error) {
+	s, kernel, image, err = st.readFallback()
 	switch {
-	case errors.Is(err, ErrNoLastGood):
+	case errors.Is(err, ErrNoFallback):
 		return nil, nil, nil, err
 	case err != nil:
 		return nil, nil, nil, fmt.Errorf("read the fallback set: %w", err)
@@ -120,10 +120,10 @@ func (st Store) LastGood() (s *Set, kernel, image []byte, err error) {
 	return s, kernel, image, nil
 }
 
-func (st Store) readLastGood() (s *Set, kernel, image []byte, err error) {
-	b, err := ReadFile(filepath.Join(st.file(lastGoodDir), setFile), maxSetFile)
+func (st Store) readFallback() (s *Set, kernel, image []byte, err error) {
+	b, err := ReadFile(filepath.Join(st.file(fallbackDir), setFile), maxSetFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil, ErrNoLastGood
+		return nil, nil, nil, ErrNoFallback
 	}
 	if err != nil {
 		return nil, nil, nil, err
@@ -149,12 +149,12 @@ func (st Store) readLastGood() (s *Set, kernel, image []byte, err error) {
 
 // KernelCopy returns the path of the kernel with that ID in the fallback set.
 func (st Store) KernelCopy(id string) string {
-	return filepath.Join(st.file(lastGoodDir), kernelFiles+id)
+	return filepath.Join(st.file(fallbackDir), kernelFiles+id)
 }
 
 // ImageCopy returns the path of the image with that ID in the fallback set.
 func (st Store) ImageCopy(id string) string {
-	return filepath.Join(st.file(lastGoodDir), imageFiles+id)
+	return filepath.Join(st.file(fallbackDir), imageFiles+id)
 }
 
 // LoadedVolumes returns the logical volumes that the last loads had as raw targets,
@@ -166,7 +166,7 @@ func (st Store) LoadedVolumes() []string {
 		volumes = l.Volumes
 	}
 	good := new(Set)
-	if readJSON(filepath.Join(st.file(lastGoodDir), setFile), maxSetFile, good) == nil {
+	if readJSON(filepath.Join(st.file(fallbackDir), setFile), maxSetFile, good) == nil {
 		volumes = append(volumes, good.Volumes...)
 	}
 	slices.Sort(volumes)
