@@ -16,7 +16,7 @@
 #   make test-luks   crashes machines with an encrypted target, and first builds
 #                    a kernel that can hand over its key; see scripts/testkernel
 #   make fuzz        each fuzz target for FUZZTIME
-#   make lint        gofmt, go vet, staticcheck, go mod tidy
+#   make lint        gofmt, go vet, staticcheck, go mod tidy, and words
 #   make words       counts the word that docs/style.md avoids most
 #   make bench       sizes, times and the smallest crashkernel=, beside those
 #                    of other tools; writes test/bench/results.json
@@ -149,6 +149,7 @@ lint:
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod tidy -diff
+	@$(GO) run ./scripts/words
 
 words:
 	@$(GO) run ./scripts/words
