@@ -12,16 +12,17 @@ import (
 	"ukdump/internal/host"
 	"ukdump/internal/kimage"
 	"ukdump/internal/plan"
+	"ukdump/internal/target"
 )
 
 // Options says what to build.
 type Options struct {
 	Root     string // of the machine that the image is for, "/" normally
 	Config   *config.Config
-	Kernel   string   // path or release instead of the configuration's, "" for that
-	Targets  []string // directories and raw devices instead of the configuration's, none for those
-	Compress string   // initramfs compression; "" or "auto" is the best that the kernel unpacks
-	Pid1     string   // path of kdumpinit on this machine, not below Root
+	Kernel   string          // path or release instead of the configuration's, "" for that
+	Targets  []target.Target // instead of the configuration's, none for those
+	Compress string          // initramfs compression; "" or "auto" is the best that the kernel unpacks
+	Pid1     string          // path of kdumpinit on this machine, not below Root
 }
 
 // File is one file of an image and why it is there.

@@ -118,7 +118,7 @@ func TestTargets(t *testing.T) {
 	m.AddDisk()
 	m.Write("etc/ukdump.conf", "TARGET=/var/crash\n")
 	o := options(t, m)
-	o.Targets = []string{"/srv", "/"}
+	o.Targets = []target.Target{{Name: "/srv"}, {Name: "/"}}
 	b, err := New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -178,7 +178,8 @@ func TestRawTargets(t *testing.T) {
 			var names []string
 			for _, p := range b.Plan.Targets {
 				names = append(names, p.Dir)
-				if want := target.IsRaw(p.Dir); (p.Kind == plan.Raw) != want || (b.RawSizes[p.Dir] == 128<<20) != want {
+				named, err := target.Parse(p.Dir)
+				if want := err == nil && named.Raw(); (p.Kind == plan.Raw) != want || (b.RawSizes[p.Dir] == 128<<20) != want {
 					t.Errorf("%s is %s with %d bytes", p.Dir, p.Kind, b.RawSizes[p.Dir])
 				}
 			}

@@ -81,11 +81,14 @@ func (b *Build) emergency(o Options, conf *kimage.Config) error {
 
 // emergencyTargets plans the directories of the running system.
 func (b *Build) emergencyTargets(o Options) error {
-	targets := o.Targets
-	if len(targets) == 0 {
-		targets = o.Config.Directories()
+	dirs := o.Config.Directories()
+	if len(o.Targets) > 0 {
+		dirs = nil
+		for _, t := range o.Targets {
+			dirs = append(dirs, t.String())
+		}
 	}
-	for _, dir := range targets {
+	for _, dir := range dirs {
 		t, err := b.mounted(dir)
 		if err != nil {
 			return err

@@ -27,12 +27,12 @@ func (b *Build) addTargets(o Options) ([]kmod.Request, error) {
 	// elsewhere.
 	onlyEvidence := false
 	evidence := slices.ContainsFunc(o.Config.Evidence, func(e string) bool { return e != config.Pstore })
-	for _, name := range list {
-		t, requests, err := b.target(name, o.Config.RawOverwrite)
+	for _, named := range list {
+		t, requests, err := b.target(named, o.Config.RawOverwrite)
 		if err == nil {
 			err = b.notTwice(t)
 		}
-		byDefault := target.IsRaw(name) && !chosen
+		byDefault := named.Raw() && !chosen
 		var none *host.NoSwapError
 		var noKey *cryptkeys.UnsupportedError
 		switch {
@@ -48,7 +48,7 @@ func (b *Build) addTargets(o Options) ([]kmod.Request, error) {
 		case errors.As(err, &none):
 			b.warn("%v: it is left out", err)
 		case errors.As(err, &noKey) && evidence:
-			b.warn("%v: %s is left out", err, name)
+			b.warn("%v: %s is left out", err, named)
 			onlyEvidence = true
 		default:
 			return nil, err
@@ -64,11 +64,12 @@ func (b *Build) addTargets(o Options) ([]kmod.Request, error) {
 }
 
 // target detects the storage of a target on this machine.
-func (b *Build) target(name string, overwrite bool) (plan.Target, []kmod.Request, error) {
-	if !target.IsRaw(name) {
-		return b.directory(name)
+func (b *Build) target(t target.Target, overwrite bool) (plan.Target, []kmod.Request, error) {
+	if !t.Raw() {
+		return b.directory(t.Name)
 	}
-	r, err := b.host.Raw(name, overwrite)
+	name := t.String() // in the plan and in reports
+	r, err := b.host.Raw(t, overwrite)
 	if err != nil {
 		return plan.Target{}, nil, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"ukdump/internal/crashdir"
 	"ukdump/internal/plan"
+	"ukdump/internal/target"
 )
 
 // Places below the root directory.
@@ -27,21 +28,21 @@ const maxFileSize = 1 << 20
 
 // Config is the configuration of ukdump, with defaults for keys that no file sets.
 type Config struct {
-	Kernel        string        // KERNEL: absolute path or release of the capture kernel; "" is the running kernel
-	Initramfs     string        // INITRAMFS: absolute path of the distribution's own initramfs for emergency mode; "" is searched for
-	BootOptions   string        // BOOT_OPTIONS: appended to the capture kernel's command line
-	Targets       []string      // TARGET: clean absolute directories and raw devices, see package target; the first that works gets the dump
-	RawOverwrite  bool          // RAW_OVERWRITE: a raw device may hold something else than swap
-	Evidence      []string      // EVIDENCE: clean absolute directories and Pstore, for log and report where no target could take them
-	DumpLevel     int           // DUMP_LEVEL: 0 to 31, as makedumpfile(8) -d
-	Compress      string        // COMPRESS: of the vmcore: auto, zstd, lzo, snappy, zlib or none
-	Keep          int           // KEEP: dumps in each directory; 0 is no limit
-	MaxUse        int64         // MAX_USE: bytes of all dumps in a directory; 0 is no limit
-	KeepFree      int64         // KEEP_FREE: bytes that dumps leave free on the file system; 0 is no limit
-	FinalAction   plan.Action   // FINAL_ACTION: reboot, poweroff or halt
-	FailureAction plan.Action   // FAILURE_ACTION: the same or shell
-	Timeout       time.Duration // TIMEOUT: from the boot of the capture kernel to the final action; 0 is derived from the size of the RAM
-	Modules       []string      // MODULES: names of modules to load in addition to those that are needed
+	Kernel        string          // KERNEL: absolute path or release of the capture kernel; "" is the running kernel
+	Initramfs     string          // INITRAMFS: absolute path of the distribution's own initramfs for emergency mode; "" is searched for
+	BootOptions   string          // BOOT_OPTIONS: appended to the capture kernel's command line
+	Targets       []target.Target // TARGET: the first that works gets the dump
+	RawOverwrite  bool            // RAW_OVERWRITE: a raw device may hold something else than swap
+	Evidence      []string        // EVIDENCE: clean absolute directories and Pstore, for log and report where no target could take them
+	DumpLevel     int             // DUMP_LEVEL: 0 to 31, as makedumpfile(8) -d
+	Compress      string          // COMPRESS: of the vmcore: auto, zstd, lzo, snappy, zlib or none
+	Keep          int             // KEEP: dumps in each directory; 0 is no limit
+	MaxUse        int64           // MAX_USE: bytes of all dumps in a directory; 0 is no limit
+	KeepFree      int64           // KEEP_FREE: bytes that dumps leave free on the file system; 0 is no limit
+	FinalAction   plan.Action     // FINAL_ACTION: reboot, poweroff or halt
+	FailureAction plan.Action     // FAILURE_ACTION: the same or shell
+	Timeout       time.Duration   // TIMEOUT: from the boot of the capture kernel to the final action; 0 is derived from the size of the RAM
+	Modules       []string        // MODULES: names of modules to load in addition to those that are needed
 
 	Motd bool // MOTD: announce new dumps at login
 

@@ -20,7 +20,7 @@ import (
 func TestDefault(t *testing.T) {
 	c := Default()
 	want := &Config{
-		Targets: []string{"/var/crash", "raw:swap"}, Evidence: []string{Pstore}, DumpLevel: 31, Compress: "auto", Keep: 5,
+		Targets: targets("/var/crash", "raw:swap"), Evidence: []string{Pstore}, DumpLevel: 31, Compress: "auto", Keep: 5,
 		FinalAction: plan.Reboot, FailureAction: plan.Reboot,
 		where: map[string]string{}, set: map[string]bool{},
 	}
@@ -43,18 +43,18 @@ func TestApply(t *testing.T) {
 			func(c *Config) { c.Kernel = "/boot/vmlinuz-linux-lts"; c.BootOptions = "root=UUID=1 ro" }},
 		{"everything", "KERNEL=6.12.1+deb13-amd64\nTARGET=/srv//dumps/\nDUMP_LEVEL=0\nCOMPRESS=none\nFINAL_ACTION=halt\nFAILURE_ACTION=shell\nTIMEOUT=1h 30min\nMODULES=\"nvme  xhci-pci\"\nMODE=dedicated",
 			func(c *Config) {
-				c.Kernel, c.Targets, c.DumpLevel, c.Compress = "6.12.1+deb13-amd64", []string{"/srv/dumps"}, 0, "none"
+				c.Kernel, c.Targets, c.DumpLevel, c.Compress = "6.12.1+deb13-amd64", targets("/srv/dumps"), 0, "none"
 				c.FinalAction, c.FailureAction, c.Timeout = plan.Halt, plan.Shell, 90*time.Minute
 				c.Modules = []string{"nvme", "xhci-pci"}
 				c.mode = dedicated
 			}},
 		{"empty value is the default", "TARGET=/a\nTARGET=\nDUMP_LEVEL=1\nDUMP_LEVEL=\"\"\nMODULES=a\nMODULES=", func(c *Config) { c.Modules = []string{} }},
-		{"several targets", "TARGET=/srv/dumps\nTARGET=\"/mnt/a/ \t /var//crash\"\n", func(c *Config) { c.Targets = []string{"/mnt/a", "/var/crash"} }},
-		{"targets without quotes", "TARGET=/b /a\n", func(c *Config) { c.Targets = []string{"/b", "/a"} }},
+		{"several targets", "TARGET=/srv/dumps\nTARGET=\"/mnt/a/ \t /var//crash\"\n", func(c *Config) { c.Targets = targets("/mnt/a", "/var/crash") }},
+		{"targets without quotes", "TARGET=/b /a\n", func(c *Config) { c.Targets = targets("/b", "/a") }},
 		{"raw devices", "TARGET=/a raw:PARTUUID=AbCd-01 raw:UUID=1-2 raw:/dev//vda2 raw:swap", func(c *Config) {
-			c.Targets = []string{"/a", "raw:PARTUUID=AbCd-01", "raw:UUID=1-2", "raw:/dev/vda2", "raw:swap"}
+			c.Targets = targets("/a", "raw:PARTUUID=AbCd-01", "raw:UUID=1-2", "raw:/dev/vda2", "raw:swap")
 		}},
-		{"only a raw device", "TARGET=raw:swap\nRAW_OVERWRITE=yes", func(c *Config) { c.Targets, c.RawOverwrite = []string{"raw:swap"}, true }},
+		{"only a raw device", "TARGET=raw:swap\nRAW_OVERWRITE=yes", func(c *Config) { c.Targets, c.RawOverwrite = targets("raw:swap"), true }},
 		{"evidence", "EVIDENCE=/boot/efi/ pstore /boot", func(c *Config) { c.Evidence = []string{"/boot/efi", "pstore", "/boot"} }},
 		{"no evidence", "EVIDENCE=none", func(c *Config) { c.Evidence = nil }},
 		{"evidence again", "EVIDENCE=none\nEVIDENCE=", func(*Config) {}},
@@ -298,10 +298,22 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		relative := func(d string) bool { return !filepath.IsAbs(d) && !target.IsRaw(d) }
+		relative := func(t target.Target) bool { return !filepath.IsAbs(t.Name) && !t.Raw() }
 		if len(c.Targets) == 0 || slices.ContainsFunc(c.Targets, relative) || c.DumpLevel < 0 || c.DumpLevel > 31 || c.Timeout < 0 || c.Timeout > maxTimeout ||
 			c.Keep < 0 || c.MaxUse < 0 || c.KeepFree < 0 {
 			t.Errorf("accepted %+v", c)
 		}
 	})
+}
+
+// targets parses names of targets.
+func targets(names ...string) (list []target.Target) {
+	for _, n := range names {
+		t, err := target.Parse(n)
+		if err != nil {
+			panic(err) // a name that a test made
+		}
+		list = append(list, t)
+	}
+	return list
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"ukdump/internal/plan"
-	"ukdump/internal/target"
 )
 
 // mode is a value of MODE.
@@ -43,8 +42,8 @@ func (c *Config) checkMode() error {
 		return nil
 	}
 	for _, t := range c.Targets {
-		if target.IsRaw(t) && c.IsSet("TARGET") {
-			return &modeError{c.Where("TARGET"), fmt.Sprintf("TARGET: %s: MODE=emergency writes to directories only", brief(t)),
+		if t.Raw() && c.IsSet("TARGET") {
+			return &modeError{c.Where("TARGET"), fmt.Sprintf("TARGET: %s: MODE=emergency writes to directories only", brief(t.String())),
 				"Remove the raw device from TARGET, or use MODE=dedicated."}
 		}
 	}

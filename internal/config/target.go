@@ -11,29 +11,33 @@ import (
 )
 
 // Directories returns the targets that are directories, in their order, perhaps none.
-func (c *Config) Directories() []string {
-	return slices.DeleteFunc(slices.Clone(c.Targets), target.IsRaw)
+func (c *Config) Directories() (dirs []string) {
+	for _, t := range c.Targets {
+		if !t.Raw() {
+			dirs = append(dirs, t.Name)
+		}
+	}
+	return dirs
 }
 
-// CheckTarget returns a target in the form that Config has, or an error, see
-// target.Parse. The machine may lack it.
-func CheckTarget(s string) (string, error) {
+// ParseTarget is target.Parse with an error that names the target.
+func ParseTarget(s string) (target.Target, error) {
 	t, err := target.Parse(s)
 	if err != nil {
-		return "", fmt.Errorf("%q is %w", brief(s), err)
+		return t, fmt.Errorf("%q is %w", brief(s), err)
 	}
-	return t.String(), nil
+	return t, nil
 }
 
 func setTargets(c *Config, v string) error {
-	var list []string
-	for _, t := range strings.Fields(v) {
-		t, err := CheckTarget(t)
+	var list []target.Target
+	for _, name := range strings.Fields(v) {
+		t, err := ParseTarget(name)
 		if err != nil {
 			return fmt.Errorf("%w; targets are separated by spaces", err)
 		}
 		if slices.Contains(list, t) {
-			return fmt.Errorf("%s is listed twice", brief(t))
+			return fmt.Errorf("%s is listed twice", brief(t.String()))
 		}
 		list = append(list, t)
 	}

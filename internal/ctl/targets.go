@@ -12,7 +12,6 @@ import (
 	"ukdump/internal/config"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/plan"
-	"ukdump/internal/target"
 	"ukdump/internal/verify"
 )
 
@@ -35,10 +34,10 @@ type targetStatus struct {
 // device that nobody asked for is there only if the machine has it.
 func (c *ctl) gatherTargets(s *status, conf *config.Config) {
 	for _, t := range conf.Targets {
-		if !target.IsRaw(t) {
-			s.Targets = append(s.Targets, c.gatherDirectory(s, filepath.Join(c.root, t)))
+		if !t.Raw() {
+			s.Targets = append(s.Targets, c.gatherDirectory(s, filepath.Join(c.root, t.Name)))
 		} else if conf.IsSet("TARGET") {
-			s.Targets = append(s.Targets, targetStatus{Kind: plan.Raw, Dir: t})
+			s.Targets = append(s.Targets, targetStatus{Kind: plan.Raw, Dir: t.String()})
 		}
 	}
 }

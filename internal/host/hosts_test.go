@@ -59,7 +59,7 @@ func TestRecordedHosts(t *testing.T) {
 			} else {
 				got.Requests = got.Storage.Requests()
 			}
-			got.Swap, err = h.Raw("raw:swap", false)
+			got.Swap, err = h.Raw(parsed(t, "raw:swap"), false)
 			if none := (*NoSwapError)(nil); errors.As(err, &none) && len(none.Tried) > 0 {
 				got.NoSwap = err.Error()
 			} else if err != nil && none == nil {

@@ -50,15 +50,12 @@ const swapType = "swap"
 //
 // The error is a *RawError or an *UnsupportedError if the device cannot be used,
 // and a *NoSwapError if raw:swap has nothing to stand for.
-func (h *Host) Raw(name string, overwrite bool) (*Raw, error) {
-	t, err := target.Parse(name)
-	if err == nil && t.Kind == target.Swap {
+func (h *Host) Raw(t target.Target, overwrite bool) (*Raw, error) {
+	name := t.String()
+	if t.Kind == target.Swap {
 		return h.rawSwap(name)
 	}
-	var b BlockDevice
-	if err == nil {
-		b, err = h.rawDevice(t)
-	}
+	b, err := h.rawDevice(t)
 	if err != nil {
 		return nil, &RawError{Target: name, Err: err, Remedy: "lsblk -o NAME,SIZE,FSTYPE,UUID,PARTUUID,MOUNTPOINTS shows the devices of this machine."}
 	}
@@ -80,11 +77,7 @@ func (h *Host) rawDevice(t target.Target) (BlockDevice, error) {
 
 // RawAbsent reports whether the device of a raw target has not appeared yet: for
 // raw:swap, whether no swap can be used and one of fstab(5) is not there.
-func (h *Host) RawAbsent(name string) bool {
-	t, err := target.Parse(name)
-	if err != nil {
-		return false
-	}
+func (h *Host) RawAbsent(t target.Target) bool {
 	if t.Kind != target.Swap {
 		_, err := h.rawDevice(t)
 		return errors.Is(err, fs.ErrNotExist)
@@ -93,7 +86,7 @@ func (h *Host) RawAbsent(name string) bool {
 	if err != nil {
 		return false
 	}
-	if _, err := h.rawSwap(name); err == nil {
+	if _, err := h.rawSwap(t.String()); err == nil {
 		return false
 	}
 	return slices.ContainsFunc(swaps, func(s swap) bool {

@@ -83,7 +83,7 @@ func (ld *Loader) awaitTargets() {
 		return
 	}
 	absent := func() bool {
-		return slices.ContainsFunc(conf.Targets, func(t string) bool { return target.IsRaw(t) && h.RawAbsent(t) })
+		return slices.ContainsFunc(conf.Targets, func(t target.Target) bool { return t.Raw() && h.RawAbsent(t) })
 	}
 	if !absent() {
 		return

@@ -34,8 +34,9 @@ func Run(p *cli.Program) int {
 // options are those of mkkdumpinitrd without a verb.
 type options struct {
 	builder.Options
-	config  string // file
-	output  string // file
+	targets []string // as given
+	config  string   // file
+	output  string   // file
 	explain bool
 	version bool
 }
@@ -44,7 +45,7 @@ func (o *options) add(f *pflag.FlagSet) {
 	f.StringVar(&o.Kernel, "kernel", "", "`PATH|RELEASE` kernel that the image is for (default: KERNEL of the configuration, else the running kernel)")
 	f.StringVar(&o.output, "output", "", "`FILE` image (default: "+state.ImagePath("RELEASE")+")")
 	f.StringVar(&o.config, "config", "", "`FILE` read only this file instead of /etc/ukdump.conf and /etc/ukdump.conf.d/*.conf")
-	f.StringArrayVar(&o.Targets, "target", nil, "`TARGET` directory or raw:DEVICE for dumps; if given several times, the first that works gets the dump (default: TARGET of the configuration, else /var/crash and then the first swap partition)")
+	f.StringArrayVar(&o.targets, "target", nil, "`TARGET` directory or raw:DEVICE for dumps; if given several times, the first that works gets the dump (default: TARGET of the configuration, else /var/crash and then the first swap partition)")
 	f.StringVar(&o.Compress, "compress", "auto", "`METHOD` zstd, gzip, xz, none or auto: the first of these that the kernel can unpack (default: auto)")
 	f.BoolVar(&o.explain, "explain", false, "print every file of the image with its size and the reason for it, largest first")
 	f.StringVar(&o.Root, "root", "/", "`DIRECTORY` build for the machine whose file system tree begins here, with its proc and sys")
@@ -100,12 +101,12 @@ func (o *options) readConfig() (err error) {
 }
 
 func build(p *cli.Program, o *options) error {
-	for i, t := range o.Targets {
-		t, err := config.CheckTarget(t)
+	for _, name := range o.targets {
+		t, err := config.ParseTarget(name)
 		if err != nil {
 			return cli.Usage(fmt.Errorf("--target: %w", err))
 		}
-		o.Targets[i] = t
+		o.Targets = append(o.Targets, t)
 	}
 	if o.Compress != "auto" {
 		if _, err := initramfs.ParseCompression(o.Compress); err != nil {

@@ -91,9 +91,6 @@ func (t Target) String() string {
 // Raw reports whether t is a raw device.
 func (t Target) Raw() bool { return t.Kind != Directory }
 
-// IsRaw reports whether a target that Parse takes is a raw device.
-func IsRaw(s string) bool { return strings.HasPrefix(s, prefix) }
-
 // RawName returns the name in reports of a raw device of which only the kernel's name
 // is known.
 func RawName(kernel string) string { return prefix + kernel }

@@ -1,6 +1,9 @@
 package target
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestParse(t *testing.T) {
 	for _, tt := range []struct {
@@ -26,7 +29,7 @@ func TestParse(t *testing.T) {
 		if got.String() != tt.out {
 			t.Errorf("%s: got %s, want %s", tt.in, got, tt.out)
 		}
-		if got.Raw() != IsRaw(tt.in) {
+		if got.Raw() != strings.HasPrefix(tt.in, "raw:") {
 			t.Errorf("%s: raw %v", tt.in, got.Raw())
 		}
 	}

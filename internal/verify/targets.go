@@ -14,7 +14,6 @@ import (
 	"ukdump/internal/advice"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/plan"
-	"ukdump/internal/target"
 )
 
 // checkTargets writes to the targets and compares their space with the forecast.
@@ -22,8 +21,8 @@ func (v *Run) checkTargets() {
 	var spaces []Space
 	if v.build == nil {
 		for _, t := range v.conf.Targets {
-			if !target.IsRaw(t) {
-				v.checkDirectory("target", t)
+			if !t.Raw() {
+				v.checkDirectory("target", t.Name)
 			}
 		}
 		return
