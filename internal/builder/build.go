@@ -63,23 +63,31 @@ type Build struct {
 	allSigned   bool // every module is the kernel's own and carries a signature
 }
 
-// New resolves everything and reads every file, but writes nothing. Errors name
-// the fault in the configuration, the kernel, its modules, the machine's
-// storage or the programs to pack.
-func New(o Options) (*Build, error) {
+// open reads the machine, the kernel and its configuration.
+func open(o Options) (*Build, error) {
 	h, err := host.Open(o.Root)
 	if err != nil {
 		return nil, err
 	}
-	b := &Build{host: h}
+	b := &Build{host: h, Plan: new(plan.Plan)}
 	if err := b.openKernel(o); err != nil {
 		return nil, err
 	}
-	conf, err := b.Kernel.Config(b.host, o.Root)
-	if err != nil {
+	if b.conf, err = b.Kernel.Config(b.host, o.Root); err != nil {
 		b.warn("%v: assuming a kernel that can capture and unpacks gzip", err)
 	}
-	b.conf = conf
+	return b, nil
+}
+
+// New resolves everything and reads every file, but writes nothing. Errors name
+// the fault in the configuration, the kernel, its modules, the machine's
+// storage or the programs to pack.
+func New(o Options) (*Build, error) {
+	b, err := open(o)
+	if err != nil {
+		return nil, err
+	}
+	conf := b.conf
 	if err := checkKernel(b.Kernel, conf); err != nil {
 		return nil, err
 	}
@@ -111,7 +119,7 @@ func New(o Options) (*Build, error) {
 	if err := b.addPlan(); err != nil {
 		return nil, err
 	}
-	running, err := h.CommandLine()
+	running, err := b.host.CommandLine()
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 	"ukdump/internal/config"
 	"ukdump/internal/host"
 	"ukdump/internal/kimage"
+	"ukdump/internal/kmod"
 	"ukdump/internal/plan"
 )
 
@@ -95,18 +96,11 @@ func (b *Build) emergencyTargets(o Options) error {
 		}
 		b.Plan.Targets = append(b.Plan.Targets, t)
 	}
-	for _, e := range o.Config.Evidence {
-		if e == config.Pstore {
-			b.Plan.Pstore = true
-			continue
-		}
-		t, err := b.mounted(e)
-		if err != nil {
-			return fmt.Errorf("%s: EVIDENCE: %w", o.Config.Where("EVIDENCE"), err)
-		}
-		b.Plan.Evidence = append(b.Plan.Evidence, t)
-	}
-	return nil
+	_, err := b.evidence(o, func(dir string) (plan.Target, []kmod.Request, error) {
+		t, err := b.mounted(dir)
+		return t, nil, err
+	})
+	return err
 }
 
 // mounted plans a directory that the distribution mounts.

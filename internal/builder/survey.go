@@ -6,7 +6,6 @@ import (
 
 	"ukdump/internal/host"
 	"ukdump/internal/kmod"
-	"ukdump/internal/plan"
 )
 
 // Stack describes the storage of a target or of a place for evidence, from the file
@@ -44,15 +43,10 @@ func Survey(o Options) ([]Stack, error) {
 	if o.Config.Emergency() {
 		return nil, nil
 	}
-	h, err := host.Open(o.Root)
+	b, err := open(o) // New repeats its warnings
 	if err != nil {
 		return nil, err
 	}
-	b := &Build{host: h, Plan: new(plan.Plan)}
-	if err := b.openKernel(o); err != nil {
-		return nil, err
-	}
-	b.conf, _ = b.Kernel.Config(b.host, o.Root) // New warns
 	var tree *kmod.Tree
 	if !monolithic(b.conf) {
 		if tree, err = b.openTree(); err != nil {

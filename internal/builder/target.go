@@ -165,14 +165,21 @@ func (b *Build) notTwice(t plan.Target) error {
 // addEvidence plans the places for the log and the report where no target can
 // take them, and returns the modules for them.
 func (b *Build) addEvidence(o Options) ([]kmod.Request, error) {
-	var all []kmod.Request
+	all, err := b.evidence(o, b.directory)
+	if err == nil && b.Plan.Pstore {
+		all = append(all, b.host.PstoreRequests()...)
+	}
+	return all, err
+}
+
+// evidence plans the places for evidence; directory plans one that is a directory.
+func (b *Build) evidence(o Options, directory func(dir string) (plan.Target, []kmod.Request, error)) (all []kmod.Request, err error) {
 	for _, e := range o.Config.Evidence {
 		if e == config.Pstore {
 			b.Plan.Pstore = true
-			all = append(all, b.host.PstoreRequests()...)
 			continue
 		}
-		t, requests, err := b.directory(e)
+		t, requests, err := directory(e)
 		if err != nil {
 			return nil, fmt.Errorf("%s: EVIDENCE: %w", o.Config.Where("EVIDENCE"), err)
 		}

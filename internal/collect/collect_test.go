@@ -12,7 +12,7 @@ import (
 
 func TestParseMountJobs(t *testing.T) {
 	const text = "Job=117\nWhere=/var/crash\n\nWhere=/srv\n\nJob=\nWhere=/home\n\nWhere=/a b\nJob=9\n"
-	if got, want := parseMountJobs(text), []string{"/var/crash", `/a\040b`}; !slices.Equal(got, want) {
+	if got, want := parseMountJobs(text), []string{"/var/crash", "/a b"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if got := parseMountJobs(""); got != nil {

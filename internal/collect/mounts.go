@@ -67,7 +67,7 @@ func parseMountJobs(text string) (points []string) {
 			}
 		}
 		if job != "" {
-			points = append(points, strings.ReplaceAll(where, " ", `\040`))
+			points = append(points, where)
 		}
 	}
 	return points

@@ -65,10 +65,7 @@ func (h *Host) block(name string) (BlockDevice, error) {
 	if b.Major, b.Minor, ok = parseDev(dev); !ok {
 		return BlockDevice{}, fmt.Errorf("%s/dev: %.40q is not a device number", dir, dev)
 	}
-	// In units of 512 bytes whatever the disk's sectors are (Documentation/ABI/stable/sysfs-block).
-	if n, err := strconv.ParseInt(h.attr(dir, "size"), 10, 54); err == nil {
-		b.Size = n * 512
-	}
+	b.Size, _ = parseSectors(h.attr(dir, "size"))
 	b.DMName, b.DMUUID = h.attr(dir, "dm/name"), h.attr(dir, "dm/uuid")
 	b.Kind = h.blockKind(b)
 	if n, err := strconv.Atoi(h.attr(dir, "partition")); err == nil {
@@ -153,8 +150,7 @@ func (h *Host) blockBySource(source string) (BlockDevice, error) {
 	if !ok {
 		return BlockDevice{}, noDevice(strconv.Quote(source) + " is not a device")
 	}
-	// sysfs has '!' for '/' in names.
-	b, err := h.block("/sys/class/block/" + strings.ReplaceAll(name, "/", "!"))
+	b, err := h.block("/sys/class/block/" + strings.ReplaceAll(name, "/", "!")) // see nodeName
 	if errors.Is(err, fs.ErrNotExist) {
 		return h.mapperNode(source, name)
 	}
@@ -284,3 +280,16 @@ func (h *Host) controllers(dir string) (paths []string, fabric string, err error
 	}
 	return paths, fabric, nil
 }
+
+// parseSectors returns the size of a device in bytes. sysfs has it in units of 512
+// bytes, for sectors of any size (Documentation/ABI/stable/sysfs-block).
+func parseSectors(text string) (bytes int64, err error) {
+	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 54)
+	if err != nil {
+		return 0, err
+	}
+	return n * 512, nil
+}
+
+// nodeName returns the name of a device below /dev: sysfs has '!' for '/' in names.
+func nodeName(name string) string { return strings.ReplaceAll(name, "!", "/") }

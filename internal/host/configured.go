@@ -10,7 +10,7 @@ import (
 // ConfiguredMount is an entry of fstab(5), or a unit of systemd.mount(5).
 type ConfiguredMount struct {
 	What    string
-	Point   string // with \040 for blanks, as in mountinfo
+	Point   string
 	FSType  string
 	Options string
 }
@@ -37,18 +37,17 @@ func NotMounted(root, dir string) *ConfiguredMount {
 	mounts, _ := os.ReadFile(filepath.Join(root, "proc/self/mountinfo"))
 	mounted, automount := map[string]bool{"/": true}, map[string]bool{}
 	for line := range strings.Lines(string(mounts)) {
-		f := strings.Fields(line)
-		if len(f) < 5 {
-			continue
-		}
-		if strings.Contains(line, " - autofs ") {
-			automount[f[4]] = true
-		} else {
-			mounted[f[4]] = true
+		m, err := parseMount(strings.TrimSuffix(line, "\n"))
+		switch {
+		case err != nil: // the other lines count
+		case m.FSType == "autofs":
+			automount[m.Point] = true
+		default:
+			mounted[m.Point] = true
 		}
 	}
 	for _, m := range configuredMounts(root) {
-		under := filepath.Join(root, strings.ReplaceAll(m.Point, `\040`, " "))
+		under := filepath.Join(root, m.Point)
 		there := mounted[m.Point] || automount[m.Point] && !m.Remote()
 		if !there && (dir == under || strings.HasPrefix(dir, under+"/")) {
 			return &m
@@ -77,7 +76,7 @@ func configuredMounts(root string) (list []ConfiguredMount) {
 			continue
 		}
 		f = append(f, "", "")
-		list = append(list, ConfiguredMount{What: f[0], Point: filepath.Clean(f[1]), FSType: f[2], Options: f[3]})
+		list = append(list, ConfiguredMount{What: f[0], Point: filepath.Clean(unescape(f[1])), FSType: f[2], Options: f[3]})
 	}
 	seen := make(map[string]bool)
 	for _, dir := range unitDirs {
@@ -107,7 +106,7 @@ func readMountUnit(path string) (m ConfiguredMount) {
 		case "What":
 			m.What = value
 		case "Where":
-			m.Point = strings.ReplaceAll(filepath.Clean(value), " ", `\040`)
+			m.Point = filepath.Clean(value)
 		case "Type":
 			m.FSType = value
 		case "Options":

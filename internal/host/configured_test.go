@@ -53,7 +53,7 @@ func TestMountUnits(t *testing.T) {
 		"replaced": {map[string]string{vendor: unit, admin: "[Mount]\nWhat=server:/crash\nWhere=/var/crash\nType=nfs\n"}, map[string]string{wants + "mount": "x"},
 			[]ConfiguredMount{{"server:/crash", "/var/crash", "nfs", ""}}},
 		"escaped": {map[string]string{`etc/systemd/system/a\x20b.mount`: "[Mount]\nWhat=x\nWhere=/a b\n"}, map[string]string{`etc/systemd/system/a.target.wants/a\x20b.mount`: "x"},
-			[]ConfiguredMount{{What: "x", Point: `/a\040b`}}},
+			[]ConfiguredMount{{What: "x", Point: "/a b"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()

@@ -85,7 +85,7 @@ func (h *Host) probe(s *Storage, b BlockDevice) (fsid.ID, error) {
 func (h *Host) openBlock(b BlockDevice) (*os.File, error) { return h.openBlockFlags(b, 0) }
 
 func (h *Host) openBlockFlags(b BlockDevice, flags int) (*os.File, error) {
-	name := h.path(path.Join("/dev", strings.ReplaceAll(b.Name, "!", "/")))
+	name := h.path(path.Join("/dev", nodeName(b.Name)))
 	// Not a FIFO to wait for.
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|flags, 0)
 	if err != nil {

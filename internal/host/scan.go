@@ -3,7 +3,6 @@ package host
 import (
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"ukdump/internal/rawdump"
@@ -71,14 +70,12 @@ func BlockDevices(root string) ([]RawDevice, error) {
 		if holders, _ := os.ReadDir(filepath.Join(class, name, "holders")); len(holders) > 0 {
 			continue
 		}
-		// In units of 512 bytes whatever the disk's sectors are (Documentation/ABI/stable/sysfs-block).
 		b, _ := os.ReadFile(filepath.Join(class, name, "size"))
-		n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 54)
-		if err != nil || n*512 < rawdump.MinSize {
+		size, err := parseSectors(string(b))
+		if err != nil || size < rawdump.MinSize {
 			continue
 		}
-		// sysfs has '!' for '/' in names.
-		list = append(list, RawDevice{name, filepath.Join(root, "dev", strings.ReplaceAll(name, "!", "/")), n * 512})
+		list = append(list, RawDevice{name, filepath.Join(root, "dev", nodeName(name)), size})
 	}
 	return list, nil
 }
