@@ -3,6 +3,7 @@ package announce
 import (
 	"os"
 	"testing"
+
 	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/pstore"
 )

@@ -14,6 +14,7 @@ import (
 
 	"ukdump/initramfs"
 	"ukdump/internal/config"
+	"ukdump/internal/crashdir"
 	"ukdump/internal/host"
 	"ukdump/internal/kimage"
 	"ukdump/internal/kmod"
@@ -220,7 +221,7 @@ func (b *Build) findInitramfs(c *config.Config) error {
 	}
 	data, err := b.readInitramfs(name)
 	if err != nil {
-		return fmt.Errorf("%sinitramfs %s: %w", where, name, underlying(err))
+		return fmt.Errorf("%sinitramfs %s: %w", where, name, crashdir.WithoutPath(err))
 	}
 	b.Initramfs, b.stock = name, data
 	return nil

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"ukdump/internal/crashdir"
 	"ukdump/internal/host"
 	"ukdump/internal/plan"
 )
@@ -239,10 +240,10 @@ func interpreter(f *elf.File) string {
 func (l *linker) open(path string) (*elf.File, error) {
 	p, err := l.host.File(path)
 	if err != nil {
-		return nil, underlying(err)
+		return nil, crashdir.WithoutPath(err)
 	}
 	f, err := elf.Open(p)
-	return f, underlying(err)
+	return f, crashdir.WithoutPath(err)
 }
 
 // isFile reports whether the machine has a regular file at path.

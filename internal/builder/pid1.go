@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"ukdump/internal/crashdir"
 	"ukdump/internal/plan"
 )
 
@@ -36,14 +37,14 @@ func readPid1(path, arch string) ([]byte, error) {
 	}
 	fi, err := os.Stat(path)
 	if err != nil {
-		return nil, bad("%v", underlying(err))
+		return nil, bad("%v", crashdir.WithoutPath(err))
 	}
 	if !fi.Mode().IsRegular() || fi.Size() > maxPid1 {
 		return nil, bad("not a program")
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return nil, bad("%v", underlying(err))
+		return nil, bad("%v", crashdir.WithoutPath(err))
 	}
 	return b, CheckPid1(path, b, arch)
 }
@@ -75,14 +76,6 @@ func CheckPid1(name string, program []byte, arch string) error {
 		return bad("version %q, but this is version %s", version, plan.Software)
 	}
 	return nil
-}
-
-// underlying strips the path that the caller names anyway.
-func underlying(err error) error {
-	if pe, ok := err.(*os.PathError); ok {
-		return pe.Err
-	}
-	return err
 }
 
 // DefaultPid1 returns the kdumpinit that was installed together with the running

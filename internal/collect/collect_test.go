@@ -4,10 +4,10 @@ import (
 	"slices"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"ukdump/internal/crashdir"
 	"ukdump/internal/rawdump"
-
-	"golang.org/x/sys/unix"
 )
 
 func TestParseMountJobs(t *testing.T) {

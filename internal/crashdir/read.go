@@ -62,3 +62,12 @@ func ReadAll(r io.Reader, limit int64) ([]byte, error) {
 }
 
 func tooLarge(limit int64) error { return fmt.Errorf("larger than %d bytes", limit) }
+
+// WithoutPath returns the reason of an *fs.PathError, for a caller that names the file
+// itself, and any other error as it is.
+func WithoutPath(err error) error {
+	if pe, ok := err.(*fs.PathError); ok {
+		return pe.Err
+	}
+	return err
+}

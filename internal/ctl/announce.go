@@ -1,12 +1,12 @@
 package ctl
 
 import (
+	"github.com/spf13/pflag"
+
 	"ukdump/internal/announce"
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
 	"ukdump/internal/host"
-
-	"github.com/spf13/pflag"
 )
 
 func (c *ctl) announceVerb() *cli.Command {
@@ -56,9 +56,11 @@ func (c *ctl) announceNow(early bool) error {
 	if bad != nil {
 		conf = config.Default()
 	}
-	if m := host.MissingMount(c.root, conf.DumpDirs(c.root)); early && m != nil {
-		c.Say("%s is not mounted, ukdump-announce-late.service tells about crashes", m.Point)
-		return bad
+	if early {
+		if m := host.MissingMount(c.root, conf.DumpDirs(c.root)); m != nil {
+			c.Say("%s is not mounted, ukdump-announce-late.service tells about crashes", m.Point)
+			return bad
+		}
 	}
 	run := announce.Run{Out: c.Program, Root: c.root, Store: c.store, JournalLimit: c.journalLimit}
 	err := run.Announce(conf)

@@ -1,10 +1,10 @@
 package ctl
 
 import (
+	"github.com/spf13/pflag"
+
 	"ukdump/internal/cli"
 	"ukdump/internal/collect"
-
-	"github.com/spf13/pflag"
 )
 
 func (c *ctl) collectVerb() *cli.Command {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"ukdump/internal/builder"
 	"ukdump/internal/cli"
 	"ukdump/internal/collect"
@@ -17,8 +19,6 @@ import (
 	"ukdump/internal/plan"
 	"ukdump/internal/state"
 	"ukdump/internal/verify"
-
-	"github.com/spf13/pflag"
 )
 
 // ctl is one run of kdumpctl.
@@ -107,15 +107,10 @@ func (c *ctl) names() (names []string) {
 }
 
 func (c *ctl) help(args []string) error {
-	if len(args) == 0 {
-		c.Args = []string{"--help"}
-		return c.run()
+	c.Args = args // an unknown verb is an error
+	if len(args) == 0 || slices.Contains(c.names(), args[0]) {
+		c.Args = append(slices.Clone(args), "--help")
 	}
-	if !slices.Contains(c.names(), args[0]) { // for the error of an unknown verb
-		c.Args = args
-		return c.run()
-	}
-	c.Args = []string{args[0], "--help"}
 	return c.run()
 }
 

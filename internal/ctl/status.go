@@ -10,6 +10,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"ukdump/internal/advice"
 	"ukdump/internal/builder"
 	"ukdump/internal/cli"
@@ -17,8 +19,6 @@ import (
 	"ukdump/internal/load"
 	"ukdump/internal/state"
 	"ukdump/internal/verify"
-
-	"github.com/spf13/pflag"
 )
 
 // status is the output of status --json.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
 	"ukdump/internal/state"
 	"ukdump/internal/verify"
 )

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
+
 	"ukdump/internal/cli"
 	"ukdump/internal/state"
 	"ukdump/internal/verify"

@@ -14,9 +14,9 @@ import (
 	"strings"
 	"time"
 
-	"ukdump/internal/crashdir"
-
 	"golang.org/x/sys/unix"
+
+	"ukdump/internal/crashdir"
 )
 
 // maxRead bounds a file of proc, sys or efivarfs, in bytes.

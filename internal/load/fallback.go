@@ -34,13 +34,13 @@ func (ld *Loader) afterFailure(err error) error {
 	var a, b *kexec.Error
 	switch {
 	case lastErr == nil:
-		return fmt.Errorf("%w; %s", err, "loaded instead: the fallback set, "+s.String())
+		return fmt.Errorf("%w; loaded instead: the fallback set, %s", err, s)
 	case errors.Is(lastErr, state.ErrNoFallback):
-		return fmt.Errorf("%w; %s", err, "nothing is loaded now, and no fallback set exists")
+		return fmt.Errorf("%w; nothing is loaded now, and no fallback set exists", err)
 	case errors.As(err, &a) && errors.As(lastErr, &b) && a.Cause == b.Cause: // once is enough
-		return fmt.Errorf("%w; %s", err, "nothing is loaded now, as the fallback set fails with the same error")
+		return fmt.Errorf("%w; nothing is loaded now, as the fallback set fails with the same error", err)
 	}
-	return fmt.Errorf("%w; %s", err, "nothing is loaded now, as this failed too: "+lastErr.Error())
+	return fmt.Errorf("%w; nothing is loaded now, as this failed too: %v", err, lastErr)
 }
 
 // stillLoaded names the set that is loaded although a load has failed.

@@ -16,27 +16,27 @@ func (ld *Loader) forecast(b *builder.Build) *state.Forecast {
 	if !ld.CanForecast() {
 		return nil
 	}
-	return ld.ForecastWith(b.DumpLevel, func() ([]byte, error) { return ld.AskMakedumpfile(b.Makedumpfile) })
+	return ld.ForecastWith(b.DumpLevel, b.Makedumpfile)
 }
 
-// AskMakedumpfile returns the output of makedumpfile --mem-usage for the running
-// kernel. The words of argv are the program, or what starts it and, last, it.
-func (ld *Loader) AskMakedumpfile(argv ...string) ([]byte, error) {
+// askMakedumpfile returns the output of makedumpfile --mem-usage for the running
+// kernel.
+func (ld *Loader) askMakedumpfile(argv []string) ([]byte, error) {
 	if ld.MemUsage != nil {
 		return ld.MemUsage(argv[len(argv)-1])
 	}
 	return memusage.Run(argv...)
 }
 
-// ForecastWith is the forecast for dumps at that level; ask runs makedumpfile
-// --mem-usage.
-func (ld *Loader) ForecastWith(level int, ask func() ([]byte, error)) *state.Forecast {
+// ForecastWith is the forecast for dumps at that level by a makedumpfile. The words of
+// argv are the program, or its dynamic linker with options and, last, the program.
+func (ld *Loader) ForecastWith(level int, argv ...string) *state.Forecast {
 	f := &state.Forecast{Release: ld.Store.Running()}
 	if ld.Slot.Lockdown() == "confidentiality" {
 		f.Problem = "the kernel is locked down and hides its memory (lockdown=confidentiality)"
 		return f
 	}
-	table, err := ld.countPages(ask)
+	table, err := ld.countPages(argv)
 	if err != nil {
 		f.Problem = err.Error()
 		return f
@@ -49,8 +49,8 @@ func (ld *Loader) ForecastWith(level int, ask func() ([]byte, error)) *state.For
 }
 
 // countPages asks for the kinds of pages and compares them with /proc/meminfo.
-func (ld *Loader) countPages(ask func() ([]byte, error)) (memusage.Table, error) {
-	out, err := ask()
+func (ld *Loader) countPages(argv []string) (memusage.Table, error) {
+	out, err := ld.askMakedumpfile(argv)
 	if err != nil {
 		return memusage.Table{}, err
 	}

@@ -5,15 +5,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
 	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/cli"
 	"ukdump/internal/cryptkeys"
 	"ukdump/internal/dm"
+	"ukdump/internal/host"
 	"ukdump/internal/kexec"
 	"ukdump/internal/plan"
 	"ukdump/internal/state"
-
-	"ukdump/internal/host"
 )
 
 // The kernel's own copy of the keys counts if it opens more than the keyring does.

@@ -261,8 +261,8 @@ func (ld *Loader) remember(l *state.LoadRecord) {
 	}
 }
 
-// cmdlineFor returns the command line for the image with that fingerprint. The facts that
-// the builder found out about its own modules does not hold for another image.
+// cmdlineFor returns the command line for the image with that fingerprint. Facts about
+// the builder's own modules do not hold for another image.
 func cmdlineFor(b *builder.Build, fingerprint string) (string, error) {
 	own, err := b.Fingerprint()
 	if err != nil || own == fingerprint {

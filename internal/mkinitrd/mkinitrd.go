@@ -14,6 +14,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"ukdump/initramfs"
 	"ukdump/internal/advice"
 	"ukdump/internal/builder"
@@ -21,8 +23,6 @@ import (
 	"ukdump/internal/config"
 	"ukdump/internal/plan"
 	"ukdump/internal/state"
-
-	"github.com/spf13/pflag"
 )
 
 // Run runs mkkdumpinitrd and returns its exit status.

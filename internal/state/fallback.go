@@ -195,8 +195,5 @@ func IsID(s string) bool {
 // the file.
 func ReadFile(path string, limit int64) ([]byte, error) {
 	data, err := crashdir.ReadFile(path, limit)
-	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
-		err = pe.Err
-	}
-	return data, err
+	return data, crashdir.WithoutPath(err)
 }

@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"
 )
@@ -44,15 +42,9 @@ func (st Store) proc(name string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// readJSON reads a file that writeJSON wrote. The part beyond limit, in bytes, is not
-// read.
+// readJSON reads a file that writeJSON wrote, of at most limit bytes.
 func readJSON(path string, limit int64, v any) error {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit))
+	b, err := crashdir.ReadFile(path, limit)
 	if err != nil {
 		return err
 	}

@@ -11,5 +11,5 @@ func (v *Run) checkSystem() {
 		v.note("makedumpfile", "it was not tried on the running kernel")
 		return
 	}
-	v.tryMakedumpfile(v.build.Makedumpfile, func() ([]byte, error) { return v.AskMakedumpfile(v.build.Makedumpfile) })
+	v.tryMakedumpfile(v.build.Makedumpfile, v.build.Makedumpfile)
 }

@@ -138,13 +138,13 @@ func (v *Run) checkMakedumpfile(dir string, loaders map[string]string) {
 	if interp := loaders[name]; interp != "" {
 		argv = []string{filepath.Join(dir, interp), "--library-path", filepath.Join(dir, plan.LibraryDir), program}
 	}
-	v.tryMakedumpfile("the one in the image", func() ([]byte, error) { return v.AskMakedumpfile(argv...) })
+	v.tryMakedumpfile("the one in the image", argv...)
 }
 
-// tryMakedumpfile makes the forecast.
-func (v *Run) tryMakedumpfile(which string, ask func() ([]byte, error)) {
+// tryMakedumpfile makes the forecast; which names the program for people.
+func (v *Run) tryMakedumpfile(which string, argv ...string) {
 	const topic = "makedumpfile"
-	f := v.ForecastWith(v.conf.DumpLevel, ask)
+	f := v.ForecastWith(v.conf.DumpLevel, argv...)
 	v.forecast = f
 	switch {
 	case v.Slot.Lockdown() == "confidentiality":

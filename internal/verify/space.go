@@ -3,6 +3,7 @@ package verify
 import (
 	"fmt"
 	"strings"
+
 	"ukdump/internal/advice"
 	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"

@@ -3,7 +3,6 @@ package verify
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -96,7 +95,7 @@ func TryWrite(dir string) error {
 		f = os.NewFile(uintptr(fd), dir)
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EISDIR): // vfat has no files without a name
 		if f, err = os.CreateTemp(dir, ".ukdump-verify-"); err != nil {
-			return plainPath(err)
+			return crashdir.WithoutPath(err)
 		}
 		defer os.Remove(f.Name())
 	default:
@@ -104,15 +103,7 @@ func TryWrite(dir string) error {
 	}
 	defer f.Close()
 	if _, err := f.Write(make([]byte, 64<<10)); err != nil {
-		return plainPath(err)
+		return crashdir.WithoutPath(err)
 	}
-	return plainPath(f.Sync())
-}
-
-// plainPath strips the path, which the caller names.
-func plainPath(err error) error {
-	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
-		return pe.Err
-	}
-	return err
+	return crashdir.WithoutPath(f.Sync())
 }
