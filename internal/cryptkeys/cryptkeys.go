@@ -96,12 +96,7 @@ func (h *Handover) Load(keys, taken []Key, load func() error) error {
 	}
 	defer func() { _ = h.sweep(dir) }() // the next load reports items that stay
 	for i, k := range keys {
-		item := filepath.Join(dir, itemPrefix+strconv.Itoa(i))
-		err := os.Mkdir(item, 0o700)
-		if err == nil {
-			err = h.Write(filepath.Join(item, "description"), k.Description)
-		}
-		if err != nil {
+		if err := h.putItem(filepath.Join(dir, itemPrefix+strconv.Itoa(i)), k); err != nil {
 			return fmt.Errorf("hand over the volume key of %s: %w", k.Volume, err)
 		}
 	}
@@ -130,6 +125,14 @@ func (h *Handover) Load(keys, taken []Key, load func() error) error {
 		}
 	}
 	return err
+}
+
+// putItem makes the item of configfs that names a key.
+func (h *Handover) putItem(item string, k Key) error {
+	if err := os.Mkdir(item, 0o700); err != nil {
+		return err
+	}
+	return h.Write(filepath.Join(item, "description"), k.Description)
 }
 
 // loadReusing has the kernel take over its own copy of the keys.

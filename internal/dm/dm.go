@@ -63,14 +63,18 @@ func (c *Control) Make(name, uuid string, table []Target) (d Device, err error) 
 	if d, err = c.Create(name, uuid); err != nil {
 		return d, err
 	}
-	if err = c.Load(name, table); err == nil {
-		d, err = c.Resume(name)
-	}
-	if err != nil {
+	if d, err = c.activate(name, table); err != nil {
 		// The first error is the cause.
 		_ = c.Remove(name)
 	}
 	return d, err
+}
+
+func (c *Control) activate(name string, table []Target) (Device, error) {
+	if err := c.Load(name, table); err != nil {
+		return Device{}, err
+	}
+	return c.Resume(name)
 }
 
 // Create creates a device without a table. The error is EBUSY if a device of this name
@@ -83,16 +87,18 @@ func (c *Control) Create(name, uuid string) (Device, error) {
 // lacks a target's type or does not accept its parameters; only its log tells the two
 // apart.
 func (c *Control) Load(name string, table []Target) error {
+	const op = "load the table of"
 	r, err := newRequest(name, "", tableSize(table))
-	if err == nil {
-		// The table may hold a key: the kernel wipes its copy, and so do we.
-		defer clear(r)
-		r.header().Flags = unix.DM_SECURE_DATA_FLAG
-		if err = r.putTable(table); err == nil {
-			err = c.ioctl(unix.DM_TABLE_LOAD, r)
-		}
+	if err != nil {
+		return wrap(op, name, err)
 	}
-	return wrap("load the table of", name, err)
+	// The table may hold a key: the kernel wipes its copy, and so do we.
+	defer clear(r)
+	r.header().Flags = unix.DM_SECURE_DATA_FLAG
+	if err := r.putTable(table); err != nil {
+		return wrap(op, name, err)
+	}
+	return wrap(op, name, c.ioctl(unix.DM_TABLE_LOAD, r))
 }
 
 // Resume activates the table that was loaded.
@@ -114,12 +120,13 @@ func (c *Control) Find(uuid string) (Device, error) {
 // Message sends a message to the targets of a device, in the words of their type.
 func (c *Control) Message(name, message string) error {
 	const sector = 8 // the size of struct dm_target_msg without its text
+	const op = "send a message to"
 	r, err := newRequest(name, "", sector+len(message)+1)
-	if err == nil {
-		copy(r[headerSize+sector:], message)
-		err = c.ioctl(unix.DM_TARGET_MSG, r)
+	if err != nil {
+		return wrap(op, name, err)
 	}
-	return wrap("send a message to", name, err)
+	copy(r[headerSize+sector:], message)
+	return wrap(op, name, c.ioctl(unix.DM_TARGET_MSG, r))
 }
 
 // maxAnswer is the length of the longest answer in bytes.
@@ -132,13 +139,13 @@ func (c *Control) Table(name string) ([]Target, error) {
 	const op = "read the table of"
 	for size := 16 << 10; size <= maxAnswer; size *= 4 {
 		r, err := newRequest(name, "", size)
-		if err == nil {
-			// The kernel may write a key into the answer, and wipes its copy.
-			defer clear(r)
-			r.header().Flags = unix.DM_STATUS_TABLE_FLAG | unix.DM_SECURE_DATA_FLAG | unix.DM_NOFLUSH_FLAG
-			err = c.ioctl(unix.DM_TABLE_STATUS, r)
-		}
 		if err != nil {
+			return nil, wrap(op, name, err)
+		}
+		// The kernel may write a key into the answer, and wipes its copy.
+		defer clear(r)
+		r.header().Flags = unix.DM_STATUS_TABLE_FLAG | unix.DM_SECURE_DATA_FLAG | unix.DM_NOFLUSH_FLAG
+		if err := c.ioctl(unix.DM_TABLE_STATUS, r); err != nil {
 			return nil, wrap(op, name, err)
 		}
 		if r.header().Flags&unix.DM_BUFFER_FULL_FLAG == 0 {
@@ -149,14 +156,15 @@ func (c *Control) Table(name string) ([]Target, error) {
 }
 
 // device makes a request about a device. The answer is the state of the device.
-func (c *Control) device(op uint, text, name, uuid string) (d Device, err error) {
+func (c *Control) device(op uint, text, name, uuid string) (Device, error) {
 	r, err := newRequest(name, uuid, 0)
-	if err == nil {
-		if err = c.ioctl(op, r); err == nil {
-			d = r.device()
-		}
+	if err != nil {
+		return Device{}, wrap(text, name+uuid, err)
 	}
-	return d, wrap(text, name+uuid, err)
+	if err := c.ioctl(op, r); err != nil {
+		return Device{}, wrap(text, name+uuid, err)
+	}
+	return r.device(), nil
 }
 
 func (c *Control) ioctl(op uint, r request) error {

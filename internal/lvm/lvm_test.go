@@ -106,14 +106,14 @@ func (vg *VG) named(t *testing.T, name string) *LV {
 	if lv.Name == "" {
 		t.Fatalf("no volume %s", name)
 	}
-	return lv
+	return &LV{lv}
 }
 
 func TestParse(t *testing.T) {
 	vg := parsed(t, metadata)
 	lv := vg.named(t, "lin")
 	uuid := "LVM-u17QYp6CYwZqwgXtTPKXVbxhuGqYiWutWV3n4E09vjYDRnVx8VXwXRNVhPKIfXbW"
-	if vg.Name != "vg-a" || vg.Seqno != 7 || vg.Volume(uuid) != lv || vg.Volume(uuid+"-real") != lv || vg.Volume(uuid+"x") != nil || !vg.Owns(uuid) || vg.Shared() || vg.SystemID() != "" {
+	if vg.Name != "vg-a" || vg.Seqno != 7 || *vg.Volume(uuid) != *lv || *vg.Volume(uuid + "-real") != *lv || vg.Volume(uuid+"x") != nil || !vg.Owns(uuid) || vg.Shared() || vg.SystemID() != "" {
 		t.Errorf("%+v", vg)
 	}
 	if lv.Type() != "striped" || vg.Size(lv) != 8*8192 {
@@ -290,7 +290,8 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		vg.Shared()
-		for _, lv := range vg.lvs.parts {
+		for _, s := range vg.lvs.parts {
+			lv := &LV{s}
 			vg.Layout(lv)
 			if table, err := vg.Table(lv, device); err == nil && vg.Plain(lv) && len(table) == 0 {
 				t.Error("a plain volume without a table")

@@ -29,7 +29,7 @@ func (vg *VG) Plain(lv *LV) bool {
 	segments := lv.segments()
 	for _, s := range segments {
 		stripes := s.list("stripes")
-		if typ := s.Type(); typ != "striped" && typ != "linear" || len(stripes) == 0 || len(stripes)%2 != 0 {
+		if typ := s.segmentType(); typ != "striped" && typ != "linear" || len(stripes) == 0 || len(stripes)%2 != 0 {
 			return false
 		}
 		for i := 0; i < len(stripes); i += 2 {
@@ -43,10 +43,10 @@ func (vg *VG) Plain(lv *LV) bool {
 
 // snapshots returns the segments of the snapshots of lv. Each write to lv has to pass
 // through them.
-func (vg *VG) snapshots(lv *LV) (list []*Section) {
+func (vg *VG) snapshots(lv *LV) (list []*section) {
 	for _, other := range vg.lvs.parts {
 		for _, s := range other.segments() {
-			if s.Type() == "snapshot" && s.Text("origin") == lv.Name {
+			if s.segmentType() == "snapshot" && s.Text("origin") == lv.Name {
 				list = append(list, s)
 			}
 		}
@@ -113,7 +113,7 @@ func (vg *VG) Layout(lv *LV) string {
 		list = append(lv.segments(), list...)
 	}
 	for _, s := range list {
-		words = append(words, s.Type()+":")
+		words = append(words, s.segmentType()+":")
 		for _, v := range s.values {
 			switch v.name {
 			case "type", "start_extent", "extent_count", "transaction_id":

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// Section is one { … } of the metadata.
-type Section struct {
+// section is one { … } of the metadata.
+type section struct {
 	Name   string
 	values []value
-	parts  []*Section
+	parts  []*section
 }
 
 // value is NAME = WORD or NAME = [ WORD, … ].
@@ -32,10 +32,10 @@ type parser struct {
 var errText = errors.New("LVM metadata: malformed text")
 
 // parse returns the sections and values of a text as one section.
-func parse(text string) (*Section, error) {
+func parse(text string) (*section, error) {
 	p := &parser{text: text}
 	p.next()
-	s := &Section{}
+	s := &section{}
 	p.section(s, 0)
 	if p.bad || p.token != "" {
 		return nil, errText
@@ -44,13 +44,13 @@ func parse(text string) (*Section, error) {
 }
 
 // section reads until the end of s.
-func (p *parser) section(s *Section, depth int) {
+func (p *parser) section(s *section, depth int) {
 	for !p.bad && p.token != "" && p.token != "}" {
 		name := p.token
 		p.next()
 		switch p.token {
 		case "{":
-			part := &Section{Name: name}
+			part := &section{Name: name}
 			s.parts = append(s.parts, part)
 			p.bad = depth == maxDepth
 			p.next()
@@ -143,17 +143,17 @@ func unquote(token string) string {
 }
 
 // part returns a section by its name; an empty one if s has none of this name.
-func (s *Section) part(name string) *Section {
+func (s *section) part(name string) *section {
 	for _, p := range s.parts {
 		if p.Name == name {
 			return p
 		}
 	}
-	return &Section{}
+	return &section{}
 }
 
 // list returns the words of a value.
-func (s *Section) list(name string) []string {
+func (s *section) list(name string) []string {
 	for _, v := range s.values {
 		if v.name == name {
 			return v.words
@@ -163,7 +163,7 @@ func (s *Section) list(name string) []string {
 }
 
 // Text returns a value of one word, "" without one.
-func (s *Section) Text(name string) string {
+func (s *section) Text(name string) string {
 	if l := s.list(name); len(l) == 1 {
 		return l[0]
 	}
@@ -171,7 +171,7 @@ func (s *Section) Text(name string) string {
 }
 
 // number returns a value, 0 if it is not a number.
-func (s *Section) number(name string) uint64 {
+func (s *section) number(name string) uint64 {
 	n, _ := strconv.ParseUint(s.Text(name), 10, 32)
 	return n
 }

@@ -8,15 +8,15 @@ import (
 
 // VG is a volume group.
 type VG struct {
-	*Section
+	*section
 	ID         string
 	Seqno      uint64   // counts the changes
 	ExtentSize uint64   // in sectors of 512 bytes
-	pvs, lvs   *Section // in a section of its own each
+	pvs, lvs   *section // in a section of its own each
 }
 
 // LV is a logical volume, also a hidden one.
-type LV = Section
+type LV struct{ *section }
 
 // ID returns a UUID of LVM with its dashes.
 func ID(s string) string {
@@ -37,7 +37,7 @@ func Parse(text string) (*VG, error) {
 	}
 	g := all.parts[0]
 	vg := &VG{
-		Section: g, ID: g.Text("id"), Seqno: g.number("seqno"), ExtentSize: g.number("extent_size"),
+		section: g, ID: g.Text("id"), Seqno: g.number("seqno"), ExtentSize: g.number("extent_size"),
 		pvs: g.part("physical_volumes"), lvs: g.part("logical_volumes"),
 	}
 	if vg.ID == "" || vg.ExtentSize == 0 {
@@ -70,7 +70,7 @@ func (vg *VG) Volume(uuid string) *LV {
 	for _, lv := range vg.lvs.parts {
 		want := mapperUUID(vg.ID + lv.Text("id"))
 		if strings.HasPrefix(uuid, want) && (len(uuid) == len(want) || uuid[len(want)] == '-') {
-			return lv
+			return &LV{lv}
 		}
 	}
 	return nil
@@ -87,9 +87,9 @@ func (vg *VG) Complete(device func(pv string) string) bool {
 	return true
 }
 
-// segments returns the parts of lv, in their order.
-func (lv *Section) segments() (list []*Section) {
-	for _, s := range lv.parts {
+// segments returns the parts of a volume's section, in their order.
+func (s *section) segments() (list []*section) {
+	for _, s := range s.parts {
 		if strings.HasPrefix(s.Name, "segment") {
 			list = append(list, s)
 		}
@@ -99,11 +99,16 @@ func (lv *Section) segments() (list []*Section) {
 
 // Type returns the type of a volume or of a part of one: striped, raid1, thin. If the
 // parts differ it is that of the first.
-func (lv *Section) Type() string {
+func (lv *LV) Type() string {
 	for _, s := range lv.segments() {
-		return s.Type()
+		return s.segmentType()
 	}
-	typ, _, _ := strings.Cut(lv.Text("type"), "+") // flags follow
+	return ""
+}
+
+// segmentType returns the type of a segment without the flags that follow it.
+func (s *section) segmentType() string {
+	typ, _, _ := strings.Cut(s.Text("type"), "+")
 	return typ
 }
 

@@ -103,10 +103,13 @@ func readHeader(dev io.ReaderAt, size int64) (Header, error) {
 		return Header{}, fmt.Errorf("read the head of the device: %w", err)
 	}
 	h, err := decodeHeader(b)
-	if err == nil && h.Size > size {
-		err = &DamagedError{"the end", fmt.Errorf("the device had %d bytes when the dump was written and has %d", h.Size, size)}
+	if err != nil {
+		return h, err
 	}
-	return h, err
+	if h.Size > size {
+		return h, &DamagedError{"the end", fmt.Errorf("the device had %d bytes when the dump was written and has %d", h.Size, size)}
+	}
+	return h, nil
 }
 
 // sumOK reports whether b has its checksum at offset at.

@@ -26,10 +26,7 @@ func Restore(dev Device, size int64) (original bool, err error) {
 		clear(head)
 	}
 	for _, part := range []struct{ from, to int64 }{{sector, headSize}, {0, sector}} {
-		if _, err = dev.WriteAt(head[part.from:part.to], part.from); err == nil {
-			err = dev.Sync()
-		}
-		if err != nil {
+		if err := writeSync(dev, head[part.from:part.to], part.from); err != nil {
 			return false, fmt.Errorf("put back the head of the device: %w", err)
 		}
 	}

@@ -88,28 +88,28 @@ func Resume(dev Device, size int64, id string) (*Writer, error) {
 // clearHead clears the device's own head behind the sector of the header, such as the
 // signature of a swap area. The copy has it.
 func (w *Writer) clearHead() error {
-	_, err := w.dev.WriteAt(make([]byte, headSize-sector), sector)
-	if err == nil {
-		err = w.dev.Sync()
-	}
-	if err != nil {
+	if err := writeSync(w.dev, make([]byte, headSize-sector), sector); err != nil {
 		return fmt.Errorf("clear the head of the device: %w", err)
 	}
 	return nil
+}
+
+// writeSync makes b durable at an offset.
+func writeSync(dev Device, b []byte, at int64) error {
+	if _, err := dev.WriteAt(b, at); err != nil {
+		return err
+	}
+	return dev.Sync()
 }
 
 // writeState makes s the state of the dump. Everything that was written to the
 // device is durable before it.
 func (w *Writer) writeState(s state) error {
 	s.seq = w.state.seq + 1
-	err := w.dev.Sync()
-	if err == nil {
-		_, err = w.dev.WriteAt(s.encode(w.head.ID), stateAt+int64(s.seq%2)*stateSize)
+	if err := w.dev.Sync(); err != nil {
+		return fmt.Errorf("write the raw dump: %w", err)
 	}
-	if err == nil {
-		err = w.dev.Sync()
-	}
-	if err != nil {
+	if err := writeSync(w.dev, s.encode(w.head.ID), stateAt+int64(s.seq%2)*stateSize); err != nil {
 		return fmt.Errorf("write the state of the raw dump: %w", err)
 	}
 	w.state = s
@@ -314,13 +314,19 @@ func (f *fileWriter) flush() error {
 	if room := f.limit - f.at - f.written; int64(len(b)) > room {
 		b, full = b[:max(room, 0)], true
 	}
-	if f.err == nil && len(b) > 0 {
+	if f.err != nil {
+		return f.err
+	}
+	if len(b) > 0 {
 		n, err := f.dev.WriteAt(b, f.at+f.written)
 		f.crc = crc32.Update(f.crc, castagnoli, b[:n])
 		f.written += int64(n)
-		f.err = err
+		if err != nil {
+			f.err = err
+			return err
+		}
 	}
-	if f.err == nil && full {
+	if full {
 		f.err = fmt.Errorf("larger than %d bytes, the room for it: %w", f.limit-f.at, syscall.ENOSPC)
 	}
 	return f.err
