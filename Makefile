@@ -116,7 +116,7 @@ test-unit:
 
 # $(1) is the set of machines.
 vm_test = UKDUMP_VM=$(1) $(if $(CELL),UKDUMP_CELL='$(CELL)') $(GO) test -count=1 -v -timeout 3h -parallel $(JOBS) \
-	$(if $(CELL),-run 'Test(Crash|Faults)/(cell|fault)/($(CELL))') ./test
+	$(if $(CELL),-run 'Test(Crash|Faults|Fake)/(cell|fault|fake)/($(CELL))') ./test
 
 test-vm: build
 	$(call vm_test,ci)

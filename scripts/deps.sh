@@ -8,6 +8,7 @@ set -eu
 
 packages=(
 	bash-completion         # with fish and zsh: the completions are tried
+	btrfs-progs             # file systems of machines that are only files
 	cpio                    # initramfs of the test machines
 	debian-archive-keyring  # signatures of the suites
 	e2fsprogs               # mke2fs -d
@@ -22,6 +23,7 @@ packages=(
 	qemu-system-x86
 	qemu-utils              # qemu-img
 	uidmap                  # mmdebstrap as an ordinary user
+	xfsprogs                # file systems of machines that are only files
 	xz-utils                # compressed modules
 	zsh
 )
