@@ -3,6 +3,7 @@ package advice
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"strings"
@@ -11,14 +12,16 @@ import (
 
 // Exit statuses of all programs.
 const (
-	Done      = 0
-	Failed    = 1
-	Usage     = 2
-	NotLoaded = 3 // kdumpctl status: no capture kernel is loaded
+	Done   = 0
+	Failed = 1
+	Usage  = 2
 )
 
-// ErrNotLoaded says that no capture kernel is loaded.
-var ErrNotLoaded = errors.New("no capture kernel is loaded")
+// Answer is an exit status that is a verb's answer and no failure. Programs print
+// nothing about it.
+type Answer int
+
+func (a Answer) Error() string { return fmt.Sprintf("exit status %d", int(a)) }
 
 // UsageError is a mistake in the command line.
 type UsageError struct{ Text string }
@@ -28,13 +31,14 @@ func (e *UsageError) Error() string { return e.Text }
 // Status returns the exit status for the error of a program.
 func Status(err error) int {
 	var usage *UsageError
+	var answer Answer
 	switch {
 	case err == nil:
 		return Done
 	case errors.As(err, &usage):
 		return Usage
-	case errors.Is(err, ErrNotLoaded):
-		return NotLoaded
+	case errors.As(err, &answer):
+		return int(answer)
 	}
 	return Failed
 }

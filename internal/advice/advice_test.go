@@ -53,7 +53,8 @@ func TestStatus(t *testing.T) {
 		{errors.New("x"), 1},
 		{&kexec.Error{}, 1},
 		{fmt.Errorf("kdumpctl: %w", &UsageError{"unknown verb"}), 2},
-		{fmt.Errorf("status: %w", ErrNotLoaded), 3},
+		{fmt.Errorf("status: %w", Answer(3)), 3},
+		{Answer(5), 5},
 	} {
 		if got := Status(tt.err); got != tt.want {
 			t.Errorf("%v: got %d, want %d", tt.err, got, tt.want)

@@ -28,11 +28,8 @@ func Main(name string) *Program {
 // End reports err to the person, as one line and one line of advice, and
 // returns the exit status.
 func (p *Program) End(err error) int {
-	switch {
-	case err == nil:
-		return advice.Done
-	case errors.Is(err, advice.ErrNotLoaded): // that was the answer, not an error
-		return advice.NotLoaded
+	if err == nil || errors.As(err, new(advice.Answer)) {
+		return advice.Status(err)
 	}
 	// A name from a file system or an image must not steer the terminal.
 	fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, Clean(err.Error()))

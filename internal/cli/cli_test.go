@@ -28,7 +28,7 @@ func TestEnd(t *testing.T) {
 		stderr string
 	}{
 		{"success", nil, 0, ""},
-		{"nothing loaded", fmt.Errorf("status: %w", advice.ErrNotLoaded), 3, ""},
+		{"nothing loaded", fmt.Errorf("status: %w", advice.Answer(3)), 3, ""},
 		{"usage", Usage(errors.New("no verb")), 2, "prog: no verb\n"},
 		{"error", errors.New("open x: broken"), 1, "prog: open x: broken\n"},
 		{"known remedy", fmt.Errorf("write x: %w", syscall.ENOSPC), 1,

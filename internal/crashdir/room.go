@@ -18,6 +18,7 @@ type Room struct {
 	Largest  int64 // largest size of one file, in bytes
 	ReadOnly bool  // mounted read-only
 	NoExec   bool  // mounted noexec
+	NoFiles  bool  // takes no further file: all inodes are in use
 }
 
 // RoomIn returns the room on the file system of dir. The error is a syscall.Errno.
@@ -31,6 +32,7 @@ func RoomIn(dir string) (Room, error) {
 		Largest:  LargestFile(st.Type),
 		ReadOnly: st.Flags&stRdonly != 0,
 		NoExec:   st.Flags&stNoexec != 0,
+		NoFiles:  st.Files > 0 && st.Ffree == 0, // btrfs and vfat count none
 	}, nil
 }
 

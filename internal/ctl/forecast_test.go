@@ -39,15 +39,16 @@ func TestStatusForecast(t *testing.T) {
 	const release = buildtest.Release
 	for _, tt := range []struct {
 		name   string
+		status int
 		change func(m *machine)
 	}{
-		{"forecast", func(m *machine) { m.setForecast(&state.Forecast{Release: release, Bytes: 4 << 10}) }},
-		{"forecast-too-large", func(m *machine) { m.setForecast(&state.Forecast{Release: release, Bytes: 1 << 60}) }},
-		{"forecast-unknown", func(m *machine) {
+		{"forecast", 0, func(m *machine) { m.setForecast(&state.Forecast{Release: release, Bytes: 4 << 10}) }},
+		{"forecast-too-large", 4, func(m *machine) { m.setForecast(&state.Forecast{Release: release, Bytes: 1 << 60}) }},
+		{"forecast-unknown", 0, func(m *machine) {
 			m.setForecast(&state.Forecast{Release: release, Problem: "the kernel is locked down\x1b[2J"})
 		}},
-		{"swap-partition", func(m *machine) { swap(m); m.setForecast(&state.Forecast{Release: release, Bytes: 1 << 60}) }},
-		{"only-raw", func(m *machine) {
+		{"swap-partition", 4, func(m *machine) { swap(m); m.setForecast(&state.Forecast{Release: release, Bytes: 1 << 60}) }},
+		{"only-raw", 0, func(m *machine) {
 			m.Write("etc/ukdump.conf", "TARGET=raw:swap\n")
 			swap(m)
 			m.setForecast(&state.Forecast{Release: release, Bytes: 100 << 20})
@@ -55,7 +56,7 @@ func TestStatusForecast(t *testing.T) {
 	} {
 		m.run(t, tt.name, func(t *testing.T) {
 			tt.change(m)
-			buildtest.Golden(t, "status-"+tt.name+".txt", m.status(0))
+			buildtest.Golden(t, "status-"+tt.name+".txt", m.status(tt.status))
 		})
 	}
 }

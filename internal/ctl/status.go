@@ -21,8 +21,22 @@ import (
 	"ukdump/internal/verify"
 )
 
+// condition is the answer of status in one word, the same in JSON and as exit status.
+type condition string
+
+const (
+	allWell    condition = "ok"         // no problem was found, and nothing was hidden
+	notLoaded  condition = "not-loaded" // no capture kernel
+	atRisk     condition = "at-risk"    // one is loaded, but there is a problem
+	notVisible condition = "unknown"    // no problem was found, but only root sees everything
+)
+
+// exitStatuses of the conditions. 1 and 2 are those of errors.
+var exitStatuses = map[condition]int{allWell: advice.Done, notLoaded: 3, atRisk: 4, notVisible: 5}
+
 // status is the output of status --json.
 type status struct {
+	State    condition         `json:"state"`
 	Loaded   bool              `json:"loaded"`
 	Ours     *state.LoadRecord `json:"capture_kernel,omitempty"` // nil if something else loaded it
 	Reserved int64             `json:"reserved_bytes"`
@@ -52,8 +66,11 @@ func (c *ctl) statusVerb() *cli.Command {
 		About: `Shows whether a capture kernel is loaded, how much memory is reserved for it, where
 the next dump goes, the last dump, and in one line the first thing that is missing.`,
 		Options: func(f *pflag.FlagSet) { f.BoolVar(&asJSON, "json", false, "print JSON") },
-		Status:  []string{"0 if a capture kernel is loaded", "3 if none is"},
-		Run:     func([]string) error { return c.status(asJSON) },
+		Status: []string{
+			"0 if no problem was found", "3 if no capture kernel is loaded",
+			"4 if one is loaded with a problem", "5 if only root can tell",
+		},
+		Run: func([]string) error { return c.status(asJSON) },
 	}
 }
 
@@ -65,10 +82,23 @@ func (c *ctl) status(asJSON bool) error {
 	} else {
 		err = c.printStatus(s)
 	}
-	if err == nil && !s.Loaded {
-		return advice.ErrNotLoaded
+	if code := exitStatuses[s.State]; err == nil && code != advice.Done {
+		return advice.Answer(code)
 	}
 	return err
+}
+
+// condition judges the gathered facts.
+func (s *status) condition() condition {
+	switch {
+	case !s.Loaded:
+		return notLoaded
+	case s.First() != nil:
+		return atRisk
+	case s.Partial:
+		return notVisible
+	}
+	return allWell
 }
 
 // gatherStatus asks everything it can. The first problem on the way of a dump becomes
@@ -93,6 +123,7 @@ func (c *ctl) gatherStatus() *status {
 	if p := s.First(); p != nil {
 		s.Missing, s.Advice = p.Text, p.Advice
 	}
+	s.State = s.condition()
 	return s
 }
 
@@ -108,6 +139,9 @@ func (c *ctl) gatherSlot(s *status) {
 	if s.Loaded {
 		s.Ours = c.store.Loaded()
 		s.Problem("loaded", load.FallbackProblem(s.Ours))
+		if s.Ours == nil && !s.Partial {
+			s.Problem("loaded", load.NotOurs())
+		}
 	}
 	if !s.Partial {
 		s.Verified = verify.LastResult(c.store, s.Ours)

@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"strings"
 	"testing"
@@ -30,25 +31,25 @@ func TestStatusGolden(t *testing.T) {
 		}, 3},
 		{"not-loaded", bare, func(m *machine) {}, 3},
 		{"loaded", loaded, func(m *machine) { dumps(m); m.Remove("var/crash/" + newest) }, 0},
-		{"loaded-by-another", bare, func(m *machine) { m.Write("sys/kernel/kexec_crash_loaded", "1\n") }, 0},
+		{"loaded-by-another", bare, func(m *machine) { m.Write("sys/kernel/kexec_crash_loaded", "1\n") }, 4},
 		{"loaded-in-an-earlier-boot", loaded, func(m *machine) {
 			m.Write("proc/sys/kernel/random/boot_id", "99999999-2222-4333-8444-555555555555\n")
-		}, 0},
-		{"image-out-of-date", loaded, func(m *machine) { m.Write("etc/ukdump.conf", "DUMP_LEVEL=1\n") }, 0},
+		}, 4},
+		{"image-out-of-date", loaded, func(m *machine) { m.Write("etc/ukdump.conf", "DUMP_LEVEL=1\n") }, 4},
 		{"built-but-not-reloaded", loaded, func(m *machine) {
 			m.Write("etc/ukdump.conf", "DUMP_LEVEL=1\n")
 			m.rewrite(image)
 			m.kdumpctl("build")
-		}, 0},
-		{"command-line-changed", loaded, func(m *machine) { m.Write("etc/ukdump.conf", "BOOT_OPTIONS=debug\n") }, 0},
+		}, 4},
+		{"command-line-changed", loaded, func(m *machine) { m.Write("etc/ukdump.conf", "BOOT_OPTIONS=debug\n") }, 4},
 		{"kernel-replaced", loaded, func(m *machine) { // by one of the same release
 			k := []byte(m.Read(vmlinuz))
 			k[len(k)-1]++
 			m.Write(vmlinuz, string(k))
-		}, 0},
+		}, 4},
 		{"image-removed", loaded, func(m *machine) { m.Remove(image) }, 0},
 		{"image-damaged", loaded, func(m *machine) { m.Write(image, "x") }, 0},
-		{"bad-configuration", loaded, func(m *machine) { m.Write("etc/ukdump.conf", "DUMP_LEVEL=99\n") }, 0},
+		{"bad-configuration", loaded, func(m *machine) { m.Write("etc/ukdump.conf", "DUMP_LEVEL=99\n") }, 4},
 		{"makedumpfile-missing", bare, func(m *machine) { m.Remove("usr/bin/makedumpfile") }, 3},
 		{"kernel-without-slot", bare, func(m *machine) {
 			m.Remove("sys/kernel/kexec_crash_size")
@@ -64,26 +65,26 @@ func TestStatusGolden(t *testing.T) {
 			m.Write("var/crash/2026-11-20T01-00-00Z/vmcore-dmesg.txt", "log")
 		}, 0},
 		{"enabled", loaded, func(m *machine) { m.enable(verify.LoadUnit) }, 0},
-		{"not-enabled", loaded, func(m *machine) { m.enable(verify.CollectUnit) }, 0},
+		{"not-enabled", loaded, func(m *machine) { m.enable(verify.CollectUnit) }, 4},
 		{"collect-not-enabled", loaded, func(m *machine) {
 			m.enable(verify.LoadUnit)
 			m.AddSwap()
 			m.rewrite(image)
 			m.rewrite("var/lib/ukdump/loaded.json")
 			m.kdumpctl("load")
-		}, 0},
+		}, 4},
 		{"uncollected", loaded, func(m *machine) {
 			m.AddSwap()
 			m.Write("dev/nvme0n1p1", fsid.RawDumpMagic+strings.Repeat("\x00", 1<<20))
 			m.rewrite(image)
 			m.rewrite("var/lib/ukdump/loaded.json")
 			m.kdumpctl("load")
-		}, 0},
+		}, 4},
 		{"one-directory-unread", loaded, func(m *machine) {
 			m.Write("etc/ukdump.conf", "EVIDENCE=/srv/file\n")
 			m.Write("srv/file", "")
 			m.Write("var/crash/2026-11-20T01-00-00Z/vmcore-dmesg.txt", "log")
-		}, 0},
+		}, 4},
 		{"target-a-file", bare, func(m *machine) { m.Write("var/crash", "") }, 3},
 	} {
 		m := tt.m
@@ -122,6 +123,10 @@ func (m *machine) status(status int) []byte {
 			m.t.Errorf("%s: %+v, want status %d", line, r, status)
 		}
 		harmless(m.t, line, r.stdout)
+		var s struct{ State condition }
+		if strings.Contains(line, "--json") && (json.Unmarshal([]byte(r.stdout), &s) != nil || s.State == "" || exitStatuses[s.State] != status) {
+			m.t.Errorf("%s: state %q with status %d", line, s.State, status)
+		}
 		all.WriteString(stamps.ReplaceAllString(r.stdout, `"$1": "..."`))
 	}
 	return all.Bytes()
@@ -134,9 +139,9 @@ func TestStatusUnprivileged(t *testing.T) {
 		change func(m *machine)
 		status int
 	}{
-		{"user-loaded", func(m *machine) { m.kdumpctl("load"); dumps(m) }, 0},
+		{"user-loaded", func(m *machine) { m.kdumpctl("load"); dumps(m) }, 5},
 		{"user-not-loaded", func(m *machine) { dumps(m) }, 3},
-		{"user-no-crash-directory", func(m *machine) { m.Write("var/x", ""); m.kdumpctl("load") }, 0},
+		{"user-no-crash-directory", func(m *machine) { m.Write("var/x", ""); m.kdumpctl("load") }, 5},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMachine(t)

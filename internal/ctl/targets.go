@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/builder"
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
@@ -52,6 +53,9 @@ func (c *ctl) gatherDirectory(s *status, dir string) targetStatus {
 		return t
 	}
 	t.Free, t.known, t.most = room.Free, true, room.Largest
+	if room.NoFiles {
+		s.Problem("target", advice.With(fmt.Errorf("target %s: no inode is free, so no dump can be written", dir), "Remove files from that file system."))
+	}
 	return t
 }
 
@@ -118,8 +122,12 @@ func (s *status) forecastLine() string {
 // noRoom returns the problem that no target is sure to take the next dump, nil if one
 // is, or may be.
 func (s *status) noRoom() error {
-	if s.Ours == nil || s.Ours.Forecast == nil || len(s.Targets) == 0 {
+	if len(s.Targets) == 0 {
 		return nil
+	}
+	need := int64(0) // not known
+	if s.Ours != nil && s.Ours.Forecast != nil {
+		need = s.Ours.Forecast.Bytes
 	}
 	var spaces []verify.Space
 	for _, t := range s.Targets {
@@ -128,7 +136,7 @@ func (s *status) noRoom() error {
 		}
 		spaces = append(spaces, verify.Space{Name: t.Dir, Free: t.Free, Old: t.old, Most: t.most})
 	}
-	return verify.NoRoom(s.Ours.Forecast.Bytes, spaces)
+	return verify.NoRoom(need, spaces)
 }
 
 // rawTargets returns the names of the raw targets.

@@ -351,6 +351,11 @@ func Differs(rec *state.LoadRecord, b *builder.Build) error {
 	return nil
 }
 
+// NotOurs is the problem of a capture kernel that has no record of this boot.
+func NotOurs() error {
+	return NeedsReload("a capture kernel is loaded, but not by kdumpctl since this boot: nothing is known about it")
+}
+
 // Unload empties the crash slot. The caller has the lock.
 func (ld *Loader) Unload() error {
 	was, err := ld.Slot.Loaded()

@@ -67,7 +67,7 @@ func (v *Run) checkSlot() {
 		return
 	}
 	if v.Loaded = v.Store.Loaded(); v.Loaded == nil {
-		v.Problem("loaded", load.NeedsReload("a capture kernel is loaded, but not by kdumpctl since this boot: there is no telling what it is"))
+		v.Problem("loaded", load.NotOurs())
 		return
 	}
 	v.Problem("loaded", load.FallbackProblem(v.Loaded))

@@ -12,6 +12,10 @@ import (
 // reserve is the free space that no vmcore takes, at most, in bytes (internal/capture).
 const reserve = 8 << 20
 
+// leastDump is less than any vmcore of a running system takes, in bytes. It stands for
+// a forecast that is not known.
+const leastDump = 16 << 20
+
 // Space is how much a target can take.
 type Space struct {
 	Name string
@@ -26,15 +30,19 @@ func (s *Space) Room() int64 {
 }
 
 // NoRoom returns the problem that a dump of that many bytes is sure to fit into none of
-// the spaces, nil if it fits into one.
+// the spaces, nil if it fits into one. 0 bytes stand for a size that is not known.
 func NoRoom(need int64, spaces []Space) error {
+	text := upTo(need)
+	if need == 0 {
+		need, text = leastDump, "a dump takes more than "+cli.Size(leastDump)
+	}
 	for _, s := range spaces {
 		if s.Room() >= need {
 			return nil
 		}
 	}
 	return advice.With(
-		fmt.Errorf("the next dump may not fit: %s; %s", upTo(need), listSpaces(spaces)),
+		fmt.Errorf("the next dump may not fit: %s; %s", text, listSpaces(spaces)),
 		"Make room there, remove dumps with kdumpctl rm, or name a larger target in TARGET=.")
 }
 
@@ -61,6 +69,9 @@ func (v *Run) checkSpace(spaces []Space) {
 		return
 	}
 	if f == nil || f.Bytes == 0 {
+		if v.Problem("space", NoRoom(0, spaces)) {
+			return
+		}
 		v.note("space", "%s; how large a dump will be is not known", listSpaces(spaces))
 		return
 	}

@@ -54,6 +54,12 @@ func TestNoRoomInFile(t *testing.T) {
 	if err := NoRoom(10*gib, []Space{esp}); err == nil || !strings.HasSuffix(err.Error(), "/efi has 100.0 GiB free, but takes no file above 4.0 GiB") {
 		t.Errorf("got %v", err)
 	}
+	const mib = 1 << 20
+	for free, ok := range map[int64]bool{0: false, 1: false, mib: false, 20 * mib: false, 24 * mib: true, gib: true} {
+		if err := NoRoom(0, []Space{{Name: "/var/crash", Free: free, Most: math.MaxInt64}}); (err == nil) != ok {
+			t.Errorf("%d bytes free, size of the dump unknown: got %v", free, err)
+		}
+	}
 	if err := NoRoom(10*gib, []Space{esp, {Name: "/srv", Free: 11 * gib, Most: math.MaxInt64}}); err != nil {
 		t.Errorf("with another target: %v", err)
 	}

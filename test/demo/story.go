@@ -113,7 +113,7 @@ results var/crash
 	typed = `. /ukdump-test/lib.sh
 typed() {
 	echo "# $*"
-	"$@" || fail "$*: status $?"
+	"$@" || [ $? = 4 ] || fail "$*: status $?" # 4 is a problem that status shows
 }
 `
 )
