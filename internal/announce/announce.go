@@ -191,6 +191,7 @@ func crashEvent(key string, d crashdir.Dump) event {
 		crashdir.Incomplete: "THE DUMP IS INCOMPLETE",
 		crashdir.DmesgOnly:  "ONLY THE KERNEL LOG WAS SAVED",
 		crashdir.Failed:     "NOTHING WAS SAVED",
+		crashdir.Unknown:    "WHETHER A DUMP WAS SAVED IS NOT KNOWN",
 	}[d.Outcome]
 	if why != "" && d.Outcome != crashdir.Complete {
 		saved += " (" + cli.Text(why, 200) + ")"

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -54,11 +53,9 @@ func (r *Run) saveEvidence(conf *config.Config, l pstore.Log) crashdir.Dump {
 			errs = append(errs, fmt.Errorf("%s is not mounted", m.Point))
 			continue
 		}
-		path, err := writeEvidence(parent, l, d.Report)
+		saved, err := writeEvidence(parent, l, d.Report)
 		if err == nil {
-			if read, err := crashdir.Read(path); err == nil && read.Report != nil {
-				return read
-			}
+			return saved
 		}
 		errs = append(errs, err)
 	}
@@ -68,32 +65,54 @@ func (r *Run) saveEvidence(conf *config.Config, l pstore.Log) crashdir.Dump {
 	return d
 }
 
-func writeEvidence(parent string, l pstore.Log, r *crashdir.Report) (string, error) {
+// writeEvidence makes a dump of a log below parent. A directory that cannot be finished
+// is removed, or it would be a dump of another crash.
+func writeEvidence(parent string, l pstore.Log, r *crashdir.Report) (crashdir.Dump, error) {
+	var none crashdir.Dump
 	if err := crashdir.CheckParent(parent); err != nil {
-		return "", err
+		return none, err
 	}
 	t := l.Time
 	if y := t.UTC().Year(); y < 1970 || y > 9999 {
 		t = time.Now()
 	}
-	dir, err := crashdir.Create(parent, t)
-	var report []byte
-	if err == nil {
-		report, err = r.Encode()
+	path, err := crashdir.Create(parent, t)
+	if err != nil {
+		return none, err
+	}
+	d, err := crashdir.Read(path)
+	if err != nil {
+		return none, err
+	}
+	dir, err := crashdir.OpenFolder(d)
+	if err != nil {
+		return none, err
+	}
+	defer dir.Close()
+	if err := writeFiles(dir, l.Text, r); err != nil {
+		if rerr := crashdir.Remove(d); rerr != nil {
+			err = errors.Join(err, rerr)
+		}
+		return none, err
+	}
+	return dir.Read()
+}
+
+func writeFiles(dir *crashdir.Folder, log []byte, r *crashdir.Report) error {
+	report, err := r.Encode()
+	if err != nil {
+		return err
 	}
 	for _, file := range []struct {
 		name string
 		data []byte
-	}{{crashdir.CaptureLog, l.Text}, {crashdir.ReportFile, report}} { // a directory with a report is whole
-		if err == nil {
-			err = crashdir.WriteFile(dir, file.name, func(w io.Writer) error { _, err := w.Write(file.data); return err })
+	}{{crashdir.CaptureLog, log}, {crashdir.ReportFile, report}} { // a directory with a report is whole
+		err := dir.WriteFile(file.name, func(w io.Writer) error { _, err := w.Write(file.data); return err })
+		if err != nil {
+			return err
 		}
 	}
-	if err != nil {
-		os.RemoveAll(dir) // or it would be a dump of another crash
-		return "", err
-	}
-	return dir, nil
+	return nil
 }
 
 // evidenceReport makes a report of the log of a capture kernel.

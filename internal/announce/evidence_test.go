@@ -13,8 +13,8 @@ func TestWriteEvidenceFails(t *testing.T) {
 	parent := t.TempDir()
 	l := pstore.Log{Text: make([]byte, 33<<20)}
 	buildtest.FullDisk(t, func() {
-		if path, err := writeEvidence(parent, l, evidenceReport(pstore.Log{})); err == nil {
-			t.Errorf("wrote %s", path)
+		if d, err := writeEvidence(parent, l, evidenceReport(pstore.Log{})); err == nil {
+			t.Errorf("wrote %s", d.Path)
 		}
 	})
 	if ents, err := os.ReadDir(parent); err != nil || len(ents) > 0 {

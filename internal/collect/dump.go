@@ -33,8 +33,8 @@ type dumpRun struct {
 	dev    host.RawDevice
 	f      *os.File // the device, for this process alone
 	dump   *rawdump.Dump
-	parent string // where dumps go
-	dir    string // of this one, "" until there is one
+	parent string           // where dumps go
+	dir    *crashdir.Folder // of this one, nil until there is one
 
 	report  *crashdir.Report
 	cut     error // why the stream is not whole, nil if it is
@@ -43,6 +43,11 @@ type dumpRun struct {
 }
 
 func (k *dumpRun) collect() error {
+	defer func() {
+		if k.dir != nil {
+			k.dir.Close()
+		}
+	}()
 	for _, step := range []func() error{
 		k.readReport, k.findDir, k.checkSpace, k.makeDir, k.writeInterim, k.writeLogs, k.writeVmcore, k.verify, k.writeFinal, k.giveBack,
 	} {
@@ -98,14 +103,21 @@ func (k *dumpRun) problem(format string, a ...any) {
 
 // findDir looks for the directory of an earlier run that did not come to its end.
 func (k *dumpRun) findDir() error {
+	if err := crashdir.CheckParent(k.parent); err != nil {
+		return err
+	}
 	dumps, err := crashdir.List(k.parent)
 	if err != nil {
 		return err
 	}
 	for _, d := range dumps {
-		if d.Report != nil && d.Report.ID == k.report.ID && d.Report.Raw == k.report.Raw {
-			k.dir = d.Path
+		if d.Report == nil || d.Report.ID != k.report.ID || d.Report.Raw != k.report.Raw {
+			continue
 		}
+		if k.dir, err = crashdir.OpenFolder(d); err != nil {
+			return err
+		}
+		return nil
 	}
 	return nil
 }
@@ -120,18 +132,24 @@ func (k *dumpRun) checkSpace() error {
 		return fmt.Errorf("statfs %s: %w", k.parent, err)
 	}
 	free := room.Free
-	if k.dir != "" { // the old vmcore will be replaced
-		if d, err := crashdir.Read(k.dir); err == nil {
-			var vm unix.Stat_t
-			if d.Vmcore != "" && unix.Lstat(d.Vmcore, &vm) == nil {
-				free += vm.Blocks * 512
-			}
-		}
+	if k.dir != nil {
+		free += k.replaced()
 	}
 	if k.size() > free {
 		return k.noSpace(free)
 	}
 	return k.fits(room.Largest)
+}
+
+// replaced returns the bytes on disk of the vmcore of an earlier run, which will be
+// replaced.
+func (k *dumpRun) replaced() int64 {
+	for _, name := range []string{crashdir.Vmcore, crashdir.Vmcore + crashdir.Suffix} {
+		if st, err := k.dir.Stat(name); err == nil {
+			return st.Blocks * 512 // for any block size, inode(7)
+		}
+	}
+	return 0
 }
 
 // fits makes sure that the vmcore is no larger than most, the largest size of a file.
@@ -154,24 +172,34 @@ func (k *dumpRun) size() int64 {
 }
 
 func (k *dumpRun) makeDir() error {
-	if k.dir != "" {
+	if k.dir != nil {
 		return nil
 	}
-	// If an earlier run ended before there was a report to know its directory by,
-	// that is still empty.
-	name := filepath.Join(k.parent, k.dump.Header.Started.UTC().Format(crashdir.TimeLayout))
-	if fi, err := os.Lstat(name); err == nil && fi.IsDir() {
-		ents, err := os.ReadDir(name)
-		if err == nil && len(ents) == 1 && ents[0].Name() == crashdir.ReportFile+crashdir.Suffix {
-			os.Remove(filepath.Join(name, ents[0].Name()))
-		}
-		os.Remove(name) // fails if it holds anything
+	k.removeEmpty()
+	path, err := crashdir.Create(k.parent, k.dump.Header.Started)
+	if err != nil {
+		return err
 	}
-	err := crashdir.CheckParent(k.parent)
-	if err == nil {
-		k.dir, err = crashdir.Create(k.parent, k.dump.Header.Started)
+	d, err := crashdir.Read(path)
+	if err != nil {
+		return err
 	}
+	k.dir, err = crashdir.OpenFolder(d)
 	return err
+}
+
+// removeEmpty removes the directory of an earlier run that ended before there was a
+// report to know it by. It is still empty.
+func (k *dumpRun) removeEmpty() {
+	dumps, err := crashdir.List(k.parent)
+	if err != nil {
+		return // as Create will find out
+	}
+	for _, d := range dumps {
+		if d.Name == crashdir.Name(k.dump.Header.Started) && d.Outcome == crashdir.Failed && d.Report == nil {
+			crashdir.RemoveUnused(d)
+		}
+	}
 }
 
 // writeInterim writes a report that explains the directory if this run ends now.
@@ -187,7 +215,7 @@ func (k *dumpRun) writeReport(r *crashdir.Report) error {
 	if err != nil {
 		return err
 	}
-	return k.written(crashdir.WriteFile(k.dir, crashdir.ReportFile, func(w io.Writer) error {
+	return k.written(k.dir.WriteFile(crashdir.ReportFile, func(w io.Writer) error {
 		_, err := w.Write(b)
 		return err
 	}))
@@ -203,7 +231,7 @@ func (k *dumpRun) writeLogs() error {
 		if file.Name == crashdir.ReportFile {
 			continue
 		}
-		err := crashdir.WriteFile(k.dir, file.Name, func(w io.Writer) error {
+		err := k.dir.WriteFile(file.Name, func(w io.Writer) error {
 			err := k.dump.CopyFile(w, file.Name)
 			if err == nil && file.Partial {
 				err = errPartial
@@ -232,8 +260,8 @@ func (k *dumpRun) writeVmcore() error {
 	if s.Length == 0 || k.proven() {
 		return nil
 	}
-	name := filepath.Join(k.dir, crashdir.Vmcore+crashdir.Suffix)
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)
+	const name = crashdir.Vmcore + crashdir.Suffix
+	f, err := k.dir.Create(name)
 	if err != nil {
 		return err
 	}
@@ -251,18 +279,18 @@ func (k *dumpRun) writeVmcore() error {
 			k.keep = err
 		}
 	case err != nil:
-		os.Remove(name) // the whole of it is on the device
+		k.dir.Remove(name) // the whole of it is on the device
 		return k.written(err)
 	}
 	if k.cut != nil && s.Complete {
 		k.problem("%v", k.cut)
 	}
 	if err := f.Sync(); err != nil {
-		os.Remove(name)
+		k.dir.Remove(name)
 		return k.written(err)
 	}
 	if size == 0 {
-		os.Remove(name)
+		k.dir.Remove(name)
 	}
 	// All reads from here on come from the disk, not from the cache.
 	return os.NewSyscallError("fadvise", unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED))
@@ -271,8 +299,8 @@ func (k *dumpRun) writeVmcore() error {
 // proven reports whether the vmcore has its final name, which it gets when it is
 // known to be whole and on disk.
 func (k *dumpRun) proven() bool {
-	fi, err := os.Lstat(filepath.Join(k.dir, crashdir.Vmcore))
-	return err == nil && fi.Mode().IsRegular()
+	st, err := k.dir.Stat(crashdir.Vmcore)
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG
 }
 
 // verify gives a vmcore its final name if the capture, the checksum and the file
@@ -281,35 +309,56 @@ func (k *dumpRun) verify() error {
 	if !k.dump.Stream.Complete || k.cut != nil || k.proven() {
 		return nil
 	}
-	if _, err := dumpfile.VerifyFile(filepath.Join(k.dir, crashdir.Vmcore+crashdir.Suffix)); err != nil {
+	if err := k.verifyFile(crashdir.Vmcore + crashdir.Suffix); err != nil {
 		// The bytes are those of the capture, so the device has the original.
 		k.keep = err
 		k.problem("%v", err)
 		return nil
 	}
-	return crashdir.Commit(k.dir, crashdir.Vmcore)
+	return k.dir.Commit(crashdir.Vmcore)
+}
+
+// verifyFile reads back a vmcore.
+func (k *dumpRun) verifyFile(name string) error {
+	f, err := k.dir.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	h, err := dumpfile.ReadHeader(f)
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	if err := h.Verify(f, info.Size()); err != nil {
+		return fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	return nil
 }
 
 // writeFinal writes the report of the files that are there now.
 func (k *dumpRun) writeFinal() error {
-	d, err := crashdir.Read(k.dir)
+	d, err := k.dir.Read()
 	if err != nil {
 		return err
 	}
 	k.report.Outcome, k.report.Vmcore = d.Outcome, 0
 	if d.Vmcore != "" {
-		fi, err := os.Lstat(d.Vmcore)
+		st, err := k.dir.Stat(filepath.Base(d.Vmcore))
 		if err != nil {
 			return err
 		}
-		k.report.Vmcore = fi.Size()
+		k.report.Vmcore = st.Size
 	}
 	return k.writeReport(k.report) // and makes all names in the directory durable
 }
 
 // giveBack ends the dump on the device, which is now the second one.
 func (k *dumpRun) giveBack() error {
-	d, err := crashdir.Read(k.dir)
+	d, err := k.dir.Read()
 	if err != nil {
 		return err
 	}

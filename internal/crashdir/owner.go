@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"syscall"
 )
 
@@ -20,28 +19,14 @@ func (e *OwnerError) Error() string {
 	return fmt.Sprintf("%s belongs to user %d: not a dump made by ukdump", e.Path, e.UID)
 }
 
-// CheckOwner returns an *OwnerError if the directory or file at path belongs neither
-// to root, nor to the caller, nor to the owner of its parent directory.
-func CheckOwner(path string) error {
-	parent, err := os.Stat(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	fi, err := os.Lstat(path)
-	if err != nil {
-		return err
-	}
-	return checkOwner(path, fi, parent)
-}
-
-func checkOwner(path string, fi, parent fs.FileInfo) error {
-	if uid := owner(fi); uid != 0 && uid != uint32(os.Geteuid()) && uid != owner(parent) {
+// checkOwner returns an *OwnerError if the directory at path of user uid belongs neither
+// to root, nor to the caller, nor to above, the owner of its parent directory.
+func checkOwner(path string, uid, above uint32) error {
+	if uid != 0 && uid != uint32(os.Geteuid()) && uid != above {
 		return &OwnerError{path, uid}
 	}
 	return nil
 }
-
-func owner(fi fs.FileInfo) uint32 { return fi.Sys().(*syscall.Stat_t).Uid }
 
 // CheckParent returns an error if users other than root and the caller could replace
 // the directory of a dump below parent. No dump must be written there while users are

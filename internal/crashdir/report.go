@@ -27,6 +27,9 @@ const (
 	Incomplete Outcome = "incomplete" // part of a vmcore is there
 	DmesgOnly  Outcome = "dmesg-only" // the kernel log, but no vmcore
 	Failed     Outcome = "failed"     // neither
+
+	// Unknown is the outcome of a dump that cannot be read. No report has it.
+	Unknown Outcome = "unknown"
 )
 
 // Better reports whether o is a better outcome than other. An unknown outcome is

@@ -1,11 +1,6 @@
 package crashdir
 
-import (
-	"fmt"
-	"os"
-	"path/filepath"
-	"time"
-)
+import "time"
 
 // Policy limits the dumps of one directory. 0 is no limit.
 type Policy struct {
@@ -16,7 +11,8 @@ type Policy struct {
 
 // Expendable returns the dumps that may be removed to make room for others, in the
 // order of removal. dumps are sorted as by List. The newest dump and the newest
-// complete dump are kept. A dump that is still being written must not be among dumps.
+// complete dump are kept, and those that cannot be read: one of these may be the only
+// complete one. A dump that is still being written must not be among dumps.
 func Expendable(dumps []Dump) []Dump {
 	kept := make([]bool, len(dumps))
 	// If the clock was reset, the newest dump has the name of the oldest. So the newest
@@ -40,7 +36,7 @@ func Expendable(dumps []Dump) []Dump {
 	}
 	var list []Dump
 	for i, d := range dumps {
-		if !kept[i] {
+		if !kept[i] && d.Outcome != Unknown {
 			list = append(list, d)
 		}
 	}
@@ -67,28 +63,3 @@ func (p Policy) Excess(dumps []Dump, free int64) []Dump {
 	}
 	return list
 }
-
-// Remove removes the directory of d with everything in it, and follows no symbolic
-// link. The vmcore is removed first: after a power failure the rest does not look
-// complete.
-func Remove(d Dump) error {
-	fi, err := os.Lstat(d.Path)
-	if err != nil {
-		return err
-	}
-	if !fi.IsDir() {
-		return fmt.Errorf("remove dump: %s is not a directory", d.Path)
-	}
-	if err := removeAll(filepath.Join(d.Path, Vmcore)); err != nil {
-		return err
-	}
-	if err := SyncDir(d.Path); err != nil {
-		return err
-	}
-	if err := removeAll(d.Path); err != nil {
-		return err
-	}
-	return SyncDir(filepath.Dir(d.Path))
-}
-
-var removeAll = os.RemoveAll // replaced in tests

@@ -11,9 +11,9 @@ import (
 
 // row makes one dump of 10 bytes for each letter, one second apart, that is
 // called by its place from "a" on: c complete, i incomplete, d dmesg-only, f
-// failed. Letters before a "|" are from a clock that stood at 1970.
+// failed, u unknown. Letters before a "|" are from a clock that stood at 1970.
 func row(letters string) []Dump {
-	outcomes := map[rune]Outcome{'c': Complete, 'i': Incomplete, 'd': DmesgOnly, 'f': Failed}
+	outcomes := map[rune]Outcome{'c': Complete, 'i': Incomplete, 'd': DmesgOnly, 'f': Failed, 'u': Unknown}
 	t := time.Unix(0, 0)
 	if !strings.Contains(letters, "|") {
 		t = crash
@@ -48,6 +48,8 @@ func TestExpendable(t *testing.T) {
 		"ccfff":  "acd", // b is the newest complete one, e the newest
 		"fic":    "ab",
 		"ddd":    "ab",
+		"uuff":   "c", // u may be complete
+		"cuc":    "a",
 		"c|":     "",
 		"ccf|":   "a",
 		"ccf|cc": "ad", // b, c may be newer than e
@@ -135,14 +137,14 @@ func TestRemoveInterrupted(t *testing.T) {
 	}
 	powerFails := errors.New("power fails")
 	steps := 0
-	removeAll = func(path string) error {
+	hook = func() error {
 		if steps--; steps < 0 {
 			return powerFails
 		}
-		return os.RemoveAll(path)
+		return nil
 	}
-	t.Cleanup(func() { removeAll = os.RemoveAll })
-	for n, want := range []Outcome{Complete, DmesgOnly} {
+	t.Cleanup(func() { hook = func() error { return nil } })
+	for n, want := range []Outcome{Complete, Complete, DmesgOnly, DmesgOnly, Failed} {
 		steps = n
 		if err := Remove(d); !errors.Is(err, powerFails) {
 			t.Errorf("after %d steps: %v", n, err)
@@ -151,7 +153,7 @@ func TestRemoveInterrupted(t *testing.T) {
 			t.Errorf("after %d steps: %s, %v", n, d.Outcome, err)
 		}
 	}
-	steps = 2
+	steps = 5
 	if err := Remove(d); err != nil {
 		t.Error(err)
 	}

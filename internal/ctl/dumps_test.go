@@ -262,7 +262,7 @@ func TestRm(t *testing.T) {
 		"rm 2026-11-20 ../../etc":                "../../etc is not the directory of a dump",
 		"rm 2026-11-20 .":                        "dump .: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows what there is.",
 		"rm 2026-11-20 /":                        "/ is not the directory of a dump",
-		"rm ROOT/var/crash/2026-11-25T01-00-00Z": "ROOT/var/crash/2026-11-25T01-00-00Z is not the directory of a dump but a symbolic link",
+		"rm ROOT/var/crash/2026-11-25T01-00-00Z": "open ROOT/var/crash/2026-11-25T01-00-00Z: not a directory",
 		"rm 2026-11-25":                          "dump 2026-11-25: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows what there is.",
 		"rm 2026-11-20 --dir ROOT/boot":          "dump 2026-11-20: not found in ROOT/boot\nkdumpctl: kdumpctl list shows what there is.",
 	} {
@@ -316,9 +316,9 @@ func TestDumpsUnreadable(t *testing.T) {
 	m.asNobody(func() {
 		m.expect("list", result{0, "DUMP                  SIZE  OUTCOME     KERNEL  PANIC\n" +
 			"2026-11-21T01-00-00Z  3 B   dmesg-only  -       -\n" +
-			"2026-11-22T01-00-00Z  0 B   failed      -       -\n" +
+			"2026-11-22T01-00-00Z  -     not known   -       -\n" +
 			"2026-11-23T01-00-00Z  3 B   dmesg-only  -       -\n", ""})
 		m.expect("info 2026-11-22", result{0, "dump     ROOT/var/crash/2026-11-22T01-00-00Z\n" +
-			"outcome  failed\nreport   open ROOT/var/crash/2026-11-22T01-00-00Z: permission denied\nfiles    0 B\n", ""})
+			"outcome  not known\nreport   open ROOT/var/crash/2026-11-22T01-00-00Z: permission denied\nfiles    not known\n", ""})
 	})
 }

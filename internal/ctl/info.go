@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
-	"golang.org/x/sys/unix"
 
 	"ukdump/internal/advice"
 	"ukdump/internal/cli"
@@ -99,16 +97,20 @@ func printDump(out io.Writer, d crashdir.Dump) {
 		fmt.Fprintf(w, "%s\t%s\n", name, cli.Text(fmt.Sprintf(format, a...), cli.MaxText))
 	}
 	row("dump", "%s", d.Path)
-	row("outcome", "%s", d.Outcome)
+	row("outcome", "%s", outcomeOf(d))
 	if r := d.Report; r != nil {
 		printReport(row, r)
 	} else {
 		row("report", "%v", d.ReportErr)
 	}
 	if d.Vmcore != "" {
-		row("vmcore", "%s", describeVmcore(d.Vmcore))
+		row("vmcore", "%s", describeVmcore(d))
 	}
-	row("files", "%s", cli.Size(d.Size))
+	if d.Outcome == crashdir.Unknown {
+		row("files", notKnown)
+	} else {
+		row("files", "%s", cli.Size(d.Size))
+	}
 	w.Flush()
 	if d.Report == nil {
 		return
@@ -173,13 +175,12 @@ func printReport(row func(name, format string, a ...any), r *crashdir.Report) {
 	}
 }
 
-// describeVmcore describes a vmcore by its header.
-func describeVmcore(path string) string {
-	name := filepath.Base(path)
-	// It may not be the regular file any more that it was a moment ago.
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+// describeVmcore describes the vmcore of a dump by its header.
+func describeVmcore(d crashdir.Dump) string {
+	name := filepath.Base(d.Vmcore)
+	f, err := d.Open(name)
 	if err != nil {
-		return fmt.Sprintf("%s: %v", name, err)
+		return fmt.Sprintf("%s: %v", name, crashdir.WithoutPath(err))
 	}
 	defer f.Close()
 	fi, err := f.Stat()

@@ -25,13 +25,16 @@ type dumpJSON struct {
 	Time    time.Time        `json:"time"`
 	Outcome crashdir.Outcome `json:"outcome"`
 	Vmcore  string           `json:"vmcore,omitempty"`
-	Bytes   int64            `json:"bytes"` // of all files
+	Bytes   *int64           `json:"bytes,omitempty"` // of all files; nil if they cannot be read
 	Problem string           `json:"problem,omitempty"`
 	Report  *crashdir.Report `json:"report,omitempty"`
 }
 
 func jsonOf(d crashdir.Dump) dumpJSON {
-	l := dumpJSON{Name: d.Name, Path: d.Path, Time: d.Time, Outcome: d.Outcome, Vmcore: d.Vmcore, Bytes: d.Size, Report: d.Report}
+	l := dumpJSON{Name: d.Name, Path: d.Path, Time: d.Time, Outcome: d.Outcome, Vmcore: d.Vmcore, Report: d.Report}
+	if d.Outcome != crashdir.Unknown {
+		l.Bytes = &d.Size
+	}
 	if d.ReportErr != nil {
 		l.Problem = d.ReportErr.Error()
 	}
@@ -93,7 +96,7 @@ func (c *ctl) list(o dumpOptions) error {
 			// Distributions' releases are shorter than that.
 			kernel, reason = cli.OrDash(cli.Text(d.Report.Kernel, 40)), cli.OrDash(cli.Text(d.Report.Panic.Reason(), cli.MaxText))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", d.Name, cli.Size(d.Size), d.Outcome, kernel, reason)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", d.Name, sizeOf(d), outcomeOf(d), kernel, reason)
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -106,6 +109,25 @@ func (c *ctl) list(o dumpOptions) error {
 	}
 	return unread
 }
+
+// outcomeOf returns the outcome of a dump for people.
+func outcomeOf(d crashdir.Dump) string {
+	if d.Outcome == crashdir.Unknown {
+		return notKnown
+	}
+	return string(d.Outcome)
+}
+
+// sizeOf returns the size of a dump for people.
+func sizeOf(d crashdir.Dump) string {
+	if d.Outcome == crashdir.Unknown {
+		return "-"
+	}
+	return cli.Size(d.Size)
+}
+
+// notKnown is printed for what the caller may not read.
+const notKnown = "not known"
 
 // width returns how many characters a line of Stdout should have at most.
 func (c *ctl) width() int {

@@ -2,7 +2,6 @@ package ctl
 
 import (
 	"fmt"
-	"os"
 
 	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"
@@ -33,11 +32,8 @@ func (c *ctl) rm(dir string, names []string) error {
 		if err != nil {
 			return err
 		}
-		if err := crashdir.CheckOwner(d.Path); err != nil {
+		if err := crashdir.Removable(d); err != nil {
 			return err
-		}
-		if fi, err := os.Lstat(d.Path); err == nil && !fi.IsDir() {
-			return fmt.Errorf("%s is not the directory of a dump but a symbolic link", d.Path)
 		}
 		if !taken[d.Path] {
 			taken[d.Path] = true

@@ -1,0 +1,241 @@
+package crashdir
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Dump is one directory below the crash directory.
+type Dump struct {
+	Name string // name of the directory
+	Path string // path of the directory
+	Time time.Time
+	nth  int // number of the dump in that second, beginning with 1
+	id   identity
+
+	Outcome Outcome // by the files; a report cannot make it better
+	Vmcore  string  // path of the vmcore, complete or not; empty without one
+	Size    int64   // bytes of all files; 0 if Outcome is Unknown
+	Used    int64   // bytes on disk: less than Size if files have holes
+
+	Report    *Report // nil if it cannot be read
+	ReportErr error   // why Report is nil
+}
+
+// Contents is the content of a directory of dumps.
+type Contents struct {
+	Dumps []Dump // oldest first
+	// LeftOut has the reason of each of the first directories that have the name of a
+	// dump and are not counted as dumps: another user made them, or nobody knows who
+	// did. NLeftOut is the number of all of them.
+	LeftOut  []error
+	NLeftOut int
+}
+
+// maxLeftOut bounds the reasons that are kept: users may make any number of directories.
+const maxLeftOut = 5
+
+// batch is the number of entries of a directory that are read at once.
+const batch = 1000
+
+// List returns the dumps of Scan.
+func List(parent string) ([]Dump, error) {
+	c, err := Scan(parent)
+	return c.Dumps, err
+}
+
+// Scan lists the dumps below parent. A parent that does not exist holds no dumps. Scan
+// skips entries that are not directories with the name of a dump, and leaves out those
+// that another user has planted, see CheckOwner.
+func Scan(parent string) (Contents, error) {
+	var c Contents
+	dir, err := openParent(parent)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	if err != nil {
+		return c, err
+	}
+	defer dir.Close()
+	for {
+		names, err := dir.f.Readdirnames(batch)
+		for _, name := range names {
+			if _, _, ok := ParseName(name); ok {
+				c.add(dir, filepath.Join(parent, name))
+			}
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return Contents{}, err
+		}
+	}
+	Sort(c.Dumps)
+	return c, nil
+}
+
+// add adds the dump at path, if it is one.
+func (c *Contents) add(parent *Folder, path string) {
+	dir, err := parent.enter(path, false)
+	if dir == nil {
+		gone := errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) // the latter is a file or a link
+		if !gone && c.NLeftOut < maxLeftOut {
+			c.LeftOut = append(c.LeftOut, err)
+		}
+		if !gone {
+			c.NLeftOut++
+		}
+		return
+	}
+	var d Dump
+	if err := dir.dump(&d, err); !errors.Is(err, unix.ENOENT) { // removed meanwhile
+		c.Dumps = append(c.Dumps, d)
+	}
+}
+
+// Read reads the dump in the directory at path, whoever made it.
+func Read(path string) (Dump, error) {
+	d := Dump{Name: filepath.Base(path), Path: path}
+	if _, _, ok := ParseName(d.Name); !ok {
+		return d, fmt.Errorf("%s is not the directory of a dump", path)
+	}
+	parent, err := openParent(filepath.Dir(path))
+	if err != nil {
+		return d, pathError("open", path, WithoutPath(err))
+	}
+	dir, err := parent.enter(path, true)
+	parent.Close()
+	if dir == nil {
+		return d, err
+	}
+	err = dir.dump(&d, err)
+	return d, err
+}
+
+// dump reads the dump in the directory into dump and closes the directory. err is the
+// error of opening it. If the dump cannot be read, its outcome is Unknown, and its
+// ReportErr is the error.
+func (d *Folder) dump(dump *Dump, err error) error {
+	dump.Name, dump.Path, dump.id, dump.Outcome = filepath.Base(d.Path), d.Path, d.id, Unknown
+	dump.Time, dump.nth, _ = ParseName(dump.Name)
+	if err == nil {
+		err = d.read(dump)
+		d.Close()
+	}
+	if err != nil {
+		dump.Size, dump.Used, dump.ReportErr = 0, 0, err
+	}
+	return err
+}
+
+// read reads the files of a dump. It follows no symbolic link: the content of a dump is
+// untrusted.
+func (d *Folder) read(dump *Dump) error {
+	have, err := d.sizes(dump)
+	if err != nil {
+		return err
+	}
+	switch {
+	case have[Vmcore]:
+		dump.Outcome, dump.Vmcore = Complete, d.path(Vmcore)
+	case have[Vmcore+Suffix]:
+		dump.Outcome, dump.Vmcore = Incomplete, d.path(Vmcore+Suffix)
+	case have[Dmesg] || have[Dmesg+Suffix]:
+		dump.Outcome = DmesgOnly
+	default:
+		dump.Outcome = Failed
+	}
+	if !have[ReportFile] {
+		dump.ReportErr = errors.New("no report.json: the capture did not finish")
+		return nil
+	}
+	dump.Report, dump.ReportErr = d.readReport()
+	return nil
+}
+
+// sizes adds up the sizes of the regular files. It returns the names of those that are
+// not empty: on a full disk files are made, but not written.
+func (d *Folder) sizes(dump *Dump) (map[string]bool, error) {
+	have := make(map[string]bool)
+	for {
+		names, err := d.f.Readdirnames(batch)
+		for _, name := range names {
+			var st unix.Stat_t
+			err := unix.Fstatat(d.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+			if err != nil && err != unix.ENOENT { // removed meanwhile
+				return nil, pathError("stat", d.path(name), err)
+			}
+			if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+				continue
+			}
+			have[name] = st.Size > 0
+			dump.Size += st.Size
+			dump.Used += st.Blocks * 512 // for any block size, inode(7)
+		}
+		if err == io.EOF {
+			return have, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// readReport reads report.json. Its size is untrusted.
+func (d *Folder) readReport() (*Report, error) {
+	f, err := d.Open(ReportFile)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxReport+1))
+	f.Close()
+	if err != nil {
+		return nil, err
+	}
+	return ParseReport(b)
+}
+
+// Sort sorts dumps, oldest first. By insertion: they come almost in order, and
+// package slices would add 8 KB to PID 1.
+func Sort(dumps []Dump) {
+	for i := range dumps {
+		for j := i; j > 0 && dumps[j].before(&dumps[j-1]); j-- {
+			dumps[j], dumps[j-1] = dumps[j-1], dumps[j]
+		}
+	}
+}
+
+func (d *Dump) before(other *Dump) bool {
+	if !d.Time.Equal(other.Time) {
+		return d.Time.Before(other.Time)
+	}
+	return d.nth < other.nth
+}
+
+// ParseName parses the name of a dump's directory: the time of the crash and the
+// number of the dump in that second, beginning with 1. It returns false for any other
+// name.
+func ParseName(name string) (t time.Time, nth int, ok bool) {
+	if len(name) < len(TimeLayout) {
+		return t, 0, false
+	}
+	t, err := time.Parse(TimeLayout, name[:len(TimeLayout)])
+	if err != nil {
+		return t, 0, false
+	}
+	rest := name[len(TimeLayout):]
+	if rest == "" {
+		return t, 1, true
+	}
+	nth, err = strconv.Atoi(strings.TrimPrefix(rest, "-"))
+	return t, nth, err == nil && nth >= 2 && rest == "-"+strconv.Itoa(nth)
+}
