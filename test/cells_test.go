@@ -110,6 +110,8 @@ var cells = []cell{
 	{suite: "bookworm", flavour: debian.Generic, layout: "overlay-root", bus: vmtest.VirtioBlk, refused: "overlay file system"},
 	{suite: "bookworm", flavour: debian.Generic, layout: "tmpfs", bus: vmtest.VirtioBlk, refused: "tmpfs file system"},
 
+	{suite: "bookworm", flavour: debian.Generic, layout: "pmem", bus: vmtest.VirtioBlk},
+
 	// Kernels other than the running one.
 	{suite: "bookworm", flavour: debian.Generic, layout: "root", bus: vmtest.NVMe, capture: "bookworm-cloud"},
 	{suite: "bookworm", flavour: debian.Cloud, layout: "ext4", bus: vmtest.VirtioSCSI, capture: "bookworm-generic"},

@@ -152,7 +152,7 @@ func makeRoots(t *testing.T, set string) {
 // the machine's disks and logs after a failure. message is kdumpctl's if it had
 // to refuse.
 func (c cell) crash(ctx context.Context, root *debian.Root, payload debian.Payload) (message string, err error) {
-	h := debian.Hardware{Root: root, Flavour: c.flavour}
+	h := debian.Hardware{Root: root, Flavour: c.flavour, KeepRAM: layouts[c.layout].keepRAM}
 	for _, name := range layouts[c.layout].disks() {
 		h.Disks = append(h.Disks, debian.Disk{Name: name, Bus: c.bus})
 	}
@@ -191,7 +191,7 @@ func (c cell) crashOn(ctx context.Context, m *debian.Machine, payload debian.Pay
 	vm, err := m.Boot(ctx, debian.Boot{
 		Name:     "crash",
 		Init:     init,
-		Cmdline:  reservation + " panic=5 printk.devkmsg=on",
+		Cmdline:  reservation + " panic=5 printk.devkmsg=on " + l.words,
 		Payload:  payload,
 		Deadline: bootLimit,
 	})
@@ -218,7 +218,7 @@ func (c cell) crashOn(ctx context.Context, m *debian.Machine, payload debian.Pay
 	after, err := m.Boot(ctx, debian.Boot{
 		Name:     "after",
 		Init:     debian.Quick,
-		Cmdline:  "panic=5 printk.devkmsg=on",
+		Cmdline:  "panic=5 printk.devkmsg=on " + l.words,
 		Payload:  payload,
 		Deadline: bootLimit,
 	})

@@ -16,5 +16,10 @@ var loadFaults = func() (list []fault) {
 				inject: fmt.Sprintf("(while :; do kdumpctl build --force; done) >/dev/null 2>&1 & sleep %d.%03d", ms/1000, ms%1000),
 				want:   want{outcomes: complete}})
 	}
-	return list
+	// The set that is loaded stays, and captures.
+	return append(list, fault{name: "hugepages-in-boot-options", check: again,
+		load: `kdumpctl load && echo BOOT_OPTIONS=hugepages=128 >/etc/ukdump.conf.d/zz.conf && ! kdumpctl load 2>/srv/refused && ` +
+			`cat /srv/refused && grep -q 'zz.conf:1: BOOT_OPTIONS: hugepages=128 takes memory that the capture needs' /srv/refused`,
+		repair: "rm /etc/ukdump.conf.d/zz.conf",
+		want:   want{outcomes: complete}})
 }()

@@ -11,7 +11,9 @@ type layout struct {
 	root  string // mounts the root on /mnt, in place of the boot disk
 	// renamed: the device must have another name in the capture kernel.
 	renamed bool
-	noModes bool // the file system has no modes
+	noModes bool   // the file system has no modes
+	words   string // of the kernel's command line in both boots
+	keepRAM bool   // the memory outlives the crash
 }
 
 const (
@@ -27,6 +29,12 @@ var layouts = map[string]layout{
 		mount: "mount --bind /srv/dumps /var/crash",
 	},
 	"tmpfs": {fs: "tmpfs", stack: "-", mount: "mount -t tmpfs tmpfs /var/crash"},
+	// The kernel finds this disk by the words alone, before and after the crash.
+	"pmem": {
+		fs: "ext4", stack: "persistent memory (memmap=)", words: "memmap=256M!512M", keepRAM: true,
+		make:  "modprobe -a nd_e820 nd_pmem && " + ext4 + " /dev/pmem0",
+		mount: "modprobe -a nd_e820 nd_pmem && mount /dev/pmem0 /var/crash",
+	},
 	"loop": {
 		fs: "ext4", stack: "loop",
 		make:  "truncate -s 512M /srv/disk && " + ext4 + " /srv/disk",

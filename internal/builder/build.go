@@ -60,7 +60,8 @@ type Build struct {
 	stock       []byte // content of Initramfs
 	fingerprint string
 	stacks      []Stack
-	allSigned   bool // every module is the kernel's own and carries a signature
+	parts       *parts // nil in emergency mode
+	allSigned   bool   // every module is the kernel's own and carries a signature
 }
 
 // open reads the machine, the kernel and its configuration.
@@ -110,6 +111,9 @@ func New(o Options) (*Build, error) {
 	if err := b.addStorage(o); err != nil {
 		return nil, err
 	}
+	if err := b.checkBootOptions(o.Config); err != nil {
+		return nil, err
+	}
 	if err := b.addMakedumpfile(o); err != nil {
 		return nil, err
 	}
@@ -124,8 +128,11 @@ func New(o Options) (*Build, error) {
 		return nil, err
 	}
 	shell := shellWords(o.Config)
-	b.Cmdline = CommandLine(b.Kernel.Arch, conf, running, append(b.tracefsWords(conf), shell...), o.Config.BootOptions)
-	b.CmdlineForeign = CommandLine(b.Kernel.Arch, conf, running, shell, o.Config.BootOptions)
+	b.Cmdline = CommandLine(b.Kernel.Arch, conf, b.parts, running, append(b.tracefsWords(conf), shell...), o.Config.BootOptions)
+	b.CmdlineForeign = CommandLine(b.Kernel.Arch, conf, b.parts, running, shell, o.Config.BootOptions)
+	if err := b.checkLength(o.Config); err != nil {
+		return nil, err
+	}
 	return b, nil
 }
 

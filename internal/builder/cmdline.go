@@ -8,27 +8,6 @@ import (
 	"ukdump/internal/plan"
 )
 
-// hardwareWords are the words of the running kernel's command line that the
-// capture kernel gets too, because without them the same hardware may not come
-// up or would not be heard. A name that ends in '.' stands for every parameter
-// of that module. Source: Documentation/admin-guide/kernel-parameters.txt.
-var hardwareWords = []string{
-	"console", "earlycon", "earlyprintk", "no_console_suspend",
-	"acpi", "acpi_apic_instance", "acpi_enforce_resources", "acpi_osi", "acpi_rsdp", "acpi_sci", "noacpi",
-	"apic", "noapic", "nolapic", "lapic", "x2apic_phys", "nox2apic", "no_timer_check", "noapictimer",
-	"efi", "noefi", "add_efi_memmap",
-	"iommu", "intel_iommu", "amd_iommu", "iommu.", "intremap", "arm-smmu.", "arm-smmu-v3.",
-	"pci", "pcie_aspm", "pcie_port_pm", "pcie_ports",
-	"clocksource", "tsc", "hpet", "nohpet",
-	"idle", "intel_idle.", "processor.",
-	"arm64.", "irqchip.", // features that do not work: arm64.nopauth, irqchip.gicv3_nolpi
-	"clk_ignore_unused", "pd_ignore_unused", "regulator_ignore_unused", "fw_devlink", "fw_devlink.", "deferred_probe_timeout",
-	"reboot", "module_blacklist",
-	"virtio_mmio.", "nopv", "xen_nopv", "xen_emul_unplug",
-	"libata.", "ahci.", "nvme_core.", "nvme.", "scsi_mod.", "usbcore.", "usb-storage.", "uas.", "xhci_hcd.", "mmc_core.",
-	"mem_encrypt",
-}
-
 // archWords come before everything else, for the reasons given with each.
 var archWords = map[string][]string{
 	"amd64": append(commonWords[:len(commonWords):len(commonWords)],
@@ -80,10 +59,10 @@ var wordOptions = map[string]string{
 
 // CommandLine returns the capture kernel's command line for arch (a GOARCH):
 // our own words, those of running that hardware needs, extra, and last the
-// user's, which therefore win. conf is that of the capture kernel, running the
-// content of /proc/cmdline.
-func CommandLine(arch string, conf *kimage.Config, running string, extra []string, user string) string {
-	words := append(ownWords(arch, conf), hardware(running)...)
+// user's, which therefore win. conf is that of the capture kernel, parts are the
+// drivers of the image, running is the content of /proc/cmdline.
+func CommandLine(arch string, conf *kimage.Config, parts *parts, running string, extra []string, user string) string {
+	words := append(ownWords(arch, conf), hardware(running, parts)...)
 	words = append(words, extra...)
 	words = append(words, splitWords(user)...)
 	return strings.Join(words, " ")
@@ -112,22 +91,15 @@ func shellWords(c *config.Config) []string {
 	return []string{shellWord}
 }
 
-// hardware picks the words that hardwareWords names.
-func hardware(line string) []string {
+// hardware picks the words of a command line that the hardware needs.
+func hardware(line string, p *parts) []string {
 	var out []string
 	for _, w := range splitWords(line) {
 		if w == "--" { // the rest is for init
 			break
 		}
-		key, _, _ := strings.Cut(w, "=")
-		// The kernel takes '-' and '_' for the same in parameter names.
-		key = strings.ReplaceAll(key, "-", "_")
-		for _, h := range hardwareWords {
-			h = strings.ReplaceAll(h, "-", "_")
-			if key == h || strings.HasSuffix(h, ".") && strings.HasPrefix(key, h) {
-				out = append(out, w)
-				break
-			}
+		if w = carried(w, p); w != "" {
+			out = append(out, w)
 		}
 	}
 	return out

@@ -43,6 +43,9 @@ func (b *Build) emergency(o Options, conf *kimage.Config) error {
 			return &EmergencyError{unit + " is not installed", "Install ukdump with its units; emergency mode needs systemd."}
 		}
 	}
+	if err := b.checkBootOptions(o.Config); err != nil {
+		return err
+	}
 	if err := b.startPlan(o); err != nil {
 		return err
 	}
@@ -78,7 +81,7 @@ func (b *Build) emergency(o Options, conf *kimage.Config) error {
 	}
 	b.Cmdline = EmergencyCommandLine(b.Kernel.Arch, conf, running, o.Config.BootOptions)
 	b.CmdlineForeign = b.Cmdline
-	return nil
+	return b.checkLength(o.Config)
 }
 
 // emergencyTargets plans the directories of the running system.

@@ -28,19 +28,6 @@ var emergencyWords = []string{
 	"systemd.crash_reboot=1", // PID 1 that crashes otherwise waits for ever
 }
 
-// notInherited are the words of the running kernel's command line that are not
-// for a capture kernel. A name that ends in '.' stands for all that begin so.
-var notInherited = []string{
-	"BOOT_IMAGE", "initrd", "rdinit", "ukdump.",
-	// The memory, the processors and the crashes of the other kernel.
-	"crashkernel", "mem", "memmap", "hugepages", "hugepagesz", "default_hugepagesz", "hugetlb_cma", "movablecore", "kernelcore",
-	"log_buf_len", "slub_debug", "slab_debug", "swiotlb", "page_owner", "kasan", "kfence.", "maxcpus", "isolcpus", "nohz_full", "rcu_nocbs",
-	"oops", "panic_on_warn", "panic_on_oops", "hung_task_panic", "unknown_nmi_panic",
-	// The end of that boot, and its looks.
-	"systemd.unit", "rd.systemd.unit", "rd.break", "single", "emergency", "rescue", "1", "2", "3", "4", "5", "s", "S", "-s", "-b",
-	"quiet", "splash", "rhgb", "resume", "resume_offset", "ignition.firstboot",
-}
-
 // EmergencyCommandLine returns the command line of a kernel for arch (a GOARCH)
 // that starts the distribution's own initramfs. A root= among the user's words means
 // that these are all that is needed, as in a simple-kdump.conf; otherwise those of
@@ -56,7 +43,7 @@ func EmergencyCommandLine(arch string, conf *kimage.Config, running, user string
 		theirs, forInit = theirs[:i], theirs[i:]
 	}
 	if hasKey(theirs, "root") {
-		words = append(words, hardware(running)...)
+		words = append(words, hardware(running, nil)...)
 	} else {
 		words = append(words, inherited(running, words)...)
 	}
@@ -69,7 +56,7 @@ func EmergencyCommandLine(arch string, conf *kimage.Config, running, user string
 }
 
 // inherited returns the words of the running kernel's command line without those
-// that are not for a capture kernel, and those that ours replace.
+// that wordRules keeps from every capture kernel, and those that ours replace.
 func inherited(running string, ours []string) []string {
 	var out []string
 	for _, w := range splitWords(running) {
@@ -77,23 +64,11 @@ func inherited(running string, ours []string) []string {
 			break
 		}
 		k := key(w)
-		if k == "console" || !hasKey(ours, k) && !slices.ContainsFunc(notInherited, func(n string) bool {
-			return k == n || strings.HasSuffix(n, ".") && strings.HasPrefix(k, n)
-		}) {
+		if r := ruleOf(w); k == "console" || !hasKey(ours, k) && (r == nil || r.fate != never) {
 			out = append(out, w)
 		}
 	}
 	return out
-}
-
-// key returns the name of a parameter without its value. The kernel takes '-' and
-// '_' for the same, and quotes around the whole of it for nothing.
-func key(word string) string {
-	k, _, _ := strings.Cut(strings.Trim(word, `"`), "=")
-	if len(k) > 2 {
-		k = strings.ReplaceAll(k, "-", "_")
-	}
-	return k
 }
 
 func hasKey(words []string, name string) bool {

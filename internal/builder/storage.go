@@ -105,10 +105,16 @@ func (b *Build) openTree() (*kmod.Tree, error) {
 // load order, with their firmware.
 func (b *Build) addModules(o Options, requests []kmod.Request) error {
 	if monolithic(b.conf) {
+		if err := b.findParts(nil, requests); err != nil {
+			return err
+		}
 		return b.checkBuiltin(requests)
 	}
 	tree, err := b.openTree()
 	if err != nil {
+		return err
+	}
+	if err := b.findParts(tree, requests); err != nil {
 		return err
 	}
 	res, err := tree.Resolve(requests...)
@@ -149,6 +155,7 @@ func (b *Build) addModules(o Options, requests []kmod.Request) error {
 			return fmt.Errorf("module %s: %w", m.Path, err)
 		}
 		infos[i] = info
+		b.parts.addPart(m, info)
 		// Only modules that were built with the kernel are certain to be signed
 		// with the key that it trusts.
 		if !info.Signed || !strings.HasPrefix(m.Path, "kernel/") {
@@ -158,7 +165,7 @@ func (b *Build) addModules(o Options, requests []kmod.Request) error {
 		if err := b.add(name, data, 0o600, m.Reason); err != nil {
 			return err
 		}
-		b.Plan.Modules = append(b.Plan.Modules, plan.Module{Name: m.Name, Path: name, Params: options.Params(m.Name)})
+		b.Plan.Modules = append(b.Plan.Modules, plan.Module{Name: m.Name, Path: name, Params: b.parts.withoutKeepAway(m.Name, options.Params(m.Name))})
 		for _, f := range info.Firmware {
 			if err := b.addFirmware(f, m.Name); err != nil {
 				return err

@@ -110,7 +110,7 @@ func TestFallbackAtBoot(t *testing.T) {
 			"ROOT/etc/ukdump.conf:1: read kernel: ROOT/" + vmlinuz + ": file is truncated: 2000 of 65536 bytes"},
 		{"nothing to build from", func(m *machine) { m.Remove("usr/bin/makedumpfile"); m.Remove(image) }, "makedumpfile: not found in PATH..."},
 		{"command line", func(m *machine) { m.Write(conf, "BOOT_OPTIONS="+strings.Repeat("x", 2000)+"\n") },
-			"load capture kernel: ROOT/" + vmlinuz + ": the command line has ..."},
+			"ROOT/etc/ukdump.conf:1: BOOT_OPTIONS: the command line of the capture kernel would have ..."},
 	} {
 		m.run(t, tt.name, func(t *testing.T) {
 			tt.change(m)

@@ -200,7 +200,9 @@ func TestLoadErrors(t *testing.T) {
 		{"kexec_load_disabled", func(m *machine) { m.Write("proc/sys/kernel/kexec_load_disabled", "1\n") }, "load",
 			"load capture kernel: ROOT/" + vmlinuz + ": forbidden until the next boot by the sysctl kernel.kexec_load_disabled", true},
 		{"command line too long", func(m *machine) { m.Write(conf, "BOOT_OPTIONS="+strings.Repeat("x", 2000)+"\n") }, "load",
-			"load capture kernel: ROOT/" + vmlinuz + ": the command line has ...", true},
+			"ROOT/etc/ukdump.conf:1: BOOT_OPTIONS: the command line of the capture kernel would have ...", true},
+		{"word that costs the dump", func(m *machine) { m.Write(conf, "KEEP=3\nBOOT_OPTIONS=\"debug hugepages=128 panic=0\"\n") }, "load",
+			"ROOT/etc/ukdump.conf:2: BOOT_OPTIONS: hugepages=128 takes memory that the capture needs; panic=0 lets a machine hang whose capture kernel crashes", true},
 
 		{"--image missing", nil, mine, "image ROOT/my.img: no such file or directory", false},
 		{"--image a directory", func(m *machine) { m.Write("my.img/x", "") }, mine, "image ROOT/my.img: not a regular file", false},

@@ -380,7 +380,7 @@ func TestNeed(t *testing.T) {
 		if n, err := s.need(kernel, tempFile(t, "i", make([]byte, 100)), 1000); n != tt.need+1100 || err != nil {
 			t.Errorf("%s: needs %d, %v, want %d", tt.name, n, err, tt.need+1100)
 		}
-		if n := kernel.commandLineLimit(); n != tt.limit {
+		if n := kernel.CommandLineLimit(); n != tt.limit {
 			t.Errorf("%s: limit %d, want %d", tt.name, n, tt.limit)
 		}
 	}

@@ -31,7 +31,7 @@ func (s *Slot) Check(kernel *Kernel, initrd *os.File, unpacked int64, cmdline st
 		e.Cause = cause
 		return e
 	}
-	if limit := kernel.commandLineLimit(); len(cmdline) > limit || strings.ContainsRune(cmdline, 0) {
+	if limit := kernel.CommandLineLimit(); len(cmdline) > limit || strings.ContainsRune(cmdline, 0) {
 		e.Cause, e.Need, e.Have = CommandLine, int64(len(cmdline)), int64(limit)
 		return e
 	}

@@ -27,9 +27,9 @@ const (
 	appended = 30 + 31
 )
 
-// commandLineLimit returns the longest command line in bytes, without the NUL,
+// CommandLineLimit returns the longest command line in bytes, without the NUL,
 // that k can be given as a capture kernel.
-func (k *Kernel) commandLineLimit() int {
+func (k *Kernel) CommandLineLimit() int {
 	limit := commandLineSize - 1
 	if k.CmdlineSize > appended && k.CmdlineSize < commandLineSize {
 		limit = k.CmdlineSize

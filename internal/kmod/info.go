@@ -15,6 +15,7 @@ type Info struct {
 	Depends  []string // names of modules
 	Firmware []string // files it may ask for, below /lib/firmware
 	Signed   bool     // a signature is appended
+	Init     string   // function that the kernel calls first, "" if the symbol table lacks it
 	// CRCs says that the module carries checksums of the kernel's symbols that it uses.
 	// Newer kernels have them in __version_ext_crcs too, but same_magic is asked for
 	// __versions alone (check_modinfo in kernel/module/main.c).
@@ -62,6 +63,7 @@ func ReadInfo(data []byte) (*Info, error) {
 	info := &Info{
 		Signed: bytes.HasSuffix(data, []byte(signatureMagic)),
 		CRCs:   crcs != nil && crcs.Flags&elf.SHF_ALLOC != 0, // or the kernel does not see it
+		Init:   initFunction(f),
 	}
 	for kv := range strings.SplitSeq(string(data[s.Offset:s.Offset+s.FileSize]), "\x00") {
 		key, value, _ := strings.Cut(kv, "=")
@@ -81,6 +83,26 @@ func ReadInfo(data []byte) (*Info, error) {
 		}
 	}
 	return info, nil
+}
+
+// initFunction returns the name of the function that module_init declares. The module
+// has it under the name init_module, too (include/linux/module.h).
+func initFunction(f *elf.File) string {
+	symbols, err := f.Symbols()
+	if err != nil {
+		return ""
+	}
+	for _, alias := range symbols {
+		if alias.Name != "init_module" {
+			continue
+		}
+		for _, s := range symbols {
+			if s.Section == alias.Section && s.Value == alias.Value && s.Name != alias.Name && elf.ST_TYPE(s.Info) == elf.STT_FUNC {
+				return s.Name
+			}
+		}
+	}
+	return ""
 }
 
 // machines gives the ELF machine of each GOARCH.

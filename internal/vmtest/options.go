@@ -31,8 +31,9 @@ type Options struct {
 	Initrd  string
 	Cmdline string // console=ttyS0 is for the caller to give
 
-	MemoryMiB int // 1024 if zero
-	CPUs      int // 1 if zero
+	MemoryMiB int    // 1024 if zero
+	Memory    string // file that keeps the memory, also over runs; none if empty
+	CPUs      int    // 1 if zero
 	Disks     []Disk
 	Accel     Accel  // TCG if empty
 	Watchdog  bool   // an i6300esb on the PCI bus, which resets the machine
@@ -68,6 +69,10 @@ func (o *Options) Args() ([]string, error) {
 		"-m", strconv.Itoa(memory) + "M", "-smp", strconv.Itoa(cpus),
 		"-nodefaults", "-display", "none", "-serial", "mon:stdio",
 		"-kernel", o.Kernel,
+	}
+	if o.Memory != "" {
+		a = append(a, "-object", fmt.Sprintf("memory-backend-file,id=memory,size=%dM,share=on,mem-path=%s", memory, comma(o.Memory)),
+			"-machine", "memory-backend=memory")
 	}
 	if o.Initrd != "" {
 		a = append(a, "-initrd", o.Initrd)

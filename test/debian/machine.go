@@ -34,6 +34,7 @@ type Hardware struct {
 	Base     *Machine
 	Disks    []Disk // beside the root; for the monitor the first is disk1
 	Watchdog bool   // an i6300esb
+	KeepRAM  bool   // the memory outlives a reset, for persistent memory in it
 	ERST     bool   // storage for pstore that outlives a reset
 }
 
@@ -211,6 +212,9 @@ func (m *Machine) Boot(ctx context.Context, b Boot) (*vmtest.VM, error) {
 	}
 	if m.hardware.ERST {
 		o.ERST = m.erst()
+	}
+	if m.hardware.KeepRAM {
+		o.Memory = filepath.Join(m.Dir, "memory")
 	}
 	if b.Kernel != "" {
 		o.Kernel = b.Kernel
