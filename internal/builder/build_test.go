@@ -578,7 +578,7 @@ func TestNewErrors(t *testing.T) {
 			o := Options{Root: m.Root, Pid1: m.Pid1}
 			var err error
 			if o.Config, err = config.Load(m.Root); err != nil {
-				t.Fatal(err)
+				o.Config = config.Default() // the root does not exist
 			}
 			before := buildtest.Snapshot(t, filepath.Dir(m.Root))
 			b, err := New(o)

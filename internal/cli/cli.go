@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"ukdump/internal/advice"
 )
@@ -25,14 +26,16 @@ func Main(name string) *Program {
 	return &Program{Name: name, Args: os.Args[1:], Stdout: os.Stdout, Stderr: os.Stderr}
 }
 
-// End reports err to the person, as one line and one line of advice, and
-// returns the exit status.
+// End reports err to the person, as one line, or one for each of several mistakes, and
+// one line of advice, and returns the exit status.
 func (p *Program) End(err error) int {
 	if err == nil || errors.As(err, new(advice.Answer)) {
 		return advice.Status(err)
 	}
 	// A name from a file system or an image must not steer the terminal.
-	fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, Clean(err.Error()))
+	for line := range strings.SplitSeq(err.Error(), ";\n") {
+		fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, Clean(line))
+	}
 	if a := advice.For(err); a != "" {
 		fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, Clean(a))
 	}

@@ -3,21 +3,16 @@
 package config
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
-	"ukdump/internal/crashdir"
 	"ukdump/internal/plan"
 	"ukdump/internal/target"
 )
 
-// Places below the root directory.
+// Places below the root directory. Load reads those of other directories, too.
 const (
 	File   = "etc/ukdump.conf"
 	DropIn = "etc/ukdump.conf.d" // its *.conf are read in lexical order
@@ -99,81 +94,45 @@ func (c *Config) DumpDirs(root string) []string {
 	return dirs
 }
 
-// Error is a mistake in a configuration file.
-type Error struct {
-	File string
-	Line int
-	Text string
-}
-
-func (e *Error) Error() string { return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Text) }
-
-// Advice returns the remedy in one line.
-func (e *Error) Advice() string { return "See ukdump.conf(5) for the keys and their values." }
-
-// Load reads File and the files of DropIn below root, of which later ones win, key by
-// key; an empty value sets the default. Missing files count as empty. A mistake in a
-// file is an *Error with its line. A file that cannot be read, is not a regular file
-// or is larger than 1 MiB is an error, too.
-func Load(root string) (*Config, error) {
-	c := Default()
-	if err := c.readFile(filepath.Join(root, File)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	dir := filepath.Join(root, DropIn)
-	list, err := os.ReadDir(dir) // sorted
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read configuration: %w", err)
-	}
-	for _, e := range list {
-		if !strings.HasSuffix(e.Name(), ".conf") || strings.HasPrefix(e.Name(), ".") {
-			continue
-		}
-		if err := c.readFile(filepath.Join(dir, e.Name())); err != nil {
-			return nil, err
-		}
-	}
-	return c.checked()
-}
-
-// LoadFile reads only the file of this name, which must exist. Errors are as for Load.
-func LoadFile(name string) (*Config, error) {
-	c := Default()
-	if err := c.readFile(name); err != nil {
-		return nil, err
-	}
-	return c.checked()
-}
-
-func (c *Config) readFile(name string) error {
-	text, err := crashdir.ReadFile(name, maxFileSize)
-	if err != nil {
-		return fmt.Errorf("read configuration: %w", err)
-	}
-	return c.apply(name, string(text))
-}
-
-// apply sets the keys that the text of a file assigns.
+// apply sets the keys that the text of a file assigns. The error has all mistakes, each
+// an *Error.
 func (c *Config) apply(name, text string) error {
-	list, err := parse(text)
-	if err != nil {
-		err.File = name
-		return err
-	}
+	list, bad := parse(text)
 	for _, a := range list {
-		k := findKey(a.key)
-		if k == nil {
-			return &Error{name, a.line, unknownKey(a.key)}
+		if err := c.assign(name, a); err != nil {
+			bad = append(bad, err)
 		}
-		value := a.value
-		if value == "" {
-			value = k.def
-		}
-		if err := k.set(c, value); err != nil {
-			return &Error{name, a.line, fmt.Sprintf("%s=%s: %v", a.key, brief(a.value), err)}
-		}
-		c.set[a.key] = a.value != ""
-		c.where[a.key] = fmt.Sprintf("%s:%d", name, a.line)
 	}
+	slices.SortStableFunc(bad, func(a, b *Error) int { return a.Line - b.Line })
+	var errs []error
+	for _, e := range bad {
+		e.File = name
+		errs = append(errs, e)
+	}
+	return joined(errs)
+}
+
+// assign sets one key.
+func (c *Config) assign(name string, a assignment) *Error {
+	if r, column, ok := notASCII(a.key); ok {
+		return &Error{Line: a.line, Column: a.column + column - 1, Text: fmt.Sprintf("%U in the key is not ASCII", r)}
+	}
+	k := findKey(a.key)
+	if k == nil {
+		return &Error{Line: a.line, Text: unknownKey(a.key)}
+	}
+	value := a.value
+	if value == "" {
+		value = k.def
+	}
+	if err := k.set(c, value); err != nil {
+		text := fmt.Sprintf("%s=%s: %v", a.key, brief(a.value), err)
+		if r, _, ok := notASCII(a.value); ok {
+			text += fmt.Sprintf(" (%U is not ASCII)", r)
+		}
+		return &Error{Line: a.line, Text: text}
+	}
+	c.set[a.key] = a.value != ""
+	c.where[a.key] = fmt.Sprintf("%s:%d", name, a.line)
 	return nil
 }

@@ -52,11 +52,3 @@ func (c *Config) checkMode() error {
 	}
 	return nil
 }
-
-// checked returns c, or the error of checkMode.
-func (c *Config) checked() (*Config, error) {
-	if err := c.checkMode(); err != nil {
-		return nil, err
-	}
-	return c, nil
-}

@@ -4,25 +4,28 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 )
 
 // assignment is one KEY=VALUE of a file.
 type assignment struct {
 	key, value string
 	line       int // where the key stands, from 1
+	column     int // where the key begins, in characters from 1
 }
 
 // parse reads the subset of systemd.exec(5) EnvironmentFile= in which nothing is
 // ignored. A line that is neither comment nor assignment is an error. So are a quote
-// that is not closed on its line and text after the closing quote. The error has no
-// file name yet.
-func parse(text string) ([]assignment, *Error) {
+// that is not closed on its line and text after the closing quote. The errors have no
+// file name yet; the lines around them are read all the same.
+func parse(text string) (list []assignment, bad []*Error) {
+	text = strings.TrimPrefix(text, byteOrderMark)
 	if i := strings.IndexByte(text, 0); i >= 0 {
-		return nil, &Error{Line: 1 + strings.Count(text[:i], "\n"), Text: "a NUL byte; this is not a text file"}
+		why := "a NUL byte; this is not a text file"
+		if strings.HasPrefix(text, "\xff\xfe") || strings.HasPrefix(text, "\xfe\xff") || i <= 1 {
+			why = "UTF-16; save this file as UTF-8"
+		}
+		return nil, []*Error{{Line: 1 + strings.Count(text[:i], "\n"), Text: why}}
 	}
-	var list []assignment
 	lines := strings.Split(text, "\n")
 	for i := 0; i < len(lines); {
 		start := i + 1
@@ -31,18 +34,36 @@ func parse(text string) ([]assignment, *Error) {
 		if s := strings.TrimLeft(line, " \t"); s == "" || s[0] == '#' || s[0] == ';' {
 			continue // a comment does not continue on the next line (systemd 254)
 		}
+		wrong := at(start, checkCharacters(line))
 		for continues(line) && i < len(lines) {
-			line = line[:len(line)-1] + strings.TrimSuffix(lines[i], "\r")
+			next := strings.TrimSuffix(lines[i], "\r")
 			i++
+			line = line[:len(line)-1] + next
+			if e := at(i, checkCharacters(next)); wrong == nil {
+				wrong = e
+			}
+		}
+		if wrong != nil {
+			bad = append(bad, wrong)
+			continue
 		}
 		a, err := parseLine(line)
 		if err != nil {
-			return nil, &Error{Line: start, Text: err.Error()}
+			bad = append(bad, &Error{Line: start, Text: err.Error()})
+			continue
 		}
 		a.line = start
 		list = append(list, a)
 	}
-	return list, nil
+	return list, bad
+}
+
+// at puts an error, which may be nil, on a line.
+func at(line int, e *Error) *Error {
+	if e != nil {
+		e.Line = line
+	}
+	return e
 }
 
 // continues reports whether the next line belongs to this one: its value, if not
@@ -54,14 +75,6 @@ func continues(line string) bool {
 }
 
 func parseLine(line string) (assignment, error) {
-	for _, r := range line {
-		if unicode.IsControl(r) && r != '\t' {
-			return assignment{}, fmt.Errorf("control character %q", r)
-		}
-	}
-	if !utf8.ValidString(line) {
-		return assignment{}, errors.New("not valid UTF-8")
-	}
 	key, raw, ok := strings.Cut(line, "=")
 	if !ok {
 		return assignment{}, fmt.Errorf("no = in %q; a line is KEY=VALUE or a comment", brief(strings.TrimSpace(line)))
@@ -74,7 +87,8 @@ func parseLine(line string) (assignment, error) {
 	if err != nil {
 		return assignment{}, fmt.Errorf("%s: %w", brief(key), err)
 	}
-	return assignment{key: key, value: value}, nil
+	column := 1 + len(line) - len(strings.TrimLeft(line, " \t"))
+	return assignment{key: key, value: value, column: column}, nil
 }
 
 // unquote returns the text of a value, which has no surrounding blanks.

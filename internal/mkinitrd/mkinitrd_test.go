@@ -178,7 +178,7 @@ func TestBadInput(t *testing.T) {
 			"ROOT/etc/ukdump.conf:2: unknown key KERNAL (did you mean KERNEL?)\n"},
 		{"bad value", func(m *buildtest.Machine) { m.Write("etc/ukdump.conf.d/9.conf", "DUMP_LEVEL=32\n") }, builds, 1,
 			"ROOT/etc/ukdump.conf.d/9.conf:1: DUMP_LEVEL=32: not a number from 0 to 31\n"},
-		{"no configuration", nil, append(builds, "--config=DIR/none"), 1, "read configuration: open DIR/none: no such file or directory\n"},
+		{"no configuration", nil, append(builds, "--config=DIR/none"), 1, "read configuration: DIR/none: no such file or directory\n"},
 		{"kernel missing", nil, append(builds, "--kernel=/boot/none"), 1, "read kernel: ROOT/boot/none: no such file or directory\n"},
 		{"kernel a directory", nil, append(builds, "--kernel=/boot"), 1, "read kernel: ROOT/boot: not a kernel image: a directory\n"},
 		{"kernel truncated", func(m *buildtest.Machine) { m.Write("k", m.Read(vmlinuz)[:9000]) }, append(builds, "--kernel=/k"), 1,
