@@ -89,7 +89,7 @@ func New(o Options) (*Build, error) {
 		return nil, err
 	}
 	conf := b.conf
-	if err := checkKernel(b.Kernel, conf); err != nil {
+	if err := checkKernel(b.Kernel, conf, o.Config.Emergency()); err != nil {
 		return nil, err
 	}
 	if o.Config.Emergency() {

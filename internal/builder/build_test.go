@@ -525,8 +525,26 @@ func TestNewErrors(t *testing.T) {
 			"ROOT/etc/ukdump.conf:1: find kernel: 5.10.0-9: no image of this release below ROOT in ", true},
 		{"running kernel not installed", func(m *buildtest.Machine) { m.Remove(vmlinuz) },
 			"find kernel: " + buildtest.Release + ": no image of this release below ROOT in ", true},
-		{"kernel without /proc/vmcore", func(m *buildtest.Machine) { m.Write("boot/config-"+buildtest.Release, "CONFIG_BLK_DEV_INITRD=y\n") },
+		{"kernel without /proc/vmcore", func(m *buildtest.Machine) {
+			name := "boot/config-" + buildtest.Release
+			m.Write(name, strings.Replace(m.Read(name), "CONFIG_PROC_VMCORE=y", "# CONFIG_PROC_VMCORE is not set", 1))
+		},
 			"kernel ROOT/" + vmlinuz + ": " + buildtest.Release + " was built without CONFIG_PROC_VMCORE (ROOT/boot/config-" + buildtest.Release + ")", true},
+		{"running kernel with 5-level page tables", func(m *buildtest.Machine) {
+			b := []byte(m.Read(vmlinuz))
+			b[0x236] &^= 0x20 // XLF_5LEVEL
+			m.Write(vmlinuz, string(b))
+			m.Write("proc/cpuinfo", "processor\t: 0\nflags\t\t: fpu lm la57 smep\n")
+		}, "kernel ROOT/" + vmlinuz + ": it cannot start from the 5-level page tables of the running kernel (XLF_5LEVEL)", true},
+		{"unsigned module", func(m *buildtest.Machine) {
+			name := "boot/config-" + buildtest.Release
+			m.Write(name, m.Read(name)+"CONFIG_MODULE_SIG_FORCE=y\n")
+			b, ok := strings.CutSuffix(m.Read(tree+"/kernel/drivers/block/virtio_blk.ko"), "~Module signature appended~\n")
+			if !ok {
+				t.Fatal("not signed")
+			}
+			m.Write(tree+"/kernel/drivers/block/virtio_blk.ko", b)
+		}, "loads only signed modules (CONFIG_MODULE_SIG_FORCE in ROOT/boot/config-" + buildtest.Release + "), and kernel/drivers/block/virtio_blk.ko has no signature", true},
 		{"no module tree", func(m *buildtest.Machine) { m.Remove(tree) },
 			"modules of kernel ROOT/" + vmlinuz + " (" + buildtest.Release + "): there is no directory /usr/lib/modules/" + buildtest.Release + " or /lib/modules/" + buildtest.Release, true},
 		{"modules.dep truncated", func(m *buildtest.Machine) { m.Write(tree+"/modules.dep", m.Read(tree + "/modules.dep")[:60]) },

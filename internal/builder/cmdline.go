@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"ukdump/internal/config"
+	"ukdump/internal/kfeature"
 	"ukdump/internal/kimage"
 	"ukdump/internal/plan"
 )
@@ -42,21 +43,6 @@ var commonWords = []string{
 	"loglevel=5",        // warnings and worse: a serial line is slower than the kernel
 }
 
-// wordOptions are the words that make sense only for a kernel that was built with
-// an option. Others would complain about most of them and hand them to PID 1.
-var wordOptions = map[string]string{
-	"softlockup_panic=1":              "CONFIG_SOFTLOCKUP_DETECTOR",
-	"watchdog_thresh=30":              "CONFIG_SOFTLOCKUP_DETECTOR",
-	"sysctl.kernel.panic_on_oops=0":   "CONFIG_PANIC_ON_OOPS",
-	"sysctl.kernel.hung_task_panic=0": "CONFIG_BOOTPARAM_HUNG_TASK_PANIC",
-	"novmcoredd":                      "CONFIG_PROC_VMCORE_DEVICE_DUMP",
-	"cma=0":                           "CONFIG_CMA",
-	"raid=noautodetect":               "CONFIG_MD_AUTODETECT",
-	"hest_disable":                    "CONFIG_ACPI_APEI",
-	"acpi_no_memhotplug":              "CONFIG_ACPI_HOTPLUG_MEMORY",
-	"cgroup_disable=memory":           "CONFIG_CGROUPS",
-}
-
 // CommandLine returns the capture kernel's command line for arch (a GOARCH):
 // our own words, those of running that hardware needs, extra, and last the
 // user's, which therefore win. conf is that of the capture kernel, parts are the
@@ -72,9 +58,10 @@ func CommandLine(arch string, conf *kimage.Config, parts *parts, running string,
 func ownWords(arch string, conf *kimage.Config) []string {
 	var words []string
 	for _, w := range archWords[arch] {
-		if opt := wordOptions[w]; opt == "" || conf.Get(opt) != "n" {
-			words = append(words, w)
+		if f, ok := kfeature.Words[w]; ok && f.In("", conf) == kfeature.No {
+			continue
 		}
+		words = append(words, w)
 	}
 	return words
 }

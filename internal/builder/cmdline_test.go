@@ -10,6 +10,7 @@ import (
 
 	"ukdump/initramfs"
 	"ukdump/internal/builder/buildtest"
+	"ukdump/internal/kfeature"
 	"ukdump/internal/kimage"
 )
 
@@ -36,7 +37,8 @@ func TestCommandLine(t *testing.T) {
 func TestCommandLineOptions(t *testing.T) {
 	for _, arch := range []string{"amd64", "arm64"} {
 		all := splitWords(CommandLine(arch, nil, nil, "", nil, ""))
-		for word, option := range wordOptions {
+		for word, f := range kfeature.Words {
+			option := f.Option
 			if !slices.Contains(all, word) {
 				if slices.Contains(archWords[arch], word) {
 					t.Errorf("%s: without a configuration: no %s", arch, word)
@@ -44,9 +46,9 @@ func TestCommandLineOptions(t *testing.T) {
 				continue
 			}
 			var others []string
-			for _, o := range wordOptions {
-				if o != option {
-					others = append(others, o+"=y")
+			for _, o := range kfeature.Words {
+				if o.Option != option {
+					others = append(others, o.Option+"=y")
 				}
 			}
 			for _, tt := range []struct {
@@ -60,7 +62,7 @@ func TestCommandLineOptions(t *testing.T) {
 				got := splitWords(CommandLine(arch, kernelConfig(t, append(others, tt.set)...), nil, "", nil, ""))
 				want := slices.Clone(all)
 				if !tt.want {
-					want = slices.DeleteFunc(want, func(w string) bool { return wordOptions[w] == option })
+					want = slices.DeleteFunc(want, func(w string) bool { return kfeature.Words[w].Option == option })
 				}
 				if !slices.Equal(got, want) {
 					t.Errorf("%s: %q: got %q\nwant %q", arch, tt.set, got, want)
@@ -200,19 +202,56 @@ func TestChooseCompression(t *testing.T) {
 
 func TestCheckKernel(t *testing.T) {
 	im := &kimage.Image{Path: "/k", Release: "6.1", Arch: "amd64", PageSize: 4096}
-	all := []string{"CONFIG_PROC_VMCORE=y", "CONFIG_BLK_DEV_INITRD=y", "CONFIG_DEVTMPFS=y"}
-	if err := checkKernel(im, kernelConfig(t, all...)); err != nil {
+	all := strings.Fields(buildtest.CaptureConfig())
+	if err := checkKernel(im, kernelConfig(t, all...), true); err != nil {
 		t.Error(err)
 	}
-	if err := checkKernel(im, nil); err != nil {
+	if err := checkKernel(im, nil, false); err != nil {
 		t.Errorf("unknown configuration: %v", err)
 	}
-	for i, option := range all {
-		name, _, _ := strings.Cut(option, "=")
-		err := checkKernel(im, kernelConfig(t, slices.Delete(slices.Clone(all), i, i+1)...))
-		if err == nil || !strings.HasPrefix(err.Error(), "kernel /k: 6.1 was built without "+name+" (") {
-			t.Errorf("without %s: %v", name, err)
+	without := func(option string) []string {
+		return slices.DeleteFunc(slices.Clone(all), func(o string) bool { return o == option+"=y" })
+	}
+	for _, f := range kfeature.Required {
+		err := checkKernel(im, kernelConfig(t, without(f.Option)...), false)
+		if err == nil || !strings.HasPrefix(err.Error(), "kernel /k: 6.1 was built without "+f.Option+" (") || !strings.HasSuffix(err.Error(), "): "+f.Why) {
+			t.Errorf("without %s: %v", f.Option, err)
 		}
+	}
+	for _, f := range kfeature.RequiredBySystemd {
+		conf := kernelConfig(t, append(without(f.Option), "# "+f.Option+" is not set")...)
+		if err := checkKernel(im, conf, false); err != nil {
+			t.Errorf("without %s: %v", f.Option, err)
+		}
+		if err := checkKernel(im, conf, true); err == nil || !strings.Contains(err.Error(), "was built without "+f.Option+" (") {
+			t.Errorf("emergency mode without %s: %v", f.Option, err)
+		}
+	}
+	for _, tt := range []struct{ arch, option, want string }{
+		{"amd64", "CONFIG_CMDLINE_OVERRIDE=y", "kernel /k: 6.1 was built with CONFIG_CMDLINE_OVERRIDE (CONF): it ignores the command line that it is loaded with"},
+		{"arm64", "CONFIG_CMDLINE_FORCE=y", "kernel /k: 6.1 was built with CONFIG_CMDLINE_FORCE (CONF): it ignores the command line that it is loaded with"},
+		{"arm64", "CONFIG_INITRAMFS_FORCE=y", "kernel /k: 6.1 was built with CONFIG_INITRAMFS_FORCE (CONF): it ignores the image that it is loaded with"},
+		{"arm64", "CONFIG_CMDLINE_FROM_BOOTLOADER=y", ""},
+		{"arm64", "# CONFIG_CMDLINE_FORCE is not set", ""},
+		{"amd64", "CONFIG_CMDLINE_BOOL=y", ""},
+		{"arm64", "CONFIG_CMDLINE_OVERRIDE=y", ""}, // of another architecture
+	} {
+		conf := kernelConfig(t, append(slices.Clone(all), tt.option)...)
+		text := ""
+		if err := checkKernel(&kimage.Image{Path: "/k", Release: "6.1", Arch: tt.arch}, conf, false); err != nil {
+			text = strings.ReplaceAll(err.Error(), conf.Source, "CONF")
+		}
+		if text != tt.want {
+			t.Errorf("%s with %s: got %q, want %q", tt.arch, tt.option, text, tt.want)
+		}
+	}
+	few := kernelConfig(t, slices.DeleteFunc(slices.Clone(all), func(o string) bool { return o == "CONFIG_EPOLL=y" || o == "CONFIG_FUTEX=y" })...)
+	if err := checkKernel(im, few, false); err == nil || !strings.Contains(err.Error(), "without CONFIG_FUTEX, CONFIG_EPOLL (") {
+		t.Errorf("without two: %v", err)
+	}
+	// An arm64 kernel finds its place without it.
+	if err := checkKernel(&kimage.Image{Arch: "arm64"}, kernelConfig(t, without("CONFIG_RELOCATABLE")...), false); err != nil {
+		t.Error(err)
 	}
 
 	for _, tt := range []struct {

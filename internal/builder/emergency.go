@@ -16,6 +16,7 @@ import (
 	"ukdump/internal/config"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/host"
+	"ukdump/internal/kfeature"
 	"ukdump/internal/kimage"
 	"ukdump/internal/kmod"
 	"ukdump/internal/plan"
@@ -226,7 +227,22 @@ func (b *Build) findInitramfs(c *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("%sinitramfs %s: %w", where, name, crashdir.WithoutPath(err))
 	}
+	if err := b.checkPacking(name, data); err != nil {
+		return err
+	}
 	b.Initramfs, b.stock = name, data
+	return nil
+}
+
+// checkPacking refuses a kernel that cannot unpack the distribution's initramfs: the
+// last of its archives, as microcode comes first and is not packed.
+func (b *Build) checkPacking(name string, data []byte) error {
+	packed := initramfs.Packed(data)
+	for _, u := range kfeature.Unpacks {
+		if bytes.HasPrefix(packed, []byte(u.Magic)) && u.In(b.Kernel.Release, b.conf) == kfeature.No {
+			return lacking(b.Kernel, b.conf, "it cannot unpack initramfs "+name, u.Feature)
+		}
+	}
 	return nil
 }
 

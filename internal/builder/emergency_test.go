@@ -312,7 +312,16 @@ func TestEmergencyErrors(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+	for name, magic := range map[string]string{"LZ4": "\x02\x21\x4c\x18", "LZO": "\x89LZO", "BZIP2": "BZh9", "LZMA": "\x5d\x00\x00"} {
+		m.Run(t, "a kernel without "+name, func(t *testing.T) {
+			m.Write(initrd, magic+strings.Repeat("x", 1<<10))
+			if _, err := New(options(t, m)); err == nil || !strings.Contains(err.Error(), "without CONFIG_RD_"+name+" (") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
 	m.Run(t, "lz4", func(t *testing.T) {
+		m.Write("boot/config-"+buildtest.Release, m.Read("boot/config-"+buildtest.Release)+"CONFIG_RD_LZ4=y\n")
 		m.Write(initrd, "\x02\x21\x4c\x18"+strings.Repeat("x", 1<<20))
 		b := newBuild(t, m)
 		_, c, err := b.EmergencyImage()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 
 	"ukdump/initramfs"
@@ -47,6 +48,10 @@ func (b *Build) openKernel(o Options) error {
 		return &KernelError{k.Path, "it is too old or too special for kexec_file_load: no 64-bit entry point above 4 GiB",
 			"Choose a kernel of version 3.8 or later for x86_64 with KERNEL=."}
 	}
+	if five, err := b.host.FiveLevel(); err == nil && five && !k.FiveLevel {
+		return &KernelError{k.Path, "it cannot start from the 5-level page tables of the running kernel (XLF_5LEVEL)",
+			"Choose a kernel of version " + kfeature.FiveLevel.Since.String() + " or later with KERNEL=, or boot with no5lvl."}
+	}
 	if o.Root != "/" {
 		return nil // the kernel that runs here says nothing about that machine
 	}
@@ -67,18 +72,61 @@ func checkMachine(k *kimage.Image, arch string, pageSize int) error {
 	return nil
 }
 
-// checkKernel refuses a kernel without the options that a capture kernel needs.
-func checkKernel(k *kimage.Image, conf *kimage.Config) error {
+// checkKernel refuses a kernel that is known to lack a feature that each capture
+// needs, or to have one that no capture kernel may have.
+func checkKernel(k *kimage.Image, conf *kimage.Config, emergency bool) error {
 	if !conf.Known() {
 		return nil
 	}
-	for _, f := range kfeature.Required {
-		if f.In(k.Release, conf) == kfeature.No {
-			return &KernelError{k.Path, fmt.Sprintf("%s was built without %s (%s)", k.Release, f.Option, conf.Source),
-				"Choose a kernel that has it with KERNEL=."}
+	required := kfeature.Required
+	if emergency {
+		required = slices.Concat(required, kfeature.RequiredBySystemd)
+	}
+	var lacks []kfeature.Feature
+	for _, f := range required {
+		if f.For(k.Arch) && f.In(k.Release, conf) == kfeature.No {
+			lacks = append(lacks, f)
+		}
+	}
+	if len(lacks) > 0 {
+		return lacking(k, conf, lacks[0].Why, lacks...)
+	}
+	for _, f := range kfeature.Forbidden {
+		if f.For(k.Arch) && f.In(k.Release, conf) == kfeature.Yes {
+			return &KernelError{k.Path, fmt.Sprintf("%s was built with %s (%s): %s", k.Release, f.Option, conf.Source, f.Why),
+				"Choose a kernel without it with KERNEL=."}
 		}
 	}
 	return nil
+}
+
+// lacking reports that a kernel was built without these features.
+func lacking(k *kimage.Image, conf *kimage.Config, why string, features ...kfeature.Feature) error {
+	var names []string
+	for _, f := range features {
+		names = append(names, f.Option)
+	}
+	return &KernelError{k.Path, fmt.Sprintf("%s was built without %s (%s): %s", k.Release, strings.Join(names, ", "), conf.Source, why),
+		"Choose a kernel that has it with KERNEL=."}
+}
+
+// checkSignature refuses a module without a signature if the kernel would refuse it
+// whatever its command line is.
+func (b *Build) checkSignature(module string, signed bool) error {
+	if signed {
+		return nil // perhaps with a key that the kernel does not have
+	}
+	why := ""
+	for _, f := range kfeature.OnlySigned {
+		if f.In(b.Kernel.Release, b.conf) == kfeature.Yes {
+			why = f.Option + " in " + b.conf.Source
+		}
+	}
+	if why == "" {
+		return nil
+	}
+	return &KernelError{b.Kernel.Path, fmt.Sprintf("%s loads only signed modules (%s), and %s has no signature", b.Kernel.Release, why, module),
+		"Sign that module, or choose another kernel with KERNEL= or another disk with TARGET=."}
 }
 
 // unpackers are the kernel options that unpack each compression.
@@ -117,11 +165,10 @@ const lockdownWord = "lockdown=confidentiality"
 // dump: an old kernel with the lockdown module active, and only modules that
 // were built and signed together with it.
 func (b *Build) tracefsWords(conf *kimage.Config) []string {
-	lsms := "," + strings.Trim(conf.Get("CONFIG_LSM"), `"`) + ","
 	switch {
 	case kfeature.Eventfs.In(b.Kernel.Release, conf) != kfeature.No,
 		kfeature.LockdownLSM.In(b.Kernel.Release, conf) != kfeature.Yes,
-		!strings.Contains(lsms, ",lockdown,"),
+		kfeature.LockdownActive.In(b.Kernel.Release, conf) != kfeature.Yes,
 		kfeature.ModuleSig.In(b.Kernel.Release, conf) != kfeature.Yes,
 		!b.allSigned:
 		return nil

@@ -16,7 +16,7 @@ import (
 // A monolithic kernel needs no module tree; missing drivers are detected all the
 // same.
 func TestMonolithic(t *testing.T) {
-	const base = "CONFIG_PROC_VMCORE=y\nCONFIG_BLK_DEV_INITRD=y\nCONFIG_DEVTMPFS=y\nCONFIG_RD_ZSTD=y\n"
+	base := buildtest.CaptureConfig() + "CONFIG_RD_ZSTD=y\n"
 	m := buildtest.New(t)
 	for _, tt := range []struct {
 		name, conf string

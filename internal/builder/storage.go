@@ -161,6 +161,9 @@ func (b *Build) addModules(o Options, requests []kmod.Request) error {
 		if !info.Signed || !strings.HasPrefix(m.Path, "kernel/") {
 			b.allSigned = false
 		}
+		if err := b.checkSignature(m.Path, info.Signed); err != nil {
+			return err
+		}
 		name := fmt.Sprintf("lib/modules/%03d-%s.ko", i, m.Name)
 		if err := b.add(name, data, 0o600, m.Reason); err != nil {
 			return err

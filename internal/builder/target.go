@@ -80,6 +80,9 @@ func (b *Build) target(t target.Target, overwrite bool) (plan.Target, []kmod.Req
 	if r.Dump {
 		b.Uncollected = append(b.Uncollected, name)
 	}
+	if err := b.checkTables(r.Stack); err != nil {
+		return plan.Target{}, nil, err
+	}
 	layers, requests, err := b.layers(name, r.Stack)
 	if refused := (*host.UnsupportedError)(nil); errors.As(err, &refused) {
 		refused.Raw = true
@@ -105,7 +108,10 @@ func (b *Build) directory(dir string) (plan.Target, []kmod.Request, error) {
 	if err != nil {
 		return plan.Target{}, nil, err
 	}
-	if err := b.tooOld(s); err != nil {
+	if err := b.checkFilesystem(s); err != nil {
+		return plan.Target{}, nil, err
+	}
+	if err := b.checkTables(s.Stack); err != nil {
 		return plan.Target{}, nil, err
 	}
 	layers, requests, err := b.layers(s.Dir, s.Stack)
@@ -123,19 +129,6 @@ func (b *Build) directory(dir string) (plan.Target, []kmod.Request, error) {
 		Path:       s.PathInFS,
 		Device:     planDevice(s.Stack[0], ""),
 	}, requests, err
-}
-
-// tooOld refuses a kernel that is too old to write to a file system. If the
-// running kernel should be too old as well, the distribution has backported support.
-func (b *Build) tooOld(s *host.Storage) error {
-	f := s.Youngest
-	running, err := b.host.Kernel()
-	if err != nil || f.Name == "" || f.Since.After(running) || !f.Since.After(b.Kernel.Release) {
-		return nil
-	}
-	return &KernelError{b.Kernel.Path,
-		fmt.Sprintf("%s cannot write to the %s that %s is on: that has %s, which Linux knows since %s", b.Kernel.Release, s.FSType, s.Dir, f.Name, f.Since),
-		"Choose a newer kernel with KERNEL=, or another file system with TARGET=."}
 }
 
 func planDevice(d host.BlockDevice, partUUID string) plan.Device {

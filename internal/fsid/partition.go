@@ -88,6 +88,22 @@ func (d *device) partition(sector int64, n int) (p Partition) {
 	return p
 }
 
+// PartTable returns the kind of a disk's partition table, "gpt" or "dos" as blkid(8)
+// prints them, or "".
+func PartTable(r io.ReaderAt) string {
+	d := &device{r: r}
+	mbr := d.at(0, 512)
+	if mbr == nil || mbr[510] != 0x55 || mbr[511] != 0xaa {
+		return ""
+	}
+	for i := range 4 {
+		if mbr[mbrEntry+i*mbrEntrySize+4] == 0xee {
+			return "gpt"
+		}
+	}
+	return "dos"
+}
+
 // gpt reads the GPT, UEFI 5.3.
 func (d *device) gpt(sector int64, n int) Partition {
 	p, ok := d.gptAt(sector, sector, n)

@@ -109,3 +109,27 @@ func FuzzPartUUID(f *testing.F) {
 		}
 	})
 }
+
+func TestPartTable(t *testing.T) {
+	mbr := func(types ...byte) string {
+		b := make([]byte, 1024)
+		b[510], b[511] = 0x55, 0xaa
+		for i, typ := range types {
+			b[mbrEntry+i*mbrEntrySize+4] = typ
+		}
+		return string(b)
+	}
+	for _, tt := range []struct{ name, disk, want string }{
+		{"MBR", mbr(0x83, 0x82), "dos"},
+		{"MBR with an extended partition", mbr(0x83, 0x05), "dos"},
+		{"GPT", mbr(0xee), "gpt"},
+		{"GPT beside other entries", mbr(0x0c, 0x83, 0xee), "gpt"},
+		{"no signature", strings.Repeat("x", 1024), ""},
+		{"short", "x", ""},
+		{"empty", "", ""},
+	} {
+		if got := PartTable(strings.NewReader(tt.disk)); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}

@@ -23,6 +23,7 @@ type BlockDevice struct {
 
 	// Of disks and partitions in a stack. A copy of the content lacks these:
 	PartUUID string `json:"partuuid,omitempty"` // as blkid(8) prints it
+	Table    string `json:"-"`                  // kind of the partition table, see partTable
 	Serial   string `json:"serial,omitempty"`   // of the disk, see fsid.Serial
 
 	MD     *Array  `json:"md,omitempty"`

@@ -76,7 +76,7 @@ func (h *Host) probe(s *Storage, b BlockDevice) (fsid.ID, error) {
 	if is.apart != "" {
 		return fsid.ID{}, s.external(is.apart)
 	}
-	s.Needs, s.Youngest = is.needs, is.since
+	s.Needs, s.Uses, s.Unknown, s.BlockSize = is.needs, is.uses, is.unknown, is.blockSize
 	return id, nil
 }
 

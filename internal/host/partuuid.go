@@ -80,6 +80,48 @@ func (h *Host) partType(b BlockDevice) string {
 	return h.tablePartition(b).Type
 }
 
+// partTable returns the kind of the partition table that b is a partition of, as
+// blkid(8) prints it as PTTYPE, "" if it is not known or b is none. The kernel asks its
+// command line first (block/partitions/core.c), which is "cmdline" here.
+func (h *Host) partTable(b BlockDevice) string {
+	if b.Partition == 0 {
+		return ""
+	}
+	disk, err := h.block(path.Dir(b.Path))
+	if err != nil {
+		return ""
+	}
+	if line, err := h.CommandLine(); err == nil && definesPartitions(line, disk.Name) {
+		return "cmdline"
+	}
+	if scheme := h.udev(b)["ID_PART_ENTRY_SCHEME"]; scheme != "" {
+		return scheme
+	}
+	f, err := h.openBlock(disk)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	return fsid.PartTable(f)
+}
+
+// definesPartitions reports whether a command line has partitions for a disk
+// (Documentation/block/cmdline-partition.rst): blkdevparts=DISK:PARTS;DISK:PARTS.
+func definesPartitions(line, disk string) bool {
+	for word := range strings.FieldsSeq(line) {
+		value, ok := strings.CutPrefix(strings.Trim(word, `"`), "blkdevparts=")
+		if !ok {
+			continue
+		}
+		for one := range strings.SplitSeq(strings.Trim(value, `"`), ";") {
+			if name, _, _ := strings.Cut(one, ":"); name == disk {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // systemPartitions are the types of partitions that others than Linux look for,
 // whatever they hold: GUIDs of a GPT, numbers of an MBR (gdisk and sfdisk list
 // them).

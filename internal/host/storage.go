@@ -34,8 +34,12 @@ type Storage struct {
 	Options string `json:"options,omitempty"`
 	// Needs are modules for its features besides its driver.
 	Needs []kmod.Request `json:"-"`
-	// Youngest is the feature that came last to Linux, if that is known.
-	Youngest kfeature.Feature `json:"-"`
+	// Uses are its features that some kernels lack, Unknown the flags in its superblock
+	// that are in no table, and BlockSize is in bytes, of btrfs that of a sector. They
+	// are empty if the superblock could not be read.
+	Uses      []kfeature.Feature `json:"-"`
+	Unknown   []string           `json:"-"`
+	BlockSize int                `json:"-"`
 
 	// Stack is the file system's device and all its parts, down to the disks: each
 	// device before its parts.
@@ -147,7 +151,7 @@ func (h *Host) disk(target string, top ...BlockDevice) (stack []BlockDevice, dev
 		if err := h.refuseBlock(target, b); err != nil {
 			return stack, nil, err
 		}
-		stack[i].PartUUID, stack[i].Serial = h.partUUID(b), h.serial(b)
+		stack[i].PartUUID, stack[i].Serial, stack[i].Table = h.partUUID(b), h.serial(b), h.partTable(b)
 	}
 	if err := h.addCrypt(target, stack); err != nil {
 		return stack, nil, err

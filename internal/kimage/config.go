@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"ukdump/internal/crashdir"
 )
@@ -22,7 +23,7 @@ const maxConfig = 8 << 20
 type Config struct {
 	Source string // where the configuration was found: a path, "PATH (IKCONFIG)"
 
-	set map[string]string
+	set map[string]string // "n" if "is not set"
 }
 
 // Known reports whether the configuration is known.
@@ -39,6 +40,16 @@ func (c *Config) Get(name string) string {
 		return v
 	}
 	return "n"
+}
+
+// Names reports whether the configuration names an option, set or "not set". It does
+// not if the kernel has no such option, or if the option depends on one that is not set.
+func (c *Config) Names(name string) bool {
+	if c == nil {
+		return false
+	}
+	_, ok := c.set[name]
+	return ok
 }
 
 // NoConfigError reports that the configuration of a kernel is not known.
@@ -58,42 +69,115 @@ func (e *NoConfigError) Error() string {
 
 func (e *NoConfigError) Unwrap() error { return e.Err }
 
-// Config finds the kernel's configuration: in the files that distributions
-// install below root, that of m, else inside the kernel itself (CONFIG_IKCONFIG).
-// The error is a *NoConfigError, and the Config then nil.
+// Config finds the kernel's configuration: in the files that distributions install
+// below root, that of m, inside the kernel itself or in its module configs
+// (CONFIG_IKCONFIG), in /proc/config.gz if it is the running kernel, else where it was
+// built, which may have been configured again since. The error is a *NoConfigError, and
+// the Config then nil.
 func (im *Image) Config(m Machine, root string) (*Config, error) {
 	fail := &NoConfigError{Release: im.Release}
-	for _, name := range []string{
-		"boot/config-" + im.Release,
-		"usr/lib/modules/" + im.Release + "/config",
-		"lib/modules/" + im.Release + "/config",
-		"usr/lib/modules/" + im.Release + "/build/.config",
-		"lib/modules/" + im.Release + "/build/.config",
+	for _, source := range []func() (*Config, error){
+		im.installed(m, root, fail),
+		im.embedded,
+		im.configsModule(m, root),
+		im.ofRunning(m, root),
+		fail.first(m, root, "usr/lib/modules/"+im.Release+"/build/.config", "lib/modules/"+im.Release+"/build/.config"),
 	} {
-		path := filepath.Join(root, name)
-		c, err := configOn(m, path, "/"+name)
-		if err == nil {
+		c, err := source()
+		if c != nil {
 			return c, nil
 		}
-		if errors.Is(err, fs.ErrNotExist) {
-			fail.Looked = append(fail.Looked, path)
-		} else {
-			fail.Err = errors.Join(fail.Err, err)
+		fail.Err = errors.Join(fail.Err, err)
+	}
+	return nil, fail
+}
+
+// installed reads the file that a distribution has installed.
+func (im *Image) installed(m Machine, root string, fail *NoConfigError) func() (*Config, error) {
+	names := []string{"boot/config-" + im.Release}
+	if dir, ok := strings.CutPrefix(filepath.Dir(im.Path), filepath.Clean(root)); ok {
+		if dir = strings.Trim(dir, "/"); dir != "boot" {
+			names = append(names, filepath.Join(dir, "config-"+im.Release)) // Clear Linux
 		}
 	}
+	return fail.first(m, root, append(names, "usr/lib/modules/"+im.Release+"/config", "lib/modules/"+im.Release+"/config")...)
+}
+
+// first returns a reader of the first configuration that can be used.
+func (e *NoConfigError) first(m Machine, root string, names ...string) func() (*Config, error) {
+	return func() (*Config, error) {
+		var unusable error
+		for _, name := range names {
+			path := filepath.Join(root, name)
+			c, err := configOn(m, path, "/"+name)
+			switch {
+			case err == nil:
+				return c, nil
+			case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+				e.Looked = append(e.Looked, path)
+			default:
+				unusable = errors.Join(unusable, err)
+			}
+		}
+		return nil, unusable
+	}
+}
+
+// embedded reads the configuration inside the kernel (CONFIG_IKCONFIG=y).
+func (im *Image) embedded() (*Config, error) {
 	kernel, err := im.data, error(nil)
 	if im.Format == BzImage {
 		kernel, err = im.vmlinux()
 	}
-	if err == nil {
-		var c *Config
-		if c, err = embeddedConfig(kernel); c != nil {
-			c.Source = im.Path + " (IKCONFIG)"
-			return c, nil
-		}
+	if err != nil {
+		return nil, err
 	}
-	fail.Err = errors.Join(fail.Err, err)
-	return nil, fail
+	c, err := embeddedConfig(kernel)
+	if c != nil {
+		c.Source = im.Path + " (IKCONFIG)"
+	}
+	return c, err
+}
+
+// configsModule reads the configuration in the module configs (CONFIG_IKCONFIG=m).
+func (im *Image) configsModule(m Machine, root string) func() (*Config, error) {
+	return func() (*Config, error) {
+		for _, dir := range []string{"/usr/lib/modules/", "/lib/modules/"} {
+			for _, name := range m.Glob(dir + im.Release + "/kernel/kernel/configs.ko*") {
+				file, err := m.File(name)
+				if err != nil {
+					return nil, err
+				}
+				data, err := readConfigFile(file)
+				var c *Config
+				if err == nil {
+					c, err = embeddedConfig(data)
+				}
+				if err != nil {
+					return nil, fmt.Errorf("read kernel configuration: %s: %w", filepath.Join(root, name), err)
+				}
+				if c != nil {
+					c.Source = filepath.Join(root, name) + " (IKCONFIG)"
+					return c, nil
+				}
+			}
+		}
+		return nil, nil
+	}
+}
+
+// ofRunning reads /proc/config.gz, which is that of the running kernel.
+func (im *Image) ofRunning(m Machine, root string) func() (*Config, error) {
+	return func() (*Config, error) {
+		if running, err := m.Kernel(); err != nil || running != im.Release {
+			return nil, nil
+		}
+		c, err := configOn(m, filepath.Join(root, "proc/config.gz"), "/proc/config.gz")
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return c, err
+	}
 }
 
 // ReadConfig reads a configuration file, plain or in gzip like /proc/config.gz,
@@ -111,17 +195,9 @@ func configOn(m Machine, path, name string) (*Config, error) {
 
 // readConfig reads file and calls it path.
 func readConfig(path, file string) (*Config, error) {
-	f, err := os.Open(file)
+	data, err := readConfigFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("read kernel configuration: %w", err)
-	}
-	defer f.Close()
-	data, err := crashdir.ReadAll(f, maxConfig)
-	if err == nil && compression(data) == "gzip" {
-		data, err = decompress("gzip", data, maxConfig)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read kernel configuration: %s: %w", path, err)
+		return nil, fmt.Errorf("read kernel configuration: %s: %w", path, crashdir.WithoutPath(err))
 	}
 	c, err := parseConfig(data)
 	if err != nil {
@@ -129,6 +205,28 @@ func readConfig(path, file string) (*Config, error) {
 	}
 	c.Source = path
 	return c, nil
+}
+
+// readConfigFile reads a regular file and unpacks it.
+func readConfigFile(file string) ([]byte, error) {
+	// Not a FIFO to wait for.
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
+	data, err := crashdir.ReadAll(f, maxConfig)
+	if method := compression(data); err == nil && method != "" {
+		data, err = decompress(method, data, maxConfig)
+	}
+	return data, err
 }
 
 // embeddedConfig finds the configuration that kernel/configs.c puts into an unpacked
@@ -152,16 +250,24 @@ func embeddedConfig(kernel []byte) (*Config, error) {
 }
 
 // parseConfig reads the format that Documentation/kbuild/kconfig.rst calls
-// .config. Options that are "not set" are left out.
+// .config.
 func parseConfig(data []byte) (*Config, error) {
 	c := &Config{set: map[string]string{}}
+	some := false
 	for line := range strings.Lines(string(data)) {
-		name, val, ok := strings.Cut(strings.TrimSpace(line), "=")
+		line = strings.TrimSpace(line)
+		if name, ok := strings.CutSuffix(line, " is not set"); ok {
+			if name, ok := strings.CutPrefix(name, "# "); ok && strings.HasPrefix(name, "CONFIG_") {
+				c.set[name] = "n"
+			}
+			continue
+		}
+		name, val, ok := strings.Cut(line, "=")
 		if ok && strings.HasPrefix(name, "CONFIG_") && val != "" {
-			c.set[name] = val
+			c.set[name], some = val, true
 		}
 	}
-	if len(c.set) == 0 {
+	if !some {
 		return nil, errors.New("not a kernel configuration: no option is set")
 	}
 	return c, nil

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -37,6 +38,9 @@ func checkConfig(t *testing.T, c *Config) {
 		if got := c.Get(name); got != want {
 			t.Errorf("Get(%s) = %q, want %q", name, got, want)
 		}
+	}
+	if !c.Names("CONFIG_RD_LZ4") || !c.Names("CONFIG_EXT4_FS") || c.Names("CONFIG_OTHER") {
+		t.Errorf("Names: %v %v %v", c.Names("CONFIG_RD_LZ4"), c.Names("CONFIG_EXT4_FS"), c.Names("CONFIG_OTHER"))
 	}
 }
 
@@ -105,6 +109,74 @@ func TestImageConfigFiles(t *testing.T) {
 	write(t, root, names[0], nil)
 	if c, err := im.Config(machine(t, root), root); err != nil || c.Source != filepath.Join(root, names[1]) {
 		t.Errorf("after an empty file: %+v, %v", c, err)
+	}
+}
+
+// Sources from the surest to the least sure.
+func TestImageConfigSources(t *testing.T) {
+	ikconfig := append([]byte("IKCFG_ST"), gz([]byte(dotConfig))...)
+	tree := "usr/lib/modules/" + release
+	for _, tt := range []struct {
+		name    string
+		kernel  []byte // inside the bzImage
+		running string
+		files   map[string][]byte
+		want    string // "" if nothing is known
+	}{
+		{"beside the kernel", nil, "", map[string][]byte{"usr/lib/kernel/config-" + release: []byte(dotConfig), tree + "/config": nil}, "usr/lib/kernel/config-" + release},
+		{"in the kernel, not where it was built", ikconfig, "", map[string][]byte{tree + "/build/.config": []byte("CONFIG_X=y\n")}, "usr/lib/kernel/vmlinuz (IKCONFIG)"},
+		{"in a module", nil, "", map[string][]byte{tree + "/kernel/kernel/configs.ko": ikconfig}, tree + "/kernel/kernel/configs.ko (IKCONFIG)"},
+		{"in a module in gzip", nil, "", map[string][]byte{tree + "/kernel/kernel/configs.ko.gz": gz(ikconfig)}, tree + "/kernel/kernel/configs.ko.gz (IKCONFIG)"},
+		{"in a module in zstd", nil, "", map[string][]byte{tree + "/kernel/kernel/configs.ko.zst": zst(t, ikconfig)}, tree + "/kernel/kernel/configs.ko.zst (IKCONFIG)"},
+		{"in a module in xz", nil, "", map[string][]byte{tree + "/kernel/kernel/configs.ko.xz": xzip(t, ikconfig, 1)}, tree + "/kernel/kernel/configs.ko.xz (IKCONFIG)"},
+		{"the running kernel", nil, release, map[string][]byte{"proc/config.gz": gz([]byte(dotConfig))}, "proc/config.gz"},
+		{"another kernel runs", nil, release + "x", map[string][]byte{"proc/config.gz": gz([]byte(dotConfig))}, ""},
+		{"the running kernel, damaged", nil, release, map[string][]byte{"proc/config.gz": []byte("\x1f\x8b\x08"), "lib/modules/" + release + "/build/.config": []byte(dotConfig)}, "lib/modules/" + release + "/build/.config"},
+		{"a module without one", nil, "", map[string][]byte{tree + "/kernel/kernel/configs.ko": []byte("\x7fELF")}, ""},
+		{"nothing", nil, "", nil, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			root := t.TempDir()
+			write(t, root, "usr/lib/kernel/vmlinuz", bz(x86Version6, gz(tt.kernel)))
+			write(t, root, "proc/sys/kernel/osrelease", []byte(tt.running+"\n"))
+			for name, data := range tt.files {
+				write(t, root, name, data)
+			}
+			im, err := Open(filepath.Join(root, "usr/lib/kernel/vmlinuz"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := im.Config(machine(t, root), root)
+			if tt.want == "" {
+				if c.Known() || !errors.As(err, new(*NoConfigError)) {
+					t.Fatalf("got %+v, %v", c, err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := filepath.Join(root, tt.want); c.Source != want {
+				t.Errorf("Source %s, want %s", c.Source, want)
+			}
+			checkConfig(t, c)
+		})
+	}
+}
+
+// A file that never ends or that nobody writes is not a configuration.
+func TestImageConfigNoFile(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, "boot/x", nil)
+	if err := syscall.Mkfifo(filepath.Join(root, "boot/config-"+release), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	im, err := parseBytes(bz(x86Version6, gz(nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := im.Config(machine(t, root), root); c.Known() || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("got %+v, %v", c, err)
 	}
 }
 

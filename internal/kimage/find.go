@@ -44,6 +44,8 @@ type Machine interface {
 	File(name string) (string, error)
 	// Glob returns the names of the files that match an absolute pattern, sorted.
 	Glob(pattern string) []string
+	// Kernel returns the release of the running kernel.
+	Kernel() (string, error)
 }
 
 // openOn is Open for a file of m, whose name is below root for messages.

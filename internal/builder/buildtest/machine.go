@@ -20,6 +20,7 @@ import (
 	"testing"
 
 	"ukdump/initramfs"
+	"ukdump/internal/kfeature"
 	"ukdump/internal/plan"
 )
 
@@ -98,6 +99,17 @@ func (m *Machine) makeWay(path string) {
 	m.undo = append(m.undo, c)
 }
 
+// CaptureConfig returns the configuration of a kernel that can capture, without drivers,
+// modules and compressions.
+func CaptureConfig() string {
+	var s strings.Builder
+	for _, f := range slices.Concat(kfeature.Required, kfeature.RequiredBySystemd) {
+		s.WriteString(f.Option + "=y\n")
+	}
+	s.WriteString("CONFIG_EFI_PARTITION=y\nCONFIG_MSDOS_PARTITION=y\n")
+	return s.String()
+}
+
 // New makes a machine with its /var/crash on ext4 on virtio-blk, 128 MiB reserved
 // for a capture kernel and none loaded.
 func New(t testing.TB) *Machine {
@@ -117,7 +129,7 @@ func New(t testing.TB) *Machine {
 	m.Write("sys/kernel/kexec_crash_loaded", "0\n")
 
 	m.Write("boot/vmlinuz-"+Release, string(Kernel(Release)))
-	m.Write("boot/config-"+Release, "CONFIG_PROC_VMCORE=y\nCONFIG_BLK_DEV_INITRD=y\nCONFIG_DEVTMPFS=y\nCONFIG_MODULES=y\n"+
+	m.Write("boot/config-"+Release, CaptureConfig()+"CONFIG_MODULES=y\n"+
 		"CONFIG_RD_GZIP=y\nCONFIG_RD_XZ=y\nCONFIG_RD_ZSTD=y\n"+
 		"CONFIG_MODULE_SIG=y\nCONFIG_SECURITY_LOCKDOWN_LSM=y\nCONFIG_LSM=\"landlock,lockdown,yama\"\n")
 	m.modules()
@@ -334,7 +346,7 @@ func (m *Machine) Read(name string) string {
 func (m *Machine) Grow() {
 	m.t.Helper()
 	m.Write("lib/firmware/virtio/blk.bin", strings.Repeat("x", 33<<20))
-	m.Write("boot/config-"+Release, "CONFIG_PROC_VMCORE=y\nCONFIG_BLK_DEV_INITRD=y\nCONFIG_DEVTMPFS=y\nCONFIG_MODULES=y\n")
+	m.Write("boot/config-"+Release, CaptureConfig()+"CONFIG_MODULES=y\n")
 }
 
 // Snapshot lists every file below dir with a hash of its content, to compare the
