@@ -124,6 +124,8 @@ var cells = []cell{
 	{suite: "bookworm", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, capture: "monolithic"},
 	{suite: "bookworm", flavour: debian.Generic, layout: "xfs", bus: vmtest.VirtioBlk, capture: "monolithic", refused: "CONFIG_XFS_FS"},
 	{suite: "bookworm", flavour: debian.Generic, layout: "f2fs", bus: vmtest.MegaSAS, capture: "bookworm-cloud", refused: "has no module for"},
+	{suite: "trixie", flavour: debian.Generic, layout: "xfs-crc=0", bus: vmtest.VirtioBlk},
+	{suite: "trixie", flavour: debian.Generic, layout: "xfs-crc=0", bus: vmtest.VirtioBlk, capture: "sid-generic", refused: "format version 4 (crc=0), which needs CONFIG_XFS_SUPPORT_V4"},
 
 	// Stacks.
 	{suite: "bookworm", flavour: debian.Generic, layout: "lvm-linear", bus: vmtest.VirtioBlk, ci: true},

@@ -53,8 +53,47 @@ var fakeTrials = []fakeTrial{
 		packs: []string{"xhci_pci", "usb_storage", "sd_mod", "ext4"}},
 	{name: "fake-mmc", disk: debian.FakeDisk{Path: mmc, Name: "mmcblk0p1", Type: "ext4"},
 		packs: []string{"sdhci_pci", "mmc_block", "ext4"}},
+	{name: "fake-xfs-crc-0", disk: debian.FakeDisk{Path: virtioSCSI, Name: "sda1", Type: "xfs", Mkfs: []string{"mkfs.xfs", "-q", "-m", "crc=0"}}, packs: []string{"xfs"}},
+	{name: "fake-xfs-crc-0-by-sid", disk: debian.FakeDisk{Path: virtioSCSI, Name: "sda1", Type: "xfs", Mkfs: []string{"mkfs.xfs", "-q", "-m", "crc=0"}}, kernel: "sid",
+		refused: "format version 4 (crc=0), which needs CONFIG_XFS_SUPPORT_V4"},
+	{name: "fake-xfs-ascii-ci-by-sid", disk: debian.FakeDisk{Path: virtioSCSI, Name: "sda1", Type: "xfs", Mkfs: []string{"mkfs.xfs", "-q", "-n", "version=ci"}}, kernel: "sid",
+		refused: "ASCII case folding (ascii-ci=1), which needs CONFIG_XFS_SUPPORT_ASCII_CI"},
+	{name: "fake-xfs-by-sid", disk: debian.FakeDisk{Path: virtioSCSI, Name: "sda1", Type: "xfs"}, kernel: "sid", packs: []string{"xfs"}},
+	{name: "fake-btrfs-16k-by-sid", disk: debian.FakeDisk{Path: virtioSCSI, Name: "sda1", Type: "btrfs", Mkfs: []string{"mkfs.btrfs", "-q", "-s", "16k"}}, kernel: "sid",
+		refused: "sectors neither of 4 KiB nor of the size of pages, which needs CONFIG_BTRFS_EXPERIMENTAL"},
+	{name: "fake-ext4-64k-by-sid", disk: debian.FakeDisk{Path: virtioSCSI, Name: "sda1", Type: "ext4", Mkfs: []string{"mkfs.ext4", "-q", "-F", "-b", "65536"}}, kernel: "sid", packs: []string{"ext4"}},
+	{name: "fake-ext4-features-by-sid", disk: debian.FakeDisk{Path: virtioSCSI, Name: "sda1", Type: "ext4", Mkfs: []string{"mkfs.ext4", "-q", "-F", "-O", "casefold,quota,project,encrypt,verity,fast_commit"}},
+		kernel: "sid", packs: []string{"ext4", "quota_v2"}},
+	{name: "fake-kernel-with-its-own-command-line", disk: debian.FakeDisk{Path: virtioSCSI, Name: "sda1", Type: "ext4"},
+		change: setOption("CONFIG_CMDLINE_OVERRIDE", "y"), refused: "was built with CONFIG_CMDLINE_OVERRIDE"},
+	{name: "fake-kernel-without-epoll", disk: debian.FakeDisk{Path: virtioSCSI, Name: "sda1", Type: "ext4"},
+		change: setOption("CONFIG_EPOLL", "n"), refused: "was built without CONFIG_EPOLL"},
 	{name: "fake-capture-kernel-of-sid", disk: debian.FakeDisk{Path: virtioSCSI, Name: "sda1", Type: "ext4"}, kernel: "sid",
 		packs: []string{"virtio_scsi", "sd_mod", "ext4"}},
+}
+
+// setOption changes the configuration of the kernel.
+func setOption(option, value string) func(*testing.T, *debian.Fake) {
+	return func(t *testing.T, m *debian.Fake) {
+		name := "boot/config-" + m.Release
+		conf, err := m.Read(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		line := option + "=" + value
+		if value == "n" {
+			line = "# " + option + " is not set"
+		}
+		var lines []string
+		for _, l := range strings.Split(conf, "\n") {
+			if !strings.HasPrefix(l, option+"=") {
+				lines = append(lines, l)
+			}
+		}
+		if err := m.Write(name, strings.Join(append(lines, line, ""), "\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // TestFake builds images for machines that are only trees of files, but have the

@@ -23,6 +23,10 @@ var filesystemFaults = []fault{
 		want:   want{outcomes: complete}},
 	{name: "ext4-inode-table", fs: "ext4", noEarlier: true, inject: noise + "seek=16 count=4096",
 		want: want{outcomes: complete, dir: "/var/crash"}},
+	// Not damaged: a feature of the future.
+	{name: "ext4-unknown-feature", fs: "ext4", noEarlier: true,
+		inject: "debugfs -w -R 'set_super_value feature_incompat 0x800002c6' $target && sync",
+		want:   want{outcomes: complete, dir: "/var/crash", says: "the kernel does not support a feature or an option of it, or its superblock is damaged; kernel: EXT4-fs"}},
 	{name: "xfs-superblock", fs: "xfs", noEarlier: true, inject: zero + "count=1", change: []string{hurry},
 		want: want{outcomes: complete, dir: "/var/crash", says: "did not appear"}},
 	{name: "xfs-log", fs: "xfs", noEarlier: true,

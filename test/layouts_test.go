@@ -81,6 +81,8 @@ var layouts = map[string]layout{
 		make: "mke2fs -q -F -O journal_dev $target2 && " + ext4 + " -J device=$target2 $target", mount: mountTarget,
 	},
 	"xfs": {fs: "xfs", stack: "disk", n: 1, make: "mkfs.xfs -q -f -L target $target", mount: mountTarget},
+	// Version 4 of the format.
+	"xfs-crc=0": {fs: "xfs (crc=0)", stack: "disk", n: 1, make: "mkfs.xfs -q -f -m crc=0 -L target $target", mount: mountTarget},
 	// The capture kernel mounts it without quotas; the next mount with quotas
 	// counts again.
 	"xfs-quota": {

@@ -23,8 +23,14 @@ func (w *worker) mount(t *plan.Target, dev string) error {
 	if w.degraded {
 		fs.Options = joinOptions(fs.Options, "degraded")
 	}
+	kernel := listen()
+	defer kernel.close()
 	if err := unix.Mount("/dev/"+dev, mountDir, fs.Type, mountFlags, fs.Options); err != nil {
-		return fmt.Errorf("%s as %s: %w (%s)", dev, fs.Type, err, diagnose(fs, dev))
+		cause := kernel.about(dev)
+		if cause != "" {
+			cause = "; kernel: " + cause
+		}
+		return fmt.Errorf("%s as %s: %w (%s%s)", dev, fs.Type, err, mountCause(err, withoutJournal(fs, dev)), cause)
 	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(mountDir, &st); err != nil {
@@ -39,35 +45,6 @@ func (w *worker) mount(t *plan.Target, dev string) error {
 	}
 	w.log.printf("mounted %s, %d MiB free", dev, w.report.Target.Free>>20)
 	return nil
-}
-
-// withoutReplay are the options that mount each file system read-only without
-// replaying its journal: ext4(5), xfs(5), btrfs(5),
-// Documentation/filesystems/f2fs.rst.
-var withoutReplay = map[string]string{
-	"ext3": "noload", "ext4": "noload", "xfs": "norecovery", "btrfs": "rescue=nologreplay", "f2fs": "disable_roll_forward",
-}
-
-// diagnose finds the reason of a failed mount for the report. It writes nothing to the
-// file system.
-func diagnose(fs plan.Filesystem, dev string) string {
-	options := withoutReplay[fs.Type]
-	if options == "" {
-		return "check the file system"
-	}
-	err := unix.Mount("/dev/"+dev, mountDir, fs.Type, mountFlags|unix.MS_RDONLY, joinOptions(options, fs.Options))
-	switch {
-	case err == unix.ENODEV:
-		return "the kernel does not know this file system"
-	case err == unix.ENOMEM:
-		return "not enough memory"
-	case err != nil:
-		return fmt.Sprintf("read-only without its journal: %v: its structures are damaged", err)
-	}
-	if err := unix.Unmount(mountDir, 0); err != nil {
-		return fmt.Sprintf("umount: %v", err)
-	}
-	return "can be mounted read-only without its journal: the journal is damaged"
 }
 
 // joinOptions joins two lists of mount options.
