@@ -74,6 +74,10 @@ var storageFaults = []fault{
 		change: []string{hurry},
 		inject: "echo writeback >/sys/block/bcache0/bcache/cache_mode && echo 0 >/sys/block/bcache0/bcache/writeback_running && echo later >/dump/later && " + wipe + "$part2",
 		want:   want{outcomes: complete, dir: "/var/crash", says: "may have data that was not written back"}},
+	// The directory below the mount point is not the target: the loaded set stays.
+	{name: "mount-of-target-missing", fs: "ext4",
+		load: "kdumpctl load && umount /dump && echo 'LABEL=dump /dump ext4 nofail 0 2' >>/etc/fstab && refused kdumpctl load && refused kdumpctl build && refused kdumpctl verify && kdumpctl status >/run/status && cat /run/status && grep -q 'missing.*/dump is not mounted' /run/status",
+		want: want{outcomes: complete, dir: "/dump"}},
 	// One of the paths to the disk is gone.
 	{name: "path-gone", fs: "ext4", bus: vmtest.SCSIPaths,
 		make:   "multipath && " + ext4Dump + "/dev/mapper/mpatha",

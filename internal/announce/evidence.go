@@ -2,7 +2,6 @@ package announce
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
@@ -48,9 +47,10 @@ func (r *Run) pstoreLogs(conf *config.Config, known *state.AnnounceLog, haveDump
 func (r *Run) saveEvidence(conf *config.Config, l pstore.Log) crashdir.Dump {
 	d := crashdir.Dump{Time: l.Time, Outcome: crashdir.Failed, Report: evidenceReport(l)}
 	var errs []error
+	mounts := host.ReadMountTable(r.Root)
 	for _, parent := range conf.DumpDirs(r.Root) {
-		if m := host.NotMounted(r.Root, parent); m != nil { // it would be hidden later
-			errs = append(errs, fmt.Errorf("%s is not mounted", m.Point))
+		if missing := mounts.NotReady(parent); len(missing) > 0 { // it would be hidden later
+			errs = append(errs, &host.NotMountedError{Point: missing[0].Point})
 			continue
 		}
 		saved, err := writeEvidence(parent, l, d.Report)

@@ -23,7 +23,7 @@ import (
 	"ukdump/internal/state"
 )
 
-// systemctlLimit bounds how long swapon(8) or systemctl(1) may take.
+// systemctlLimit is the limit of swapon(8) and systemctl(1).
 const systemctlLimit = 30 * time.Second
 
 // Run is one run of kdumpctl collect.
@@ -215,8 +215,7 @@ func (r *Run) parent() (string, error) {
 		return "", err
 	}
 	dir := conf.DumpDirs(r.Root)[0]
-	r.awaitMounts(dir)
-	if m := host.NotMounted(r.Root, dir); m != nil {
+	if m := r.awaitMount(dir); m != nil {
 		return "", advice.With(
 			stays(fmt.Errorf("%s is not mounted, and dumps go to %s", m.Point, dir)),
 			"Mount "+m.Point+" and run kdumpctl collect again, or name another directory with --dir.")

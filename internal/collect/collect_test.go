@@ -1,7 +1,6 @@
 package collect
 
 import (
-	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -9,16 +8,6 @@ import (
 	"ukdump/internal/crashdir"
 	"ukdump/internal/rawdump"
 )
-
-func TestParseMountJobs(t *testing.T) {
-	const text = "Job=117\nWhere=/var/crash\n\nWhere=/srv\n\nJob=\nWhere=/home\n\nWhere=/a b\nJob=9\n"
-	if got, want := parseMountJobs(text), []string{"/var/crash", "/a b"}; !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	if got := parseMountJobs(""); got != nil {
-		t.Errorf("got %q", got)
-	}
-}
 
 func TestFits(t *testing.T) {
 	const fat = 4<<30 - 1

@@ -14,6 +14,7 @@ import (
 	"ukdump/internal/collect"
 	"ukdump/internal/config"
 	"ukdump/internal/cryptkeys"
+	"ukdump/internal/host"
 	"ukdump/internal/kexec"
 	"ukdump/internal/load"
 	"ukdump/internal/plan"
@@ -48,7 +49,7 @@ func Run(p *cli.Program) int {
 	c := &ctl{
 		Program: p, root: root, pid1: builder.DefaultPid1(), store: state.Store{Root: root}, uid: os.Geteuid(),
 		kexec: kexec.New(root), keys: cryptkeys.New(root, load.KeyInTable(root)),
-		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: collect.Swapon, mountJobs: collect.MountJobs, tryWrite: verify.TryWrite,
+		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: collect.Swapon, mountJobs: host.MountJobs, tryWrite: verify.TryWrite,
 	}
 	return p.End(c.run())
 }
@@ -56,7 +57,7 @@ func Run(p *cli.Program) int {
 // loader returns the value that loads for this run.
 func (c *ctl) loader() *load.Loader {
 	return &load.Loader{
-		Out: c.Program, Root: c.root, Pid1: c.pid1, Store: c.store, Slot: c.kexec, Keys: c.keys, Sleep: c.sleep, MemUsage: c.memUsage,
+		Out: c.Program, Root: c.root, Pid1: c.pid1, Store: c.store, Slot: c.kexec, Keys: c.keys, Sleep: c.sleep, MountJobs: c.mountJobs, MemUsage: c.memUsage,
 	}
 }
 

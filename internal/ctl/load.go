@@ -25,7 +25,7 @@ type loadOptions struct {
 
 func (o *loadOptions) add(f *pflag.FlagSet) {
 	f.StringVar(&o.image, "image", "", "`FILE` load this image as it is, and build none")
-	f.BoolVar(&o.ifReserved, "if-reserved", false, "do nothing, with status 0, if no memory is reserved for a capture kernel; wait for raw targets that are yet to appear. For ukdump.service")
+	f.BoolVar(&o.ifReserved, "if-reserved", false, "do nothing, with status 0, if no memory is reserved for a capture kernel; wait for mounts and raw devices of targets that are yet to appear. For ukdump.service")
 }
 
 func (c *ctl) loadVerb() *cli.Command {

@@ -198,7 +198,8 @@ func (c *ctl) gatherDumps(s *status) {
 		s.Problem("dumps", err)
 	}
 	n := len(dumps)
-	if n == 0 && err != nil {
+	away := slices.ContainsFunc(s.Targets, func(t targetStatus) bool { return t.NotMounted != "" })
+	if n == 0 && (err != nil || away) {
 		s.dumpsHidden = hidden
 		return
 	}

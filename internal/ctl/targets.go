@@ -12,6 +12,7 @@ import (
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
 	"ukdump/internal/crashdir"
+	"ukdump/internal/host"
 	"ukdump/internal/plan"
 	"ukdump/internal/verify"
 )
@@ -25,6 +26,8 @@ type targetStatus struct {
 	UUID     string    `json:"uuid,omitempty"`
 	PartUUID string    `json:"partuuid,omitempty"`
 	Free     int64     `json:"free_bytes"` // of a raw device, its size
+	// NotMounted is the mount point at or above Dir that is not mounted.
+	NotMounted string `json:"not_mounted,omitempty"`
 
 	known bool  // Free is
 	old   int64 // bytes of dumps that make way
@@ -34,17 +37,22 @@ type targetStatus struct {
 // gatherTargets gathers the facts that need only the configuration. The raw
 // device that nobody asked for is there only if the machine has it.
 func (c *ctl) gatherTargets(s *status, conf *config.Config) {
+	mounts := host.ReadMountTable(c.root)
 	for _, t := range conf.Targets {
 		if !t.Raw() {
-			s.Targets = append(s.Targets, c.gatherDirectory(s, filepath.Join(c.root, t.Name)))
+			s.Targets = append(s.Targets, c.gatherDirectory(s, mounts, filepath.Join(c.root, t.Name)))
 		} else if conf.IsSet("TARGET") {
 			s.Targets = append(s.Targets, targetStatus{Kind: plan.Raw, Dir: t.String()})
 		}
 	}
 }
 
-func (c *ctl) gatherDirectory(s *status, dir string) targetStatus {
+func (c *ctl) gatherDirectory(s *status, mounts *host.MountTable, dir string) targetStatus {
 	t := targetStatus{Kind: plan.Directory, Dir: dir}
+	if s.Problem("target", verify.NotMounted(mounts, dir)) {
+		t.NotMounted = mounts.Absent(dir)[0].Point
+		return t
+	}
 	room, _, err := crashdir.RoomFor(dir)
 	if err != nil {
 		if err != unix.EACCES || !s.Partial {
@@ -88,6 +96,9 @@ func (t *targetStatus) line() string {
 	}
 	if t.FSType != "" {
 		s += " (" + t.FSType + ")"
+	}
+	if t.NotMounted != "" {
+		return s + ": " + t.NotMounted + " is not mounted"
 	}
 	if t.Kind == plan.Directory || t.known {
 		s += ", " + t.room()

@@ -25,6 +25,8 @@ type Host struct {
 	// sameDir reports whether a directory of an overlay, the first, is the second
 	// one in its upper directory. Recorded machines do not have the times of theirs.
 	sameDir func(overlay, upper string) bool
+
+	configured *MountTable // read once, see checkMounted
 }
 
 // Open returns the machine whose file system tree begins at root: "/" for the

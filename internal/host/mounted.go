@@ -34,8 +34,8 @@ func (h *Host) MountOf(dir string) (m Mount, resolved, doubt string, err error) 
 }
 
 // mountOf also returns all mounts.
-func (h *Host) mountOf(dir string) (Mount, []Mount, string, error) {
-	dir, err := h.resolve(path.Clean(dir))
+func (h *Host) mountOf(name string) (Mount, []Mount, string, error) {
+	dir, err := h.resolve(path.Clean(name))
 	if err != nil {
 		return Mount{}, nil, "", err
 	}
@@ -51,6 +51,9 @@ func (h *Host) mountOf(dir string) (Mount, []Mount, string, error) {
 	}
 	mounts, err := parseMounts(string(data))
 	if err != nil {
+		return Mount{}, nil, "", err
+	}
+	if err := h.checkMounted(mounts, name, dir); err != nil {
 		return Mount{}, nil, "", err
 	}
 	m, ok := holding(mounts, dir)

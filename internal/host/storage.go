@@ -56,7 +56,8 @@ type Storage struct {
 
 // Storage detects the storage under the absolute path dir. If the directory is
 // missing, its nearest existing parent counts. The error is an *UnsupportedError if
-// the capture kernel could not open that storage.
+// the capture kernel could not open that storage, and a *NotMountedError if a
+// configured mount is missing.
 func (h *Host) Storage(dir string) (*Storage, error) {
 	s := &Storage{Dir: dir}
 	if err := h.storage(s); err != nil {
@@ -91,6 +92,9 @@ func (h *Host) storage(s *Storage) error {
 	}
 	mounts, err := parseMounts(string(data))
 	if err != nil {
+		return err
+	}
+	if err := h.checkMounted(mounts, s.Dir, dir); err != nil {
 		return err
 	}
 	if dir, err = h.beneath(s, mounts, dir); err != nil {

@@ -3,16 +3,19 @@ package host
 import (
 	"os"
 	"path/filepath"
-	"slices"
 )
 
 // BootUnitDirs are the directories in which systemd finds units at each boot
 // (systemd.unit(5)). /lib is a link on most systems.
 var BootUnitDirs = []string{"/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
 
-// unitDirs are those of the system that runs, where /run is not empty yet. The first
-// that has a unit counts.
-var unitDirs = slices.Insert(slices.Clone(BootUnitDirs), 1, "/run/systemd/system")
+// unitDirs are those of the running system, with /run and the units of generators for
+// fstab(5) and GPT partitions. The first directory that has a unit counts.
+var unitDirs = []string{
+	"/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient", "/run/systemd/generator.early",
+	"/etc/systemd/system", "/run/systemd/system", "/run/systemd/generator",
+	"/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system", "/run/systemd/generator.late",
+}
 
 // UnitEnabled reports whether systemd starts a unit at the next boot, so /run does
 // not count. Where systemd does not run (sd_booted(3)), something else does its work.
@@ -20,21 +23,23 @@ func UnitEnabled(root, unit string) bool {
 	if _, err := os.Stat(filepath.Join(root, "run/systemd/system")); err != nil {
 		return true
 	}
-	return unitWanted(root, unit, BootUnitDirs)
+	return wantedUnits(root, BootUnitDirs)[unit]
 }
 
-// unitWanted reports whether something in one of the directories pulls a unit in
+// wantedUnits returns the units that something in one of the directories pulls in
 // (systemd.unit(5)).
-func unitWanted(root, unit string, dirs []string) bool {
+func wantedUnits(root string, dirs []string) map[string]bool {
+	wanted := make(map[string]bool)
 	for _, dir := range dirs {
 		for _, by := range []string{"*.wants", "*.requires"} {
-			links, _ := filepath.Glob(filepath.Join(root, dir, by))
-			for _, l := range links { // the name of a unit may have backslashes, which a pattern must not
-				if _, err := os.Lstat(filepath.Join(l, unit)); err == nil {
-					return true
+			lists, _ := filepath.Glob(filepath.Join(root, dir, by)) // our own pattern cannot be bad
+			for _, l := range lists {
+				entries, _ := os.ReadDir(l)
+				for _, e := range entries {
+					wanted[e.Name()] = true
 				}
 			}
 		}
 	}
-	return false
+	return wanted
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,12 +17,10 @@ import (
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
 	"ukdump/internal/cryptkeys"
-	"ukdump/internal/host"
 	"ukdump/internal/kexec"
 	"ukdump/internal/kimage"
 	"ukdump/internal/plan"
 	"ukdump/internal/state"
-	"ukdump/internal/target"
 )
 
 // Loader is one run of kdumpctl that loads, or looks at the crash slot.
@@ -35,7 +32,8 @@ type Loader struct {
 	Slot  *kexec.Slot
 	Keys  *cryptkeys.Handover
 
-	Sleep func(time.Duration)
+	Sleep     func(time.Duration)
+	MountJobs func() ([]string, error) // returns where systemd is about to mount something
 	// MemUsage runs makedumpfile --mem-usage in tests.
 	MemUsage func(program string) ([]byte, error)
 
@@ -45,7 +43,7 @@ type Loader struct {
 // Options choose the image that Load loads.
 type Options struct {
 	Image string // path of the image in place of the one that is built; "" for that
-	Await bool   // wait for raw targets that are yet to appear
+	Await bool   // wait for targets that are yet to appear
 }
 
 // CheckReserved returns an error if no memory is reserved for a capture kernel. A
@@ -69,29 +67,6 @@ func (ld *Loader) Load(o Options) error {
 		return ld.afterFailure(err)
 	}
 	return nil
-}
-
-// awaitTargets waits for raw devices that are yet to appear: without them the
-// image would be another one at each boot.
-func (ld *Loader) awaitTargets() {
-	conf, err := config.Load(ld.Root)
-	if err != nil {
-		return // for loadConfigured to say
-	}
-	h, err := host.Open(ld.Root)
-	if err != nil {
-		return
-	}
-	absent := func() bool {
-		return slices.ContainsFunc(conf.Targets, func(t target.Target) bool { return t.Raw() && h.RawAbsent(t) })
-	}
-	if !absent() {
-		return
-	}
-	ld.bridge("the raw targets are there")
-	for left := host.AppearLimit; left > 0 && absent(); left -= host.AppearInterval {
-		ld.Sleep(host.AppearInterval)
-	}
 }
 
 // loadConfigured loads the configured set, with the image at path

@@ -12,6 +12,7 @@ import (
 
 	"ukdump/internal/advice"
 	"ukdump/internal/crashdir"
+	"ukdump/internal/host"
 	"ukdump/internal/plan"
 )
 
@@ -19,9 +20,16 @@ import (
 func (v *Run) checkTargets() {
 	var spaces []Space
 	if v.build == nil {
+		mounts := host.ReadMountTable(v.Root)
 		for _, t := range v.conf.Targets {
-			if !t.Raw() {
+			if t.Raw() {
+				continue
+			}
+			err := NotMounted(mounts, filepath.Join(v.Root, t.Name))
+			if err == nil {
 				v.checkDirectory("target", t.Name)
+			} else if !v.machineHas(err) {
+				v.Problem("target", err)
 			}
 		}
 		return
@@ -56,6 +64,23 @@ func (v *Run) checkRaw(name string) []Space {
 // Uncollected is the problem of a raw target with a dump that nobody has collected.
 func Uncollected(name string) error {
 	return advice.With(errors.New(name+" has a dump that was not collected and takes no other"), "Run kdumpctl collect.")
+}
+
+// machineHas reports whether the machine could not be surveyed for the same mount.
+func (v *Run) machineHas(err error) bool {
+	var missing, known *host.NotMountedError
+	return errors.As(err, &missing) && slices.ContainsFunc(v.Findings, func(f Finding) bool {
+		return errors.As(f.Err, &known) && *known == *missing
+	})
+}
+
+// NotMounted returns the problem that a configured mount at or above dir is not there,
+// nil if all are.
+func NotMounted(mounts *host.MountTable, dir string) error {
+	if absent := mounts.Absent(dir); len(absent) > 0 {
+		return fmt.Errorf("target %s: %w", dir, &host.NotMountedError{Point: absent[0].Point})
+	}
+	return nil
 }
 
 // checkDirectory writes to a directory, or to its nearest existing parent.
