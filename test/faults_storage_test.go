@@ -76,7 +76,15 @@ var storageFaults = []fault{
 		want:   want{outcomes: complete, dir: "/var/crash", says: "may have data that was not written back"}},
 	// The directory below the mount point is not the target: the loaded set stays.
 	{name: "mount-of-target-missing", fs: "ext4",
-		load: "kdumpctl load && umount /dump && echo 'LABEL=dump /dump ext4 nofail 0 2' >>/etc/fstab && refused kdumpctl load && refused kdumpctl build && refused kdumpctl verify && kdumpctl status >/run/status && cat /run/status && grep -q 'missing.*/dump is not mounted' /run/status",
+		load: "kdumpctl load && umount /dump && echo 'LABEL=dump /dump ext4 nofail 0 2' >>/etc/fstab && refused kdumpctl load && refused kdumpctl build && refused kdumpctl verify && kdumpctl status >/run/status && grep '^missing.*/dump is not mounted' /run/status",
+		want: want{outcomes: complete, dir: "/dump"}},
+	// The capture kernel mounts the target anew, so it can write.
+	{name: "target-read-only-at-load", fs: "ext4",
+		load: "mount -o remount,ro /dump && kdumpctl load 2>/run/warning && grep 'is mounted read-only' /run/warning && kdumpctl status >/run/status && grep '^missing.*/dump.* is mounted read-only' /run/status && refused kdumpctl verify",
+		want: want{outcomes: complete, dir: "/dump"}},
+	// A snapshot is not the target: the loaded set stays.
+	{name: "target-in-read-only-snapshot", fs: "btrfs",
+		load: "kdumpctl load && btrfs subvolume snapshot -r /dump /dump/snapshot && targets /dump/snapshot/crash && refused kdumpctl load && grep 'it is read-only' $out/refused.txt && targets /dump",
 		want: want{outcomes: complete, dir: "/dump"}},
 	// One of the paths to the disk is gone.
 	{name: "path-gone", fs: "ext4", bus: vmtest.SCSIPaths,

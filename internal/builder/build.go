@@ -52,7 +52,8 @@ type Build struct {
 	LeftOut        []string         // targets that nobody asked for and this machine has not got, with the reason
 	RawSizes       map[string]int64 // bytes of the raw devices, by plan.Target.Dir
 	Uncollected    []string         // raw targets with a dump that keeps the next one out
-	Warnings       []string         // things a person should know, but that do not stop
+	ReadOnly       []*host.ReadOnlyTargetError
+	Warnings       []string // things a person should know, but that do not stop
 
 	host        *host.Host
 	conf        *kimage.Config // of Kernel

@@ -117,6 +117,9 @@ func (b *Build) mounted(dir string) (plan.Target, error) {
 	if doubt != "" {
 		b.warn("a dump in %s may be lost at the reboot: %s", dir, doubt)
 	}
+	if m.ReadOnly() {
+		b.warn("a dump in %s may be lost: %s is mounted read-only, and so perhaps after a crash", dir, m.Point)
+	}
 	units := mountUnits(m)
 	ok, err := b.mountsAtBoot(m, units)
 	if err != nil {

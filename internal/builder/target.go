@@ -114,6 +114,10 @@ func (b *Build) directory(dir string) (plan.Target, []kmod.Request, error) {
 	if err := b.checkTables(s.Stack); err != nil {
 		return plan.Target{}, nil, err
 	}
+	if ro := s.ReadOnlyTarget(); ro != nil {
+		b.ReadOnly = append(b.ReadOnly, ro)
+		b.warn("%v", ro)
+	}
 	layers, requests, err := b.layers(s.Dir, s.Stack)
 	if len(s.Copies) > 0 && len(layers) == 0 { // an assembled device has more to match, as one volume of several snapshots
 		b.warn("%s: %s on %s has the UUID %s, and so has %s: a copy. Give one of them a new UUID, or the dump may have to go elsewhere",

@@ -158,6 +158,11 @@ func (c *ctl) gatherBuild(s *status, conf *config.Config) {
 	for _, name := range b.Uncollected {
 		s.Problem("target", verify.Uncollected(name))
 	}
+	for _, ro := range b.ReadOnly {
+		if ro.Doubtful() {
+			s.Problem("target", ro)
+		}
+	}
 	c.gatherImage(s, b)
 	for _, t := range slices.Concat(b.Plan.Targets, b.Plan.Evidence) {
 		s.Problem("target", c.loader().CheckKeys(&t, s.Ours))

@@ -162,14 +162,19 @@ func (e *NotMountedError) Advice() string {
 	return "Mount " + e.Point + ", then run kdumpctl reload."
 }
 
-// checkMounted returns a *NotMountedError if a path of the machine, without symbolic
-// links resolved, needs a configured mount that is not among mounts.
-func (h *Host) checkMounted(mounts []Mount, dir, resolved string) error {
+// mountTable returns the configured mounts.
+func (h *Host) mountTable() *MountTable {
 	if h.configured == nil {
 		h.configured = ReadMountTable(h.root)
 	}
+	return h.configured
+}
+
+// checkMounted returns a *NotMountedError if a path of the machine, without symbolic
+// links resolved, needs a configured mount that is not among mounts.
+func (h *Host) checkMounted(mounts []Mount, dir, resolved string) error {
 	now := mountedNow(mounts)
-	for _, m := range h.configured.above(mounts, path.Clean(dir), resolved) {
+	for _, m := range h.mountTable().above(mounts, path.Clean(dir), resolved) {
 		if now.absent(m) {
 			return &NotMountedError{m.Point}
 		}

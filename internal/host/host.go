@@ -25,8 +25,11 @@ type Host struct {
 	// sameDir reports whether a directory of an overlay, the first, is the second
 	// one in its upper directory. Recorded machines do not have the times of theirs.
 	sameDir func(overlay, upper string) bool
+	// immutable and frozen report properties of a directory, which recorded machines
+	// do not have.
+	immutable, frozen func(dir string) bool
 
-	configured *MountTable // read once, see checkMounted
+	configured *MountTable // read once, see mountTable
 }
 
 // Open returns the machine whose file system tree begins at root: "/" for the
@@ -39,7 +42,7 @@ func Open(root string) (*Host, error) {
 	if !st.IsDir() {
 		return nil, &fs.PathError{Op: "open host", Path: root, Err: syscall.ENOTDIR}
 	}
-	return &Host{root: root, sameDir: sameDir}, nil
+	return &Host{root: root, sameDir: sameDir, immutable: immutable, frozen: frozen}, nil
 }
 
 // Name returns the static host name (hostname(5)), empty if the machine has none.

@@ -30,6 +30,9 @@ func (h *Host) MountOf(dir string) (m Mount, resolved, doubt string, err error) 
 	if err != nil {
 		return m, "", "", fmt.Errorf("storage of %s: %w", dir, err)
 	}
+	if err := h.checkDirectory(dir, resolved, m.FSType); err != nil {
+		return m, "", "", err
+	}
 	return m, resolved, doubt, nil
 }
 

@@ -52,6 +52,8 @@ type Storage struct {
 	Members []Member `json:"members,omitempty"`
 	// Missing is how many more it should have: it is mounted degraded.
 	Missing int `json:"missing,omitempty"`
+	// ReadOnly says why the running kernel writes nothing to it now.
+	ReadOnly ReadOnly `json:"read_only,omitempty"`
 }
 
 // Storage detects the storage under the absolute path dir. If the directory is
@@ -107,6 +109,9 @@ func (h *Host) storage(s *Storage) error {
 		return &UnsupportedError{Dir: s.Dir, Obstacle: EncryptedDir, What: "encrypted directory", Name: "on " + s.Mount.Point, Why: "the key of fscrypt is lost with the kernel that crashes"}
 	}
 	if err := h.findDisk(s); err != nil {
+		return err
+	}
+	if err := h.checkWritable(s, dir); err != nil {
 		return err
 	}
 	s.Copies, err = h.copies(s)

@@ -86,16 +86,17 @@ func NotMounted(mounts *host.MountTable, dir string) error {
 // checkDirectory writes to a directory, or to its nearest existing parent.
 func (v *Run) checkDirectory(topic, dir string) []Space {
 	room, at, err := crashdir.RoomFor(filepath.Join(v.Root, dir))
+	ro := v.knownReadOnly(dir)
 	switch {
 	case err != nil:
 		err = fmt.Errorf("%s: %w", dir, err)
-	case room.ReadOnly:
-		err = unix.EROFS
+	case ro != nil || room.ReadOnly:
+		return v.readOnly(topic, dir, room, ro)
 	default:
 		err = v.TryWrite(at)
 	}
 	if errors.Is(err, unix.EROFS) {
-		err = advice.With(errors.New(dir+" is on a file system that is mounted read-only"), "See why with dmesg: errors on the disk can make it so; then repair it with fsck, or name another directory in TARGET=.")
+		err = readOnlyNow(dir)
 	} else if err != nil {
 		err = fmt.Errorf("%s cannot be written to: %w", dir, err)
 	}
@@ -108,6 +109,42 @@ func (v *Run) checkDirectory(topic, dir string) []Space {
 	}
 	v.ok(topic, "%s can be written to", dir)
 	return []Space{s}
+}
+
+// knownReadOnly returns the reason that the file system of a directory takes no writes
+// now, nil if it does or if the reason is unknown.
+func (v *Run) knownReadOnly(dir string) *host.ReadOnlyTargetError {
+	if v.build == nil {
+		return nil
+	}
+	i := slices.IndexFunc(v.build.ReadOnly, func(ro *host.ReadOnlyTargetError) bool { return ro.Dir == dir })
+	if i < 0 {
+		return nil
+	}
+	return v.build.ReadOnly[i]
+}
+
+// readOnly adds the finding for a directory that cannot be written to now. The capture
+// kernel mounts the file system anew, so the reason counts. Without one, the file
+// system is mounted read-write, and something else is mounted read-only.
+func (v *Run) readOnly(topic, dir string, room crashdir.Room, ro *host.ReadOnlyTargetError) []Space {
+	switch {
+	case ro == nil && (v.build == nil || v.emergency()):
+		v.Problem(topic, readOnlyNow(dir))
+		return nil
+	case ro == nil:
+		v.note(topic, "%s is on a read-only bind mount: the capture kernel mounts its file system read-write", dir)
+	case ro.Doubtful():
+		v.Problem(topic, ro)
+		return nil
+	default:
+		v.note(topic, "%v", ro)
+	}
+	return []Space{{Name: dir, Free: room.Free, Most: room.Largest}}
+}
+
+func readOnlyNow(dir string) error {
+	return advice.With(errors.New(dir+" is on a file system that is mounted read-only"), (*host.ReadOnlyTargetError)(nil).Advice())
 }
 
 // TryWrite writes a file without a name in dir, see open(2). What the power
