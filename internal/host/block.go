@@ -245,8 +245,9 @@ func (h *Host) stack(top ...BlockDevice) ([]BlockDevice, error) {
 	return after, nil
 }
 
-// fabrics are the NVMe transports that lead to another machine.
-var fabrics = map[string]bool{"tcp": true, "rdma": true, "fc": true, "loop": true}
+// localTransports are the NVMe transports to disks of this machine. The others, such as
+// tcp, rdma, fc and loop, have to be connected.
+var localTransports = map[string]bool{"pcie": true, "apple-nvme": true}
 
 // controllers returns the paths of the NVMe controllers that lead to the disk
 // at dir, if native multipath hides them (nvme-multipath: the disk is a child
@@ -275,7 +276,7 @@ func (h *Host) controllers(dir string) (paths []string, fabric string, err error
 		dirs = append(dirs, path.Dir(dir))
 	}
 	for _, d := range dirs {
-		if t := h.attr(d, "transport"); fabrics[t] {
+		if t := h.attr(d, "transport"); t != "" && !localTransports[t] {
 			fabric = t
 		}
 	}

@@ -118,6 +118,10 @@ var virtualKinds = []struct {
 	{"ram", "RAM disk", InMemory, inMemory},
 	{"nbd", "network block device", NoDriver, remote},
 	{"rbd", "Ceph block device", NoDriver, remote},
+	{"rnbd", "RNBD device", NoDriver, remote},
+	{"etherd!e", "ATA over Ethernet disk", NoDriver, remote},
+	{"ublkb", "ublk device", NoDriver, "a program of the running system serves it"},
+	{"nullb", "null_blk device", InMemory, inMemory},
 	{"drbd", "DRBD device", NoDriver, ""},
 	{"zd", "ZFS volume", NoDriver, ""},
 }
@@ -157,23 +161,15 @@ func (h *Host) refuseBlock(dir string, b BlockDevice) error {
 		}
 		return nil
 	}
-	if strings.Contains(b.Path, "/nvme-fabrics/") {
-		e.What, e.Why = "NVMe over Fabrics disk", remote
+	if h.refuseRemote(e, b) {
 		return e
-	}
-	// scsi_transport_iscsi calls the parents of its disks sessionN.
-	for elem := range strings.SplitSeq(b.Path, "/") {
-		if n, ok := strings.CutPrefix(elem, "session"); ok && n != "" && n[0] >= '0' && n[0] <= '9' {
-			e.What, e.Why = "iSCSI disk", remote
-			return e
-		}
 	}
 	if strings.HasPrefix(b.Path, "/sys/devices/virtual/nvme-subsystem/") {
 		return nil
 	}
 	virtual := strings.HasPrefix(b.Path, "/sys/devices/virtual/")
 	for _, k := range virtualKinds {
-		if n, ok := strings.CutPrefix(b.Name, k.prefix); ok && n != "" && n[0] >= '0' && n[0] <= '9' {
+		if n, ok := strings.CutPrefix(b.Name, k.prefix); ok && numbered(n) {
 			e.Obstacle, e.What, e.Why = k.obstacle, k.what, k.why
 			return e
 		}
