@@ -104,6 +104,9 @@ func unknownOwn(name, value string) string {
 func (b *Build) checkLength(c *config.Config) error {
 	const known, expect = len("ukdump.known= "), len("ukdump.expect=9223372036854775807 ")
 	length := len(b.Cmdline) + known + len(b.Kernel.Release) + expect
+	if line, _ := b.kernelWords(); line != "" {
+		length += len(line) + len(" ")
+	}
 	limit := (&kexec.Kernel{CmdlineSize: b.Kernel.CmdlineSize}).CommandLineLimit()
 	if length <= limit {
 		return nil

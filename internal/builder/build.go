@@ -131,6 +131,9 @@ func New(o Options) (*Build, error) {
 	shell := shellWords(o.Config)
 	b.Cmdline = CommandLine(b.Kernel.Arch, conf, b.parts, running, append(b.tracefsWords(conf), shell...), o.Config.BootOptions)
 	b.CmdlineForeign = CommandLine(b.Kernel.Arch, conf, b.parts, running, shell, o.Config.BootOptions)
+	if err := b.checkKernelWords(o.Config); err != nil {
+		return nil, err
+	}
 	if err := b.checkLength(o.Config); err != nil {
 		return nil, err
 	}

@@ -82,6 +82,9 @@ func (b *Build) emergency(o Options, conf *kimage.Config) error {
 	}
 	b.Cmdline = EmergencyCommandLine(b.Kernel.Arch, conf, running, o.Config.BootOptions)
 	b.CmdlineForeign = b.Cmdline
+	if err := b.checkKernelWords(o.Config); err != nil {
+		return err
+	}
 	return b.checkLength(o.Config)
 }
 
@@ -114,6 +117,9 @@ func (b *Build) mounted(dir string) (plan.Target, error) {
 	if err != nil {
 		return plan.Target{}, err
 	}
+	if err := b.checkMounted(dir); err != nil {
+		return plan.Target{}, err
+	}
 	if doubt != "" {
 		b.warn("a dump in %s may be lost at the reboot: %s", dir, doubt)
 	}
@@ -134,6 +140,19 @@ func (b *Build) mounted(dir string) (plan.Target, error) {
 		Device:     plan.Device{Name: m.Source},
 		Mount:      &plan.SystemMount{Point: m.Point, Units: units},
 	}, nil
+}
+
+// checkMounted refuses a kernel that cannot mount the file system of dir, which the
+// distribution assembles. Storage that ukdump does not know is the distribution's matter.
+func (b *Build) checkMounted(dir string) error {
+	s, err := b.host.Storage(dir)
+	if err != nil {
+		return nil
+	}
+	if err := b.checkFilesystem(s); err != nil {
+		return err
+	}
+	return b.checkTables(s.Stack)
 }
 
 // mountsAtBoot reports whether one of the units mounts m at boot. No unit mounts a
