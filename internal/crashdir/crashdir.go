@@ -31,12 +31,17 @@ const TimeLayout = "2006-01-02T15-04-05Z"
 // Name returns the name of the directory of a dump of time t.
 func Name(t time.Time) string { return t.UTC().Format(TimeLayout) }
 
-// maxSuffix bounds the search for a free name.
-const maxSuffix = 1000
+// maxSuffix is the last number that follows a name.
+const maxSuffix = 20
+
+// randomSuffix begins the suffix of a name after that.
+const randomSuffix = "-x"
 
 // Create makes the directory of a new dump below parent, mode 0700, and parent itself
-// if it is missing. A name that exists gets a suffix: two crashes can fall into one
-// second, and a clock can stand still. Create returns the path.
+// if it is missing. A name that exists gets a number: two crashes can fall into one
+// second, and a clock can stand still. If those are taken, too, it gets a random number:
+// users who may write to parent can take all names that they can guess. Create returns
+// the path.
 func Create(parent string, t time.Time) (string, error) {
 	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return "", err
@@ -48,11 +53,19 @@ func Create(parent string, t time.Time) (string, error) {
 		if err == nil {
 			return dir, SyncDir(parent)
 		}
-		if !errors.Is(err, fs.ErrExist) || n > maxSuffix {
+		if !errors.Is(err, fs.ErrExist) {
 			return "", err
+		}
+		if n > maxSuffix {
+			break
 		}
 		dir = base + "-" + strconv.Itoa(n)
 	}
+	dir, err := os.MkdirTemp(parent, filepath.Base(base)+randomSuffix+"*") // mode 0700
+	if err != nil {
+		return "", err
+	}
+	return dir, SyncDir(parent)
 }
 
 // WriteFile writes name into dir: to a temporary name, fsynced, renamed, and the

@@ -3,9 +3,13 @@ package crashdir
 import (
 	"errors"
 	"io"
+	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -29,11 +33,55 @@ func TestCreate(t *testing.T) {
 	}
 }
 
+// Whoever takes names in advance keeps no capture from saving.
+func TestCreateTaken(t *testing.T) {
+	for name, take := range map[string]func(path string) error{
+		"directories": func(path string) error { return os.Mkdir(path, 0o700) },
+		"files":       func(path string) error { return os.WriteFile(path, nil, 0o600) },
+		"links":       func(path string) error { return os.Symlink("/nowhere", path) },
+		"loops":       func(path string) error { return os.Symlink(path, path) },
+		"FIFOs":       func(path string) error { return syscall.Mkfifo(path, 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			parent := t.TempDir()
+			base := filepath.Join(parent, Name(crash))
+			for n := range 3 * maxSuffix {
+				path := base
+				if n > 0 {
+					path += "-" + strconv.Itoa(n+1)
+				}
+				if err := take(path); err != nil {
+					t.Fatal(err)
+				}
+			}
+			seen := map[string]bool{}
+			for range 10 {
+				dir, err := Create(parent, crash)
+				if err != nil {
+					t.Fatal(err)
+				}
+				d, err := Read(dir)
+				fi, serr := os.Lstat(dir)
+				if err != nil || serr != nil || fi.Mode() != fs.ModeDir|0o700 || seen[dir] || !d.Time.Equal(crash) {
+					t.Errorf("%s: %v, %v, %v, %v", dir, d.Time, err, fi.Mode(), serr)
+				}
+				seen[dir] = true
+			}
+			if dumps, err := List(parent); err != nil || name == "files" && len(dumps) != 10 {
+				t.Errorf("%d dumps are listed, %v", len(dumps), err)
+			}
+		})
+	}
+}
+
 func TestParseName(t *testing.T) {
 	for name, want := range map[string]int{
 		"2026-11-22T23-04-05Z":    1,
 		"2026-11-22T23-04-05Z-2":  2,
 		"2026-11-22T23-04-05Z-10": 10,
+		"2026-11-22T23-04-05Z-x0": math.MaxInt, "2026-11-22T23-04-05Z-x4294967295": math.MaxInt,
+		"2026-11-22T23-04-05Z-x": 0, "2026-11-22T23-04-05Z-x4294967296": 0, "2026-11-22T23-04-05Z-x01": 0,
+		"2026-11-22T23-04-05Z-x-1": 0, "2026-11-22T23-04-05Z-x1x": 0, "2026-11-22T23-04-05Z-y1": 0,
 		"2026-11-22T23-04-05Z-1":  0,
 		"2026-11-22T23-04-05Z-02": 0,
 		"2026-11-22T23-04-05Zx":   0,

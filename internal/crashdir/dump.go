@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -218,12 +219,15 @@ func (d *Dump) before(other *Dump) bool {
 	if !d.Time.Equal(other.Time) {
 		return d.Time.Before(other.Time)
 	}
-	return d.nth < other.nth
+	if d.nth != other.nth {
+		return d.nth < other.nth
+	}
+	return d.nth == math.MaxInt && d.Name < other.Name // random numbers have no order, but always the same
 }
 
-// ParseName parses the name of a dump's directory: the time of the crash and the
-// number of the dump in that second, beginning with 1. It returns false for any other
-// name.
+// ParseName parses the name of a dump's directory: the time of the capture and the
+// number of the dump in that second, beginning with 1. A random number counts as one
+// after all others. ParseName returns false for any other name.
 func ParseName(name string) (t time.Time, nth int, ok bool) {
 	if len(name) < len(TimeLayout) {
 		return t, 0, false
@@ -235,6 +239,10 @@ func ParseName(name string) (t time.Time, nth int, ok bool) {
 	rest := name[len(TimeLayout):]
 	if rest == "" {
 		return t, 1, true
+	}
+	if number, ok := strings.CutPrefix(rest, randomSuffix); ok {
+		n, err := strconv.ParseUint(number, 10, 32)
+		return t, math.MaxInt, err == nil && number == strconv.FormatUint(n, 10)
 	}
 	nth, err = strconv.Atoi(strings.TrimPrefix(rest, "-"))
 	return t, nth, err == nil && nth >= 2 && rest == "-"+strconv.Itoa(nth)

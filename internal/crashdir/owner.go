@@ -1,11 +1,10 @@
 package crashdir
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // OwnerError reports a directory that another user has made: some distributions let
@@ -28,24 +27,63 @@ func checkOwner(path string, uid, above uint32) error {
 	return nil
 }
 
+// Sharing is who may write to a directory of dumps besides root and the caller.
+type Sharing struct {
+	Who     string // "everyone", "group 1000", "user 1000"; "" if nobody
+	Replace bool   // they may also rename and remove the dumps of root
+}
+
+// SharedWith returns who may write to parent. Nobody may if it does not exist, since
+// Create makes it.
+func SharedWith(parent string) (Sharing, error) {
+	var st unix.Stat_t
+	err := unix.Stat(parent, &st)
+	if err == unix.ENOENT {
+		return Sharing{}, nil
+	}
+	if err != nil {
+		return Sharing{}, pathError("stat", parent, err)
+	}
+	switch {
+	case st.Uid != 0 && st.Uid != uint32(os.Geteuid()):
+		return Sharing{fmt.Sprintf("user %d", st.Uid), true}, nil // the sticky bit does not keep the owner from it, inode(7)
+	case st.Mode&0o002 != 0:
+		return Sharing{"everyone", st.Mode&unix.S_ISVTX == 0}, nil
+	case st.Mode&0o020 == 0:
+		return Sharing{}, nil
+	}
+	// With an access control list these bits are those of its mask, acl(5).
+	n, err := unix.Getxattr(parent, "system.posix_acl_access", nil)
+	if err == nil && n > 0 {
+		return Sharing{"users of its access control list", st.Mode&unix.S_ISVTX == 0}, nil
+	}
+	if st.Gid == 0 {
+		return Sharing{}, nil
+	}
+	return Sharing{fmt.Sprintf("group %d", st.Gid), st.Mode&unix.S_ISVTX == 0}, nil
+}
+
+// Describe says in one line what the others can do in dir, "" if there are none.
+func (s Sharing) Describe(dir string) string {
+	switch {
+	case s.Who == "":
+		return ""
+	case s.Replace:
+		return fmt.Sprintf("%s may write to %s: they can remove dumps, and collect refuses it", s.Who, dir)
+	}
+	return fmt.Sprintf("%s may write to %s: they cannot change dumps, but can fill its file system", s.Who, dir)
+}
+
 // CheckParent returns an error if users other than root and the caller could replace
 // the directory of a dump below parent. No dump must be written there while users are
 // at work. A parent that does not exist is safe, since Create makes it.
 func CheckParent(parent string) error {
-	fi, err := os.Stat(parent)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	s, err := SharedWith(parent)
 	if err != nil {
 		return err
 	}
-	st := fi.Sys().(*syscall.Stat_t)
-	if st.Uid != 0 && st.Uid != uint32(os.Geteuid()) {
-		return &parentError{parent, fmt.Sprintf("belongs to user %d", st.Uid)}
-	}
-	writable := fi.Mode()&0o002 != 0 || fi.Mode()&0o020 != 0 && st.Gid != 0
-	if writable && fi.Mode()&fs.ModeSticky == 0 {
-		return &parentError{parent, "others can rename its entries"}
+	if s.Replace {
+		return &parentError{parent, s.Who + " can rename its entries"}
 	}
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestCheckOwner(t *testing.T) {
@@ -105,6 +107,55 @@ func TestCheckParent(t *testing.T) {
 	}
 	if err := os.Chown(dir, 4242, -1); err == nil && CheckParent(dir) == nil {
 		t.Error("a directory of a user's is safe")
+	}
+}
+
+func TestSharedWith(t *testing.T) {
+	const sticky, setgid = fs.ModeSticky, fs.ModeSetgid
+	for _, tt := range []struct {
+		name     string
+		mode     fs.FileMode
+		uid, gid int
+		acl      bool
+		want     Sharing
+	}{
+		{"Debian", 0o755, 0, 0, false, Sharing{}},
+		{"Fedora", 0o700, 0, 0, false, Sharing{}},
+		{"root's group alone", 0o770, 0, 0, false, Sharing{}},
+		{"apport", 0o777 | sticky, 0, 0, false, Sharing{"everyone", false}},
+		{"apport with whoopsie", 0o777 | sticky | setgid, 0, 116, false, Sharing{"everyone", false}},
+		{"without the sticky bit", 0o777, 0, 0, false, Sharing{"everyone", true}},
+		{"not for its group", 0o707, 0, 116, false, Sharing{"everyone", true}},
+		{"group of ABRT", 0o775, 0, 173, false, Sharing{"group 173", true}},
+		{"sticky for a group", 0o775 | sticky, 0, 173, false, Sharing{"group 173", false}},
+		{"of a user", 0o755, 4242, 0, false, Sharing{"user 4242", true}},
+		{"sticky of a user", 0o777 | sticky, 4242, 0, false, Sharing{"user 4242", true}},
+		{"access control list", 0o775, 0, 0, true, Sharing{"users of its access control list", true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.Chown(dir, tt.uid, tt.gid); err != nil {
+				t.Skip(err)
+			}
+			if err := os.Chmod(dir, tt.mode); err != nil {
+				t.Fatal(err)
+			}
+			if tt.acl {
+				// Version 2: owner rwx, user 4242 rwx, group r-x, mask rwx, others r-x.
+				acl := "\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" + "\x02\x00\x07\x00\x92\x10\x00\x00" +
+					"\x04\x00\x05\x00\xff\xff\xff\xff" + "\x10\x00\x07\x00\xff\xff\xff\xff" + "\x20\x00\x05\x00\xff\xff\xff\xff"
+				if err := unix.Setxattr(dir, "system.posix_acl_access", []byte(acl), 0); err != nil {
+					t.Skip(err)
+				}
+			}
+			got, err := SharedWith(dir)
+			if err != nil || got != tt.want {
+				t.Errorf("got %+v, %v, want %+v", got, err, tt.want)
+			}
+			if (got.Describe("/x") == "") != (tt.want == Sharing{}) || (CheckParent(dir) != nil) != tt.want.Replace {
+				t.Errorf("%q, %v", got.Describe("/x"), CheckParent(dir))
+			}
+		})
 	}
 }
 

@@ -188,6 +188,7 @@ func (ld *Loader) loadImage(b *builder.Build, im *ImageFile) error {
 		}
 	}
 	ld.Out.Say("loaded %s in %.1f s; dumps go to %s", s, time.Since(begin).Seconds(), TargetNames(reachable(p, s.Keys)))
+	ld.noteShared(p)
 	if err := ld.Store.SaveFallback(s, b.Kernel.Loadable(), im.Data); err != nil {
 		ld.Out.Warn(fmt.Sprintf("loaded, but not saved as the fallback set: %v", err))
 	}

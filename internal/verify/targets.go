@@ -108,6 +108,7 @@ func (v *Run) checkDirectory(topic, dir string) []Space {
 		s.Old = Expendable(at)
 	}
 	v.ok(topic, "%s can be written to", dir)
+	v.noteShared(topic, dir)
 	return []Space{s}
 }
 
@@ -145,6 +146,18 @@ func (v *Run) readOnly(topic, dir string, room crashdir.Room, ro *host.ReadOnlyT
 
 func readOnlyNow(dir string) error {
 	return advice.With(errors.New(dir+" is on a file system that is mounted read-only"), (*host.ReadOnlyTargetError)(nil).Advice())
+}
+
+// noteShared says who else may write to a directory of dumps.
+func (v *Run) noteShared(topic, dir string) {
+	s, err := crashdir.SharedWith(filepath.Join(v.Root, dir))
+	if err != nil {
+		v.note(topic, "who may write to %s is not known: %v", dir, err)
+		return
+	}
+	if text := s.Describe(dir); text != "" {
+		v.note(topic, "%s", text)
+	}
 }
 
 // TryWrite writes a file without a name in dir, see open(2). What the power
