@@ -1,6 +1,12 @@
 package crashdir
 
-import "time"
+import (
+	"errors"
+	"io/fs"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // Policy limits the dumps of one directory. 0 is no limit.
 type Policy struct {
@@ -46,20 +52,27 @@ func Expendable(dumps []Dump) []Dump {
 // clockWrong is a time before the first dump that was ever written.
 var clockWrong = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Excess returns the Expendable dumps that p requires to remove, in the order of
-// removal; all of them if even that is not enough. free is the free space of their
-// file system now, in bytes.
-func (p Policy) Excess(dumps []Dump, free int64) []Dump {
+// Enforce calls remove for Expendable dumps, oldest first, until p holds. free is the
+// free space of their file system now, in bytes. A dump that cannot be removed still
+// counts: the next one is removed in its place. Enforce returns the errors.
+func (p Policy) Enforce(dumps []Dump, free int64, remove func(Dump) error) (errs []error) {
 	count, used := len(dumps), int64(0)
 	for _, d := range dumps {
 		used += d.Used
 	}
-	list := Expendable(dumps)
-	for i, d := range list {
+	for _, d := range Expendable(dumps) {
 		if !(p.Keep > 0 && count > p.Keep || p.MaxUse > 0 && used > p.MaxUse || p.KeepFree > 0 && free < p.KeepFree) {
-			return list[:i]
+			break
+		}
+		err := remove(d)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // somebody else removed it
+			errs = append(errs, err)
+			if errors.Is(err, unix.EROFS) { // the others would fail, too
+				break
+			}
+			continue
 		}
 		count, used, free = count-1, used-d.Used, free+d.Used
 	}
-	return list
+	return errs
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -61,29 +62,53 @@ func TestExpendable(t *testing.T) {
 	}
 }
 
-func TestExcess(t *testing.T) {
+func TestEnforce(t *testing.T) {
 	for _, tt := range []struct {
 		policy Policy
 		dumps  string
 		free   int64
-		want   string
+		stuck  string // dumps that cannot be removed
+		want   string // dumps that are removed
 	}{
-		{Policy{}, "ccccc", 0, ""},
-		{Policy{Keep: 3}, "ccccc", 0, "ab"},
-		{Policy{Keep: 5}, "ccccc", 0, ""},
-		{Policy{Keep: 1}, "cff", 0, "b"}, // a is the only complete one
-		{Policy{Keep: 1}, "c", 0, ""},
-		{Policy{MaxUse: 50}, "ccccc", 0, ""},
-		{Policy{MaxUse: 49}, "ccccc", 0, "a"},
-		{Policy{MaxUse: 1}, "ccccc", 0, "abcd"},
-		{Policy{KeepFree: 100}, "ccccc", 100, ""},
-		{Policy{KeepFree: 100}, "ccccc", 81, "ab"},
-		{Policy{KeepFree: 100}, "ccccc", 0, "abcd"},
-		{Policy{Keep: 4, MaxUse: 25, KeepFree: 5}, "ccccc", 0, "abc"},
+		{Policy{}, "ccccc", 0, "", ""},
+		{Policy{Keep: 3}, "ccccc", 0, "", "ab"},
+		{Policy{Keep: 5}, "ccccc", 0, "", ""},
+		{Policy{Keep: 1}, "cff", 0, "", "b"}, // a is the only complete one
+		{Policy{Keep: 1}, "c", 0, "", ""},
+		{Policy{MaxUse: 50}, "ccccc", 0, "", ""},
+		{Policy{MaxUse: 49}, "ccccc", 0, "", "a"},
+		{Policy{MaxUse: 1}, "ccccc", 0, "", "abcd"},
+		{Policy{KeepFree: 100}, "ccccc", 100, "", ""},
+		{Policy{KeepFree: 100}, "ccccc", 81, "", "ab"},
+		{Policy{KeepFree: 100}, "ccccc", 0, "", "abcd"},
+		{Policy{Keep: 4, MaxUse: 25, KeepFree: 5}, "ccccc", 0, "", "abc"},
+		{Policy{Keep: 3}, "ccccc", 0, "a", "bc"},
+		{Policy{Keep: 3}, "ccccc", 0, "bd", "ac"},
+		{Policy{Keep: 3}, "ccccc", 0, "abcd", ""},
+		{Policy{MaxUse: 49}, "ccccc", 0, "ab", "c"},
+		{Policy{KeepFree: 100}, "ccccc", 81, "a", "bc"},
 	} {
-		if got := names(tt.policy.Excess(row(tt.dumps), tt.free)); got != tt.want {
-			t.Errorf("%+v, %q, %d free: got %q, want %q", tt.policy, tt.dumps, tt.free, got, tt.want)
+		removed, failed := "", ""
+		errs := tt.policy.Enforce(row(tt.dumps), tt.free, func(d Dump) error {
+			if strings.Contains(tt.stuck, d.Name) {
+				failed += d.Name
+				return errors.New("stuck")
+			}
+			removed += d.Name
+			return nil
+		})
+		if removed != tt.want || len(errs) != len(failed) {
+			t.Errorf("%+v, %q without %q, %d free: removed %q, want %q; %d errors", tt.policy, tt.dumps, tt.stuck, tt.free, removed, tt.want, len(errs))
 		}
+	}
+	tried := 0
+	errs := Policy{Keep: 1}.Enforce(row("ccccc"), 0, func(Dump) error { tried++; return &os.PathError{Err: syscall.EROFS} })
+	if tried != 1 || len(errs) != 1 {
+		t.Errorf("tried %d dumps on a read-only file system, %d errors", tried, len(errs))
+	}
+	errs = Policy{Keep: 3}.Enforce(row("ccccc"), 0, func(Dump) error { tried++; return os.ErrNotExist })
+	if tried != 3 || len(errs) != 0 {
+		t.Errorf("tried %d dumps that are gone, %d errors", tried-1, len(errs))
 	}
 }
 

@@ -1,7 +1,6 @@
 package ctl
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/pflag"
@@ -25,59 +24,75 @@ the newest complete one stay. load does the same after each load.`,
 }
 
 func (c *ctl) prune(dry bool) error {
-	n, err := c.pruneAll(dry)
-	if err == nil && n == 0 {
+	n, errs := c.pruneAll(dry)
+	if len(errs) > 0 {
+		last := len(errs) - 1
+		for _, err := range errs[:last] {
+			c.Warn(err.Error())
+		}
+		return errs[last]
+	}
+	if n == 0 {
 		c.Say("nothing to remove")
 	}
-	return err
+	return nil
 }
 
 // pruneAfterLoad makes room when the machine is protected again. It is no part
 // of loading, so nothing that goes wrong makes that fail.
 func (c *ctl) pruneAfterLoad() {
-	if _, err := c.pruneAll(false); err != nil {
+	_, errs := c.pruneAll(false)
+	for _, err := range errs {
 		c.Warn(err.Error())
 	}
 }
 
 // pruneAll removes the excess dumps of all targets and returns how many dumps
-// that were. A target that fails does not keep it from the next.
-func (c *ctl) pruneAll(dry bool) (n int, err error) {
+// that were. A dump or a target that fails does not keep it from the next.
+func (c *ctl) pruneAll(dry bool) (n int, errs []error) {
 	conf, err := c.config()
 	if err != nil {
-		return 0, err
+		return 0, []error{err}
 	}
-	var errs []error
 	for _, dir := range conf.DumpDirs(c.root) {
-		gone, err := c.pruneDir(dir, retention(conf), dry)
-		if n += gone; err != nil {
+		gone, failed := c.pruneDir(dir, retention(conf), dry)
+		n += gone
+		for _, err := range failed {
 			errs = append(errs, fmt.Errorf("make room in %s: %w", dir, err))
 		}
 	}
-	return n, errors.Join(errs...)
+	return n, errs
 }
 
-func (c *ctl) pruneDir(dir string, p crashdir.Policy, dry bool) (n int, err error) {
+func (c *ctl) pruneDir(dir string, p crashdir.Policy, dry bool) (n int, errs []error) {
 	dumps, err := crashdir.List(dir)
-	if err != nil || len(dumps) == 0 {
-		return 0, err
+	if err != nil {
+		return 0, []error{err}
+	}
+	if len(dumps) == 0 {
+		return 0, nil
 	}
 	room, err := crashdir.RoomIn(dir)
 	if err != nil {
-		return 0, err
+		return 0, []error{fmt.Errorf("statfs: %w", err)}
 	}
-	for _, d := range p.Excess(dumps, room.Free) {
+	errs = p.Enforce(dumps, room.Free, func(d crashdir.Dump) error {
+		if err := crashdir.Removable(d); err != nil {
+			return err
+		}
 		if dry {
+			n++
 			c.Say("would remove %s, %s", d.Path, cli.Size(d.Used))
-		} else {
-			if err := crashdir.Remove(d); err != nil {
-				return n, err
-			}
-			c.Say("removed %s, %s", d.Path, cli.Size(d.Used))
+			return nil
+		}
+		if err := crashdir.Remove(d); err != nil {
+			return err
 		}
 		n++
-	}
-	return n, nil
+		c.Say("removed %s, %s", d.Path, cli.Size(d.Used))
+		return nil
+	})
+	return n, errs
 }
 
 // retention returns the limits of the configuration.

@@ -58,6 +58,41 @@ func TestPrune(t *testing.T) {
 	}
 }
 
+// A dump that cannot be removed is named and stays whole, and the others go.
+func TestPruneStuck(t *testing.T) {
+	m := newMachine(t)
+	m.crashes("var/crash", 6)
+	m.Write(conf, "KEEP=3\n")
+	log := m.Root + "/var/crash/2026-11-20T01-00-00Z/vmcore-dmesg.txt"
+	m.Write("var/crash/2026-11-20T01-00-00Z/vmcore-dmesg.txt", "log")
+	f, err := os.Open(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	flags := func(flags int) error { return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags) }
+	if err := flags(0x10); err != nil { // FS_IMMUTABLE_FL of linux/fs.h
+		t.Skip(err)
+	}
+	t.Cleanup(func() { flags(0) })
+	const stuck = "make room in ROOT/var/crash: remove ROOT/var/crash/2026-11-20T01-00-00Z/vmcore-dmesg.txt: chattr(1) made it immutable or append-only\n"
+	m.expect("prune --dry-run", result{1, "would remove ROOT/var/crash/2026-11-20T00-00-00Z...\nwould remove ROOT/var/crash/2026-11-20T02-00-00Z...\nwould remove ROOT/var/crash/2026-11-20T03-00-00Z...\n", "kdumpctl: " + stuck})
+	m.expect("load", result{0, builtLine + "\n" + loadedLine + "removed ROOT/var/crash/2026-11-20T00-00-00Z...\nremoved ROOT/var/crash/2026-11-20T02-00-00Z...\nremoved ROOT/var/crash/2026-11-20T03-00-00Z...\n", "kdumpctl: warning: " + stuck})
+	if got := m.left("var/crash"); got != "1 4 5" {
+		t.Errorf("left: %s", got)
+	}
+	if m.Read("var/crash/2026-11-20T01-00-00Z/vmcore") == "" {
+		t.Error("the dump that stays has lost its vmcore")
+	}
+	m.Write("var/crash/2026-11-20T06-00-00Z/vmcore", kdump(false))
+	m.expect("prune", result{1, "removed ROOT/var/crash/2026-11-20T04-00-00Z...\n", "kdumpctl: " + stuck})
+	if err := flags(0); err != nil {
+		t.Fatal(err)
+	}
+	m.Write(conf, "KEEP=2\n")
+	m.expect("prune", result{0, "removed ROOT/var/crash/2026-11-20T01-00-00Z...\n", ""})
+}
+
 // load makes room when it has loaded, and not before.
 func TestLoadPrunes(t *testing.T) {
 	t.Parallel()
