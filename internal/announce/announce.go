@@ -36,7 +36,7 @@ const (
 // event is one entry.
 type event struct {
 	key     string    // by which it is remembered
-	time    time.Time // of the dump's name, zero if there is no dump
+	time    time.Time // of the crash, zero if there is no dump
 	id      string    // MESSAGE_ID
 	message string
 	fields  []journal.Field
@@ -100,7 +100,7 @@ func (r *Run) newDumps(conf *config.Config, known *state.AnnounceLog) ([]crashdi
 		for _, d := range dumps {
 			switch {
 			case known.Has(dumpKey(d), d.Time):
-			case known.First && crashTime(d).Before(r.firstCutoff()):
+			case known.First && d.Time.Before(r.firstCutoff()):
 				known.Add(dumpKey(d), d.Time)
 			default:
 				fresh = append(fresh, d)
@@ -119,15 +119,6 @@ func (r *Run) firstCutoff() time.Time {
 		t = l.Time
 	}
 	return t.Add(-24 * time.Hour)
-}
-
-// crashTime is when the kernel crashed. The dump's name comes from the clock of
-// the capture kernel, which may stand at its beginning.
-func crashTime(d crashdir.Dump) time.Time {
-	if d.Report != nil && d.Report.CrashTime.After(d.Time) {
-		return d.Report.CrashTime
-	}
-	return d.Time
 }
 
 // dumpKey is what a dump is remembered by: the crash's ID, so that what two

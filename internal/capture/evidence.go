@@ -38,7 +38,7 @@ func (w *worker) readLog() error {
 	w.report.Kernel = core.Info.Release()
 	w.report.Memory = core.Size()
 	if sec := core.Info.CrashTime(); sec > 0 {
-		w.report.CrashTime = time.Unix(sec, 0).UTC()
+		w.report.CrashTime = crashdir.Clamp(time.Unix(sec, 0).UTC())
 	}
 	t := &tail{max: logTail}
 	err = core.WriteLog(t)

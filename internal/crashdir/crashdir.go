@@ -29,7 +29,20 @@ const (
 const TimeLayout = "2006-01-02T15-04-05Z"
 
 // Name returns the name of the directory of a dump of time t.
-func Name(t time.Time) string { return t.UTC().Format(TimeLayout) }
+func Name(t time.Time) string { return Clamp(t).UTC().Format(TimeLayout) }
+
+// Clamp returns the time nearest to t that names and JSON can hold: RFC 3339 knows the
+// years 0 to 9999 only. Times of a crash come from clocks that may be wrong and from
+// memory that may be damaged.
+func Clamp(t time.Time) time.Time {
+	switch y := t.UTC().Year(); {
+	case y < 0:
+		return time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)
+	case y > 9999:
+		return time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	}
+	return t
+}
 
 // maxSuffix is the last number that follows a name.
 const maxSuffix = 20

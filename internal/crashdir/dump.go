@@ -18,6 +18,8 @@ import (
 type Dump struct {
 	Name string // name of the directory
 	Path string // path of the directory
+	// Time is the time of the crash by the clock of the crashed kernel, as in Report; that
+	// of Name, by the clock of the capture kernel, if that is not known or plainly wrong.
 	Time time.Time
 	nth  int // number of the dump in that second, beginning with 1
 	id   identity
@@ -160,6 +162,9 @@ func (d *Folder) read(dump *Dump) error {
 		return nil
 	}
 	dump.Report, dump.ReportErr = d.readReport()
+	if r := dump.Report; r != nil && !r.CrashTime.Before(clockWrong) {
+		dump.Time = r.CrashTime
+	}
 	return nil
 }
 

@@ -160,6 +160,7 @@ func ParseReport(data []byte) (*Report, error) {
 
 // Encode returns r as indented JSON with a final newline.
 func (r *Report) Encode() ([]byte, error) {
+	r.CrashTime, r.Started = Clamp(r.CrashTime), Clamp(r.Started)
 	b, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
 		return nil, err

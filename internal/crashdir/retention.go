@@ -21,12 +21,14 @@ type Policy struct {
 // complete one. A dump that is still being written must not be among dumps.
 func Expendable(dumps []Dump) []Dump {
 	kept := make([]bool, len(dumps))
-	// If the clock was reset, the newest dump has the name of the oldest. So the newest
-	// of those with a plainly wrong time stay as well.
-	for _, wrong := range []bool{false, true} {
+	// With a wrong clock the newest dump may have the time of the oldest, or an old one
+	// the time of the newest. So the newest of those before and after all times that can
+	// be right stay as well.
+	future := now().Add(clockOff)
+	for _, era := range []int{-1, 0, 1} {
 		newest, complete := -1, -1
 		for i, d := range dumps {
-			if d.Time.Before(clockWrong) != wrong {
+			if eraOf(d.Time, future) != era {
 				continue
 			}
 			newest = i
@@ -48,6 +50,23 @@ func Expendable(dumps []Dump) []Dump {
 	}
 	return list
 }
+
+// eraOf returns -1 for times before the first dump, 1 for times in the future, else 0.
+func eraOf(t, future time.Time) int {
+	switch {
+	case t.Before(clockWrong):
+		return -1
+	case t.After(future):
+		return 1
+	}
+	return 0
+}
+
+var now = time.Now // replaced in tests
+
+// clockOff is how much clocks that are right may differ: a hardware clock can show the
+// local time.
+const clockOff = 25 * time.Hour
 
 // clockWrong is a time before the first dump that was ever written.
 var clockWrong = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"ukdump/internal/crashdir"
 	"ukdump/internal/fsid"
 )
 
@@ -80,7 +81,7 @@ func decodeHeader(b []byte) (Header, error) {
 		Host:      text(b[hHost:hKernel]),
 		MachineID: text(b[hMachine:hHost]),
 		Kernel:    text(b[hKernel:hCreated]),
-		Started:   time.Unix(int64(le.Uint64(b[hStarted:])), 0).UTC(),
+		Started:   crashdir.Clamp(time.Unix(int64(le.Uint64(b[hStarted:])), 0).UTC()),
 		Held:      fsid.ID{Type: text(b[hHeldType:hHeldUUID]), UUID: text(b[hHeldUUID:hMachine])},
 		Size:      int64(le.Uint64(b[hSize:])),
 		Created:   time.Unix(0, int64(le.Uint64(b[hCreated:]))).UTC(),

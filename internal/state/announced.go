@@ -33,11 +33,11 @@ type AnnounceLog struct {
 // first announce.
 type AnnounceEntry struct {
 	Key  string    `json:"key"`
-	Time time.Time `json:"time,omitzero"` // of a dump's name
+	Time time.Time `json:"time,omitzero"` // of the crash
 }
 
-// Has reports whether the crash of that key, whose dump is named by time t (zero if
-// there is no dump), was announced.
+// Has reports whether the crash of that key, which was at t (zero if there is no
+// dump), was announced.
 func (a *AnnounceLog) Has(key string, t time.Time) bool {
 	return slices.ContainsFunc(a.List, func(e AnnounceEntry) bool { return e.Key == key }) ||
 		!t.IsZero() && !a.Before.IsZero() && !t.After(a.Before)
