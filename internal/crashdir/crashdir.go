@@ -35,19 +35,20 @@ func Name(t time.Time) string { return Clamp(t).UTC().Format(TimeLayout) }
 // years 0 to 9999 only. Times of a crash come from clocks that may be wrong and from
 // memory that may be damaged.
 func Clamp(t time.Time) time.Time {
-	switch y := t.UTC().Year(); {
-	case y < 0:
-		return time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)
-	case y > 9999:
-		return time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	const year0, year9999 = -62167219200, 253402300799 // the first and the last second, since 1970
+	if sec := t.Unix(); sec < year0 {
+		return time.Unix(year0, 0).UTC()
+	} else if sec > year9999 {
+		return time.Unix(year9999, 0).UTC()
 	}
 	return t
 }
 
-// maxSuffix is the last number that follows a name.
+// maxSuffix is the last number that follows a name, and the number of random ones that
+// are tried after that.
 const maxSuffix = 20
 
-// randomSuffix begins the suffix of a name after that.
+// randomSuffix begins the suffix of a name with a random number.
 const randomSuffix = "-x"
 
 // Create makes the directory of a new dump below parent, mode 0700, and parent itself
@@ -66,19 +67,14 @@ func Create(parent string, t time.Time) (string, error) {
 		if err == nil {
 			return dir, SyncDir(parent)
 		}
-		if !errors.Is(err, fs.ErrExist) {
+		if !errors.Is(err, fs.ErrExist) || n > 2*maxSuffix {
 			return "", err
 		}
-		if n > maxSuffix {
-			break
-		}
 		dir = base + "-" + strconv.Itoa(n)
+		if n > maxSuffix { // nobody knows the nanosecond, or has a thousand million files
+			dir = base + randomSuffix + strconv.Itoa(time.Now().Nanosecond())
+		}
 	}
-	dir, err := os.MkdirTemp(parent, filepath.Base(base)+randomSuffix+"*") // mode 0700
-	if err != nil {
-		return "", err
-	}
-	return dir, SyncDir(parent)
 }
 
 // WriteFile writes name into dir: to a temporary name, fsynced, renamed, and the

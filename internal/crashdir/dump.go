@@ -33,76 +33,48 @@ type Dump struct {
 	ReportErr error   // why Report is nil
 }
 
-// Contents is the content of a directory of dumps.
-type Contents struct {
-	Dumps []Dump // oldest first
-	// LeftOut has the reason of each of the first directories that have the name of a
-	// dump and are not counted as dumps: another user made them, or nobody knows who
-	// did. NLeftOut is the number of all of them.
-	LeftOut  []error
-	NLeftOut int
-}
-
-// maxLeftOut bounds the reasons that are kept: users may make any number of directories.
-const maxLeftOut = 5
-
 // batch is the number of entries of a directory that are read at once.
 const batch = 1000
 
-// List returns the dumps of Scan.
-func List(parent string) ([]Dump, error) {
-	c, err := Scan(parent)
-	return c.Dumps, err
-}
+// List lists the dumps below parent, oldest first. A parent that does not exist holds no
+// dumps. List skips entries that are not directories with the name of a dump, and those
+// that are not known to belong to root, the caller or the owner of parent.
+func List(parent string) ([]Dump, error) { return list(parent, func(error) {}) }
 
-// Scan lists the dumps below parent. A parent that does not exist holds no dumps. Scan
-// skips entries that are not directories with the name of a dump, and leaves out those
-// that another user has planted, see CheckOwner.
-func Scan(parent string) (Contents, error) {
-	var c Contents
+// list is List, and calls leftOut for each directory with the name of a dump that does
+// not count as one.
+func list(parent string, leftOut func(error)) ([]Dump, error) {
 	dir, err := openParent(parent)
 	if errors.Is(err, fs.ErrNotExist) {
-		return c, nil
+		return nil, nil
 	}
 	if err != nil {
-		return c, err
+		return nil, err
 	}
 	defer dir.Close()
-	for {
-		names, err := dir.f.Readdirnames(batch)
-		for _, name := range names {
-			if _, _, ok := ParseName(name); ok {
-				c.add(dir, filepath.Join(parent, name))
+	var dumps []Dump
+	_, err = dir.each(0, func(name string) error {
+		if _, _, ok := ParseName(name); !ok {
+			return nil
+		}
+		in, err := dir.enter(filepath.Join(parent, name), false)
+		if in == nil {
+			if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) { // removed meanwhile, or a file or a link
+				leftOut(err)
 			}
+			return nil
 		}
-		if err == io.EOF {
-			break
+		var d Dump
+		if err := in.dump(&d, err); !errors.Is(err, unix.ENOENT) { // removed meanwhile
+			dumps = append(dumps, d)
 		}
-		if err != nil {
-			return Contents{}, err
-		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	Sort(c.Dumps)
-	return c, nil
-}
-
-// add adds the dump at path, if it is one.
-func (c *Contents) add(parent *Folder, path string) {
-	dir, err := parent.enter(path, false)
-	if dir == nil {
-		gone := errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) // the latter is a file or a link
-		if !gone && c.NLeftOut < maxLeftOut {
-			c.LeftOut = append(c.LeftOut, err)
-		}
-		if !gone {
-			c.NLeftOut++
-		}
-		return
-	}
-	var d Dump
-	if err := dir.dump(&d, err); !errors.Is(err, unix.ENOENT) { // removed meanwhile
-		c.Dumps = append(c.Dumps, d)
-	}
+	Sort(dumps)
+	return dumps, nil
 }
 
 // Read reads the dump in the directory at path, whoever made it.
@@ -172,28 +144,23 @@ func (d *Folder) read(dump *Dump) error {
 // not empty: on a full disk files are made, but not written.
 func (d *Folder) sizes(dump *Dump) (map[string]bool, error) {
 	have := make(map[string]bool)
-	for {
-		names, err := d.f.Readdirnames(batch)
-		for _, name := range names {
-			var st unix.Stat_t
-			err := unix.Fstatat(d.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW)
-			if err != nil && err != unix.ENOENT { // removed meanwhile
-				return nil, pathError("stat", d.path(name), err)
-			}
-			if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-				continue
-			}
+	_, err := d.each(0, func(name string) error {
+		var st unix.Stat_t
+		err := unix.Fstatat(d.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		if err == unix.ENOENT { // removed meanwhile
+			return nil
+		}
+		if err != nil {
+			return pathError("stat", d.path(name), err)
+		}
+		if st.Mode&unix.S_IFMT == unix.S_IFREG {
 			have[name] = st.Size > 0
 			dump.Size += st.Size
 			dump.Used += st.Blocks * 512 // for any block size, inode(7)
 		}
-		if err == io.EOF {
-			return have, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
+		return nil
+	})
+	return have, err
 }
 
 // readReport reads report.json. Its size is untrusted.

@@ -11,6 +11,29 @@ import (
 
 // This file is for the healthy system, where users are at work. PID 1 links none of it.
 
+// Contents is the content of a directory of dumps.
+type Contents struct {
+	Dumps []Dump // as List returns them
+	// LeftOut has the reason of each of the first directories that have the name of a
+	// dump and are not counted as dumps: another user made them, or nobody knows who
+	// did. NLeftOut is the number of all of them.
+	LeftOut  []error
+	NLeftOut int
+}
+
+// maxLeftOut bounds the reasons that are kept: users may make any number of directories.
+const maxLeftOut = 5
+
+// Scan is List, and reports the directories that it leaves out.
+func Scan(parent string) (c Contents, err error) {
+	c.Dumps, err = list(parent, func(err error) {
+		if c.NLeftOut++; c.NLeftOut <= maxLeftOut {
+			c.LeftOut = append(c.LeftOut, err)
+		}
+	})
+	return c, err
+}
+
 // OpenFolder opens the directory of d for reading and writing. It fails if another
 // directory took its place, or if it belongs neither to root, nor to the caller, nor to
 // the owner of its parent.

@@ -20,46 +20,37 @@ type Policy struct {
 // complete dump are kept, and those that cannot be read: one of these may be the only
 // complete one. A dump that is still being written must not be among dumps.
 func Expendable(dumps []Dump) []Dump {
-	kept := make([]bool, len(dumps))
 	// With a wrong clock the newest dump may have the time of the oldest, or an old one
 	// the time of the newest. So the newest of those before and after all times that can
 	// be right stay as well.
 	future := now().Add(clockOff)
-	for _, era := range []int{-1, 0, 1} {
-		newest, complete := -1, -1
-		for i, d := range dumps {
-			if eraOf(d.Time, future) != era {
-				continue
-			}
-			newest = i
-			if d.Outcome == Complete {
-				complete = i
-			}
-		}
-		for _, i := range []int{newest, complete} {
-			if i >= 0 {
-				kept[i] = true
-			}
+	var newest, complete [3]int // places of dumps of each era, counted from 1
+	for i := range dumps {
+		e := era(&dumps[i], future)
+		newest[e] = i + 1
+		if dumps[i].Outcome == Complete {
+			complete[e] = i + 1
 		}
 	}
 	var list []Dump
-	for i, d := range dumps {
-		if !kept[i] && d.Outcome != Unknown {
-			list = append(list, d)
+	for i := range dumps {
+		e := era(&dumps[i], future)
+		if i+1 != newest[e] && i+1 != complete[e] && dumps[i].Outcome != Unknown {
+			list = append(list, dumps[i])
 		}
 	}
 	return list
 }
 
-// eraOf returns -1 for times before the first dump, 1 for times in the future, else 0.
-func eraOf(t, future time.Time) int {
-	switch {
-	case t.Before(clockWrong):
-		return -1
-	case t.After(future):
-		return 1
+// era returns 0 for a dump from before the first dump, 2 for one from the future, else 1.
+func era(d *Dump, future time.Time) int {
+	if d.Time.Before(clockWrong) {
+		return 0
 	}
-	return 0
+	if future.Before(d.Time) {
+		return 2
+	}
+	return 1
 }
 
 var now = time.Now // replaced in tests
