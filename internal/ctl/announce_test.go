@@ -110,7 +110,7 @@ func TestAnnounce(t *testing.T) {
 
 	put := func(name string, files map[string]string) {
 		for f, content := range files {
-			m.Write("var/crash/"+name+"/"+f, content)
+			m.Write("var/crash/"+name+"/"+f, atCrash(name, content))
 		}
 	}
 	put("2026-11-20T01-00-00Z", map[string]string{"vmcore": kdump(false), "report.json": report(func(r *crashdir.Report) { r.ID = "abc-1" })})

@@ -64,6 +64,13 @@ func report(change func(r *crashdir.Report)) string {
 	return string(b)
 }
 
+// atCrash returns a file of the dump with that name: in a report, the crash is at the time
+// of the name.
+func atCrash(name, content string) string {
+	t, _, _ := crashdir.ParseName(name)
+	return strings.Replace(content, `"crash_time": "2026-11-22T23:04:05Z"`, `"crash_time": "`+t.Format(time.RFC3339)+`"`, 1)
+}
+
 const evil = "\x1b[2J\x1b]0;owned\x07\u009b31mpanic\r\n\u202edne"
 
 // dumps fills the machine's /var/crash: what a good capture leaves, what bad ones
@@ -71,7 +78,7 @@ const evil = "\x1b[2J\x1b]0;owned\x07\u009b31mpanic\r\n\u202edne"
 func dumps(m *machine) {
 	put := func(name string, files map[string]string) {
 		for f, content := range files {
-			m.Write("var/crash/"+name+"/"+f, content)
+			m.Write("var/crash/"+name+"/"+f, atCrash(name, content))
 		}
 	}
 	put("2026-11-20T01-00-00Z", map[string]string{"vmcore": kdump(false), "vmcore-dmesg.txt": "log", "report.json": report(func(*crashdir.Report) {})})

@@ -147,7 +147,7 @@ func dumpCmd(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	})
 	for name, content := range files {
-		m.Write(filepath.Join("var/crash", args[0], name), content)
+		m.Write(filepath.Join("var/crash", args[0], name), atCrash(args[0], content))
 	}
 }
 
