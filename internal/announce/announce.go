@@ -12,6 +12,7 @@ import (
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
 	"ukdump/internal/crashdir"
+	"ukdump/internal/evidence"
 	"ukdump/internal/journal"
 	"ukdump/internal/state"
 )
@@ -187,9 +188,10 @@ func crashEvent(key string, d crashdir.Dump) event {
 	if why != "" && d.Outcome != crashdir.Complete {
 		saved += " (" + cli.Text(why, 200) + ")"
 	}
-	linux, reason := "Linux", cli.Text(r.Panic.Reason(), cli.MaxText)
-	if r.Kernel != "" {
-		linux += " " + r.Kernel
+	found := evidence.OfDump(&d)
+	linux, reason := "Linux", cli.Text(found.Panic.Reason(), cli.MaxText)
+	if found.Kernel != "" {
+		linux += " " + found.Kernel
 	}
 	if reason == "" {
 		reason = "the reason is not known"
@@ -202,9 +204,9 @@ func crashEvent(key string, d crashdir.Dump) event {
 	e.fields = []journal.Field{
 		{Name: "UKDUMP_OUTCOME", Value: string(d.Outcome)},
 		{Name: "UKDUMP_DIRECTORY", Value: cli.Text(d.Path, 4096)},
-		{Name: "UKDUMP_PANIC", Value: cli.Text(r.Panic.Line, cli.MaxText)},
-		{Name: "UKDUMP_CAUSE", Value: cli.Text(r.Panic.Cause, cli.MaxText)},
-		{Name: "UKDUMP_KERNEL", Value: cli.Text(r.Kernel, 70)},
+		{Name: "UKDUMP_PANIC", Value: cli.Text(found.Panic.Line, cli.MaxText)},
+		{Name: "UKDUMP_CAUSE", Value: cli.Text(found.Panic.Cause, cli.MaxText)},
+		{Name: "UKDUMP_KERNEL", Value: cli.Text(found.Kernel, 70)},
 		{Name: "UKDUMP_ID", Value: crashID(d)},
 	}
 	return e

@@ -231,7 +231,7 @@ func (p *Program) Help(v *Command, verbs ...*Command) string {
 		fmt.Fprintf(&b, "\n%s VERB --help tells more.\n", p.Name)
 	}
 	if len(v.Status) > 0 {
-		fmt.Fprintf(&b, "\nExit status: %s.\n", strings.Join(v.Status, ", "))
+		fmt.Fprintf(&b, "\n%s\n", wrap("", "Exit status: "+strings.Join(v.Status, ", ")+"."))
 	}
 	return b.String()
 }

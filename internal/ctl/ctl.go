@@ -32,6 +32,8 @@ type ctl struct {
 	keys  *cryptkeys.Handover
 	uid   int
 
+	columns int // of the terminal, 0 to ask that
+
 	journalLimit time.Duration // how long journald may take to take an entry
 
 	sleep  func(time.Duration)

@@ -58,6 +58,8 @@ type machine struct {
 
 	journalLimit time.Duration
 
+	columns int // of the terminal; 0 if there is none
+
 	swapons   int // how often swap was turned on
 	mountJobs func() ([]string, error)
 
@@ -133,7 +135,7 @@ var (
 func (m *machine) ctl() *ctl {
 	c := &ctl{
 		Program: &cli.Program{Name: "kdumpctl", Stdout: io.Discard, Stderr: io.Discard},
-		root:    m.Root, pid1: m.Pid1, store: state.Store{Root: m.Root}, kexec: kexec.New(m.Root), uid: m.uid,
+		root:    m.Root, pid1: m.Pid1, store: state.Store{Root: m.Root}, kexec: kexec.New(m.Root), uid: m.uid, columns: m.columns,
 		journalLimit: m.journalLimit, sleep: m.sleep,
 		swapon: func() error { m.swapons++; return nil }, mountJobs: m.mountJobs, memUsage: m.memUsage, tryWrite: m.tryWrite,
 	}

@@ -321,11 +321,11 @@ func TestDumpsUnreadable(t *testing.T) {
 	}
 	t.Cleanup(func() { os.Chmod(bad, 0o700) })
 	m.asNobody(func() {
-		m.expect("list", result{0, "DUMP                  SIZE  OUTCOME     KERNEL  PANIC\n" +
+		m.expect("list", result{0, "DUMP                  SIZE  OUTCOME     KERNEL  REASON\n" +
 			"2026-11-21T01-00-00Z  3 B   dmesg-only  -       -\n" +
-			"2026-11-22T01-00-00Z  -     not known   -       -\n" +
+			"2026-11-22T01-00-00Z  -     not known   -       not known\n" +
 			"2026-11-23T01-00-00Z  3 B   dmesg-only  -       -\n", ""})
 		m.expect("info 2026-11-22", result{0, "dump     ROOT/var/crash/2026-11-22T01-00-00Z\n" +
-			"outcome  not known\nreport   open ROOT/var/crash/2026-11-22T01-00-00Z: permission denied\nfiles    not known\n", ""})
+			"outcome  not known\nreport   open ROOT/var/crash/2026-11-22T01-00-00Z: permission denied\npanic    not known\nkernel   -\nfiles    not known\n", ""})
 	})
 }

@@ -269,7 +269,15 @@ func TestPlanted(t *testing.T) {
 	if err := os.Chown(m.Root+"/var/crash/"+name, 4242, 4242); err != nil {
 		t.Skip(err)
 	}
-	m.expect("list", result{0, "No dumps in ROOT/var/crash.\n", ""})
+	const leftOut = "left out: ROOT/var/crash/" + name + " belongs to user 4242: not a dump made by ukdump\n"
+	m.expect("list", result{0, "No dumps in ROOT/var/crash.\n", "kdumpctl: warning: " + leftOut})
+	m.expect("list --json", result{0, "[]\n", "kdumpctl: warning: " + leftOut})
+	if r := m.kdumpctl("status"); !strings.Contains(r.stdout, "\ndumps           none\n                "+leftOut) {
+		t.Errorf("status: %+v", r)
+	}
+	if r := m.kdumpctl("status --json"); !strings.Contains(r.stdout, `"dumps_left_out": 1`) {
+		t.Errorf("status --json: %+v", r)
+	}
 	m.expect("announce", result{0, "", ""})
 	m.expect("rm 2026", result{1, "", "kdumpctl: dump 2026: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows what there is.\n"})
 	m.expect("rm ROOT/var/crash/"+name, result{1, "", "kdumpctl: ROOT/var/crash/" + name + " belongs to user 4242: not a dump made by ukdump\n"})

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -16,6 +15,7 @@ import (
 	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/dumpfile"
+	"ukdump/internal/evidence"
 )
 
 func (c *ctl) infoVerb() *cli.Command {
@@ -42,8 +42,7 @@ func (c *ctl) info(o dumpOptions, name string) error {
 	if o.json {
 		return cli.WriteJSON(c.Stdout, jsonOf(d))
 	}
-	printDump(c.Stdout, d)
-	return nil
+	return printDump(c.Stdout, d, c.terminalWidth())
 }
 
 // findDump returns the dump that name stands for, the newest if it is empty.
@@ -91,17 +90,18 @@ func noDump(dir, name string) error {
 	return advice.With(fmt.Errorf("dump %s: not found in %s", name, dir), "kdumpctl list shows what there is.")
 }
 
-func printDump(out io.Writer, d crashdir.Dump) {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	row := func(name, format string, a ...any) {
-		fmt.Fprintf(w, "%s\t%s\n", name, cli.Text(fmt.Sprintf(format, a...), cli.MaxText))
-	}
+func printDump(out io.Writer, d crashdir.Dump, width int) error {
+	var list rows
+	row := list.add
 	row("dump", "%s", d.Path)
-	row("outcome", "%s", outcomeOf(d))
+	row("outcome", "%s", outcomeOf(&d))
+	why := evidence.OfDump(&d)
 	if r := d.Report; r != nil {
-		printReport(row, r)
+		printReport(row, r, why)
 	} else {
 		row("report", "%v", d.ReportErr)
+		printReason(row, why)
+		row("kernel", "%s", cli.OrDash(why.Kernel))
 	}
 	if d.Vmcore != "" {
 		row("vmcore", "%s", describeVmcore(d))
@@ -111,47 +111,73 @@ func printDump(out io.Writer, d crashdir.Dump) {
 	} else {
 		row("files", "%s", cli.Size(d.Size))
 	}
-	w.Flush()
+	if err := list.print(out, width); err != nil {
+		return err
+	}
+	trace := slices.DeleteFunc(append([]string{why.Panic.IP}, why.Panic.Trace...), func(l string) bool { return l == "" })
+	printLines(out, "call trace", trace, width)
 	if d.Report == nil {
-		return
+		return nil
 	}
 	r := d.Report
-	trace := slices.DeleteFunc(append([]string{r.Panic.IP}, r.Panic.Trace...), func(l string) bool { return l == "" })
-	clean := func(lines []string) func(i int) string {
-		return func(i int) string { return cli.Text(lines[i], cli.MaxText) }
+	printLines(out, "what went wrong", r.Errors, width)
+	printLines(out, "warnings", r.Warnings, width)
+	var steps []string
+	for _, s := range r.Steps[:min(len(r.Steps), maxLines+1)] {
+		steps = append(steps, fmt.Sprintf("%7.1f s  %-11s %.1f s", s.Start, cli.Text(s.Name, cli.MaxText), s.Seconds))
 	}
-	printLines(out, "call trace", len(trace), clean(trace))
-	printLines(out, "what went wrong", len(r.Errors), clean(r.Errors))
-	printLines(out, "warnings", len(r.Warnings), clean(r.Warnings))
-	printLines(out, "steps of the capture", len(r.Steps), func(i int) string {
-		s := r.Steps[i]
-		return fmt.Sprintf("%7.1f s  %-11s %.1f s", s.Start, cli.Text(s.Name, cli.MaxText), s.Seconds)
-	})
+	printLines(out, "steps of the capture", steps, 0)
+	return nil
+}
+
+// printReason prints why the kernel crashed, and from which file that is known if it is
+// not the report.
+func printReason(row func(name, format string, a ...any), why evidence.Reason) {
+	line := cli.OrDash(why.Panic.Line)
+	if why.Hidden {
+		line = notKnown
+	}
+	row("panic", "%s", line)
+	if why.Panic.Cause != "" {
+		row("cause", "%s", why.Panic.Cause)
+	}
+	if why.File != "" {
+		row("", "according to %s", why.File)
+	}
 }
 
 // maxLines is how many lines of one kind info prints.
 const maxLines = 100
 
-// printLines prints n lines below a title, nothing if there are none.
-func printLines(out io.Writer, title string, n int, line func(i int) string) {
-	if n == 0 {
+// printLines prints lines below a title, nothing if there are none.
+func printLines(out io.Writer, title string, lines []string, width int) {
+	if len(lines) == 0 {
 		return
 	}
 	fmt.Fprintf(out, "\n%s\n", title)
-	for i := range min(n, maxLines) {
-		fmt.Fprintf(out, "  %s\n", line(i))
+	for _, line := range lines[:min(len(lines), maxLines)] {
+		for i, part := range wrap(cleanLine(line), width-4) {
+			fmt.Fprintf(out, "  %s%s\n", strings.Repeat("  ", min(i, 1)), part)
+		}
 	}
-	if n > maxLines {
+	if n := len(lines); n > maxLines {
 		fmt.Fprintf(out, "  and %d more, see --json\n", n-maxLines)
 	}
 }
 
-func printReport(row func(name, format string, a ...any), r *crashdir.Report) {
-	row("panic", "%s", cli.OrDash(r.Panic.Line))
-	if r.Panic.Cause != "" {
-		row("cause", "%s", r.Panic.Cause)
+// cleanLine is cli.Text, but keeps the indent of a line.
+func cleanLine(line string) string {
+	text := strings.TrimLeft(line, " ")
+	return line[:len(line)-len(text)] + cli.Text(text, cli.MaxText)
+}
+
+func printReport(row func(name, format string, a ...any), r *crashdir.Report, why evidence.Reason) {
+	printReason(row, why)
+	memory := "memory " + notKnown
+	if r.Memory > 0 {
+		memory = cli.Size(r.Memory) + " of memory"
 	}
-	row("kernel", "%s, %s of memory", cli.OrDash(r.Kernel), cli.Size(r.Memory))
+	row("kernel", "%s, %s", cli.OrDash(why.Kernel), memory)
 	if !r.CrashTime.IsZero() {
 		row("crashed", "%s", r.CrashTime.Local().Format(time.RFC1123))
 	}
@@ -168,11 +194,19 @@ func printReport(row func(name, format string, a ...any), r *crashdir.Report) {
 	if r.Target.Device != "" {
 		row("target", "%s on %s (%s %s)", r.Target.Dir, r.Target.Device, r.Target.FSType, r.Target.UUID)
 	}
-	row("captured by", "%s, kdumpinit %s, lowest free memory %s", cli.OrDash(r.Capture), r.Software, cli.Size(r.LowestMem))
+	row("captured by", "%s, kdumpinit %s, lowest free memory %s", cli.OrDash(r.Capture), r.Software, sizeIfKnown(r.LowestMem))
 	if n := len(r.Steps); n > 0 {
 		last := r.Steps[n-1]
 		row("time", "%.1f s from the start of the capture kernel", last.Start+last.Seconds)
 	}
+}
+
+// sizeIfKnown prints a size of a report, which is 0 if it could not be read.
+func sizeIfKnown(n int64) string {
+	if n <= 0 {
+		return notKnown
+	}
+	return cli.Size(n)
 }
 
 // describeVmcore describes the vmcore of a dump by its header.

@@ -1,22 +1,19 @@
 package ctl
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/pflag"
-	"golang.org/x/sys/unix"
 
 	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"
+	"ukdump/internal/evidence"
 )
-
-// pipeWidth is the width of a list that does not go to a terminal.
-const pipeWidth = 120
 
 // dumpJSON is one dump as list --json and info --json print it.
 type dumpJSON struct {
@@ -25,9 +22,12 @@ type dumpJSON struct {
 	Time    time.Time        `json:"time"`
 	Outcome crashdir.Outcome `json:"outcome"`
 	Vmcore  string           `json:"vmcore,omitempty"`
-	Bytes   *int64           `json:"bytes,omitempty"` // of all files; nil if they cannot be read
+	Bytes   *int64           `json:"bytes,omitempty"`  // of all files; nil if they cannot be read
+	Reason  string           `json:"reason,omitempty"` // of the crash, from any file that has it
 	Problem string           `json:"problem,omitempty"`
 	Report  *crashdir.Report `json:"report,omitempty"`
+
+	outcome, reason string // for people
 }
 
 func jsonOf(d crashdir.Dump) dumpJSON {
@@ -35,6 +35,9 @@ func jsonOf(d crashdir.Dump) dumpJSON {
 	if d.Outcome != crashdir.Unknown {
 		l.Bytes = &d.Size
 	}
+	why := evidence.OfDump(&d)
+	l.Reason = why.Panic.Reason()
+	l.outcome, l.reason = outcomeOf(&d), reasonOf(why)
 	if d.ReportErr != nil {
 		l.Problem = d.ReportErr.Error()
 	}
@@ -61,21 +64,23 @@ func (c *ctl) listVerb() *cli.Command {
 	var o dumpOptions
 	return &cli.Command{
 		Name: "list", Summary: "list the dumps",
-		About: `Lists the dumps, oldest first: name, size, outcome, kernel and panic line. Lines are
-cut to the width of the terminal, or to 120 characters.`,
+		About: `Lists the dumps, oldest first: name, size, outcome, kernel and reason of the crash. Lines
+are cut to the width of the terminal, or to 120 characters. On a narrow terminal the
+kernel and the size give way to the reason.`,
 		Options: func(f *pflag.FlagSet) { o.addJSON(f, "print a JSON array, with nothing cut") },
 		Run:     func([]string) error { return c.list(o) },
 	}
 }
 
 func (c *ctl) list(o dumpOptions) error {
-	dumps, parent, unread := c.dumps(o.dir)
-	if unread != nil && len(dumps) == 0 {
+	dumps, parent, unread := c.scan(o.dir)
+	if unread != nil && len(dumps.Dumps) == 0 {
 		return unread
 	}
+	c.warnLeftOut(dumps)
 	if o.json {
 		list := []dumpJSON{} // never null
-		for _, d := range dumps {
+		for _, d := range dumps.Dumps {
 			list = append(list, jsonOf(d))
 		}
 		if err := cli.WriteJSON(c.Stdout, list); err != nil {
@@ -83,89 +88,67 @@ func (c *ctl) list(o dumpOptions) error {
 		}
 		return unread
 	}
-	if len(dumps) == 0 {
+	if len(dumps.Dumps) == 0 {
 		fmt.Fprintf(c.Stdout, "No dumps in %s.\n", parent)
 		return nil
 	}
-	var table strings.Builder
-	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "DUMP\tSIZE\tOUTCOME\tKERNEL\tPANIC")
-	for _, d := range dumps {
-		kernel, reason := "-", "-"
-		if d.Report != nil {
-			// Distributions' releases are shorter than that.
-			kernel, reason = cli.OrDash(cli.Text(d.Report.Kernel, 40)), cli.OrDash(cli.Text(d.Report.Panic.Reason(), cli.MaxText))
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", d.Name, sizeOf(d), outcomeOf(d), kernel, reason)
+	var table [][nColumns]string
+	for i := range dumps.Dumps {
+		table = append(table, listRow(&dumps.Dumps[i]))
 	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	width := c.width()
-	for line := range strings.Lines(table.String()) {
-		if _, err := fmt.Fprintln(c.Stdout, cli.Text(line, width)); err != nil {
+	for _, line := range listTable(table, cmp.Or(c.terminalWidth(), pipeWidth)) {
+		if _, err := fmt.Fprintln(c.Stdout, line); err != nil {
 			return err
 		}
 	}
 	return unread
 }
 
-// outcomeOf returns the outcome of a dump for people.
-func outcomeOf(d crashdir.Dump) string {
-	if d.Outcome == crashdir.Unknown {
-		return notKnown
+// warnLeftOut names the directories that are not counted as dumps.
+func (c *ctl) warnLeftOut(dumps crashdir.Contents) {
+	for _, err := range dumps.LeftOut {
+		c.Warn("left out: " + err.Error())
 	}
-	return string(d.Outcome)
+	if more := dumps.NLeftOut - len(dumps.LeftOut); more > 0 {
+		c.Warn(fmt.Sprintf("left out: %d more directories", more))
+	}
 }
 
-// sizeOf returns the size of a dump for people.
-func sizeOf(d crashdir.Dump) string {
-	if d.Outcome == crashdir.Unknown {
-		return "-"
-	}
-	return cli.Size(d.Size)
+// dumps lists the dumps as scan does.
+func (c *ctl) dumps(dir string) (dumps []crashdir.Dump, where string, err error) {
+	all, where, err := c.scan(dir)
+	return all.Dumps, where, err
 }
 
-// notKnown is printed for what the caller may not read.
-const notKnown = "not known"
-
-// width returns how many characters a line of Stdout should have at most.
-func (c *ctl) width() int {
-	if f, ok := c.Stdout.(*os.File); ok {
-		if ws, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && ws.Col > 0 {
-			return max(int(ws.Col), 40)
-		}
-	}
-	return pipeWidth
-}
-
-// dumps lists the dumps in dir, or in the configured targets if dir is empty,
+// scan lists the dumps in dir, or in the configured targets if dir is empty,
 // and says where it looked. A configured target that does not exist yet holds no
 // dumps; dir must exist. With an error there are those of the directories that can
 // be read.
-func (c *ctl) dumps(dir string) (dumps []crashdir.Dump, where string, err error) {
+func (c *ctl) scan(dir string) (all crashdir.Contents, where string, err error) {
 	dirs := []string{dir}
 	if dir != "" {
 		if _, err := os.Stat(dir); err != nil {
-			return nil, "", err
+			return all, "", err
 		}
 	} else {
 		conf, err := c.config()
 		if err != nil {
-			return nil, "", err
+			return all, "", err
 		}
 		dirs = conf.DumpDirs(c.root)
 	}
 	var errs []error
 	for _, d := range dirs {
-		list, err := crashdir.List(d)
+		here, err := crashdir.Scan(d)
 		if err != nil {
 			errs = append(errs, err)
 		}
-		dumps = append(dumps, list...)
+		all.Dumps = append(all.Dumps, here.Dumps...)
+		all.LeftOut = append(all.LeftOut, here.LeftOut...)
+		all.NLeftOut += here.NLeftOut
 	}
-	crashdir.Sort(dumps)
-	return dumps, strings.Join(dirs, " or "), errors.Join(errs...)
+	crashdir.Sort(all.Dumps)
+	return all, strings.Join(dirs, " or "), errors.Join(errs...)
 }
 
 // dumpNames returns the names of the dumps, for completion.

@@ -32,6 +32,7 @@ func TestScripts(t *testing.T) {
 			"kdumpctl": kdumpctlCmd,
 			"status":   statusCmd,
 			"machine":  machineCmd,
+			"columns":  columnsCmd,
 			"kernel":   kernelCmd,
 			"dump":     dumpCmd,
 			"journal":  journalCmd,
@@ -47,6 +48,13 @@ type scripted struct {
 }
 
 func scriptMachine(ts *testscript.TestScript) *scripted { return ts.Value("machine").(*scripted) }
+
+// columns N sets the width of the terminal.
+func columnsCmd(ts *testscript.TestScript, neg bool, args []string) {
+	n, err := strconv.Atoi(strings.Join(args, " "))
+	ts.Check(err)
+	scriptMachine(ts).columns = n
+}
 
 // kdumpctl ARG... runs the program; it must fail after "!".
 func kdumpctlCmd(ts *testscript.TestScript, neg bool, args []string) {

@@ -2,12 +2,10 @@ package ctl
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -39,21 +37,23 @@ type status struct {
 	State    condition         `json:"state"`
 	Loaded   bool              `json:"loaded"`
 	Ours     *state.LoadRecord `json:"capture_kernel,omitempty"` // nil if something else loaded it
-	Reserved int64             `json:"reserved_bytes"`
+	Reserved *int64            `json:"reserved_bytes,omitempty"` // nil if it cannot be read
 	Image    struct {
 		Path  string    `json:"path,omitempty"`
 		Bytes int64     `json:"bytes,omitempty"`
 		Time  time.Time `json:"time,omitzero"`
 		Stale string    `json:"stale,omitempty"` // why it is out of date
 	} `json:"image"`
-	Verified *verify.Last   `json:"verified,omitempty"` // nil if only root could tell
-	Targets  []targetStatus `json:"targets"`            // in the order in which they are tried
-	Dumps    *int           `json:"dumps"`              // null if that is not known
+	Verified *verify.Last   `json:"verified,omitempty"`       // nil if only root could tell
+	Targets  []targetStatus `json:"targets"`                  // in the order in which they are tried
+	Dumps    *int           `json:"dumps"`                    // null if that is not known
+	LeftOut  int            `json:"dumps_left_out,omitempty"` // directories that are not known to be dumps of root
 	Last     *dumpJSON      `json:"last_dump,omitempty"`
 	Partial  bool           `json:"partial,omitempty"` // not run by root, who alone sees images and dumps
 	Missing  string         `json:"missing,omitempty"` // the first thing that is
 	Advice   string         `json:"advice,omitempty"`
 
+	leftOut     []error
 	dumpsHidden bool // the directory of the dumps cannot be read
 
 	verify.Findings `json:"-"`
@@ -130,8 +130,11 @@ func (c *ctl) gatherStatus() *status {
 // gatherSlot asks the kernel.
 func (c *ctl) gatherSlot(s *status) {
 	var err error
-	s.Reserved, err = c.kexec.Reserved()
-	if !s.Problem("memory", err) && s.Reserved == 0 {
+	reserved, err := c.kexec.Reserved()
+	if !s.Problem("memory", err) {
+		s.Reserved = &reserved
+	}
+	if err == nil && reserved == 0 {
 		s.Problem("memory", c.kexec.NotReserved())
 	}
 	s.Loaded, err = c.kexec.Loaded()
@@ -197,7 +200,9 @@ func (c *ctl) gatherImage(s *status, b *builder.Build) {
 }
 
 func (c *ctl) gatherDumps(s *status) {
-	dumps, _, err := c.dumps("")
+	all, _, err := c.scan("")
+	dumps := all.Dumps
+	s.leftOut, s.LeftOut = all.LeftOut, all.NLeftOut
 	hidden := s.Partial && errors.Is(err, fs.ErrPermission)
 	if !hidden {
 		s.Problem("dumps", err)
@@ -216,10 +221,8 @@ func (c *ctl) gatherDumps(s *status) {
 }
 
 func (c *ctl) printStatus(s *status) error {
-	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
-	row := func(name, format string, a ...any) {
-		fmt.Fprintf(w, "%s\t%s\n", name, cli.Clean(fmt.Sprintf(format, a...)))
-	}
+	var list rows
+	row := list.add
 	switch {
 	case !s.Loaded:
 		row("capture kernel", "not loaded")
@@ -231,12 +234,14 @@ func (c *ctl) printStatus(s *status) error {
 		row("capture kernel", "loaded: %s (%s)", s.Ours.Release, s.Ours.Kernel)
 	}
 	switch {
-	case s.Reserved == 0:
+	case s.Reserved == nil:
+		row("memory", notKnown)
+	case *s.Reserved == 0:
 		row("memory", "none reserved")
 	case s.Ours != nil:
-		row("memory", "%s reserved; %s for the kernel to start, %s for its image", cli.Size(s.Reserved), cli.Size(s.Ours.KernelBytes), cli.Size(s.Ours.ImageBytes))
+		row("memory", "%s reserved; %s for the kernel to start, %s for its image", cli.Size(*s.Reserved), cli.Size(s.Ours.KernelBytes), cli.Size(s.Ours.ImageBytes))
 	default:
-		row("memory", "%s reserved", cli.Size(s.Reserved))
+		row("memory", "%s reserved", cli.Size(*s.Reserved))
 	}
 	if s.Image.Bytes > 0 {
 		state := "up to date"
@@ -267,11 +272,17 @@ func (c *ctl) printStatus(s *status) error {
 	case s.Last == nil:
 		row("dumps", "none")
 	default:
-		last := s.Last.Name + ", " + string(s.Last.Outcome)
-		if s.Last.Report != nil {
-			last += ": " + cli.OrDash(cli.Text(s.Last.Report.Panic.Reason(), cli.MaxText))
+		last := s.Last.Name + ", " + s.Last.outcome
+		if why := s.Last.reason; why != "-" && why != s.Last.outcome {
+			last += ": " + why
 		}
 		row("dumps", "%d, the last %s", *s.Dumps, last)
+	}
+	for _, err := range s.leftOut {
+		row("", "left out: %v", err)
+	}
+	if more := s.LeftOut - len(s.leftOut); more > 0 {
+		row("", "left out: %d more directories", more)
 	}
 	switch {
 	case s.Missing != "":
@@ -284,5 +295,5 @@ func (c *ctl) printStatus(s *status) error {
 	default:
 		row("missing", "nothing")
 	}
-	return w.Flush()
+	return list.print(c.Stdout, c.terminalWidth())
 }

@@ -25,13 +25,12 @@ type targetStatus struct {
 	FSType   string    `json:"fstype,omitempty"` // of a raw device, the type of its content
 	UUID     string    `json:"uuid,omitempty"`
 	PartUUID string    `json:"partuuid,omitempty"`
-	Free     int64     `json:"free_bytes"` // of a raw device, its size
+	Free     *int64    `json:"free_bytes,omitempty"` // of a raw device, its size; nil if it cannot be read
 	// NotMounted is the mount point at or above Dir that is not mounted.
 	NotMounted string `json:"not_mounted,omitempty"`
 
-	known bool  // Free is
-	old   int64 // bytes of dumps that make way
-	most  int64 // bytes of one file
+	old  int64 // bytes of dumps that make way
+	most int64 // bytes of one file
 }
 
 // gatherTargets gathers the facts that need only the configuration. The raw
@@ -60,7 +59,7 @@ func (c *ctl) gatherDirectory(s *status, mounts *host.MountTable, dir string) ta
 		}
 		return t
 	}
-	t.Free, t.known, t.most = room.Free, true, room.Largest
+	t.Free, t.most = &room.Free, room.Largest
 	if room.NoFiles {
 		s.Problem("target", advice.With(fmt.Errorf("target %s: no inode is free, so no dump can be written", dir), "Remove files from that file system."))
 	}
@@ -76,7 +75,10 @@ func (c *ctl) describeTargets(s *status, b *builder.Build) {
 	}
 	s.Targets = s.Targets[:0]
 	for _, p := range b.Plan.Targets {
-		t := targetStatus{Kind: plan.Raw, Dir: p.Dir, Free: b.RawSizes[p.Dir], known: true, most: math.MaxInt64}
+		t := targetStatus{Kind: plan.Raw, Dir: p.Dir, most: math.MaxInt64}
+		if size, ok := b.RawSizes[p.Dir]; ok {
+			t.Free = &size
+		}
 		if p.Kind != plan.Raw {
 			t = room[filepath.Join(c.root, p.Dir)]
 			if b.Plan.MakeSpace {
@@ -100,21 +102,25 @@ func (t *targetStatus) line() string {
 	if t.NotMounted != "" {
 		return s + ": " + t.NotMounted + " is not mounted"
 	}
-	if t.Kind == plan.Directory || t.known {
+	switch {
+	case t.Free != nil:
 		s += ", " + t.room()
+	case t.Kind != plan.Raw:
+		s += ", free space not known"
 	}
 	return s
 }
 
 // room says how much a target can take.
 func (t *targetStatus) room() string {
-	if t.Kind == plan.Raw {
-		return cli.Size(t.Free)
+	size := cli.Size(*t.Free)
+	switch {
+	case t.Kind == plan.Raw:
+		return size
+	case *t.Free > t.most:
+		return size + " free, but no file above " + cli.Size(t.most)
 	}
-	if t.Free > t.most {
-		return cli.Size(t.Free) + " free, but no file above " + cli.Size(t.most)
-	}
-	return cli.Size(t.Free) + " free"
+	return size + " free"
 }
 
 // forecastLine describes the forecast of the loaded set to people.
@@ -124,7 +130,7 @@ func (s *status) forecastLine() string {
 		return "unknown: " + f.Problem
 	}
 	line := "up to " + cli.Size(f.Bytes)
-	if len(s.Targets) > 0 && s.Targets[0].known {
+	if len(s.Targets) > 0 && s.Targets[0].Free != nil {
 		line += ", " + s.Targets[0].room() + " on " + s.Targets[0].Dir
 	}
 	return line
@@ -142,10 +148,10 @@ func (s *status) noRoom() error {
 	}
 	var spaces []verify.Space
 	for _, t := range s.Targets {
-		if !t.known {
+		if t.Free == nil {
 			return nil
 		}
-		spaces = append(spaces, verify.Space{Name: t.Dir, Free: t.Free, Old: t.old, Most: t.most})
+		spaces = append(spaces, verify.Space{Name: t.Dir, Free: *t.Free, Old: t.old, Most: t.most})
 	}
 	return verify.NoRoom(need, spaces)
 }
