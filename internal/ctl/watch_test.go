@@ -353,7 +353,7 @@ func TestPstoreCases(t *testing.T) {
 		if err := os.Chmod(m.Root+"/var/crash", 0o777); err != nil {
 			t.Fatal(err)
 		}
-		m.expect("announce", result{0, "", "kdumpctl: warning: what a capture left in pstore stays there alone: ROOT/var/crash is not safe for dumps: others can rename its entries\n" +
+		m.expect("announce", result{0, "", "kdumpctl: warning: what a capture left in pstore stays there alone: ROOT/var/crash is not safe for dumps: everyone can rename its entries\n" +
 			"kdumpctl: Linux crashed: ...\n"})
 		m.expect("announce", result{0, "", ""})
 		dumps(t, 2)
