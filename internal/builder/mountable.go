@@ -2,6 +2,7 @@ package builder
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -90,6 +91,21 @@ func kind(typ string) string {
 		return "ext4"
 	}
 	return typ
+}
+
+// checkIOMMU warns of a kernel without the driver of the IOMMU that translates the memory
+// accesses of a target's controller.
+func (b *Build) checkIOMMU(target string, devices []host.Device) {
+	for _, d := range devices {
+		for _, m := range kfeature.IOMMUs {
+			if !strings.HasPrefix(d.IOMMU, m.Prefix) || m.In(b.Kernel.Release, b.conf) != kfeature.No {
+				continue
+			}
+			b.warn("%s: the disk may not answer after a crash: %s was built without %s (%s), and %s translates the memory accesses of %s",
+				target, b.Kernel.Release, m.Option, b.conf.Source, d.IOMMU, path.Base(d.Path))
+			return
+		}
+	}
 }
 
 // checkTables refuses a kernel without the parser of a partition table below a target.

@@ -141,6 +141,10 @@ func TestCheckTables(t *testing.T) {
 }
 
 func TestCheckSignature(t *testing.T) {
+	h, err := host.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name, conf string
 		signed     bool
@@ -154,7 +158,7 @@ func TestCheckSignature(t *testing.T) {
 		{"locked down for confidentiality", "CONFIG_LOCK_DOWN_KERNEL_FORCE_CONFIDENTIALITY=y", false, "CONFIG_LOCK_DOWN_KERNEL_FORCE_CONFIDENTIALITY"},
 		{"not locked down", "CONFIG_LOCK_DOWN_KERNEL_FORCE_NONE=y", false, ""},
 	} {
-		b := &Build{Kernel: &kimage.Image{Path: "/k", Release: "6.1"}}
+		b := &Build{host: h, Kernel: &kimage.Image{Path: "/k", Release: "6.1"}}
 		source := "CONF"
 		if tt.conf != "" {
 			b.conf = kernelConfig(t, "CONFIG_Y=y", tt.conf)
@@ -166,6 +170,38 @@ func TestCheckSignature(t *testing.T) {
 		}
 		if !strings.Contains(text, tt.want) || tt.want == "" && text != "" {
 			t.Errorf("%s: got %q, want %q", tt.name, text, tt.want)
+		}
+		// The key may be one that the kernel does not have.
+		if unsure := tt.signed && tt.name == "forced, signed"; unsure != (len(b.Warnings) > 0) {
+			t.Errorf("%s: warnings %q", tt.name, b.Warnings)
+		}
+	}
+}
+
+func TestCheckIOMMU(t *testing.T) {
+	for _, tt := range []struct {
+		name, conf, iommu string
+		warn              string
+	}{
+		{"AMD, not built", "# CONFIG_AMD_IOMMU is not set", "ivhd0", "/d: the disk may not answer after a crash: 6.1 was built without CONFIG_AMD_IOMMU (CONF), and ivhd0 translates the memory accesses of 0000:01:00.0"},
+		{"AMD", "CONFIG_AMD_IOMMU=y", "ivhd0", ""},
+		{"Intel, not built", "CONFIG_AMD_IOMMU=y", "dmar3", "without CONFIG_INTEL_IOMMU"},
+		{"arm64, other version", "CONFIG_ARM_SMMU=y", "smmu3.0x0000000009050000", "without CONFIG_ARM_SMMU_V3"},
+		{"arm64", "CONFIG_ARM_SMMU=y", "smmu.0x0000000009050000", ""},
+		{"not translated", "CONFIG_X=y", "", ""},
+		{"one that is not known", "CONFIG_X=y", "virtio0", ""},
+		{"unknown configuration", "", "dmar0", ""},
+	} {
+		b := &Build{Kernel: &kimage.Image{Release: "6.1"}}
+		source := "CONF"
+		if tt.conf != "" {
+			b.conf = kernelConfig(t, "CONFIG_Y=y", tt.conf)
+			source = b.conf.Source
+		}
+		b.checkIOMMU("/d", []host.Device{{Path: "/sys/devices/pci0000:00"}, {Path: "/sys/devices/pci0000:00/0000:01:00.0", IOMMU: tt.iommu}})
+		got := strings.ReplaceAll(strings.Join(b.Warnings, "; "), source, "CONF")
+		if !strings.Contains(got, tt.warn) || tt.warn == "" && got != "" {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.warn)
 		}
 	}
 }

@@ -83,6 +83,7 @@ func (b *Build) target(t target.Target, overwrite bool) (plan.Target, []kmod.Req
 	if err := b.checkTables(r.Stack); err != nil {
 		return plan.Target{}, nil, err
 	}
+	b.checkIOMMU(name, r.Devices)
 	layers, requests, err := b.layers(name, r.Stack)
 	if refused := (*host.UnsupportedError)(nil); errors.As(err, &refused) {
 		refused.Raw = true
@@ -114,6 +115,7 @@ func (b *Build) directory(dir string) (plan.Target, []kmod.Request, error) {
 	if err := b.checkTables(s.Stack); err != nil {
 		return plan.Target{}, nil, err
 	}
+	b.checkIOMMU(s.Dir, s.Devices)
 	if ro := s.ReadOnlyTarget(); ro != nil {
 		b.ReadOnly = append(b.ReadOnly, ro)
 		b.warn("%v", ro)

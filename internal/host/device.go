@@ -20,6 +20,9 @@ type Device struct {
 	// PowerSequence says that a controller of MMC has one of mmc-pwrseq, to which there
 	// is no device link.
 	PowerSequence bool `json:"power_sequence,omitempty"`
+	// IOMMU is the name in /sys/class/iommu of the IOMMU that translates the memory
+	// accesses of the device (Documentation/ABI/testing/sysfs-kernel-iommu_groups).
+	IOMMU string `json:"iommu,omitempty"`
 }
 
 // device reads the device at a resolved path.
@@ -37,6 +40,9 @@ func (h *Host) device(dir string) Device {
 				d.Modalias = strings.TrimSpace(v)
 			}
 		}
+	}
+	if strings.HasPrefix(h.attr(dir, "iommu_group/type"), "DMA") {
+		d.IOMMU = h.link(dir, "iommu")
 	}
 	if d.Driver == "" {
 		return d

@@ -120,6 +120,9 @@ func TestRows(t *testing.T) {
 	for _, f := range Words {
 		rows = append(rows, f)
 	}
+	for _, m := range IOMMUs {
+		rows = append(rows, m.Feature)
+	}
 	for _, u := range Unpacks {
 		rows = append(rows, u.Feature)
 	}
