@@ -548,7 +548,10 @@ func TestNewErrors(t *testing.T) {
 		{"no module tree", func(m *buildtest.Machine) { m.Remove(tree) },
 			"modules of kernel ROOT/" + vmlinuz + " (" + buildtest.Release + "): there is no directory /usr/lib/modules/" + buildtest.Release + " or /lib/modules/" + buildtest.Release, true},
 		{"modules.dep truncated", func(m *buildtest.Machine) { m.Write(tree+"/modules.dep", m.Read(tree + "/modules.dep")[:60]) },
-			"modules in ROOT/" + tree + ": module tree of kernel " + buildtest.Release + ": modules.dep:2: the last line is cut off", true},
+			"module tree of kernel " + buildtest.Release + ": no module for driver virtio_blk of /sys/devices/pci0000:00/0000:00:02.0/0000:01:00.0/virtio5: modules.dep:2: the last line is cut off", true},
+		{"modules.dep with a needed line that is not understood", func(m *buildtest.Machine) {
+			m.Write(tree+"/modules.dep", strings.Replace(m.Read(tree+"/modules.dep"), "kernel/fs/ext4.ko:", "kernel/fs/ext4.ko.lz4:", 1))
+		}, "module tree of kernel " + buildtest.Release + ": modules.dep:", true},
 		{"modules.dep missing", func(m *buildtest.Machine) { m.Remove(tree + "/modules.dep") },
 			"modules in ROOT/" + tree + ": module tree of kernel " + buildtest.Release + ": modules.dep does not exist although there are modules", true},
 		{"module missing", func(m *buildtest.Machine) { m.Remove(tree + "/kernel/fs/ext4.ko") }, "ext4.ko", true},

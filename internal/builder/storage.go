@@ -121,6 +121,9 @@ func (b *Build) addModules(o Options, requests []kmod.Request) error {
 	if err != nil {
 		return err
 	}
+	for _, broken := range res.Broken {
+		b.warn("%v: it is left out", broken)
+	}
 	options, err := kmod.ReadOptions(b.host.FS("/"))
 	if err != nil {
 		return err

@@ -32,26 +32,26 @@ func (a *alias) match(name string) bool {
 
 // parseAlias reads modules.alias: "alias PATTERN MODULE" per line.
 func (t *Tree) parseAlias(data string) error {
-	if data != "" && !strings.HasSuffix(data, "\n") {
-		return fmt.Errorf("modules.alias:%d: the last line is cut off", strings.Count(data, "\n")+1)
-	}
 	t.aliases = make([]alias, 0, strings.Count(data, "\n"))
-	n := 0
-	for line := range strings.Lines(data) {
-		n++
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		rest, ok := strings.CutPrefix(line, "alias ")
+	t.entries("modules.alias", data, func(d *damage) {
+		rest, ok := cutWord(d.text, "alias")
 		// The name of a module has no blanks; a pattern might.
-		i := strings.LastIndexByte(rest, ' ')
+		i := strings.LastIndexAny(rest, " \t")
 		if !ok || i <= 0 {
-			return fmt.Errorf("modules.alias:%d: %.80q is not \"alias PATTERN MODULE\"", n, line)
+			d.why = fmt.Sprintf("%.80q is not \"alias PATTERN MODULE\"", d.text)
 		}
-		t.aliases = append(t.aliases, newAlias(rest[:i], rest[i+1:], false))
-	}
+		if d.why == "" {
+			t.aliases = append(t.aliases, newAlias(strings.TrimSpace(rest[:i]), rest[i+1:], false))
+		}
+	})
 	return nil
+}
+
+// cutWord returns s without the word at its beginning and the blanks behind it.
+func cutWord(s, word string) (rest string, ok bool) {
+	rest, ok = strings.CutPrefix(s, word)
+	after := strings.TrimLeft(rest, " \t")
+	return after, ok && after != rest
 }
 
 // lookupAlias returns the loadable and the built-in modules whose aliases match

@@ -3,59 +3,66 @@ package kmod
 import (
 	"fmt"
 	"io/fs"
+	"path"
 	"strings"
 )
 
 // parseDep reads modules.dep(5): "FILE: FILE FILE…", the needed files in the
 // reverse of the order to load them in, indirect ones included.
 func (t *Tree) parseDep(data string) error {
-	if data != "" && !strings.HasSuffix(data, "\n") {
-		return fmt.Errorf("modules.dep:%d: the last line is cut off", strings.Count(data, "\n")+1)
-	}
-	known := make(map[string]bool)
-	n := 0
-	for line := range strings.Lines(data) {
-		n++
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
-			continue
+	t.entries("modules.dep", data, func(d *damage) {
+		file, deps, colon := strings.Cut(d.text, ":")
+		if !colon {
+			file, _, _ = strings.Cut(file, " ")
+			d.refuse(file, fmt.Errorf("no colon in %.80q", d.text))
 		}
-		file, deps, ok := strings.Cut(line, ":")
-		if !ok {
-			return fmt.Errorf("modules.dep:%d: no colon in %.80q", n, line)
+		e := &entry{line: d.line}
+		var err error
+		if e.path, err = t.inside(strings.TrimSpace(file)); err != nil {
+			d.refuse(file, err)
 		}
-		file, err := t.inside(file)
-		if err != nil {
-			return fmt.Errorf("modules.dep:%d: %w", n, err)
-		}
-		e := &entry{path: file, line: n}
-		for _, d := range strings.Fields(deps) {
-			if d, err = t.inside(d); err != nil {
-				return fmt.Errorf("modules.dep:%d: %w", n, err)
+		for _, dep := range strings.Fields(deps) {
+			inside, err := t.inside(dep)
+			if err != nil {
+				d.refuse(dep, err)
 			}
-			e.deps = append(e.deps, d)
+			e.deps = append(e.deps, inside)
 		}
-		name := moduleName(file)
-		if old := t.modules[name]; old != nil {
-			return fmt.Errorf("modules.dep:%d: module %s is on line %d already", n, name, old.line)
+		if d.why != "" {
+			e.damage = d
 		}
-		t.modules[name] = e
-		known[file] = true
-	}
-	// depmod gives every module a line of its own.
-	var missing *entry
-	var dep string
-	for _, e := range t.modules {
-		for _, d := range e.deps {
-			if !known[d] && (missing == nil || e.line < missing.line) {
-				missing, dep = e, d
-			}
+		if name := moduleName(file); strings.Contains(file, ".ko") && t.prefer(e, t.modules[name]) {
+			t.modules[name] = e
 		}
-	}
-	if missing != nil {
-		return fmt.Errorf("modules.dep:%d: %s needs %s, which has no line", missing.line, missing.path, dep)
-	}
+	})
 	return nil
+}
+
+// refuse notes why a file of the line cannot be used.
+func (d *damage) refuse(file string, err error) {
+	if d.why != "" {
+		return
+	}
+	d.why = err.Error()
+	if _, ext, ok := strings.Cut(path.Base(file), ".ko."); ok {
+		d.why = fmt.Sprintf("%s: unknown compression %s", file, ext)
+		d.remedy = "Compress that module with zstd, xz or gzip, or not at all, and run depmod."
+	}
+}
+
+// prefer reports whether e is better than the earlier line old of the same module: of
+// the same file the one with more dependencies, else the first that can be used.
+// depmod(8) of kmod writes one line for each module, that of busybox one for each file.
+func (t *Tree) prefer(e, old *entry) bool {
+	switch {
+	case old == nil || old.damage != nil:
+		return old == nil || e.damage == nil
+	case e.damage != nil:
+		return false
+	case e.path == old.path:
+		return len(e.deps) > len(old.deps)
+	}
+	return t.checkFile(old) != nil
 }
 
 // inside returns file as a path relative to the tree. Some versions of depmod
@@ -74,21 +81,27 @@ func (t *Tree) inside(file string) (string, error) {
 }
 
 // parseBuiltin reads modules.builtin: a file name per line, named after the module
-// that each part would have been.
+// that each part would have been. Like depmod(8), it needs no .ko at the end.
 func (t *Tree) parseBuiltin(data string) error {
-	n := 0
-	for line := range strings.Lines(data) {
-		n++
-		line = strings.TrimSpace(line)
-		if line == "" {
-			continue
+	t.entries("modules.builtin", data, func(d *damage) {
+		whole := strings.HasSuffix(d.text, ".ko")
+		if whole {
+			d.why = "" // whatever follows
 		}
-		if !isModuleFile(line) {
-			return fmt.Errorf("modules.builtin:%d: %.80q is not a module file", n, line)
+		name := moduleName(d.text)
+		switch {
+		case !isName(name):
+			d.why = fmt.Sprintf("%.80q is not a module file", d.text)
+		case !d.cut || whole:
+			t.builtin[name] = true
 		}
-		t.builtin[moduleName(line)] = true
-	}
+	})
 	return nil
+}
+
+// isName reports whether s can be the name of a module.
+func isName(s string) bool {
+	return s != "" && strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
 }
 
 // parseBuiltinModinfo reads modules.builtin.modinfo: "MODULE.KEY=VALUE" strings,
@@ -112,8 +125,11 @@ func (t *Tree) parseBuiltinModinfo(data string) error {
 	return nil
 }
 
-// checkFile returns a *TreeError if the file of e is not in the tree.
+// checkFile returns a *TreeError if e is damaged or if its file is not in the tree.
 func (t *Tree) checkFile(e *entry) error {
+	if e.damage != nil {
+		return &TreeError{t.release, e.damage}
+	}
 	_, err := fs.Stat(t.fsys, e.path)
 	if err != nil {
 		return &TreeError{t.release, fmt.Errorf("modules.dep:%d: %s: %w", e.line, e.path, plain(err))}

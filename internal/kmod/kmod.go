@@ -27,6 +27,7 @@ type Tree struct {
 	aliases  []alias
 	softdep  map[string]softdep
 	firmware map[string][]string // of built-in parts
+	damaged  []*damage
 }
 
 // entry is a line of modules.dep.
@@ -34,6 +35,8 @@ type entry struct {
 	path string
 	deps []string // paths; in the reverse of the load order
 	line int
+	// damage is that of the line: the module cannot be loaded.
+	damage *damage
 }
 
 // Module is one loadable module.
@@ -46,8 +49,9 @@ type Module struct {
 }
 
 // Open reads the tables of the module tree fsys, which is the directory
-// /lib/modules/RELEASE. The error is a *TreeError if a table is cut off or damaged, or
-// if modules.dep is missing. A tree without modules.dep and without module files is
+// /lib/modules/RELEASE. The error is a *TreeError if a table cannot be read, or if
+// modules.dep is missing. Lines that are not understood are errors of Resolve, if
+// something needs them. A tree without modules.dep and without module files is
 // that of a monolithic kernel.
 func Open(fsys fs.FS, release string) (*Tree, error) {
 	t := &Tree{
@@ -94,6 +98,9 @@ func (t *Tree) parse() error {
 		}
 	}
 	if len(t.modules) == 0 && t.hasFiles() {
+		if len(t.damaged) > 0 {
+			return t.damaged[0]
+		}
 		return errors.New("modules.dep is empty although there are modules")
 	}
 	return nil
@@ -113,6 +120,9 @@ func (e *TreeError) Unwrap() error { return e.Err }
 
 // Advice returns the remedy.
 func (e *TreeError) Advice() string {
+	if d := (*damage)(nil); errors.As(e.Err, &d) && d.remedy != "" {
+		return d.remedy
+	}
 	return "Run depmod " + e.Release + " as root; if that does not help, install the kernel's package again."
 }
 

@@ -7,6 +7,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
+	"unicode"
 )
 
 // Options are module parameters as they were configured, by module.
@@ -46,8 +48,9 @@ func ReadOptions(root fs.FS) (Options, error) {
 	o := make(Options)
 	for _, name := range names {
 		data, err := fs.ReadFile(root, files[name])
-		// A broken link counts as no file, a link to /dev/null as an empty one.
-		if errors.Is(err, fs.ErrNotExist) {
+		// A broken link and a link to a directory count as no file, a link to
+		// /dev/null as an empty one.
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.EISDIR) {
 			continue
 		}
 		if err != nil {
@@ -61,12 +64,16 @@ func ReadOptions(root fs.FS) (Options, error) {
 // addFile adds the "options MODULE PARAMETER…" lines of one file. A backslash
 // at the end of a line continues it.
 func (o Options) addFile(data string) {
-	data = strings.ReplaceAll(data, "\\\n", " ")
+	data = strings.ReplaceAll(strings.ReplaceAll(data, "\r\n", "\n"), "\\\n", " ")
 	for line := range strings.Lines(data) {
 		w := strings.Fields(line)
 		if len(w) > 2 && w[0] == "options" {
 			name := normalise(w[1])
-			o[name] = append(o[name], w[2:]...)
+			for _, param := range w[2:] {
+				if !strings.ContainsFunc(param, unicode.IsControl) { // the kernel would refuse the module
+					o[name] = append(o[name], param)
+				}
+			}
 		}
 	}
 }

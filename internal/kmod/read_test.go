@@ -144,6 +144,18 @@ func TestFits(t *testing.T) {
 	}
 }
 
+// A line of modprobe.d that is not understood costs no other line.
+func TestDamagedOptions(t *testing.T) {
+	o, err := ReadOptions(fstest.MapFS{"etc/modprobe.d/a.conf": {Data: []byte(
+		"\xef\xbb\xbfoptions\noptions a\r\noptions a x=1 \\\r\n y=2\r\n\x00\x01\noption a z=1\noptions a bad=\x00 last=3")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := o.Params("a"), "x=1 y=2 last=3"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestOptions(t *testing.T) {
 	o, err := ReadOptions(fstest.MapFS{
 		"etc/modprobe.d/50-a.conf":     {Data: []byte("# c\noptions scsi-mod scan=sync \\\n  inq_timeout=9\ninstall x /bin/false\nblacklist y\noptions z\n")},

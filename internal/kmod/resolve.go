@@ -51,6 +51,7 @@ type Resolution struct {
 	Modules []Module  // in load order, each once
 	Builtin []Builtin // parts of the kernel that serve without a module, each once
 	Unmet   []Request // optional and unlisted requests that nothing serves
+	Broken  []error   // why optional modules are left out
 }
 
 // MissingError reports a request that nothing in the kernel serves.
@@ -71,29 +72,60 @@ func (e *MissingError) Advice() string {
 // Resolve returns the modules to load for requests, in the order of the requests.
 // Dependencies of a module and its soft dependencies "pre" come before it, soft
 // dependencies "post" after it. The error is a *MissingError, or a *TreeError if a
-// module's file does not exist.
+// module's file does not exist or if a line that it needs is damaged.
 func (t *Tree) Resolve(requests ...Request) (*Resolution, error) {
 	r := resolver{tree: t, state: make(map[string]bool)}
 	for _, q := range requests {
-		loadable, builtin := t.find(q)
-		if len(loadable)+len(builtin) == 0 {
-			if !q.Optional && !q.Unlisted {
-				return nil, &MissingError{Release: t.release, Request: q}
-			}
-			r.out.Unmet = append(r.out.Unmet, q)
-		}
-		for _, name := range builtin {
-			if err := r.useBuiltin(name, q.Why); err != nil {
-				return nil, err
-			}
-		}
-		for _, name := range loadable {
-			if err := r.load(Module{Name: name, Reason: q.Why}); err != nil {
-				return nil, err
-			}
+		serve := func() error { return r.serve(q) }
+		if q.Optional {
+			r.try(serve)
+		} else if err := serve(); err != nil {
+			return nil, err
 		}
 	}
 	return &r.out, nil
+}
+
+// serve loads the modules for q.
+func (r *resolver) serve(q Request) error {
+	t := r.tree
+	loadable, builtin := t.find(q)
+	if len(loadable)+len(builtin) == 0 {
+		// The parts of the kernel that are listed nowhere must not hide a damaged line.
+		if d := t.damageOf(q); d != nil {
+			return &TreeError{t.release, fmt.Errorf("no module for %s: %w", q.Why, d)}
+		}
+		if !q.Optional && !q.Unlisted {
+			return &MissingError{Release: t.release, Request: q}
+		}
+		r.out.Unmet = append(r.out.Unmet, q)
+	}
+	for _, name := range builtin {
+		r.useBuiltin(name, q.Why)
+	}
+	for _, name := range loadable {
+		if err := r.load(Module{Name: name, Reason: q.Why}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// try loads something optional. If that fails, nothing of it is loaded.
+func (r *resolver) try(load func() error) {
+	entered, modules, builtin, unmet := len(r.entered), len(r.out.Modules), len(r.out.Builtin), len(r.out.Unmet)
+	err := load()
+	if err == nil {
+		return
+	}
+	for _, name := range r.entered[entered:] {
+		delete(r.state, name)
+	}
+	r.entered = r.entered[:entered]
+	r.out.Modules, r.out.Builtin, r.out.Unmet = r.out.Modules[:modules], r.out.Builtin[:builtin], r.out.Unmet[:unmet]
+	if !slices.ContainsFunc(r.out.Broken, func(known error) bool { return known.Error() == err.Error() }) {
+		r.out.Broken = append(r.out.Broken, err)
+	}
 }
 
 // find returns the modules that serve q.
@@ -138,65 +170,75 @@ func (t *Tree) findName(name string) (loadable, builtin []string) {
 }
 
 type resolver struct {
-	tree  *Tree
-	state map[string]bool // modules and built-in parts that were entered
-	out   Resolution
+	tree    *Tree
+	state   map[string]bool // modules and built-in parts that were entered
+	entered []string        // the same, in order
+	out     Resolution
+}
+
+// enter reports whether a module or a built-in part is entered for the first time.
+func (r *resolver) enter(name string) bool {
+	if r.state[name] {
+		return false
+	}
+	r.state[name] = true
+	r.entered = append(r.entered, name)
+	return true
 }
 
 // load appends m, whose path is not known yet, and its dependencies. Soft dependencies
 // may be circular: a module that was entered is not entered again.
 func (r *resolver) load(m Module) error {
 	name := m.Name
-	if r.state[name] {
+	if !r.enter(name) {
 		return nil
 	}
-	r.state[name] = true
-	e := r.tree.modules[name]
+	e, soft := r.tree.modules[name], r.tree.softdep[name]
 	if err := r.tree.checkFile(e); err != nil {
 		return err
 	}
-	soft := r.tree.softdep[name]
-	if err := r.loadSoft(soft.pre, name); err != nil {
-		return err
+	if soft.damage != nil {
+		return &TreeError{r.tree.release, soft.damage}
 	}
+	r.loadSoft(soft.pre, name)
 	for i := len(e.deps) - 1; i >= 0; i-- {
-		if err := r.load(Module{Name: moduleName(e.deps[i]), Reason: "dependency of " + name, Dependency: true}); err != nil {
+		dep := moduleName(e.deps[i])
+		if r.tree.modules[dep] == nil { // depmod gives every module a line of its own
+			return &TreeError{r.tree.release, fmt.Errorf("modules.dep:%d: %s needs %s, which has no line", e.line, e.path, e.deps[i])}
+		}
+		if err := r.load(Module{Name: dep, Reason: "dependency of " + name, Dependency: true}); err != nil {
 			return err
 		}
 	}
 	m.Path = e.path
 	r.out.Modules = append(r.out.Modules, m)
-	return r.loadSoft(soft.post, name)
+	r.loadSoft(soft.post, name)
+	return nil
 }
 
 // loadSoft loads those soft dependencies of module that exist.
-func (r *resolver) loadSoft(names []string, module string) error {
+func (r *resolver) loadSoft(names []string, module string) {
 	for _, dep := range names {
 		loadable, _ := r.tree.findName(dep)
 		for _, m := range loadable {
-			if err := r.load(Module{Name: m, Reason: "soft dependency of " + module, Dependency: true}); err != nil {
-				return err
-			}
+			r.try(func() error {
+				return r.load(Module{Name: m, Reason: "soft dependency of " + module, Dependency: true})
+			})
 		}
 	}
-	return nil
 }
 
 // useBuiltin notes a built-in part. Its soft dependencies are loaded unless another
 // built-in part provides them: the modules would only be faster.
-func (r *resolver) useBuiltin(name, why string) error {
-	if r.state[name] {
-		return nil
+func (r *resolver) useBuiltin(name, why string) {
+	if !r.enter(name) {
+		return
 	}
-	r.state[name] = true
 	r.out.Builtin = append(r.out.Builtin, Builtin{Name: name, Reason: why, Firmware: r.tree.firmware[name]})
 	soft := r.tree.softdep[name]
 	for _, dep := range slices.Concat(soft.pre, soft.post) {
 		if _, builtin := r.tree.findName(dep); len(builtin) == 0 {
-			if err := r.loadSoft([]string{dep}, name); err != nil {
-				return err
-			}
+			r.loadSoft([]string{dep}, name)
 		}
 	}
-	return nil
 }

@@ -245,18 +245,8 @@ func TestOpenDamaged(t *testing.T) {
 		{"no modules.dep", fstest.MapFS{"kernel/a.ko": ko}, "modules.dep does not exist although"},
 		{"empty modules.dep", fstest.MapFS{"modules.dep": {}, "modules.alias": {}, "kernel/a.ko.zst": ko}, "modules.dep is empty although"},
 		{"no modules.alias", fstest.MapFS{"modules.dep": {Data: []byte("a.ko:\n")}, "a.ko": ko}, "modules.alias does not exist"},
-		{"no colon", mapTree(map[string]string{"modules.dep": "kernel/a.ko:\nkernel/b.ko\n"}), "modules.dep:2: no colon"},
-		{"cut off", mapTree(map[string]string{"modules.dep": "kernel/a.ko:\nkernel/b.ko: kernel/a.ko"}), "modules.dep:2: the last line is cut off"},
-		{"cut off at a line", mapTree(map[string]string{"modules.dep": "kernel/a.ko: kernel/b.ko\n"}), "modules.dep:1: kernel/a.ko needs kernel/b.ko"},
-		{"outside", mapTree(map[string]string{"modules.dep": "../../etc/a.ko:\n"}), "modules.dep:1: \"../../etc/a.ko\" is not"},
-		{"dependency outside", mapTree(map[string]string{"modules.dep": "a.ko: /b.ko\n"}), "modules.dep:1: \"/b.ko\" is not"},
-		{"binary", mapTree(map[string]string{"modules.dep": "\x7fELF\x00:\n"}), "modules.dep:1:"},
-		{"twice", mapTree(map[string]string{"modules.dep": "a-b.ko:\na_b.ko:\n"}), "modules.dep:2: module a_b is on line 1 already"},
+		{"only damage", fstest.MapFS{"modules.dep": {Data: []byte("\x7fELF\x00:\n")}, "modules.alias": {}, "kernel/a.ko": ko}, "modules.dep:1:"},
 		{"absolute", mapTree(map[string]string{"modules.dep": "/lib/modules/1.0/a.ko:\n"}), ""},
-		{"alias cut off", mapTree(map[string]string{"modules.alias": "alias a b"}), "modules.alias:1: the last line is cut off"},
-		{"alias", mapTree(map[string]string{"modules.dep": "", "modules.alias": "alias a b\nalias c\n"}), "modules.alias:2:"},
-		{"softdep", mapTree(map[string]string{"modules.dep": "", "modules.softdep": "softdep\n"}), "modules.softdep:1:"},
-		{"builtin", mapTree(map[string]string{"modules.dep": "", "modules.builtin": "rubbish\n"}), "modules.builtin:1:"},
 	} {
 		_, err := Open(tt.fsys, "1.0")
 		switch {
@@ -273,6 +263,101 @@ func TestOpenDamaged(t *testing.T) {
 	}
 	if _, err := Open(os.DirFS("testdata/none"), "1.0"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no directory: got %v, want fs.ErrNotExist", err)
+	}
+}
+
+// A line that is not understood is an error only if its module is needed, and then it is
+// named. "a" is needed, "opt" is optional.
+func TestDamagedLines(t *testing.T) {
+	const good = "kernel/a.ko: kernel/b.ko\nkernel/b.ko:\n"
+	for _, tt := range []struct {
+		name, table, data string
+		want              string // load order, or the error
+		broken            string // why something optional is left out
+	}{
+		{"all in order", "modules.dep", good, "b a", ""},
+		{"empty lines, comments and CRLF", "modules.dep", "\r\n# x\r\n\nkernel/a.ko: kernel/b.ko\r\nkernel/b.ko:\r\n", "b a", ""},
+		{"another module without a colon", "modules.dep", good + "kernel/x.ko\n", "b a", ""},
+		{"another module in an unknown compression", "modules.dep", good + "extra/foo.ko.lz4:\n", "b a", ""},
+		{"another module that needs one", "modules.dep", good + "extra/x.ko: extra/foo.ko.lz4\n", "b a", ""},
+		{"another module outside of the tree", "modules.dep", good + "../../etc/x.ko:\n", "b a", ""},
+		{"binary line", "modules.dep", good + "\x7fELF\x00\xff:\n", "b a", ""},
+		{"another module with a missing dependency", "modules.dep", good + "kernel/x.ko: kernel/gone.ko\n", "b a", ""},
+		{"another module cut off", "modules.dep", good + "kernel/x.ko: kern", "b a", ""},
+		{"module twice", "modules.dep", good + "kernel/a.ko: kernel/b.ko\n", "b a", ""},
+		{"module twice, first without dependencies", "modules.dep", "kernel/a.ko:\n" + good, "b a", ""},
+		{"two files of one name", "modules.dep", good + "extra/a.ko:\n", "b a", ""},
+		{"two files of one name, the first damaged", "modules.dep", "extra/a.ko.lz4:\n" + good, "b a", ""},
+		{"two files of one name, the first gone", "modules.dep", "gone/a.ko:\n" + good, "b a", ""},
+		{"no colon", "modules.dep", "kernel/a.ko\nkernel/b.ko:\n", `modules.dep:1: no colon in "kernel/a.ko"`, ""},
+		{"unknown compression", "modules.dep", "kernel/b.ko:\nextra/a.ko.lz4:\n", "modules.dep:2: extra/a.ko.lz4: unknown compression lz4", ""},
+		{"dependency in an unknown compression", "modules.dep", "kernel/a.ko: extra/b.ko.lz4\nextra/b.ko.lz4:\n", "modules.dep:1: extra/b.ko.lz4: unknown compression lz4", ""},
+		{"dependency outside", "modules.dep", "kernel/a.ko: /b.ko\n", `modules.dep:1: "/b.ko" is not a module file`, ""},
+		{"dependency without a line", "modules.dep", "kernel/a.ko: kernel/b.ko\n", "modules.dep:1: kernel/a.ko needs kernel/b.ko, which has no line", ""},
+		{"cut off in the dependencies", "modules.dep", "kernel/b.ko:\nkernel/a.ko: kernel/b", "modules.dep:2: the last line is cut off", ""},
+		{"cut off behind them", "modules.dep", "kernel/b.ko:\nkernel/a.ko: kernel/b.ko", "modules.dep:2: the last line is cut off", ""},
+		{"cut off before", "modules.dep", "kernel/b.ko:\nkernel/x.ko: ker", "modules.dep:2: the last line is cut off", ""},
+		{"line of rubbish in its place", "modules.dep", "kernel/b.ko:\nkernel a\n", `modules.dep:2: no colon in "kernel a"`, ""},
+
+		{"optional module without a colon", "modules.dep", good + "kernel/opt.ko\n", "b a", `modules.dep:3: no colon in "kernel/opt.ko"`},
+		{"optional module in an unknown compression", "modules.dep", good + "extra/opt.ko.lz4:\n", "b a", "modules.dep:3: extra/opt.ko.lz4: unknown compression lz4"},
+		{"dependency of an optional module", "modules.dep", good + "kernel/opt.ko: kernel/c.ko kernel/d.ko.lz4\nkernel/c.ko:\n", "b a", "modules.dep:3: kernel/d.ko.lz4: unknown compression lz4"},
+
+		{"damaged alias", "modules.alias", "alias x\nalias need* a\n", "b a", ""},
+		{"alias with tabs and CRLF", "modules.alias", "alias\tneed*\ta\r\n", "b a", ""},
+		{"alias cut off, of another", "modules.alias", "alias need* a\nalias x", "b a", ""},
+		{"needed alias cut off", "modules.alias", "alias x b\nalias need* a", "modules.alias:2: the last line is cut off", ""},
+		{"needed alias without a module", "modules.alias", "alias need*\nalias x b\n", `modules.alias:1: "alias need*" is not`, ""},
+
+		{"damaged softdep", "modules.softdep", "softdep\nsoft b pre: c\nsoftdep b\n", "b a", ""},
+		{"softdep of another cut off", "modules.softdep", "softdep x pre: c", "b a", ""},
+		{"softdep cut off", "modules.softdep", "softdep a pre: c", "modules.softdep:1: the last line is cut off", ""},
+		{"softdep on a damaged module", "modules.softdep", "softdep a pre: odd\n", "b a", "kernel/odd.ko.br: unknown compression br"},
+
+		{"built-in entry without .ko", "modules.builtin", "kernel/fs/built\n", "b a", ""},
+		{"rubbish between built-in entries", "modules.builtin", "\x00\xff\nkernel/fs/built.ko\r\n\n", "b a", ""},
+		{"built-in entry without an end", "modules.builtin", "kernel/fs/built.ko", "b a", ""},
+		{"built-in entry cut off", "modules.builtin", "kernel/fs/bui", "modules.builtin:1: the last line is cut off", ""},
+		{"built-in entry that is rubbish", "modules.builtin", "kernel/fs/built built.ko\n", `modules.builtin:1: "kernel/fs/built built.ko" is not a module file`, ""},
+	} {
+		files := map[string]string{"modules.dep": good + "kernel/c.ko:\nkernel/odd.ko.br:\n", "modules.alias": "alias need* a\n"}
+		files[tt.table] = tt.data
+		fsys := mapTree(files)
+		for _, file := range []string{"kernel/a.ko", "kernel/b.ko", "kernel/c.ko"} {
+			fsys[file] = &fstest.MapFile{}
+		}
+		delete(fsys, "gone/a.ko")
+		tree, err := Open(fsys, "1.0")
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		requests := []Request{{Names: []string{"a"}, Why: "a"}, {Names: []string{"opt"}, Optional: true, Why: "opt"}}
+		switch tt.table {
+		case "modules.alias":
+			requests[0] = Request{Alias: "needed", Why: "a"}
+		case "modules.builtin":
+			requests = append(requests, Request{Names: []string{"built"}, Why: "built"})
+		}
+		r, err := tree.Resolve(requests...)
+		if err != nil {
+			var damaged *TreeError
+			if !errors.As(err, &damaged) || !strings.Contains(err.Error(), tt.want) || damaged.Advice() == "" {
+				t.Errorf("%s: got error %v, want %s", tt.name, err, tt.want)
+			}
+			continue
+		}
+		var names []string
+		for _, m := range r.Modules {
+			names = append(names, m.Name)
+		}
+		broken := errors.Join(r.Broken...)
+		if got := strings.Join(names, " "); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
+		}
+		if (broken != nil) != (tt.broken != "") || broken != nil && !strings.Contains(broken.Error(), tt.broken) {
+			t.Errorf("%s: left out: %v, want %s", tt.name, broken, tt.broken)
+		}
 	}
 }
 

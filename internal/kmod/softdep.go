@@ -7,25 +7,27 @@ import (
 
 // softdep lists modules to load before and after a module, by name or alias. Any of
 // them may be missing.
-type softdep struct{ pre, post []string }
+type softdep struct {
+	pre, post []string
+	damage    *damage // of its line
+}
 
 // parseSoftdep reads modules.softdep: "softdep MODULE pre: NAME… post: NAME…"
 // per line, as in modprobe.d(5).
 func (t *Tree) parseSoftdep(data string) error {
-	n := 0
-	for line := range strings.Lines(data) {
-		n++
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
-			continue
+	t.entries("modules.softdep", data, func(d *damage) {
+		rest, ok := cutWord(d.text, "softdep")
+		name, deps, _ := strings.Cut(strings.ReplaceAll(rest, "\t", " "), " ")
+		name = normalise(name)
+		switch {
+		case !ok:
+			d.why = fmt.Sprintf("%.80q is not \"softdep MODULE pre: NAME… post: NAME…\"", d.text)
+		case d.cut:
+			t.softdep[name] = softdep{damage: d}
+		default:
+			t.addSoftdep(name, deps)
 		}
-		rest, ok := strings.CutPrefix(line, "softdep ")
-		name, deps, ok2 := strings.Cut(strings.TrimSpace(rest), " ")
-		if !ok || !ok2 {
-			return fmt.Errorf("modules.softdep:%d: %.80q is not \"softdep MODULE pre: NAME… post: NAME…\"", n, line)
-		}
-		t.addSoftdep(normalise(name), deps)
-	}
+	})
 	return nil
 }
 
