@@ -1,6 +1,10 @@
 package test
 
-import "time"
+import (
+	"time"
+
+	"ukdump/internal/dumpfile"
+)
 
 // hurry shortens the deadlines of the plan for faults in which something hangs:
 // the machine must obey any deadline.
@@ -18,6 +22,7 @@ var collectorFaults = []fault{
 	{name: "collector-empty-exit-0", change: []string{"collector=empty"}, want: want{outcomes: dmesgOnly}},
 	{name: "collector-no-output-exit-0", change: []string{"collector=no-output"}, want: want{outcomes: dmesgOnly}},
 	{name: "collector-truncated-exit-0", change: []string{"collector=truncated"}, want: want{outcomes: dmesgOnly, says: "page "}},
+	{name: "collector-no-pages-exit-0", ci: true, change: []string{"collector=no-pages"}, want: want{outcomes: complete, says: "the dump has no pages", format: dumpfile.ELF}},
 	{name: "collector-first-truncated", change: []string{"collector=first truncated"}, want: want{outcomes: complete}},
 	{name: "collector-deletes-output", change: []string{"collector=deleted"}, want: want{outcomes: dmesgOnly}},
 	{name: "collector-renames-half", change: []string{"collector=first rename"}, want: want{outcomes: complete}},

@@ -58,8 +58,10 @@ const (
 	stateFile  = "/run/ukdump/state.json"
 	stderrFile = "/run/ukdump/stderr"
 	mountDir   = "/mnt"
-	vmcorePath = "/proc/vmcore"
 )
+
+// vmcorePath is the memory of the crashed kernel.
+var vmcorePath = "/proc/vmcore"
 
 // self is this program.
 var self = "/init"

@@ -255,6 +255,7 @@ func testWorker(t *testing.T, collectors ...plan.Collector) *worker {
 		plan: &plan.Plan{Collectors: collectors, Deadlines: plan.Deadlines{Stall: 3, Finish: 3}},
 	}
 	w.place = &directory{dir: st.Dir, w: w}
+	setMemory(t, elfCore())
 	return w
 }
 
@@ -314,21 +315,45 @@ func TestOutOfTime(t *testing.T) {
 	}
 }
 
-func TestProveRefuses(t *testing.T) {
+func TestVerifyRefuses(t *testing.T) {
+	edit := func(f func([]byte)) string {
+		b := elfCore()
+		f(b)
+		return string(b)
+	}
 	for name, content := range map[string]string{
-		"empty":   "",
-		"garbage": strings.Repeat("x", 100000),
-		"header":  "KDUMP   " + strings.Repeat("\x00", 4088),
+		"empty":             "",
+		"garbage":           strings.Repeat("x", 100000),
+		"header":            "KDUMP   " + strings.Repeat("\x00", 4088),
+		"header and a hole": string(elfCore()[:4096]) + strings.Repeat("\x00", 2*4096),
+		"no log":            string(elfCore()[:2*4096]) + strings.Repeat("\x00", 4096),
+		"another log":       edit(func(b []byte) { copy(b[2*4096:], "x") }),
+		"no memory":         edit(func(b []byte) { clear(b[120+32 : 120+40]) }),
+		"memory of another": edit(func(b []byte) { b[120+26] ^= 0xff }),
 	} {
 		w := testWorker(t)
 		path := filepath.Join(w.state.Dir, crashdir.Vmcore+crashdir.Suffix)
 		os.WriteFile(path, []byte(content), 0o600)
-		if err := w.place.verify(func() {}); err == nil {
+		if err := w.verify(); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 		if _, err := os.Stat(filepath.Join(w.state.Dir, crashdir.Vmcore)); err == nil {
 			t.Errorf("%s: has the name of a complete dump", name)
 		}
+	}
+}
+
+// Without the place of the log nobody knows whether the vmcore has it.
+func TestVerifyWithoutLog(t *testing.T) {
+	w := testWorker(t)
+	core := bytes.Replace(elfCore(), []byte("SYMBOL(log_buf)"), []byte("SYMBOL(log_bug)"), 1)
+	setMemory(t, core)
+	os.WriteFile(filepath.Join(w.state.Dir, crashdir.Vmcore+crashdir.Suffix), core, 0o600)
+	if err := w.verify(); err != nil {
+		t.Error(err)
+	}
+	if got := strings.Join(w.report.Warnings, "\n"); !strings.Contains(got, "not verified to have the kernel log: VMCOREINFO has no SYMBOL(log_buf)") {
+		t.Errorf("warnings %q", got)
 	}
 }
 
@@ -348,20 +373,57 @@ func TestProcessKill(t *testing.T) {
 	}
 }
 
-// elfCore is the smallest thing that is taken for an ELF core.
+// elfCore is a small ELF core: the headers, and two pages of memory with the log of a
+// kernel before 5.10.
 func elfCore() []byte {
-	b := make([]byte, 64+56)
+	const (
+		page  = 4096
+		vaddr = 0xffff888000100000
+	)
+	info := "PAGESIZE=4096\nOSRELEASE=6.1.0\n"
+	for i, symbol := range []string{"log_buf", "log_buf_len", "log_first_idx", "log_next_idx"} {
+		info += fmt.Sprintf("SYMBOL(%s)=%x\n", symbol, vaddr+8*uint64(i))
+	}
+	le := binary.LittleEndian
+	note := le.AppendUint32(nil, uint32(len("VMCOREINFO\x00")))
+	note = le.AppendUint32(note, uint32(len(info)))
+	note = append(note, "\x00\x00\x00\x00VMCOREINFO\x00\x00"+info...)
+	note = append(note, make([]byte, -len(note)&3)...)
+
+	b := make([]byte, 3*page)
 	copy(b, "\x7fELF\x02\x01\x01")
-	binary.LittleEndian.PutUint16(b[16:], 4)   // ET_CORE
-	binary.LittleEndian.PutUint16(b[18:], 62)  // EM_X86_64
-	binary.LittleEndian.PutUint32(b[20:], 1)   // version
-	binary.LittleEndian.PutUint64(b[32:], 64)  // program headers
-	binary.LittleEndian.PutUint16(b[52:], 64)  // size of this header
-	binary.LittleEndian.PutUint16(b[54:], 56)  // size of a program header
-	binary.LittleEndian.PutUint16(b[56:], 1)   // their number
-	binary.LittleEndian.PutUint32(b[64:], 1)   // PT_LOAD
-	binary.LittleEndian.PutUint64(b[72:], 120) // its offset
+	le.PutUint16(b[16:], 4)  // ET_CORE
+	le.PutUint16(b[18:], 62) // EM_X86_64
+	le.PutUint32(b[20:], 1)  // version
+	le.PutUint64(b[32:], 64) // program headers
+	le.PutUint16(b[52:], 64) // size of this header
+	le.PutUint16(b[54:], 56) // size of a program header
+	le.PutUint16(b[56:], 2)  // their number
+	phdr := func(b []byte, typ uint32, off, vaddr, paddr, size uint64) {
+		le.PutUint32(b, typ)
+		for i, n := range []uint64{off, vaddr, paddr, size, size} {
+			le.PutUint64(b[8+8*i:], n)
+		}
+	}
+	phdr(b[64:], 4, 176, 0, 0, uint64(len(note)))
+	phdr(b[120:], 1, page, vaddr, 0x100000, 2*page)
+	copy(b[176:], note)
+	le.PutUint64(b[page:], vaddr+page)
+	le.PutUint32(b[page+8:], page)
+	copy(b[2*page:], "the kernel log")
 	return b
+}
+
+// setMemory makes b the memory of the crashed kernel.
+func setMemory(t *testing.T, b []byte) {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "vmcore")
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	old := vmcorePath
+	t.Cleanup(func() { vmcorePath = old })
+	vmcorePath = name
 }
 
 // The ladder keeps the best failed output under the name that is looked for.

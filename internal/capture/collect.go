@@ -13,9 +13,11 @@ import (
 	"time"
 
 	"ukdump/internal/crashdir"
+	"ukdump/internal/dumpfile"
 	"ukdump/internal/evidence"
 	"ukdump/internal/makedumpfile"
 	"ukdump/internal/plan"
+	"ukdump/internal/vmcore"
 )
 
 const (
@@ -205,7 +207,7 @@ func (w *worker) progressed(a *crashdir.Attempt) bool {
 // accept verifies the output of a collector that ended well, and gives the vmcore its
 // final name.
 func (w *worker) accept(a *crashdir.Attempt) bool {
-	if err := w.place.verify(w.super.progress); err != nil {
+	if err := w.verify(); err != nil {
 		a.Phase, a.Error = crashdir.Rejected, err.Error()
 		return false
 	}
@@ -216,6 +218,26 @@ func (w *worker) accept(a *crashdir.Attempt) bool {
 	w.report.Collector, w.report.Outcome = a.Name, crashdir.Complete
 	w.log.printf("vmcore: %d bytes, on disk and read back", a.Bytes)
 	return true
+}
+
+// verify verifies the vmcore and compares it with the memory of the crashed kernel. If the
+// kernel log cannot be located in the memory, a warning says that the vmcore may lack it.
+func (w *worker) verify() error {
+	f, err := os.Open(vmcorePath)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	core, err := vmcore.Open(f)
+	if err != nil {
+		return fmt.Errorf("%s: %w", vmcorePath, err)
+	}
+	marks, err := core.Marks()
+	if err != nil {
+		w.warn("the vmcore is not verified to have the kernel log: %v", err)
+	}
+	w.super.progress()
+	return w.place.verify(dumpfile.Memory{Core: core, Marks: marks}, w.super.progress)
 }
 
 // acceptUnconfirmed accepts a vmcore that is whole but unconfirmed, if no later

@@ -31,7 +31,7 @@ func (m memory) ReadAt(p []byte, off int64) (int, error) {
 func core() []byte {
 	b := make([]byte, 2*copyBuffer+5*copyPage+100)
 	copy(b, elfCore())
-	for _, page := range []int{1, 2, 40, 64, 65, 100, 130} {
+	for _, page := range []int{40, 64, 65, 100, 130} {
 		copy(b[page*copyPage:], bytes.Repeat([]byte{byte(page)}, copyPage))
 	}
 	return b

@@ -114,7 +114,7 @@ func TestLadderResumes(t *testing.T) {
 func TestFillIn(t *testing.T) {
 	w := testWorker(t)
 	got := w.fillIn([]string{"/bin/makedumpfile", "-L", plan.LimitArg, plan.VmcoreArg, plan.OutputArg, "x%limit"}, 12345)
-	want := "/bin/makedumpfile -L 12345 /proc/vmcore " + w.state.Dir + "/vmcore-incomplete x%limit"
+	want := "/bin/makedumpfile -L 12345 " + vmcorePath + " " + w.state.Dir + "/vmcore-incomplete x%limit"
 	if strings.Join(got, " ") != want {
 		t.Errorf("got %q, want %s", got, want)
 	}

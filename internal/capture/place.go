@@ -37,9 +37,9 @@ type place interface {
 	// lost returns the error by which output of the last collector may be missing on
 	// the disk, or nil.
 	lost() error
-	// verify syncs the vmcore, reads it back and marks it as complete. It calls
-	// progress while it reads.
-	verify(progress func()) error
+	// verify syncs the vmcore, reads it back, compares it with the memory and marks it
+	// as complete. It calls progress while it reads.
+	verify(m dumpfile.Memory, progress func()) error
 	// keeps reports whether the next collector preserves the last vmcore.
 	keeps() bool
 	// settle keeps the best output of the incomplete attempts. It returns the outcome
@@ -142,7 +142,7 @@ func blocks(path string) int64 {
 
 // verify gives a vmcore that is whole its final name and removes the output of other
 // attempts.
-func (d *directory) verify(progress func()) error {
+func (d *directory) verify(m dumpfile.Memory, progress func()) error {
 	f, err := os.OpenFile(d.output(), os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -171,7 +171,7 @@ func (d *directory) verify(progress func()) error {
 		return fmt.Errorf("the header of the vmcore: %w", err)
 	}
 	// All page descriptors of a large machine take a while.
-	if err := h.Verify(&progressReader{r: f, progress: progress}, fi.Size()); err != nil {
+	if err := h.VerifyMemory(&progressReader{r: f, progress: progress}, fi.Size(), m); err != nil {
 		return err
 	}
 	if !h.Complete {

@@ -161,26 +161,26 @@ func (r *raw) lost() error { return r.err }
 
 // verify marks the stream complete only after reading it back: the next worker
 // trusts the mark.
-func (r *raw) verify(progress func()) error {
+func (r *raw) verify(m dumpfile.Memory, progress func()) error {
 	size := r.size()
 	if err := r.out.EndStream(size, false, progress); err != nil {
 		r.err = err
 		return err
 	}
-	if err := r.verifyStream(progress); err != nil {
+	if err := r.verifyStream(m, progress); err != nil {
 		return err
 	}
 	return r.out.EndStream(size, true, progress)
 }
 
 // verifyStream reads the stream back from the disk.
-func (r *raw) verifyStream(progress func()) error {
+func (r *raw) verifyStream(m dumpfile.Memory, progress func()) error {
 	s := r.out.StreamReader()
 	h, err := dumpfile.ReadHeader(s)
 	if err != nil {
 		return fmt.Errorf("the header of the vmcore: %w", err)
 	}
-	return h.Verify(&progressReader{r: s, progress: progress}, s.Size())
+	return h.VerifyMemory(&progressReader{r: s, progress: progress}, s.Size(), m)
 }
 
 func (r *raw) keeps() bool { return false }

@@ -10,8 +10,10 @@ import (
 	"testing"
 
 	"ukdump/internal/crashdir"
+	"ukdump/internal/dumpfile"
 	"ukdump/internal/plan"
 	"ukdump/internal/rawdump"
+	"ukdump/internal/vmcore"
 )
 
 // rawWorker is a worker whose place is a file in place of a block device.
@@ -118,6 +120,20 @@ func TestRawResume(t *testing.T) {
 	}
 }
 
+// memoryOf is the memory of the crashed kernel.
+func memoryOf(t *testing.T) dumpfile.Memory {
+	t.Helper()
+	core, err := vmcore.Open(bytes.NewReader(elfCore()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	marks, err := core.Marks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dumpfile.Memory{Core: core, Marks: marks}
+}
+
 // A worker dies at any point of verify. The next one knows all of the stream, verifies
 // it, and trusts nothing that was not verified.
 func TestRawDeathInProof(t *testing.T) {
@@ -133,7 +149,7 @@ func TestRawDeathInProof(t *testing.T) {
 			func() {
 				defer func() { died = recover() != nil }()
 				n := 0
-				r.verify(func() {
+				r.verify(memoryOf(t), func() {
 					if n++; n == at {
 						panic("killed")
 					}
@@ -153,7 +169,7 @@ func TestRawDeathInProof(t *testing.T) {
 			if got := r.out.Stream(); got.Complete || got.Length != a.Bytes {
 				t.Errorf("%s, killed at %d: %d bytes, complete %v; there are %d", name, at, got.Length, got.Complete, a.Bytes)
 			}
-			if err := r.verify(func() {}); (err == nil) != good || r.whole() != good {
+			if err := r.verify(memoryOf(t), func() {}); (err == nil) != good || r.whole() != good {
 				t.Errorf("%s, killed at %d: the next worker: %v, complete %v", name, at, err, r.whole())
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"sort"
 )
 
 // A flattened dump is a sequence of writes: a header of 4096 bytes, then for
@@ -32,21 +33,9 @@ func readFlattened(r io.ReaderAt) (Header, error) {
 	if typ, version := be.Uint64(b[16:]), be.Uint64(b[24:]); typ != 1 || version != 1 {
 		return Header{}, fmt.Errorf("flattened dump of type %d, version %d, not 1 and 1", typ, version)
 	}
-	head := &flatHead{r: r}
-	for off := int64(flatHdrSize); len(head.records) < flatHeaderRecords; {
-		rec, err := readFlatRecord(r, off)
-		if err != nil && len(head.records) == 0 {
-			return Header{}, err
-		}
-		if err != nil || rec.end {
-			break // Verify checks the rest
-		}
-		rec.at = off + flatRecSize
-		head.records = append(head.records, rec)
-		off = rec.at + rec.size
-	}
-	if len(head.records) == 0 {
-		return Header{}, errors.New("no dump inside the flattened file")
+	head, err := openFlatHead(r)
+	if err != nil {
+		return Header{}, err
 	}
 	var magic [4]byte
 	if err := readFull(head, magic[:], 0); err != nil {
@@ -59,6 +48,27 @@ func readFlattened(r io.ReaderAt) (Header, error) {
 	h, err := read(head)
 	h.Format = Flattened
 	return h, err
+}
+
+// openFlatHead finds the first records of a flattened dump.
+func openFlatHead(r io.ReaderAt) (*flatHead, error) {
+	head := &flatHead{r: r}
+	for off := int64(flatHdrSize); len(head.records) < flatHeaderRecords; {
+		rec, err := readFlatRecord(r, off)
+		if err != nil && len(head.records) == 0 {
+			return nil, err
+		}
+		if err != nil || rec.end {
+			break // Verify checks the rest
+		}
+		rec.at = off + flatRecSize
+		head.records = append(head.records, rec)
+		off = rec.at + rec.size
+	}
+	if len(head.records) == 0 {
+		return nil, errors.New("no dump inside the flattened file")
+	}
+	return head, nil
 }
 
 // flatHead reads the data of the first records.
@@ -156,20 +166,62 @@ func (f *FlatWriter) record(off, size int64) error {
 	return err
 }
 
-// verifyFlattened walks all records up to the end mark.
-func verifyFlattened(r io.ReaderAt, size int64) error {
-	off := int64(flatHdrSize)
-	for {
+// verifyFlattened walks all records up to the end mark, counts the pages of the dump
+// inside and reads the bytes of the probes. It takes the bitmaps for written once.
+func (h *Header) verifyFlattened(r io.ReaderAt, size int64, probes []probe) error {
+	var pages, data uint64 // data: bytes of descriptors and pages
+	start, end := h.secondBitmap()
+	buf := make([]byte, verifyBuf)
+	for off := int64(flatHdrSize); ; {
 		rec, err := readFlatRecord(r, off)
 		if err != nil {
 			return err
 		}
-		off += flatRecSize + rec.size
-		if off > size {
+		rec.at = off + flatRecSize
+		if off = rec.at + rec.size; off > size {
 			return fmt.Errorf("flattened dump ends inside a record: %d bytes instead of %d", size, off)
 		}
 		if rec.end {
-			return nil
+			break
+		}
+		if err := rec.readProbes(r, probes); err != nil {
+			return err
+		}
+		if at, n := rec.part(start, end); n > 0 {
+			bits, err := countBits(r, at, n, buf)
+			if err != nil {
+				return err
+			}
+			pages += bits
+		}
+		_, n := rec.part(h.bitmap+h.bitmapSize, math.MaxInt64)
+		data += uint64(n)
+	}
+	elf := h.maxPFN == 0
+	if data == 0 || pages == 0 && !elf {
+		return errNoPages
+	}
+	// A page has a descriptor; equal pages may share their data.
+	if most := data / pageDescSize; pages >= most && !elf {
+		return fmt.Errorf("the dump has %d pages and room for the descriptors of %d", pages, most)
+	}
+	return nil
+}
+
+// part returns the part of the record between two offsets of the dump: where it is in the
+// flattened file, and its size.
+func (rec *flatRecord) part(start, end int64) (at, n int64) {
+	start, end = max(start, rec.off), min(end, rec.off+rec.size)
+	return rec.at + start - rec.off, max(0, end-start)
+}
+
+// readProbes reads the bytes of the probes that are in the record.
+func (rec *flatRecord) readProbes(r io.ReaderAt, probes []probe) error {
+	i := sort.Search(len(probes), func(i int) bool { return probes[i].off >= rec.off })
+	for ; i < len(probes) && probes[i].off < rec.off+rec.size; i++ {
+		if err := readFull(r, probes[i].got[:], rec.at+probes[i].off-rec.off); err != nil {
+			return err
 		}
 	}
+	return nil
 }

@@ -170,6 +170,9 @@ func readKdump(r io.ReaderAt) (Header, error) {
 	for i, name := range []string{"VMCOREINFO", "ELF notes", "erase info"} {
 		h.extras[i] = extent{name, le.Uint64(sub[32+16*i:]), le.Uint64(sub[40+16*i:])}
 	}
+	if h.maxPFN == 0 {
+		return Header{}, errors.New("bitmaps for no page at all")
+	}
 	if (h.maxPFN+7)/8 > uint64(h.bitmapSize/2) || h.maxPFN > math.MaxInt64 {
 		return Header{}, fmt.Errorf("bitmaps of %d bytes are too small for %d pages", h.bitmapSize, h.maxPFN)
 	}

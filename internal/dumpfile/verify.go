@@ -6,7 +6,6 @@ import (
 	"io"
 	"math"
 	"math/bits"
-	"os"
 
 	"ukdump/internal/vmcore"
 )
@@ -18,56 +17,48 @@ const verifyBuf = 3 * 64 << 10
 // Page descriptors, struct page_desc in makedumpfile's diskdump_mod.h.
 const pageDescSize = 24
 
-// VerifyFile reads the header of the dump in a file and verifies it. The error
-// names the file.
-func VerifyFile(name string) (Header, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return Header{}, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return Header{}, err
-	}
-	h, err := ReadHeader(f)
-	if err == nil {
-		err = h.Verify(f, info.Size())
-	}
-	if err != nil {
-		return h, fmt.Errorf("%s: %w", name, err)
-	}
-	return h, nil
-}
-
 // Verify checks that the dump in r, of size bytes and with header h, is structurally
-// whole. Of a kdump-compressed file it reads the bitmap and every page descriptor and checks that the data of
-// each page lies inside the file: about 3% of the file, in constant memory. Of a
-// flattened file it walks the records up to the end mark, of an ELF file it
-// checks the program headers. It does not decompress pages.
+// whole. Of a kdump-compressed file it reads the bitmap and every page descriptor and
+// checks that there are pages and that the data of each lies inside the file: about 3% of
+// the file, in constant memory. Of a flattened file it walks the records up to the end
+// mark, and of the dump inside it counts pages and descriptors. Of an ELF file it checks
+// the program headers. It does not decompress pages. VerifyImage and VerifyMemory find
+// missing ones.
 //
 // Verify does not notice lost data of a page whose descriptor is intact: sync the file
 // before.
 func (h Header) Verify(r io.ReaderAt, size int64) error {
-	if err := h.verify(r, size); err != nil {
+	if err := h.verify(r, size, nil); err != nil {
 		return fmt.Errorf("verify dump: %w", err)
 	}
 	return nil
 }
 
-func (h Header) verify(r io.ReaderAt, size int64) error {
+func (h *Header) verify(r io.ReaderAt, size int64, probes []probe) error {
 	if !h.Complete {
 		return errors.New("makedumpfile marked it as incomplete")
 	}
+	var err error
 	switch h.Format {
 	case Kdump:
-		return h.verifyKdump(r, size)
-	case Flattened:
-		return verifyFlattened(r, size)
+		err = h.verifyKdump(r, size)
+	case Flattened: // the probes are read in the same walk
+		err = h.verifyFlattened(r, size, probes)
 	case ELF:
-		return verifyELF(r, size)
+		err = verifyELF(r, size)
+	default:
+		err = errors.New("no header was read")
 	}
-	return errors.New("no header was read")
+	for i := range probes {
+		p := &probes[i]
+		if err == nil && h.Format != Flattened {
+			err = readFull(r, p.got[:], p.off)
+		}
+		if err == nil && p.got[0]&p.mask != p.want {
+			err = missing(p.mark)
+		}
+	}
+	return err
 }
 
 func verifyELF(r io.ReaderAt, size int64) error {
@@ -85,14 +76,18 @@ func verifyELF(r io.ReaderAt, size int64) error {
 	return nil
 }
 
-func (h Header) verifyKdump(r io.ReaderAt, size int64) error {
+func (h *Header) verifyKdump(r io.ReaderAt, size int64) error {
 	if h.split {
 		return errors.New("one part of a split dump")
 	}
 	buf := make([]byte, verifyBuf)
-	pages, err := h.countPages(r, buf)
+	start, end := h.secondBitmap()
+	pages, err := countBits(r, start, end-start, buf)
 	if err != nil {
 		return err
+	}
+	if pages == 0 {
+		return errNoPages
 	}
 	descs := h.bitmap + h.bitmapSize
 	if pages > uint64(math.MaxInt64-descs)/pageDescSize {
@@ -107,6 +102,11 @@ func (h Header) verifyKdump(r io.ReaderAt, size int64) error {
 			return fmt.Errorf("%s at offset %d, %d bytes, is not inside the %d bytes of the file", x.name, x.off, x.size, size)
 		}
 	}
+	return h.verifyDescs(r, buf, descs, data, size)
+}
+
+// verifyDescs checks the page descriptors between the offsets descs and data.
+func (h *Header) verifyDescs(r io.ReaderAt, buf []byte, descs, data, size int64) error {
 	for at := descs; at < data; {
 		b := buf[:min(int64(len(buf)), data-at)]
 		if err := readFull(r, b, at); err != nil {
@@ -116,7 +116,7 @@ func (h Header) verifyKdump(r io.ReaderAt, size int64) error {
 			off, n := le.Uint64(b[i:]), le.Uint32(b[i+8:])
 			if off < uint64(data) || off > uint64(size) || uint64(n) > uint64(size)-off || n == 0 || int(n) > h.BlockSize {
 				return fmt.Errorf("page %d of %d: its data at offset %d, %d bytes, are not between %d and the end of the file at %d",
-					(at-descs+int64(i))/pageDescSize, pages, off, n, data, size)
+					(at-descs+int64(i))/pageDescSize, (data-descs)/pageDescSize, off, n, data, size)
 			}
 		}
 		at += int64(len(b))
@@ -124,20 +124,23 @@ func (h Header) verifyKdump(r io.ReaderAt, size int64) error {
 	return nil
 }
 
-// countPages counts the pages in the dump: the set bits of the second bitmap.
-func (h Header) countPages(r io.ReaderAt, buf []byte) (uint64, error) {
-	var pages uint64
-	start := h.bitmap + h.bitmapSize/2
-	end := start + int64((h.maxPFN+7)/8)
-	for at := start; at < end; {
+// secondBitmap returns the offsets between which the bits of the pages in the dump are.
+func (h *Header) secondBitmap() (start, end int64) {
+	start = h.bitmap + h.bitmapSize/2
+	return start, start + int64((h.maxPFN+7)/8)
+}
+
+// countBits counts the bits that are set in n bytes at offset at.
+func countBits(r io.ReaderAt, at, n int64, buf []byte) (count uint64, err error) {
+	for end := at + n; at < end; {
 		b := buf[:min(int64(len(buf)), end-at)]
 		if err := readFull(r, b, at); err != nil {
 			return 0, fmt.Errorf("read bitmap at offset %d: %w", at, err)
 		}
 		for _, c := range b {
-			pages += uint64(bits.OnesCount8(c))
+			count += uint64(bits.OnesCount8(c))
 		}
 		at += int64(len(b))
 	}
-	return pages, nil
+	return count, nil
 }

@@ -24,35 +24,11 @@ func (f *File) writeRecords(out *logWriter) error {
 		return l.err
 	}
 
-	var buf uint64
-	var bufLen, first, next uint32
-	for _, x := range []struct {
-		symbol string
-		half   *uint32
-		word   *uint64
-	}{
-		{"log_buf", nil, &buf},
-		{"log_buf_len", &bufLen, nil},
-		{"log_first_idx", &first, nil},
-		{"log_next_idx", &next, nil},
-	} {
-		at, ok := f.Info.Symbol(x.symbol)
-		if !ok {
-			return fmt.Errorf("VMCOREINFO has no SYMBOL(%s)", x.symbol)
-		}
-		var err error
-		if x.half != nil {
-			*x.half, err = f.half(at)
-		} else {
-			*x.word, err = f.word(at)
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", x.symbol, err)
-		}
+	b, err := f.openRecords()
+	if err != nil {
+		return err
 	}
-	if bufLen > 1<<maxTextBits || first >= bufLen || next > bufLen {
-		return fmt.Errorf("log buffer is damaged: %d bytes, oldest record at %d, next at %d", bufLen, first, next)
-	}
+	buf, bufLen, first, next := b.at, b.size, b.first, b.next
 
 	// len and text_len have 16 bits, so a header and its text always fit.
 	w := window{f: f, buf: make([]byte, 64<<10+maxStruct)}
@@ -86,4 +62,43 @@ func (f *File) writeRecords(out *logWriter) error {
 		idx = end
 	}
 	return nil
+}
+
+// recordBuffer is the array of the records.
+type recordBuffer struct {
+	at                uint64 // virtual address
+	size, first, next uint32 // in bytes
+}
+
+// openRecords finds the array of the records.
+func (f *File) openRecords() (recordBuffer, error) {
+	var b recordBuffer
+	for _, x := range []struct {
+		symbol string
+		half   *uint32
+		word   *uint64
+	}{
+		{"log_buf", nil, &b.at},
+		{"log_buf_len", &b.size, nil},
+		{"log_first_idx", &b.first, nil},
+		{"log_next_idx", &b.next, nil},
+	} {
+		at, ok := f.Info.Symbol(x.symbol)
+		if !ok {
+			return b, fmt.Errorf("VMCOREINFO has no SYMBOL(%s)", x.symbol)
+		}
+		var err error
+		if x.half != nil {
+			*x.half, err = f.half(at)
+		} else {
+			*x.word, err = f.word(at)
+		}
+		if err != nil {
+			return b, fmt.Errorf("%s: %w", x.symbol, err)
+		}
+	}
+	if b.size > 1<<maxTextBits || b.first >= b.size || b.next > b.size {
+		return b, fmt.Errorf("log buffer is damaged: %d bytes, oldest record at %d, next at %d", b.size, b.first, b.next)
+	}
+	return b, nil
 }

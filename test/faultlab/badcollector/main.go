@@ -8,6 +8,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -58,7 +59,9 @@ var faults = map[string]func(){
 		}
 		exit(0, "")
 	},
-	"deleted": func() { run(0); os.Remove(output); exit(0, "") },
+	// A valid header and bitmaps that name no page.
+	"no-pages": func() { run(0); removePages(); exit(0, "") },
+	"deleted":  func() { run(0); os.Remove(output); exit(0, "") },
 	"unsupported": func() {
 		fmt.Fprintln(os.Stderr, "The kernel version is not supported.\nThe makedumpfile operation may be incomplete.")
 	},
@@ -191,6 +194,25 @@ func write(b []byte) {
 	if err := os.WriteFile(output, b, 0o600); err != nil {
 		exit(1, err.Error())
 	}
+}
+
+// removePages leaves the header of a dump and bitmaps without a page: the layout is in
+// IMPLEMENTATION of makedumpfile's sources.
+func removePages() {
+	f, err := os.OpenFile(output, os.O_RDWR, 0)
+	if err != nil {
+		exit(1, err.Error())
+	}
+	defer f.Close()
+	b := make([]byte, 464)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		exit(1, err.Error())
+	}
+	le := binary.LittleEndian
+	block := int64(le.Uint32(b[428:]))
+	bitmap, size := block*(1+int64(le.Uint32(b[432:]))), block*int64(le.Uint32(b[436:]))
+	f.Truncate(bitmap + size/2)
+	f.Truncate(bitmap + size)
 }
 
 // runReal becomes the real makedumpfile.
