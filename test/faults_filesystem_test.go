@@ -27,6 +27,10 @@ var filesystemFaults = []fault{
 	{name: "ext4-unknown-feature", fs: "ext4", noEarlier: true,
 		inject: "debugfs -w -R 'set_super_value feature_incompat 0x800002c6' $target && sync",
 		want:   want{outcomes: complete, dir: "/var/crash", says: "the kernel does not support a feature or an option of it, or its superblock is damaged; kernel: EXT4-fs"}},
+	// The superblock asks for a panic at the first error; the healthy kernel does not obey.
+	{name: "ext4-errors-panic", ci: true, fs: "ext4", mkfs: "-e panic", mount: "mount -o errors=continue LABEL=dump /dump", noEarlier: true,
+		inject: noise + "seek=16 count=4096",
+		want:   want{outcomes: complete, dir: "/var/crash", says: "EXT4-fs error"}},
 	{name: "xfs-superblock", fs: "xfs", noEarlier: true, inject: zero + "count=1", change: []string{hurry},
 		want: want{outcomes: complete, dir: "/var/crash", says: "did not appear"}},
 	{name: "xfs-log", fs: "xfs", noEarlier: true,

@@ -18,7 +18,9 @@ import (
 
 func TestEmergencyCommandLine(t *testing.T) {
 	const running = `BOOT_IMAGE=/vmlinuz-6.1 root=zfs:rpool/root ro rootflags=noatime rd.luks.uuid=1 cryptdevice=UUID=2:c ip=dhcp netroot=iscsi:x ` +
-		`console=tty0 console=ttyS0 crashkernel=256M quiet splash panic=30 nr_cpus=8 resume=/dev/a systemd.unit=graphical.target udev.children-max=9 single zswap.enabled=1 -- x`
+		`console=tty0 console=ttyS0 crashkernel=256M quiet splash panic=30 nr_cpus=8 resume=/dev/a systemd.unit=graphical.target udev.children-max=9 single zswap.enabled=1 ` +
+		`oops=panic panic_on_warn panic-on-warn=1 hung_task_panic=1 panic_on_taint=0x20 sysctl.kernel.panic_on_rcu_stall=1 sysctl.vm.panic_on_oom=1 ` +
+		`workqueue.panic_on_stall=1 nmi_watchdog=panic -- x`
 	for _, tt := range []struct {
 		name, user string
 		with, not  []string
@@ -31,6 +33,8 @@ func TestEmergencyCommandLine(t *testing.T) {
 		{"simple-kdump.conf", "root=/dev/os/root rw loglevel=5", []string{"root=/dev/os/root", "rw", "console=ttyS0"},
 			[]string{"root=zfs:rpool/root", "ip=dhcp", "ro"}, ""},
 		{"user wins", "nr_cpus=2 panic=5 systemd.unit=rescue.target", []string{"nr_cpus=2", "panic=5"}, nil, ""},
+		{"policies of the healthy system", "", []string{"rootflags=noatime"}, []string{"oops=panic", "panic_on_warn=1", "panic_on_warn", "hung_task_panic=1", "panic_on_taint=0x20",
+			"sysctl.kernel.panic_on_rcu_stall=1", "sysctl.vm.panic_on_oom=1", "workqueue.panic_on_stall=1", "nmi_watchdog=panic"}, ""},
 		{"words for init", "root=/dev/a -- --log-level=debug", []string{"root=/dev/a"}, nil, " -- --log-level=debug"},
 	} {
 		line := EmergencyCommandLine("amd64", nil, running, tt.user)
@@ -52,6 +56,20 @@ func TestEmergencyCommandLine(t *testing.T) {
 	// The tmpfs that is rootfs then is half of the memory by default.
 	if line := EmergencyCommandLine("arm64", nil, "console=ttyAMA0", ""); !strings.Contains(line, " initramfs_options=size=90% ") {
 		t.Errorf("without root=: %s", line)
+	}
+}
+
+func TestWithoutPanic(t *testing.T) {
+	for word, want := range map[string]string{
+		"rootflags=errors=panic":            "rootflags=errors=continue",
+		`"rootflags=noatime,errors=panic"`:  `"rootflags=noatime,errors=continue"`,
+		"rootflags=errors=remount-ro":       "rootflags=errors=remount-ro",
+		"rootflags=subvol=@,compress=zstd":  "rootflags=subvol=@,compress=zstd",
+		"systemd.mount-extra=a:b:errors=pa": "systemd.mount-extra=a:b:errors=pa",
+	} {
+		if got := withoutPanic(word); got != want {
+			t.Errorf("%s: got %s, want %s", word, got, want)
+		}
 	}
 }
 

@@ -65,10 +65,19 @@ func inherited(running string, ours []string) []string {
 		}
 		k := key(w)
 		if r := ruleOf(w); k == "console" || !hasKey(ours, k) && (r == nil || r.fate != never) {
-			out = append(out, w)
+			out = append(out, withoutPanic(w))
 		}
 	}
 	return out
+}
+
+// withoutPanic takes errors=panic from the mount options of the root: a damaged root must
+// not end the capture kernel.
+func withoutPanic(word string) string {
+	if k := key(word); k != "rootflags" && k != "rd.rootflags" {
+		return word
+	}
+	return strings.ReplaceAll(word, "errors=panic", "errors=continue")
 }
 
 func hasKey(words []string, name string) bool {

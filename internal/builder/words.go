@@ -82,7 +82,8 @@ var wordRules = []rule{
 	{fate: never, why: "memory and processors of the running kernel",
 		names: "hugepagesz default_hugepagesz log_buf_len slub_debug slab_debug swiotlb page_owner kasan kfence. maxcpus isolcpus nohz_full rcu_nocbs"},
 	{fate: never, why: "crashes of the running kernel",
-		names: "oops panic_on_warn panic_on_oops hung_task_panic unknown_nmi_panic"},
+		names: "oops panic_* hung_task_panic unknown_nmi_panic hardlockup_panic nmi_watchdog pause_on_oops crash_kexec_post_notifiers workqueue. sysctl. " +
+			"edac_core."},
 	{fate: never, why: "end and looks of the boot of the running system",
 		names: "systemd.unit rd.systemd.unit rd.break single emergency rescue 1 2 3 4 5 s S -s -b quiet splash rhgb resume resume_offset ignition.firstboot"},
 
@@ -93,11 +94,11 @@ var wordRules = []rule{
 	{why: "set by ukdump's own words", names: "panic nr_cpus irqpoll irqfixup noirqdebug reset_devices numa mce nomce hest_disable acpi_no_memhotplug " +
 		"cgroup_disable cgroup_no_v1 cgroup_v1_proc cgroup_favordynmods cgroup. transparent_hugepage transparent_hugepage_shmem " +
 		"transparent_hugepage_tmpfs thp_anon thp_shmem novmcoredd cma cma_pernuma numa_cma raid init_on_alloc init_on_free printk. " +
-		"loglevel ignore_loglevel debug softlockup_panic watchdog_thresh sysctl. lockdown"},
+		"loglevel ignore_loglevel debug softlockup_panic watchdog_thresh lockdown"},
 	{why: "arrays and volumes: PID 1 assembles those of the plan", names: "md dm_mod.create dm_verity. max_loop loop. noresume resumedelay resumewait"},
 	{why: "several processors: one captures",
 		names: "nosmp nosmt smt possible_cpus cpuhp. cpu_init_udelay additional_cpus disable_cpu_apicid irqaffinity irqhandler. threadirqs " +
-			"rcu_nocb_poll relax_domain_level sched_proxy_exec sched_verbose schedstats sched_thermal_decay_shift skew_tick workqueue. " +
+			"rcu_nocb_poll relax_domain_level sched_proxy_exec sched_verbose schedstats sched_thermal_decay_shift skew_tick " +
 			"noautogroup numa_balancing numa_zonelist_order nopvspin hv_nopvspin no_steal_acc xen_512gb_limit percpu_alloc preempt rt_group_sched " +
 			"rcutree. rcupdate. srcutree. smp. csdlock_debug nmi_backtrace. intel_epb amd_prefcore amd_dynamic_epp cpufreq. int_pln_enable split_llc"},
 	{why: "memory of a large machine, in a small one",
@@ -116,8 +117,8 @@ var wordRules = []rule{
 	{why: "tracing", names: "alloc_snapshot ftrace ftrace_* kprobe_event stacktrace stacktrace_filter tp_printk tp_printk_stop_on_boot trace_* " +
 		"traceoff_after_boot traceoff_on_warning delayacct psi"},
 	{why: "events that the running kernel panics for",
-		names: "crash_kexec_post_notifiers hardlockup_all_cpu_backtrace softlockup_all_cpu_backtrace nmi_watchdog nowatchdog nosoftlockup " +
-			"panic_* pause_on_oops ras split_lock_detect apic_extnmi hw_protection xen_legacy_crash coredump_filter nonmi_ipi bau"},
+		names: "hardlockup_all_cpu_backtrace softlockup_all_cpu_backtrace nowatchdog nosoftlockup " +
+			"ras split_lock_detect apic_extnmi hw_protection xen_legacy_crash coredump_filter nonmi_ipi bau"},
 	{why: "defence against attackers: a capture kernel runs only our programs",
 		names: "mitigations cfi gather_data_sampling hardened_usercopy init_pkru indirect_target_selection kpti l1d_flush l1tf mds mmio_stale_data nopti pti nospec_store_bypass_disable " +
 			"nospectre_bhb nospectre_v1 nospectre_v2 randomize_kstack_offset norandmaps retbleed rodata spec_rstack_overflow spec_store_bypass_disable spectre_bhi " +

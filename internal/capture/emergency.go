@@ -46,6 +46,7 @@ const selfLink = "/proc/self/exe"
 
 // setupEmergency makes the directories that the system lacks.
 func setupEmergency() []error {
+	disarm("/proc/sys") // sysctl.d(5) of the healthy system may have armed them
 	errs := []error{
 		os.MkdirAll("/run/ukdump", 0o700),
 		// Orphans of the worker stay among our descendants, prctl(2).

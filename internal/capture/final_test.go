@@ -189,3 +189,46 @@ func TestSettleUnreadable(t *testing.T) {
 		t.Errorf("outcome %s", w.report.Outcome)
 	}
 }
+
+// Only files that exist are written.
+func TestDisarm(t *testing.T) {
+	sys := t.TempDir()
+	for name, content := range map[string]string{
+		"kernel/panic_on_warn": "1\n", "kernel/panic_on_oops": "1\n", "kernel/hung_task_panic": "3\n", "vm/panic_on_oom": "2\n",
+		"kernel/softlockup_panic": "1\n", "kernel/panic": "10\n",
+	} {
+		path := filepath.Join(sys, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	disarm(sys)
+	for name, want := range map[string]string{
+		"kernel/panic_on_warn": "0\n", "kernel/panic_on_oops": "0\n", "kernel/hung_task_panic": "0\n", "vm/panic_on_oom": "0\n",
+		"kernel/softlockup_panic": "1\n", "kernel/panic": "10\n",
+	} {
+		if b, err := os.ReadFile(filepath.Join(sys, name)); err != nil || string(b) != want {
+			t.Errorf("%s: %q, %v; want %q", name, b, err, want)
+		}
+	}
+	if fileExists(sys + "/kernel/panic_on_io_nmi") {
+		t.Error("made a file")
+	}
+}
+
+// Every supported type whose superblock can ask for a panic has an option against it.
+func TestErrorPolicies(t *testing.T) {
+	for _, fs := range []string{"ext2", "ext3", "ext4"} {
+		if got := joinOptions("", errorPolicies[fs]); got != "errors=continue" {
+			t.Errorf("%s: %q", fs, got)
+		}
+	}
+	for _, fs := range []string{"xfs", "btrfs", "f2fs", "vfat", "exfat"} {
+		if got := joinOptions("x", errorPolicies[fs]); got != "x" {
+			t.Errorf("%s: %q: older kernels do not know the option", fs, got)
+		}
+	}
+}

@@ -23,6 +23,7 @@ func (w *worker) mount(t *plan.Target, dev string) error {
 	if w.degraded {
 		fs.Options = joinOptions(fs.Options, "degraded")
 	}
+	fs.Options = joinOptions(fs.Options, errorPolicies[fs.Type])
 	kernel := listen()
 	defer kernel.close()
 	if err := unix.Mount("/dev/"+dev, mountDir, fs.Type, mountFlags, fs.Options); err != nil {
@@ -45,6 +46,16 @@ func (w *worker) mount(t *plan.Target, dev string) error {
 	}
 	w.log.printf("mounted %s, %d MiB free", dev, w.report.Target.Free>>20)
 	return nil
+}
+
+// errorPolicies are the mount options that override the superblock's reaction to an error
+// in the file system. tune2fs(8) stores it with -e and, as a mount option, with -E
+// mount_opts; options of mount(2) override both. With "panic" a damaged first target
+// would end the capture kernel inside mount(2), and "remount-ro" would end a dump that
+// the other blocks have room for. No other supported type stores such a policy: those of
+// f2fs and FAT are mount options alone, and those of xfs are in sysfs.
+var errorPolicies = map[string]string{
+	"ext2": "errors=continue", "ext3": "errors=continue", "ext4": "errors=continue",
 }
 
 // joinOptions joins two lists of mount options.
