@@ -15,7 +15,6 @@ import (
 	"io"
 	"io/fs"
 	"math"
-	"os"
 	"path"
 	"sort"
 	"strings"
@@ -212,22 +211,14 @@ func checkTarget(target string) error {
 }
 
 func readRegular(name string) ([]byte, error) {
-	// Opening a FIFO would wait for its writer, so look before.
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", name)
-	}
-	if info.Size() > maxFileSize {
-		return nil, fmt.Errorf("%s has %d bytes, the newc format takes %d", name, info.Size(), int64(maxFileSize))
-	}
-	f, err := os.Open(name)
+	f, info, err := openRegular(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	if info.Size() > maxFileSize {
+		return nil, fmt.Errorf("%s has %d bytes, the newc format takes %d", name, info.Size(), int64(maxFileSize))
+	}
 	buf := bytes.NewBuffer(make([]byte, 0, info.Size()+bytes.MinRead))
 	if _, err := buf.ReadFrom(io.LimitReader(f, maxFileSize+1)); err != nil {
 		return nil, err

@@ -300,7 +300,7 @@ func (b *Build) readInitramfs(name string) ([]byte, error) {
 	case st.Size() > maxInitramfs:
 		return nil, fmt.Errorf("it has %d bytes", st.Size())
 	}
-	data, err := os.ReadFile(file)
+	data, err := crashdir.ReadFile(file, maxInitramfs)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"bytes"
 	"debug/elf"
 	"fmt"
 	"os"
@@ -238,12 +239,11 @@ func interpreter(f *elf.File) string {
 
 // open opens an ELF file of the machine. Its error does not name the file.
 func (l *linker) open(path string) (*elf.File, error) {
-	p, err := l.host.File(path)
+	data, err := l.host.ReadFile(path)
 	if err != nil {
 		return nil, crashdir.WithoutPath(err)
 	}
-	f, err := elf.Open(p)
-	return f, crashdir.WithoutPath(err)
+	return elf.NewFile(bytes.NewReader(data))
 }
 
 // isFile reports whether the machine has a regular file at path.

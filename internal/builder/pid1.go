@@ -42,7 +42,7 @@ func readPid1(path, arch string) ([]byte, error) {
 	if !fi.Mode().IsRegular() || fi.Size() > maxPid1 {
 		return nil, bad("not a program")
 	}
-	b, err := os.ReadFile(path)
+	b, err := crashdir.ReadFile(path, maxPid1)
 	if err != nil {
 		return nil, bad("%v", crashdir.WithoutPath(err))
 	}

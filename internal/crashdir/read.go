@@ -14,19 +14,11 @@ var errNotRegular = errors.New("not a regular file")
 // ReadFile reads a regular file of at most limit bytes. The error is an *fs.PathError.
 // It follows symbolic links; readReport, which must not, opens its file itself.
 func ReadFile(path string, limit int64) ([]byte, error) {
-	// Without O_NONBLOCK opening a FIFO would wait for its writer.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, info, err := OpenFile(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: errNotRegular}
-	}
 	if info.Size() > limit {
 		return nil, &fs.PathError{Op: "read", Path: path, Err: tooLarge(limit)}
 	}
@@ -47,6 +39,25 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 		return nil, &fs.PathError{Op: "read", Path: path, Err: tooLarge(limit)}
 	}
 	return b, nil
+}
+
+// OpenFile opens a regular file for reading. It follows symbolic links. The error is an
+// *fs.PathError.
+func OpenFile(path string) (*os.File, fs.FileInfo, error) {
+	// Without O_NONBLOCK opening a FIFO would wait for its writer.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: path, Err: errNotRegular}
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, info, nil
 }
 
 // ReadAll reads r to its end. It is an error if r has more than limit bytes.

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -67,7 +66,7 @@ func (t *MountTable) NotReady(dirs ...string) []ConfiguredMount {
 }
 
 func (t *MountTable) find(missing func(mountStates, *ConfiguredMount) bool, dirs []string) (list []ConfiguredMount) {
-	data, _ := os.ReadFile(filepath.Join(t.root, "proc/self/mountinfo"))
+	data, _ := readFile(filepath.Join(t.root, "proc/self/mountinfo"))
 	var mounts []Mount
 	for line := range strings.Lines(string(data)) {
 		if m, err := parseMount(strings.TrimSuffix(line, "\n")); err == nil { // the other lines count
@@ -185,7 +184,7 @@ func (h *Host) checkMounted(mounts []Mount, dir, resolved string) error {
 // configuredMounts returns the mounts of fstab(5) and those units that something
 // pulls in.
 func configuredMounts(root string) (list []ConfiguredMount) {
-	fstab, _ := os.ReadFile(filepath.Join(root, "etc/fstab"))
+	fstab, _ := readFile(filepath.Join(root, "etc/fstab"))
 	for _, f := range tableLines(string(fstab)) {
 		if len(f) < 2 || !filepath.IsAbs(f[1]) {
 			continue
@@ -216,7 +215,7 @@ func configuredMounts(root string) (list []ConfiguredMount) {
 // readMountUnit reads the section [Mount] of a unit (systemd.syntax(7)). The last
 // assignment counts.
 func readMountUnit(file string) (m ConfiguredMount) {
-	text, _ := os.ReadFile(file)
+	text, _ := readFile(file)
 	section := ""
 	for line := range strings.Lines(strings.ReplaceAll(string(text), "\\\n", " ")) {
 		line = strings.TrimSpace(line)

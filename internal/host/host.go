@@ -103,7 +103,7 @@ func (h *Host) path(name string) string { return filepath.Join(h.root, name) }
 
 // read returns the content of a small file without blanks at its ends.
 func (h *Host) read(name string) (string, error) {
-	b, err := os.ReadFile(h.path(name))
+	b, err := readFile(h.path(name))
 	return strings.TrimSpace(string(b)), err
 }
 

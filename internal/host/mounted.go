@@ -48,7 +48,7 @@ func (h *Host) mountOf(name string) (Mount, []Mount, string, error) {
 	default:
 		return Mount{}, nil, "", err
 	}
-	data, err := os.ReadFile(h.path("/proc/self/mountinfo"))
+	data, err := readFile(h.path("/proc/self/mountinfo"))
 	if err != nil {
 		return Mount{}, nil, "", err
 	}

@@ -11,7 +11,7 @@ import (
 // usedBy returns the user of b on this machine, such as a mount; "" for none. Swap
 // does not count.
 func (h *Host) usedBy(b BlockDevice) (string, error) {
-	data, err := os.ReadFile(h.path("/proc/self/mountinfo"))
+	data, err := readFile(h.path("/proc/self/mountinfo"))
 	if err != nil {
 		return "", err
 	}

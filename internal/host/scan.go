@@ -20,11 +20,11 @@ func mapperDevices(root string) map[string]string {
 	devices := make(map[string]string)
 	dirs, _ := filepath.Glob(filepath.Join(root, "sys/class/block/dm-*/dm")) // our own pattern cannot be bad
 	for _, dir := range dirs {
-		uuid, err := os.ReadFile(filepath.Join(dir, "uuid"))
+		uuid, err := readFile(filepath.Join(dir, "uuid"))
 		if err != nil {
 			continue // it may be gone by now
 		}
-		name, _ := os.ReadFile(filepath.Join(dir, "name"))
+		name, _ := readFile(filepath.Join(dir, "name"))
 		devices[strings.TrimSpace(string(uuid))] = strings.TrimSpace(string(name))
 	}
 	return devices
@@ -70,7 +70,7 @@ func BlockDevices(root string) ([]RawDevice, error) {
 		if holders, _ := os.ReadDir(filepath.Join(class, name, "holders")); len(holders) > 0 {
 			continue
 		}
-		b, _ := os.ReadFile(filepath.Join(class, name, "size"))
+		b, _ := readFile(filepath.Join(class, name, "size"))
 		size, err := parseSectors(string(b))
 		if err != nil || size < rawdump.MinSize {
 			continue

@@ -88,7 +88,7 @@ func (h *Host) storage(s *Storage) error {
 	if err == nil {
 		f.Close()
 	}
-	data, err := os.ReadFile(h.path("/proc/self/mountinfo"))
+	data, err := readFile(h.path("/proc/self/mountinfo"))
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,8 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+
+	"ukdump/internal/crashdir"
 )
 
 // maxImage bounds a kernel, packed or unpacked, in bytes. An arm64 Image with
@@ -91,7 +93,7 @@ func open(path, file string) (*Image, error) {
 	case !mode.IsRegular():
 		return nil, &NotKernelError{path, "not a regular file"}
 	}
-	f, err := os.Open(file)
+	f, _, err := crashdir.OpenFile(file)
 	if err != nil {
 		return fail(err)
 	}

@@ -1,10 +1,11 @@
 package load
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"ukdump/internal/crashdir"
 )
 
 // A burst of events is over when there was none for HotplugQuiet. After
@@ -90,7 +91,7 @@ func (ld *Loader) Hotplug() error {
 func (ld *Loader) kernelUpdates() bool {
 	known := false
 	for _, of := range []string{"cpu", "memory"} {
-		b, err := os.ReadFile(filepath.Join(ld.Root, "sys/devices/system", of, "crash_hotplug"))
+		b, err := crashdir.ReadFile(filepath.Join(ld.Root, "sys/devices/system", of, "crash_hotplug"), 4<<10)
 		if err != nil {
 			continue
 		}

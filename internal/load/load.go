@@ -16,6 +16,7 @@ import (
 	"ukdump/internal/builder"
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
+	"ukdump/internal/crashdir"
 	"ukdump/internal/cryptkeys"
 	"ukdump/internal/kexec"
 	"ukdump/internal/kimage"
@@ -273,7 +274,7 @@ func TargetNames(p *plan.Plan) string {
 // KernelFile opens the kernel of b for the crash slot: the file itself where
 // possible, so that a policy which looks at the file sees it.
 func KernelFile(b *builder.Build) (*kexec.Kernel, error) {
-	f, err := os.Open(b.Kernel.Path)
+	f, _, err := crashdir.OpenFile(b.Kernel.Path)
 	if err != nil {
 		return nil, err
 	}
