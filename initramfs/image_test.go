@@ -172,9 +172,9 @@ func TestAddErrors(t *testing.T) {
 		{"long target", func(im *Image) error { return im.AddSymlink("l", strings.Repeat("x", 4096)) },
 			"add symbolic link l: the target has 4096 bytes, the kernel takes 4095"},
 		{"from nothing", func(im *Image) error { return im.AddFileFrom("x", filepath.Join(dir, "none"), 0o644) },
-			"add file x: stat " + dir + "/none: no such file or directory"},
+			"add file x: open " + dir + "/none: no such file or directory"},
 		{"from a directory", func(im *Image) error { return im.AddFileFrom("x", dir, 0o644) },
-			"add file x: " + dir + " is not a regular file"},
+			"add file x: open " + dir + ": not a regular file"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			im := sample(t)
