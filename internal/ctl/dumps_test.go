@@ -15,7 +15,7 @@ import (
 	"ukdump/internal/crashdir"
 )
 
-// kdump returns the beginning of what makedumpfile -l -d 31 writes; incomplete
+// kdump returns a dump of one page as makedumpfile -l -d 31 writes it; incomplete
 // sets the flag for that (diskdump_mod.h).
 func kdump(incomplete bool) string {
 	const block = 4096
@@ -33,9 +33,12 @@ func kdump(incomplete bool) string {
 	le.PutUint32(b[424:], status)
 	le.PutUint32(b[428:], block)
 	le.PutUint32(b[432:], 1)
-	le.PutUint32(b[436:], 4)
+	le.PutUint32(b[436:], 2)
 	le.PutUint32(b[block+8:], 31)
 	le.PutUint64(b[block+96:], 100)
+	b[3*block] = 1 // in the second bitmap
+	le.PutUint64(b[4*block:], 5*block)
+	le.PutUint32(b[4*block+8:], 100)
 	return string(b)
 }
 
