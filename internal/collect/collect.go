@@ -176,11 +176,7 @@ func (r *Run) look(dev host.RawDevice) (bool, error) {
 	}
 	r.found = true
 	if dump.Header.Foreign(r.machine) && !r.Foreign {
-		name := dump.Header.Host
-		if name == "" { // it has no /etc/hostname
-			name = dump.Header.MachineID
-		}
-		r.Out.Warn(fmt.Sprintf("%s has a dump of another machine, %s, which stays there: kdumpctl collect --foreign would save it", dev.Path, name))
+		r.Out.Warn(fmt.Sprintf("%s has %s which stays there: kdumpctl collect --foreign would save it", dev.Path, whose(dump.Header.Host, dump.Header.MachineID)))
 		return false, nil
 	}
 	return true, nil

@@ -266,7 +266,7 @@ func (k *dumpRun) writeVmcore() error {
 		return err
 	}
 	defer f.Close()
-	size, err := dumpfile.Unflatten(f, k.dump.OpenStream())
+	size, err := dumpfile.Unflatten(k.bounded(f), k.dump.OpenStream())
 	var damaged *rawdump.DamagedError
 	var flat *dumpfile.FlatError
 	switch {
@@ -278,6 +278,9 @@ func (k *dumpRun) writeVmcore() error {
 		if k.cut = err; s.Complete { // the stream is as it was written, but not understood
 			k.keep = err
 		}
+	case errors.Is(err, errTooLarge) || errors.Is(err, errFills):
+		k.dir.Remove(name)
+		return refused(err)
 	case err != nil:
 		k.dir.Remove(name) // the whole of it is on the device
 		return k.written(err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -671,6 +672,101 @@ func TestCollectHostile(t *testing.T) {
 	}
 	if fi, err := os.Lstat(filepath.Join(m.Root, crashDir)); err != nil || fi.Mode()&os.ModeSymlink == 0 {
 		t.Error("what lay in the way is gone")
+	}
+}
+
+// sparse returns a flattened dump of n records of one byte, each this far from the last.
+func sparse(n int, distance int64) []byte {
+	be := binary.BigEndian
+	b := make([]byte, 4096)
+	copy(b, "makedumpfile")
+	be.PutUint64(b[16:], 1)
+	be.PutUint64(b[24:], 1)
+	for i := range n {
+		b = be.AppendUint64(b, uint64(int64(i+1)*distance))
+		b = be.AppendUint64(b, 1)
+		b = append(b, 1)
+	}
+	return append(b, bytes.Repeat([]byte{0xff}, 16)...)
+}
+
+// A small stream takes no more space than a dump of this machine can have.
+func TestCollectBounded(t *testing.T) {
+	t.Parallel()
+	const large = "its vmcore is larger than a dump of this machine can be"
+	for name, tt := range map[string]struct {
+		stream []byte
+		memory string
+		stderr string
+	}{
+		"many tiny records":     {sparse(300_000, 4096), "MemTotal: 4 kB\n", large},
+		"a huge offset":         {sparse(1, 1<<60), "MemTotal: 2000000 kB\n", large},
+		"the largest offset":    {sparse(1, math.MaxInt64-1), "MemTotal: 2000000 kB\n", large},
+		"distant records":       {sparse(1000, 1<<30), "MemTotal: 2000000 kB\n", large},
+		"records of its memory": {sparse(100, 1<<20), "MemTotal: 2000000 kB\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := collecting(t)
+			m.Write("proc/meminfo", tt.memory)
+			d := goodRaw()
+			d.stream = tt.stream
+			path := m.dump("vdz1", d)
+			got := m.kdumpctl("collect")
+			if tt.stderr != "" && (got.status != 1 || !strings.Contains(got.stderr, tt.stderr)) || strings.Contains(got.stderr, large) != (tt.stderr == large) {
+				t.Errorf("got %+v", got)
+			}
+			if tt.stderr == "" {
+				return
+			}
+			if _, err := os.Stat(filepath.Join(m.Root, crashDir, "vmcore-incomplete")); err == nil {
+				t.Error("a part of the vmcore is left")
+			}
+			f, err := os.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if _, err := rawdump.Open(f, rawdump.MinSize); err != nil {
+				t.Errorf("the raw dump is gone: %v", err)
+			}
+		})
+	}
+}
+
+// A dump that names no machine is taken only if somebody asks for it.
+func TestCollectNameless(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		dump, here string
+		collected  bool
+	}{
+		"of this machine":        {machineID, machineID, true},
+		"of another":             {strings.Repeat("e", 32), machineID, false},
+		"names none":             {"", machineID, false},
+		"here is none":           {machineID, "", false},
+		"none of either":         {"", "", true},
+		"this one in upper case": {strings.Repeat("E", 32), machineID, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := collecting(t)
+			m.Write("etc/machine-id", tt.here+"\n")
+			d := goodRaw()
+			d.header.MachineID = tt.dump
+			m.dump("vdz1", d)
+			got := m.kdumpctl("collect")
+			if collected := strings.HasPrefix(got.stdout, "collected "); collected != tt.collected || got.status != 0 {
+				t.Errorf("got %+v", got)
+			}
+			if tt.collected {
+				return
+			}
+			if !strings.Contains(got.stderr, "which stays there: kdumpctl collect --foreign would save it") {
+				t.Errorf("got %+v", got)
+			}
+			if got := m.kdumpctl("collect --foreign"); !strings.HasPrefix(got.stdout, "collected ") {
+				t.Errorf("with --foreign: %+v", got)
+			}
+		})
 	}
 }
 

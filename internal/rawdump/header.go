@@ -143,8 +143,8 @@ func readFull(r io.ReaderAt, b []byte, off int64) error {
 	return err
 }
 
-// Foreign reports whether a dump is known to be of another machine than the one with
-// this machine-id(5).
+// Foreign reports whether a dump is not known to be of the machine with this
+// machine-id(5), which is empty if it has none: its dumps name no machine.
 func (h *Header) Foreign(machineID string) bool {
-	return h.MachineID != "" && machineID != "" && h.MachineID != machineID
+	return h.MachineID != machineID
 }
