@@ -52,10 +52,10 @@ func TestObstacles(t *testing.T) {
 	}
 	const virtual = "/sys/devices/virtual/block/"
 	overlay := Mount{FSType: "overlay", Point: "/", Source: "overlay"}
-	_, noUpper := h.upperDir("/var/crash", overlay)
-	_, composefs := h.upperDir("/var/crash", Mount{FSType: "overlay", Point: "/", Source: "composefs"})
+	_, noUpper := h.upperDir("/var/crash", overlay, nil)
+	_, composefs := h.upperDir("/var/crash", Mount{FSType: "overlay", Point: "/", Source: "composefs"}, nil)
 	overlay.Super = "upperdir=/nowhere"
-	_, elsewhere := h.upper("/var/crash", overlay, "/var/crash")
+	_, elsewhere := h.upper("/var/crash", overlay, nil, "/var/crash")
 	external := (&Storage{FSType: "xfs", Stack: []BlockDevice{{Name: "sda1"}}}).external("log")
 	_, plain := h.crypt("/var/crash", BlockDevice{DMUUID: "CRYPT-PLAIN-x"}, nil)
 	for _, tt := range []struct {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -29,7 +30,7 @@ func (h *Host) beneath(s *Storage, mounts []Mount, dir string) (string, error) {
 		if m.FSType != "overlay" || depth == maxOverlays {
 			return dir, refuseType(s.Dir, m)
 		}
-		upper, err := h.upper(s.Dir, m, dir)
+		upper, err := h.upper(s.Dir, m, mounts, dir)
 		if err != nil {
 			return "", err
 		}
@@ -51,8 +52,8 @@ func overlayError(target string, m Mount) *UnsupportedError {
 
 // upper returns where in the upper directory of the overlay m the resolved dir is,
 // which need not exist.
-func (h *Host) upper(target string, m Mount, dir string) (string, error) {
-	at, err := h.upperDir(target, m)
+func (h *Host) upper(target string, m Mount, mounts []Mount, dir string) (string, error) {
+	at, err := h.upperDir(target, m, mounts)
 	if err != nil {
 		return "", err
 	}
@@ -74,7 +75,7 @@ func (h *Host) upper(target string, m Mount, dir string) (string, error) {
 // upperDir returns the upper directory of the overlay m, "" if it cannot be found in
 // this mount namespace. The error is an *UnsupportedError if m has no upper directory
 // that is writable after a crash.
-func (h *Host) upperDir(target string, m Mount) (string, error) {
+func (h *Host) upperDir(target string, m Mount, mounts []Mount) (string, error) {
 	e := overlayError(target, m)
 	option, ok := m.option("upperdir")
 	fsync, _ := m.option("fsync")
@@ -97,15 +98,53 @@ func (h *Host) upperDir(target string, m Mount) (string, error) {
 		if !path.IsAbs(name) {
 			continue
 		}
-		name, err := h.resolve(name)
-		if err != nil {
-			return "", err
-		}
-		if at := path.Join(name, m.Root); h.same(m.Point, at) {
-			return at, nil
+		for _, candidate := range append([]string{name}, moved(path.Clean(name), mounts)...) {
+			candidate, err := h.resolve(candidate)
+			if err != nil {
+				return "", err
+			}
+			at := path.Join(candidate, m.Root)
+			// The overlay shows itself, too.
+			if on, ok := holding(mounts, at); ok && on.ID == m.ID {
+				continue
+			}
+			if h.same(m.Point, at) {
+				return at, nil
+			}
 		}
 	}
 	return "", nil
+}
+
+// maxMounts is how many mounts moved looks at. A host of containers has thousands, and
+// those of the initramfs come first.
+const maxMounts = 256
+
+// moved returns the names that a directory can have now if an initramfs called it name:
+// its own root is gone, and a mount has moved. The end of the name is the same. For
+// example, of SONiC and VyOS:
+//
+//	/root/host/image-X/rw             /host/image-X/rw
+//	/live/persistence/sda1/boot/X/rw  /usr/lib/live/mount/persistence/sda1/boot/X/rw
+func moved(name string, mounts []Mount) (names []string) {
+	points := []string{"/"}
+	for _, m := range mounts {
+		if (mountable[m.FSType] || lost[m.FSType]) && !slices.Contains(points, m.Point) && len(points) < maxMounts {
+			points = append(points, m.Point)
+		}
+	}
+	for tail := strings.TrimPrefix(name, "/"); ; {
+		_, rest, ok := strings.Cut(tail, "/")
+		for _, point := range points {
+			if at := path.Join(point, tail); at != name {
+				names = append(names, at)
+			}
+		}
+		if !ok {
+			return names
+		}
+		tail = rest
+	}
 }
 
 // upperLost returns an *UnsupportedError if files on the overlay m do not survive a
@@ -113,7 +152,7 @@ func (h *Host) upperDir(target string, m Mount) (string, error) {
 func (h *Host) upperLost(target string, m Mount, mounts []Mount) (certain bool, err error) {
 	on := m
 	for range maxOverlays {
-		at, err := h.upperDir(target, on)
+		at, err := h.upperDir(target, on, mounts)
 		if err != nil || at == "" {
 			return false, err
 		}

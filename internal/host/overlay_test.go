@@ -35,6 +35,14 @@ func TestOverlay(t *testing.T) {
 		{"on tmpfs", root + "overlay rw,upperdir=/u\n3 1 0:40 / /u rw - tmpfs tmpfs rw\n", nil, "/live/var/crash", "", "/u/var/crash is on tmpfs, which is memory", ""},
 		{"of a container", root + "overlay rw,upperdir=/var/lib/x/diff\n", nil, "/live/var/crash", "", "/var/lib/x/diff is not to be found", ""},
 		{"another directory of the name", root + "overlay rw,upperdir=/other\n", []string{"other/var/crash"}, "/live/var/crash", "", "/other is not to be found", ""},
+		{"named below the root of the initramfs", root + "overlay rw,upperdir=/root/host/image-X/rw\n", []string{"host/image-X/rw/var/crash"}, "/live/var/crash", "/host/image-X/rw/var/crash", "", ""},
+		{"named below /sysroot", root + "overlay rw,upperdir=/sysroot/u\n", nil, "/live/var/crash", "/u/var/crash", "", ""},
+		{"named below /new_root", root + "overlay rw,upperdir=/new_root/a\\040b\\054c\n", []string{"a b,c/var/crash"}, "/live/var/crash", "/a b,c/var/crash", "", ""},
+		{"on a mount that was moved", root + "overlay rw,upperdir=/live/persistence/host/image-X/rw\n", []string{"host/image-X/rw/var/crash", "persistence/host"}, "/live/var/crash", "/host/image-X/rw/var/crash", "", ""},
+		{"moved with its mount", root + "overlay rw,upperdir=/cow/n\n3 1 8:0 /m /m rw - ext4 /dev/sda rw\n", []string{"m/n/var/crash"}, "/live/var/crash", "/m/n/var/crash", "", ""},
+		{"moved to memory", root + "overlay rw,upperdir=/run/initramfs/n\n3 1 0:40 / /m rw - tmpfs tmpfs rw\n", []string{"m/n/var/crash"}, "/live/var/crash", "", "/m/n/var/crash is on tmpfs, which is memory", ""},
+		{"moved to another directory of the name", root + "overlay rw,upperdir=/root/host/other\n", []string{"host/other/var/crash", "other/var/crash"}, "/live/var/crash", "", "/root/host/other is not to be found", ""},
+		{"named like the overlay", root + "overlay rw,upperdir=/root/live\n", nil, "/live/var/crash", "", "/root/live is not to be found", ""},
 		{"relative", root + "overlay rw,upperdir=u\n", nil, "/live/var/crash", "", "not to be found", ""},
 		{"lower layer only", root + "overlay rw,upperdir=/u\n", []string{"live/srv"}, "/live/srv/crash", "", "/live/srv is in its read-only lower", "touch /live/srv"},
 		{"no upper directory", root + "overlay ro,lowerdir=/l:/m\n", nil, "/live/var/crash", "", "overlay file system mounted on /live is not supported: it is read-only", ""},
@@ -53,7 +61,7 @@ func TestOverlay(t *testing.T) {
 		}
 		h.sameDir = func(a, b string) bool {
 			rel := func(p string) string {
-				for _, x := range []string{"/live", "/u", "/a b,c", "/a,c"} {
+				for _, x := range []string{"/live", "/u", "/a b,c", "/a,c", "/host/image-X/rw", "/m/n"} {
 					p = strings.TrimPrefix(p, h.root+x)
 				}
 				return p
@@ -69,7 +77,7 @@ func TestOverlay(t *testing.T) {
 		var u *UnsupportedError
 		switch {
 		case tt.want != "":
-			if err != nil || s.PathInFS != tt.want || s.Upper != tt.want || s.FSType != "ext4" || s.Mount.Point != "/" {
+			if err != nil || s.PathInFS != tt.want || s.Upper != tt.want || s.FSType != "ext4" || s.Mount.Point != "/" && s.Mount.Point != "/m" {
 				t.Errorf("%s: got %+v, %v", tt.name, s, err)
 			}
 		case !errors.As(err, &u) || !strings.Contains(err.Error(), tt.text) || !strings.Contains(u.Advice(), tt.remedy):
@@ -139,3 +147,36 @@ func mountOverlay(lower, upper, work, on string) error {
 }
 
 func umount(dir string) { unix.Unmount(dir, unix.MNT_DETACH) }
+
+// TestRealMovedOverlay runs where overlays can be mounted: the upper directory has
+// another name than at the time of the mount.
+func TestRealMovedOverlay(t *testing.T) {
+	root := t.TempDir()
+	at := func(name string) string { return filepath.Join(root, name) }
+	for _, d := range []string{"root/host/image/rw/crash", "root/host/image/rw2/crash", "root/host/w", "l/x", "m"} {
+		if err := os.MkdirAll(at(d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Millisecond) // more than a tick
+	}
+	if err := mountOverlay(at("l"), at("root/host/image/rw"), at("root/host/w"), at("m")); err != nil {
+		t.Skip(err)
+	}
+	defer umount(at("m"))
+	if err := os.Rename(at("root/host"), at("host")); err != nil {
+		t.Fatal(err)
+	}
+	h, err := Open("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := Mount{ID: 2, Parent: 1, FSType: "overlay", Root: "/", Point: at("m"), Super: "rw,upperdir=/root/host/image/rw"}
+	mounts := []Mount{{ID: 1, FSType: "ext4", Point: "/", Root: "/"}, {ID: 3, Parent: 1, FSType: "ext4", Point: at(""), Root: "/"}, m}
+	if got, err := h.upperDir("/var/crash", m, mounts); err != nil || got != at("host/image/rw") {
+		t.Errorf("got %q, %v", got, err)
+	}
+	m.Super = "rw,upperdir=/root/host/image/rw2"
+	if got, err := h.upperDir("/var/crash", m, mounts); err != nil || got != "" {
+		t.Errorf("another directory of the name: got %q, %v", got, err)
+	}
+}
