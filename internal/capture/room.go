@@ -2,6 +2,7 @@ package capture
 
 import (
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -9,13 +10,16 @@ import (
 	"ukdump/internal/plan"
 )
 
-// In bytes.
+// Sizes in bytes.
 const (
 	// reserve is the free space that is kept for the report and the capture
 	// kernel's log.
 	reserve = 8 << 20
 	// leastRoom is the room below which no collector is started.
 	leastRoom = 1 << 20
+	// mostDumps is the number of dumps that makeRoom considers, and roomLimit its time.
+	mostDumps = 200
+	roomLimit = 30 * time.Second
 	// nearLimit is the distance from its limit at which a collector counts as full.
 	nearLimit = 1 << 20
 )
@@ -54,7 +58,16 @@ func (w *worker) makeRoom(parent, current string, need int64) bool {
 	if !w.plan.MakeSpace || roomIn(parent) >= need || largestIn(parent) < need {
 		return false
 	}
-	all, err := crashdir.List(parent)
+	// Each entry may cost a read of the disk, and the dump waits.
+	end, told := min(w.end, uptime()+roomLimit), uptime()
+	all, err := crashdir.ListSome(parent, mostDumps, func() bool {
+		now := uptime()
+		if now-told > time.Second {
+			told = now
+			w.super.progress()
+		}
+		return now < end
+	})
 	if err != nil {
 		w.fail("make room: %v", err)
 		return false
@@ -67,7 +80,7 @@ func (w *worker) makeRoom(parent, current string, need int64) bool {
 	}
 	removed := false
 	for _, o := range crashdir.Expendable(others) {
-		if roomIn(parent) >= need {
+		if roomIn(parent) >= need || uptime() >= end {
 			break
 		}
 		w.log.printf("making room: removing the dump %s, %s", o.Name, o.Outcome)

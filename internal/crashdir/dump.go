@@ -23,6 +23,7 @@ type Dump struct {
 	Time time.Time
 	nth  int // number of the dump in that second, beginning with 1
 	id   identity
+	more func() bool // of ListSome
 
 	Outcome Outcome // by the files; a report cannot make it better
 	Vmcore  string  // path of the vmcore, complete or not; empty without one
@@ -39,11 +40,22 @@ const batch = 1000
 // List lists the dumps below parent, oldest first. A parent that does not exist holds no
 // dumps. List skips entries that are not directories with the name of a dump, and those
 // that are not known to belong to root, the caller or the owner of parent.
-func List(parent string) ([]Dump, error) { return list(parent, func(error) {}) }
+func List(parent string) ([]Dump, error) {
+	return list(parent, func(error) {}, math.MaxInt, nil)
+}
 
-// list is List, and calls leftOut for each directory with the name of a dump that does
-// not count as one.
-func list(parent string, leftOut func(error)) ([]Dump, error) {
+// ListSome is List with bounds on time and memory, for the capture: users may make any
+// number of directories. It stops after most dumps, or as soon as more, which it calls
+// for each entry, returns false. The dumps have no Report. Expendable is right about some
+// of the dumps, too: the newest of all is the newest of any that it is among. Remove of
+// these dumps stops with an error when more returns false.
+func ListSome(parent string, most int, more func() bool) ([]Dump, error) {
+	return list(parent, func(error) {}, most, more)
+}
+
+// list is ListSome, and calls leftOut for each directory with the name of a dump that
+// does not count as one.
+func list(parent string, leftOut func(error), most int, more func() bool) ([]Dump, error) {
 	dir, err := openParent(parent)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -52,10 +64,14 @@ func list(parent string, leftOut func(error)) ([]Dump, error) {
 		return nil, err
 	}
 	defer dir.Close()
+	dir.more = more
 	var dumps []Dump
 	_, err = dir.each(0, func(name string) error {
 		if _, _, ok := ParseName(name); !ok {
 			return nil
+		}
+		if len(dumps) >= most {
+			return errStopped
 		}
 		in, err := dir.enter(filepath.Join(parent, name), false)
 		if in == nil {
@@ -65,12 +81,16 @@ func list(parent string, leftOut func(error)) ([]Dump, error) {
 			return nil
 		}
 		var d Dump
-		if err := in.dump(&d, err); !errors.Is(err, unix.ENOENT) { // removed meanwhile
-			dumps = append(dumps, d)
+		if err := in.dump(&d, err); errors.Is(err, unix.ENOENT) { // removed meanwhile
+			return nil
 		}
+		if d.more = more; more != nil {
+			d.Report = nil
+		}
+		dumps = append(dumps, d)
 		return nil
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errStopped) {
 		return nil, err
 	}
 	Sort(dumps)
@@ -154,7 +174,10 @@ func (d *Folder) sizes(dump *Dump) (map[string]bool, error) {
 			return pathError("stat", d.path(name), err)
 		}
 		if st.Mode&unix.S_IFMT == unix.S_IFREG {
-			have[name] = st.Size > 0
+			switch name { // not all: there may be any number
+			case Vmcore, Vmcore + Suffix, Dmesg, Dmesg + Suffix, ReportFile:
+				have[name] = st.Size > 0
+			}
 			dump.Size += st.Size
 			dump.Used += st.Blocks * 512 // for any block size, inode(7)
 		}

@@ -11,6 +11,7 @@ import (
 
 var (
 	errMount    = errors.New("a mount point is not a dump made by ukdump")
+	errStopped  = errors.New("stopped: it takes too long")
 	errReplaced = errors.New("another directory has taken this name")
 )
 
@@ -20,7 +21,8 @@ type Folder struct {
 	Path string // at the time of opening
 	f    *os.File
 	id   identity
-	uid  uint32 // of its owner
+	uid  uint32      // of its owner
+	more func() bool // false ends reading and removing; nil is no limit
 }
 
 // identity tells a directory from another one that took its name.
@@ -60,7 +62,7 @@ func (d *Folder) enter(path string, anyone bool) (*Folder, error) {
 	if err != nil {
 		return nil, pathError("open", path, err)
 	}
-	in := &Folder{Path: path}
+	in := &Folder{Path: path, more: d.more}
 	if err := in.check(fd, d, anyone); err != nil {
 		unix.Close(fd)
 		return nil, err

@@ -3,6 +3,7 @@ package crashdir
 import (
 	"errors"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -30,7 +31,7 @@ func Scan(parent string) (c Contents, err error) {
 		if c.NLeftOut++; c.NLeftOut <= maxLeftOut {
 			c.LeftOut = append(c.LeftOut, err)
 		}
-	})
+	}, math.MaxInt, nil)
 	return c, err
 }
 

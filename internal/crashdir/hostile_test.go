@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -303,3 +305,49 @@ const (
 	immutable  = 0x10
 	appendOnly = 0x20
 )
+
+// ListSome looks at a bounded number of entries, whatever users have made.
+func TestListSome(t *testing.T) {
+	parent := t.TempDir()
+	const n = 3000
+	for i := range n {
+		at := time.Date(2026, 1, 1, 0, 0, i, 0, time.UTC)
+		if err := os.Mkdir(filepath.Join(parent, Name(at)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	big := filepath.Join(parent, "2025-01-01T00-00-00Z")
+	if err := os.Mkdir(big, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		if err := os.WriteFile(filepath.Join(big, strconv.Itoa(i)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct{ most, calls, want int }{
+		{10, math.MaxInt, 10},
+		{math.MaxInt, 50, 50},
+		{math.MaxInt, 0, 0},
+		{math.MaxInt, math.MaxInt, n + 1},
+	} {
+		calls := 0
+		dumps, err := ListSome(parent, tt.most, func() bool { calls++; return calls <= tt.calls })
+		// An entry and each file in it are a call.
+		if err != nil || len(dumps) > tt.want || tt.calls == math.MaxInt && len(dumps) != tt.want || calls > 2*n+2 {
+			t.Errorf("at most %d dumps in %d calls: %d dumps in %d calls, %v", tt.most, tt.calls, len(dumps), calls, err)
+		}
+		if left := Expendable(dumps); len(left) > 0 && left[len(left)-1].Name == Name(time.Date(2026, 1, 1, 0, 0, n-1, 0, time.UTC)) {
+			t.Error("the newest dump is expendable")
+		}
+	}
+	// Without time a removal ends, too.
+	allowed := n + 1 + n + 10
+	dumps, err := ListSome(parent, math.MaxInt, func() bool { allowed--; return allowed > 0 })
+	if err != nil || len(dumps) != n+1 || dumps[0].Path != big {
+		t.Fatalf("%d dumps, %v", len(dumps), err)
+	}
+	if err := Remove(dumps[0]); !errors.Is(err, errStopped) {
+		t.Errorf("removal of a large directory: %v", err)
+	}
+}

@@ -29,6 +29,7 @@ func Remove(d Dump) error {
 		return err
 	}
 	defer parent.Close()
+	parent.more = d.more
 	dir, err := parent.enterSame(&d, false)
 	if err != nil {
 		return err
@@ -101,6 +102,9 @@ func (d *Folder) each(depth int, f func(name string) error) (seen int, err error
 	for {
 		names, err := d.f.Readdirnames(batch)
 		for _, name := range names {
+			if d.more != nil && !d.more() {
+				return seen, pathError("read", d.Path, errStopped)
+			}
 			if err := f(name); err != nil {
 				return seen, err
 			}
@@ -120,7 +124,7 @@ func (d *Folder) sub(name string) (*Folder, error) {
 	fd, err := openHere(d.fd(), name, unix.O_RDONLY)
 	switch err {
 	case nil:
-		return &Folder{Path: d.path(name), f: os.NewFile(uintptr(fd), name)}, nil
+		return &Folder{Path: d.path(name), f: os.NewFile(uintptr(fd), name), more: d.more}, nil
 	case unix.ENOENT, unix.ENOTDIR, unix.ELOOP:
 		return nil, nil
 	}
