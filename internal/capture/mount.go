@@ -75,7 +75,14 @@ func (w *worker) makeDir(t *plan.Target) error {
 	}
 	parent := filepath.Join(base, t.Path)
 	for p := parent; p != base && p != "/"; p = filepath.Dir(p) {
-		if fi, err := os.Lstat(p); err == nil && !fi.IsDir() {
+		fi, err := os.Lstat(p)
+		if os.IsNotExist(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if !fi.IsDir() {
 			return fmt.Errorf("%s is not a directory any more", strings.TrimPrefix(p, base))
 		}
 	}
