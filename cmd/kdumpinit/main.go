@@ -8,12 +8,13 @@
 //
 // Kernel command line:
 //
-//	ukdump.debug          show what makedumpfile prints
-//	ukdump.final=ACTION   reboot, poweroff or halt at the end, in place of the plan's action
-//	ukdump.shell          a shell on the console before that, if one was packed; with
-//	                      the plan's failure action shell only after a failure
-//	ukdump.known=RELEASE  the kernel that the collectors are known to work on
-//	ukdump.expect=BYTES   how large the dump was forecast to be
+//	ukdump.debug            show what makedumpfile prints
+//	ukdump.final=ACTION     reboot, poweroff or halt at the end, in place of the plan's action
+//	ukdump.shell            a shell on the console before that, if one was packed; with
+//	                        the plan's failure action shell only after a failure
+//	ukdump.known=RELEASE    the kernel that the collectors are known to work on
+//	ukdump.misread=RELEASE  the kernel that makedumpfile was seen to misread
+//	ukdump.expect=BYTES     how large the dump was forecast to be
 package main
 
 import (

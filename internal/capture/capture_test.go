@@ -30,10 +30,11 @@ func TestParseCmdline(t *testing.T) {
 
 		"ukdump.known=6.1.0-42-amd64 ukdump.expect=123456789012": {known: "6.1.0-42-amd64", expect: 123456789012},
 		"ukdump.known ukdump.known= ukdump.expect":               {},
-		"ukdump.expect=1G":                   {},
-		"ukdump.expect=-1":                   {},
-		"ukdump.expect=99999999999999999999": {},
-		"ukdump.expect=5 ukdump.expect=x":    {expect: 5},
+		"ukdump.misread=6.1 ukdump.misread2=6":                   {misread: "6.1"},
+		"ukdump.expect=1G":                                       {},
+		"ukdump.expect=-1":                                       {},
+		"ukdump.expect=99999999999999999999":                     {},
+		"ukdump.expect=5 ukdump.expect=x":                        {expect: 5},
 	} {
 		if got := parseCmdline(line); got != want {
 			t.Errorf("%q: got %+v, want %+v", line, got, want)

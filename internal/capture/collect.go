@@ -92,13 +92,13 @@ func (w *worker) attempt(c *plan.Collector) *crashdir.Attempt {
 		a.Phase = crashdir.Rejected
 	case w.unconfirmed(c, a):
 		a.Phase = crashdir.Unconfirmed
-		a.Error = fmt.Sprintf("kernel %s is not known to be supported: the vmcore may lack pages", w.report.Kernel)
+		a.Error = fmt.Sprintf("kernel %s is not supported: the vmcore may lack pages", w.report.Kernel)
 		w.state.Unconfirmed = n
 	default:
 		a.Phase, a.Error = crashdir.Verifying, unverified
 		w.save()
 		if w.accept(a) {
-			if w.unknown(a) {
+			if w.unknown(a) || c.Filters && w.crashed(w.over.misread) {
 				w.warn("%s: this kernel is not known to be supported: the vmcore may lack pages or have too many: update makedumpfile", c.Name)
 			}
 			return nil
@@ -125,13 +125,18 @@ func (w *worker) useless(c *plan.Collector) bool {
 // and no forecast on the healthy machine has shown that it does. makedumpfile warns
 // about every kernel that is newer than itself, mostly without need.
 func (w *worker) unknown(a *crashdir.Attempt) bool {
-	return makedumpfile.UnknownKernel(a.Stderr) && (w.over.known == "" || w.over.known != w.report.Kernel)
+	return makedumpfile.UnknownKernel(a.Stderr) && !w.crashed(w.over.known)
 }
 
+// crashed reports whether a word of the command line is about the kernel that crashed.
+func (w *worker) crashed(release string) bool { return release != "" && release == w.report.Kernel }
+
 // unconfirmed reports whether a vmcore is kept until the next collector has run,
-// because its filter does not support the kernel.
+// because its filter does not support the kernel. The warning alone is not enough: if
+// the forecast was late, the next collector would replace a dump that is whole by one
+// that is many times larger.
 func (w *worker) unconfirmed(c *plan.Collector, a *crashdir.Attempt) bool {
-	return c.Filters && w.unknown(a) && w.place.keeps()
+	return c.Filters && w.unknown(a) && w.crashed(w.over.misread) && w.place.keeps()
 }
 
 // maxResumes bounds how often a collector continues its own output.

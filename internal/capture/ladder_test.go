@@ -31,7 +31,7 @@ func TestLadder(t *testing.T) {
 	tests := []struct {
 		name       string
 		collectors []plan.Collector
-		known      string
+		known      string // or, after "!", the kernel that is misread
 		ran        string // names of the collectors
 		outcome    crashdir.Outcome
 		size       int
@@ -45,18 +45,28 @@ func TestLadder(t *testing.T) {
 		{"stall", []plan.Collector{writes(t, "a", 9, "sleep 60"), writes(t, "b", 2, "true")}, "", "a b", crashdir.Complete, 2, ""},
 		{"all fail", []plan.Collector{writes(t, "a", 9, "exit 1"), writes(t, "b", 2, "exit 1")}, "", "a b", crashdir.Incomplete, 9, ""},
 
-		{"kernel unknown", []plan.Collector{filter(writes(t, "a", 1, says)), filter(writes(t, "a2", 1, says)), writes(t, "b", 2, says)}, "", "a b", crashdir.Complete, 2, "b: this kernel is not known to be supported"},
+		{"kernel misread", []plan.Collector{filter(writes(t, "a", 1, says)), filter(writes(t, "a2", 1, says)), writes(t, "b", 2, says)}, "!6.1.0", "a b", crashdir.Complete, 2, "b: this kernel is not known to be supported"},
 		{"kernel unknown, but seen to work", []plan.Collector{filter(writes(t, "a", 1, says)), writes(t, "b", 2, "true")}, "6.1.0", "a", crashdir.Complete, 1, ""},
-		{"another kernel was seen to work", []plan.Collector{filter(writes(t, "a", 1, says)), writes(t, "b", 2, "true")}, "6.2.0", "a b", crashdir.Complete, 2, ""},
-		{"kernel unknown, the rest fails", []plan.Collector{filter(writes(t, "a", 1, says)), writes(t, "b", 2, "exit 1"), sh("c", "exit 1")}, "", "a b c", crashdir.Complete, 1, "a: kernel 6.1.0 is not known to be supported"},
-		{"kernel unknown, nothing else", []plan.Collector{filter(writes(t, "a", 1, says))}, "", "a", crashdir.Complete, 1, "a: kernel 6.1.0 is not known to be supported"},
+		{"kernel never tried", []plan.Collector{filter(writes(t, "a", 1, says)), filter(writes(t, "a2", 1, says)), writes(t, "b", 9, says)}, "", "a", crashdir.Complete, 1, "a: this kernel is not known to be supported"},
+		{"kernel never tried, the filter fails", []plan.Collector{filter(writes(t, "a", 1, says+"; exit 1")), writes(t, "b", 2, says)}, "", "a b", crashdir.Complete, 2, "b: this kernel is not known to be supported"},
+		{"kernel never tried, the dump is damaged", []plan.Collector{filter(sh("a", `echo x >"$1"; `+says)), writes(t, "b", 2, "true")}, "", "a b", crashdir.Complete, 2, ""},
+		{"another kernel was seen to work", []plan.Collector{filter(writes(t, "a", 1, says)), writes(t, "b", 2, "true")}, "6.2.0", "a", crashdir.Complete, 1, "a: this kernel is not known to be supported"},
+		{"another kernel is misread", []plan.Collector{filter(writes(t, "a", 1, says)), writes(t, "b", 2, "true")}, "!6.2.0", "a", crashdir.Complete, 1, "a: this kernel is not known to be supported"},
+		{"misread without a warning", []plan.Collector{filter(writes(t, "a", 1, "true")), writes(t, "b", 2, "true")}, "!6.1.0", "a", crashdir.Complete, 1, "a: this kernel is not known to be supported"},
+		{"kernel misread, the rest fails", []plan.Collector{filter(writes(t, "a", 1, says)), writes(t, "b", 2, "exit 1"), sh("c", "exit 1")}, "!6.1.0", "a b c", crashdir.Complete, 1, "a: kernel 6.1.0 is not supported"},
+		{"kernel misread, nothing else", []plan.Collector{filter(writes(t, "a", 1, says))}, "!6.1.0", "a", crashdir.Complete, 1, "a: kernel 6.1.0 is not supported"},
 		{"a copy with gaps", []plan.Collector{writes(t, "copy", 1, "echo 'copy: 7 pages "+leftOut+"' >&2")}, "", "copy", crashdir.Complete, 1, "copy: 7 pages could not be read"},
 		{"kernel unknown and garbage", []plan.Collector{filter(sh("a", `echo x >"$1"; `+says)), sh("b", "exit 1")}, "", "a b", crashdir.Failed, -1, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := testWorker(t, tt.collectors...)
-			w.report.Kernel, w.over.known = "6.1.0", tt.known
+			w.report.Kernel = "6.1.0"
+			if release, misread := strings.CutPrefix(tt.known, "!"); misread {
+				w.over.misread = release
+			} else {
+				w.over.known = release
+			}
 			err := w.collect()
 			w.settle()
 			if (err == nil) != (tt.outcome == crashdir.Complete) || w.report.Outcome != tt.outcome {

@@ -21,6 +21,7 @@ type loadOptions struct {
 	image      string
 	ifReserved bool
 	hotplug    bool
+	forecast   bool
 }
 
 func (o *loadOptions) add(f *pflag.FlagSet) {
@@ -45,9 +46,14 @@ func (c *ctl) reloadVerb() *cli.Command {
 		Options: func(f *pflag.FlagSet) {
 			o.add(f)
 			f.BoolVar(&o.hotplug, "hotplug", false, "processors or memory were added or removed: load the same set again, if one is loaded. For ukdump-hotplug.service")
+			f.BoolVar(&o.forecast, "forecast", false, "try makedumpfile on the running kernel, and load the same set again if it should know the result. For ukdump-forecast.service")
 		},
 		Run: func([]string) error {
 			switch {
+			case o.forecast && (o.hotplug || o.image != ""):
+				return cli.Usage(errors.New("--forecast loads the same set again, so it excludes --hotplug and --image"))
+			case o.forecast:
+				return c.loader().Learn()
 			case o.hotplug && o.image != "":
 				return cli.Usage(errors.New("--hotplug loads the same set again, so it excludes --image"))
 			case o.hotplug:
@@ -68,7 +74,7 @@ func (c *ctl) load(verb string, o loadOptions) error {
 		return err
 	}
 	return c.locked(verb, func() error {
-		if err := c.loader().Load(load.Options{Image: o.image, Await: o.ifReserved}); err != nil {
+		if err := c.loader().Load(load.Options{Image: o.image, Await: o.ifReserved, Later: o.ifReserved}); err != nil {
 			return err
 		}
 		c.pruneAfterLoad()

@@ -135,6 +135,23 @@ func TestHotplugUnits(t *testing.T) {
 	}
 }
 
+// The load does not wait for makedumpfile, and nothing waits for its trial.
+func TestForecastUnit(t *testing.T) {
+	t.Parallel()
+	if !slices.Contains(unit(t, "ukdump.service")["Unit.Wants"], "ukdump-forecast.service") {
+		t.Error("nothing starts ukdump-forecast.service")
+	}
+	u := unit(t, "ukdump-forecast.service")
+	for key, want := range map[string]string{
+		"Service.ExecStart": "/usr/bin/kdumpctl reload --forecast", "Service.Type": "exec", "Service.KeyringMode": "shared",
+		"Unit.After": "ukdump.service", "Unit.Before": "shutdown.target",
+	} {
+		if got := strings.Join(u[key], " "); got != want {
+			t.Errorf("%s=%s, want %s", key, got, want)
+		}
+	}
+}
+
 // A mount of the network comes after sysinit.target and basic.target, which must
 // not wait for what waits for it, nor must a login; and in the capture kernel it
 // starts what boots the machine.
@@ -152,7 +169,7 @@ func TestUnitsWithNetworkMount(t *testing.T) {
 			return after == "var-crash.mount" || after == "remote-fs.target" || err == nil && waits(after)
 		})
 	}
-	for _, name := range []string{verify.LoadUnit, verify.CollectUnit, "ukdump-announce.service", "ukdump-announce-late.service", "ukdump-hotplug.path"} {
+	for _, name := range []string{verify.LoadUnit, verify.CollectUnit, "ukdump-announce.service", "ukdump-announce-late.service", "ukdump-hotplug.path", "ukdump-forecast.service"} {
 		u := unit(t, name)
 		if !slices.Contains(u["Unit.ConditionKernelCommandLine"], "!ukdump.emergency") {
 			t.Errorf("%s is started in the capture kernel", name)

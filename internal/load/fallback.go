@@ -93,25 +93,30 @@ func (ld *Loader) loadFallback(failed string) (*state.Set, error) {
 			return nil, err
 		}
 	}
+	return s, ld.putSet(s, kernelData, imageData)
+}
+
+// putSet hands a set that was read from the disk to the kernel.
+func (ld *Loader) putSet(s *state.Set, kernelData, imageData []byte) error {
 	image, err := kimage.Parse(s.Kernel, kernelData)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	// The file in place of a copy in memory, for a policy which looks at it. It
 	// was read just now, and nobody else writes here.
 	kernel, err := os.Open(ld.Store.KernelCopy(s.KernelID))
 	if err != nil {
 		if kernel, err = Memfd(s.Kernel, kernelData); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	defer kernel.Close()
 	initrd, err := Memfd(s.Image, imageData)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer initrd.Close()
-	return s, ld.put(s, withFacts(kernel, image), initrd)
+	return ld.put(s, withFacts(kernel, image), initrd)
 }
 
 // keysLeft chooses among the keys of an image when one has gone.

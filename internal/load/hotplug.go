@@ -78,7 +78,7 @@ func (ld *Loader) Hotplug() error {
 			ld.Out.Say("loaded %s again in %.1f s", s, time.Since(begin).Seconds())
 		}
 	} else {
-		err = ld.loadConfigured("")
+		err = ld.loadConfigured(Options{Later: true})
 	}
 	if err != nil {
 		return ld.afterFailure(err)

@@ -45,6 +45,7 @@ type Loader struct {
 type Options struct {
 	Image string // path of the image in place of the one that is built; "" for that
 	Await bool   // wait for targets that are yet to appear
+	Later bool   // somebody else calls Learn: do not try makedumpfile now
 }
 
 // CheckReserved returns an error if no memory is reserved for a capture kernel. A
@@ -64,15 +65,16 @@ func (ld *Loader) Load(o Options) error {
 	if o.Await {
 		ld.awaitTargets()
 	}
-	if err := ld.loadConfigured(o.Image); err != nil {
+	if err := ld.loadConfigured(o); err != nil {
 		return ld.afterFailure(err)
 	}
 	return nil
 }
 
-// loadConfigured loads the configured set, with the image at path
-// instead of the one that it builds, if path is not empty.
-func (ld *Loader) loadConfigured(path string) error {
+// loadConfigured loads the configured set, with the image that the options name
+// instead of the one that it builds, if they name one.
+func (ld *Loader) loadConfigured(o Options) error {
+	path := o.Image
 	b, err := ld.prepare()
 	if err != nil {
 		return err
@@ -91,7 +93,19 @@ func (ld *Loader) loadConfigured(path string) error {
 	if err != nil {
 		return err
 	}
-	return ld.loadImage(b, im)
+	if err := ld.loadImage(b, im); err != nil {
+		return err
+	}
+	// Counting pages can take a while, and a crash does not wait.
+	switch rec := ld.Store.Loaded(); {
+	case !ld.CanForecast() || rec == nil || rec.Forecast == nil:
+		return nil
+	case !o.Later && ld.packs(b, im.Fingerprint):
+		return ld.learn(b)
+	case rec.Forecast.Verdict == state.Untried:
+		ld.reportVerdict(rec.Forecast)
+	}
+	return nil
 }
 
 // currentImage returns the image of b. If it has to be built, the machine is
@@ -172,21 +186,9 @@ func (ld *Loader) loadImage(b *builder.Build, im *ImageFile) error {
 	if s.Keys, err = ld.chooseKeys(p); err != nil {
 		return err
 	}
-	// Counting pages can take a while, and a crash does not wait.
-	early := ld.CanForecast() && ld.canSpareLoad()
-	if early {
-		if err := ld.put(s, kernel, initrd); err != nil {
-			return err
-		}
-	}
-	s.Forecast = ld.forecast(b)
-	if cmdline := s.Forecast.AddTo(s.Cmdline); early && cmdline == s.Cmdline {
-		ld.remember(&s.LoadRecord)
-	} else {
-		s.Cmdline = cmdline
-		if err := ld.put(s, kernel, initrd); err != nil {
-			return err
-		}
+	s.SetForecast(ld.tried(b, im))
+	if err := ld.put(s, kernel, initrd); err != nil {
+		return err
 	}
 	ld.Out.Say("loaded %s in %.1f s; dumps go to %s", s, time.Since(begin).Seconds(), TargetNames(reachable(p, s.Keys)))
 	ld.noteShared(p)
@@ -322,7 +324,7 @@ func Differs(rec *state.LoadRecord, b *builder.Build) error {
 		return NeedsReload("kernel %s is loaded, but %s is configured", rec.Release, b.Kernel.Release)
 	case rec.KernelID != "" && rec.KernelID != state.ID(b.Kernel.Loadable()):
 		return NeedsReload("%s has changed since it was loaded", b.Kernel.Path)
-	case rec.Cmdline != rec.Forecast.AddTo(cmdline):
+	case rec.Cmdline != rec.WithWords(cmdline):
 		return NeedsReload("the command line of the loaded capture kernel is not the configured one")
 	}
 	return nil

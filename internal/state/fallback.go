@@ -104,6 +104,11 @@ func (s *Set) same(o *Set) bool {
 		s.Kernel == o.Kernel && s.Image == o.Image && slices.Equal(s.Keys, o.Keys) && slices.Equal(s.Volumes, o.Volumes)
 }
 
+// Is reports whether s is the set of a record.
+func (s *Set) Is(l *LoadRecord) bool {
+	return s.KernelID == l.KernelID && s.ImageID == l.ImageID && s.Cmdline == l.Cmdline
+}
+
 // ErrNoFallback is the error of Fallback where nothing was kept yet.
 var ErrNoFallback = errors.New("no fallback set exists")
 

@@ -25,6 +25,7 @@ type LoadRecord struct {
 	BootID      string          `json:"boot_id"`            // of the kernel that it was loaded into
 	Fallback    string          `json:"fallback,omitempty"` // why it is the fallback set that was loaded
 	Forecast    *Forecast       `json:"forecast,omitempty"`
+	Words       []string        `json:"words,omitempty"`   // of a forecast, at the beginning of Cmdline
 	Keys        []cryptkeys.Key `json:"keys,omitempty"`    // volume keys that it has, by their descriptions
 	Volumes     []string        `json:"volumes,omitempty"` // dm/uuid of the logical volumes that are raw targets
 }

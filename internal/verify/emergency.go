@@ -1,5 +1,12 @@
 package verify
 
+import (
+	"path/filepath"
+
+	"ukdump/internal/load"
+	"ukdump/internal/state"
+)
+
 // emergency reports whether the image is the distribution's own initramfs.
 func (v *Run) emergency() bool { return v.conf.Emergency() }
 
@@ -11,5 +18,9 @@ func (v *Run) checkSystem() {
 		v.note("makedumpfile", "it was not tried on the running kernel")
 		return
 	}
-	v.tryMakedumpfile(v.build.Makedumpfile, v.build.Makedumpfile)
+	program, err := state.ReadFile(filepath.Join(v.Root, v.build.Makedumpfile), load.MaxProgram)
+	if v.Problem("makedumpfile", err) {
+		return
+	}
+	v.tryMakedumpfile(v.build.Makedumpfile, program, v.build.Makedumpfile)
 }

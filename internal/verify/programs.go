@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -138,18 +139,23 @@ func (v *Run) checkMakedumpfile(dir string, loaders map[string]string) {
 	if interp := loaders[name]; interp != "" {
 		argv = []string{filepath.Join(dir, interp), "--library-path", filepath.Join(dir, plan.LibraryDir), program}
 	}
-	v.tryMakedumpfile("the one in the image", argv...)
+	v.tryMakedumpfile("the one in the image", v.files[name].Data, argv...)
 }
 
-// tryMakedumpfile makes the forecast; which names the program for people.
-func (v *Run) tryMakedumpfile(which string, argv ...string) {
+// tryMakedumpfile makes the forecast with a program of those bytes; which names it for
+// people.
+func (v *Run) tryMakedumpfile(which string, program []byte, argv ...string) {
 	const topic = "makedumpfile"
-	f := v.ForecastWith(v.conf.DumpLevel, argv...)
+	f := v.Try(program, load.TryLimit, v.conf.DumpLevel, argv...)
 	v.forecast = f
 	switch {
-	case v.Slot.Lockdown() == "confidentiality":
+	case f.Verdict == state.Understood && !f.Time.IsZero() && f.Time.Before(v.began):
+		v.ok(topic, "%s understood the running kernel %s at %s", which, f.Release, f.Time.Format(time.RFC3339))
+	case f.Verdict == state.Untried && v.Slot.Lockdown() == "confidentiality":
 		v.note(topic, "it was not tried: %s", f.Problem)
-	case f.Bytes == 0:
+	case f.Late:
+		v.note(topic, "not known whether %s understands the running kernel %s: %s", which, f.Release, f.Problem)
+	case f.Verdict != state.Understood:
 		v.Problem(topic, advice.With(
 			fmt.Errorf("%s fails on the running kernel %s: %s", which, f.Release, f.Problem),
 			"Install a newer makedumpfile and run kdumpctl reload; without it all pages but those of zeros are copied."))

@@ -86,11 +86,13 @@ type Run struct {
 	files    map[string]File // of Image, by path
 	plan     *plan.Plan      // of Image; nil if it has no valid one
 	forecast *state.Forecast // of a dump by the makedumpfile in the image
+	began    time.Time       // in whole seconds
 }
 
 // Verify makes all checks. A configuration that cannot be read is a problem and the
 // error.
 func (v *Run) Verify() error {
+	v.began = time.Now().Truncate(time.Second)
 	var err error
 	if v.conf, err = config.Load(v.Root); err != nil {
 		v.Problem("configuration", err)

@@ -23,8 +23,8 @@ type Table struct {
 // maxPages bounds the counts: with any page size fewer than 2^63 bytes.
 const maxPages = 1 << 46
 
-// errNotUnderstood is the error of counts that no running kernel can have.
-var errNotUnderstood = errors.New("makedumpfile does not understand this kernel")
+// ErrMisread is the error of counts that no running kernel can have.
+var ErrMisread = errors.New("makedumpfile does not understand this kernel")
 
 // Parse reads the table that makedumpfile --mem-usage prints (print_mem_usage in
 // makedumpfile.c). Messages of any kind may come before it:
@@ -56,7 +56,7 @@ func Parse(out []byte) (Table, error) {
 		count, _, _ := strings.Cut(strings.TrimLeft(rest, "\t "), " ")
 		n, err := strconv.ParseInt(strings.TrimSpace(count), 10, 64)
 		if err != nil || n < 0 || n > maxPages {
-			return Table{}, fmt.Errorf("%w: it counts %.40q of %s", errNotUnderstood, strings.TrimSpace(count), strings.TrimSuffix(name, ":"))
+			return Table{}, fmt.Errorf("%w: it counts %.40q of %s", ErrMisread, strings.TrimSpace(count), strings.TrimSuffix(name, ":"))
 		}
 		*dst = n
 		delete(want, name)
@@ -65,7 +65,7 @@ func Parse(out []byte) (Table, error) {
 		return Table{}, errors.New("makedumpfile --mem-usage did not print its table")
 	}
 	if t.pageSize < 4096 || t.pageSize > 64<<10 || t.pageSize&(t.pageSize-1) != 0 {
-		return Table{}, fmt.Errorf("%w: its pages have %d bytes", errNotUnderstood, t.pageSize)
+		return Table{}, fmt.Errorf("%w: its pages have %d bytes", ErrMisread, t.pageSize)
 	}
 	return t, nil
 }
@@ -76,10 +76,10 @@ func Parse(out []byte) (Table, error) {
 // proc_meminfo(5).
 func (t Table) Check(meminfo string) error {
 	if t.kernel == 0 {
-		return fmt.Errorf("%w: it finds no pages of the kernel", errNotUnderstood)
+		return fmt.Errorf("%w: it finds no pages of the kernel", ErrMisread)
 	}
 	if sum := t.counted(); sum > t.total {
-		return fmt.Errorf("%w: it finds %d pages of %d", errNotUnderstood, sum, t.total)
+		return fmt.Errorf("%w: it finds %d pages of %d", ErrMisread, sum, t.total)
 	}
 	for _, x := range []struct {
 		name   string
@@ -93,7 +93,7 @@ func (t Table) Check(meminfo string) error {
 		have, ok := sumMeminfo(meminfo, x.fields)
 		// Memory moves while it is counted.
 		if most := have + have/4 + 64<<20 + t.total*t.pageSize/20; ok && x.pages*t.pageSize > most {
-			return fmt.Errorf("%w: it finds %d MiB %s, the kernel itself %d MiB", errNotUnderstood, x.pages*t.pageSize>>20, x.name, have>>20)
+			return fmt.Errorf("%w: it finds %d MiB %s, the kernel itself %d MiB", ErrMisread, x.pages*t.pageSize>>20, x.name, have>>20)
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 // sample is the output of makedumpfile of a Debian release on its own kernel.
@@ -20,7 +21,7 @@ func sample(t testing.TB, name string) []byte {
 
 func TestRun(t *testing.T) {
 	if _, err := os.Stat("/proc/kcore"); err != nil {
-		if _, err := Run("/bin/true"); !errors.Is(err, os.ErrNotExist) {
+		if _, err := Run(time.Minute, "/bin/true"); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("without /proc/kcore: %v", err)
 		}
 		t.Skip("this machine has no /proc/kcore")
@@ -31,16 +32,22 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("STATUS", "0")
-	out, err := Run(program)
+	out, err := Run(time.Minute, program)
 	if err != nil || len(out) != 64<<10 || !strings.HasPrefix(string(out), "--mem-usage /proc/kcore\n") {
 		t.Errorf("got %d bytes, %v", len(out), err)
 	}
 	t.Setenv("STATUS", "1")
-	if _, err := Run(program); err == nil || !strings.HasPrefix(err.Error(), "makedumpfile --mem-usage: exit status 1: ") {
+	if _, err := Run(time.Minute, program); err == nil || !strings.HasPrefix(err.Error(), "makedumpfile --mem-usage: exit status 1: ") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := Run(program + "-none"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Run(time.Minute, program+"-none"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
+	}
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nexec sleep 60\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Run(10*time.Millisecond, program); !errors.Is(err, ErrLate) {
+		t.Errorf("a late one: got %v", err)
 	}
 }
 

@@ -3,6 +3,7 @@ package memusage
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,23 +12,23 @@ import (
 	"ukdump/internal/makedumpfile"
 )
 
-const (
-	// deadline is how long makedumpfile may look at the memory.
-	deadline = 30 * time.Second
-	// maxOutput bounds the output that is kept, in bytes.
-	maxOutput = 64 << 10
-)
+// maxOutput bounds the output that is kept, in bytes.
+const maxOutput = 64 << 10
 
-var errLate = fmt.Errorf("makedumpfile --mem-usage took more than %v", deadline)
+// ErrLate is the error of a run that did not end within its limit. It says nothing
+// about the kernel.
+var ErrLate = errors.New("makedumpfile --mem-usage did not end in time")
 
 // Run runs makedumpfile --mem-usage on the running kernel and returns its output,
-// see makedumpfile(8). The words of argv are the program, or those that start it.
-func Run(argv ...string) ([]byte, error) {
+// see makedumpfile(8). The words of argv are the program, or those that start it. It
+// is killed after limit.
+func Run(limit time.Duration, argv ...string) ([]byte, error) {
+	late := fmt.Errorf("%w: %.0f seconds", ErrLate, limit.Seconds())
 	const memory = "/proc/kcore"
 	if _, err := os.Stat(memory); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], append(argv[1:], "--mem-usage", memory)...)
 	cmd.WaitDelay = time.Second
@@ -39,11 +40,11 @@ func Run(argv ...string) ([]byte, error) {
 	var err error
 	select {
 	case err = <-done:
-	case <-time.After(deadline + 2*cmd.WaitDelay):
-		return nil, errLate
+	case <-time.After(limit + 2*cmd.WaitDelay):
+		return nil, late
 	}
 	if ctx.Err() != nil {
-		return nil, errLate
+		return nil, late
 	}
 	if err == nil {
 		return out.Bytes(), nil
