@@ -99,7 +99,7 @@ var (
 )
 
 // faults are all faults, from the files by topic.
-var faults = slices.Concat(collectorFaults, spaceFaults, deviceFaults, filesystemFaults, imageFaults, moduleFaults, timeFaults, loadFaults, kernelFaults, rawFaults, evidenceFaults, storageFaults)
+var faults = slices.Concat(collectorFaults, spaceFaults, deviceFaults, filesystemFaults, imageFaults, moduleFaults, timeFaults, loadFaults, kernelFaults, rawFaults, evidenceFaults, storageFaults, slotFaults)
 
 func TestFaultTable(t *testing.T) {
 	seen := make(map[string]bool)

@@ -37,6 +37,7 @@ type status struct {
 	State    condition         `json:"state"`
 	Loaded   bool              `json:"loaded"`
 	Ours     *state.LoadRecord `json:"capture_kernel,omitempty"` // nil if something else loaded it
+	InMemory bool              `json:"in_memory,omitempty"`      // the reserved memory was seen to have that set
 	Reserved *int64            `json:"reserved_bytes,omitempty"` // nil if it cannot be read
 	Image    struct {
 		Path  string    `json:"path,omitempty"`
@@ -55,6 +56,7 @@ type status struct {
 
 	leftOut     []error
 	dumpsHidden bool // the directory of the dumps cannot be read
+	doubtful    bool // something else may be loaded than Ours
 
 	verify.Findings `json:"-"`
 }
@@ -117,6 +119,7 @@ func (c *ctl) gatherStatus() *status {
 	s.Problem("space", s.noRoom())
 	if s.Loaded {
 		s.Problem("units", verify.Units(c.root, s.rawTargets()))
+		s.Problem("units", verify.OtherTools(c.root))
 	} else {
 		s.Problem("loaded", verify.ErrNothingLoaded)
 	}
@@ -140,14 +143,34 @@ func (c *ctl) gatherSlot(s *status) {
 	s.Loaded, err = c.kexec.Loaded()
 	s.Problem("loaded", err)
 	if s.Loaded {
-		s.Ours = c.store.Loaded()
+		s.Problem("loaded", c.gatherLoaded(s))
 		s.Problem("loaded", load.FallbackProblem(s.Ours))
-		if s.Ours == nil && !s.Partial {
-			s.Problem("loaded", load.NotOurs())
-		}
 	}
 	if !s.Partial {
 		s.Verified = verify.LastResult(c.store, s.Ours)
+	}
+}
+
+// busyLimit is how long status waits for a load that is going on.
+const busyLimit = 3 * time.Second
+
+// gatherLoaded reads the record of the loaded set, and returns the problem that
+// something else is loaded. During a load there is no record for a moment.
+func (c *ctl) gatherLoaded(s *status) error {
+	if s.Ours = c.store.Loaded(); s.Partial {
+		return nil
+	}
+	const pause = 100 * time.Millisecond
+	for waited := time.Duration(0); ; waited += pause {
+		err := load.NotOurs()
+		if s.Ours = c.store.Loaded(); s.Ours != nil {
+			s.InMemory, err = c.loader().Replaced(s.Ours)
+			s.doubtful = err != nil
+		}
+		if err == nil || waited >= busyLimit || !c.store.Busy() {
+			return err
+		}
+		c.sleep(pause)
 	}
 }
 
@@ -230,6 +253,8 @@ func (c *ctl) printStatus(s *status) error {
 		row("capture kernel", "loaded")
 	case s.Ours == nil:
 		row("capture kernel", "loaded, but not by kdumpctl since this boot")
+	case s.doubtful:
+		row("capture kernel", "loaded, but doubtful whether it is %s (%s)", s.Ours.Release, s.Ours.Kernel)
 	default:
 		row("capture kernel", "loaded: %s (%s)", s.Ours.Release, s.Ours.Kernel)
 	}

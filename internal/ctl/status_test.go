@@ -32,6 +32,20 @@ func TestStatusGolden(t *testing.T) {
 		{"not-loaded", bare, func(m *machine) {}, 3},
 		{"loaded", loaded, func(m *machine) { dumps(m); m.Remove("var/crash/" + newest) }, 0},
 		{"loaded-by-another", bare, func(m *machine) { m.Write("sys/kernel/kexec_crash_loaded", "1\n") }, 4},
+		{"loaded-over", loaded, func(m *machine) {
+			l := m.ctl().store.Loaded()
+			l.Updates = true
+			m.rewrite("var/lib/ukdump/loaded.json")
+			if err := m.ctl().store.SaveLoaded(l); err != nil {
+				m.t.Fatal(err)
+			}
+			m.Write("sys/devices/system/cpu/crash_hotplug", "0\n")
+		}, 4},
+		{"other-tool-enabled", loaded, func(m *machine) {
+			m.enable(verify.LoadUnit)
+			m.Write("usr/lib/systemd/system/kdump-tools.service", "")
+			m.Link("etc/systemd/system/multi-user.target.wants/kdump-tools.service", "/usr/lib/systemd/system/kdump-tools.service")
+		}, 4},
 		{"loaded-in-an-earlier-boot", loaded, func(m *machine) {
 			m.Write("proc/sys/kernel/random/boot_id", "99999999-2222-4333-8444-555555555555\n")
 		}, 4},

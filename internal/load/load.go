@@ -192,6 +192,9 @@ func (ld *Loader) loadImage(b *builder.Build, im *ImageFile) error {
 	}
 	ld.Out.Say("loaded %s in %.1f s; dumps go to %s", s, time.Since(begin).Seconds(), TargetNames(reachable(p, s.Keys)))
 	ld.noteShared(p)
+	if units := host.KdumpTools(ld.Root); len(units) > 0 {
+		ld.Out.Warn(strings.Join(units, ", ") + " is enabled, too: it may load another capture kernel over this one")
+	}
 	if err := ld.Store.SaveFallback(s, b.Kernel.Loadable(), im.Data); err != nil {
 		ld.Out.Warn(fmt.Sprintf("loaded, but not saved as the fallback set: %v", err))
 	}
@@ -229,6 +232,7 @@ func (ld *Loader) put(s *state.Set, kernel *kexec.Kernel, initrd *os.File) error
 		s.Keys = nil // it has some that nobody knows
 	}
 	s.Time, s.BootID = time.Now().UTC().Round(time.Second), ld.Store.BootID()
+	ld.mark(&s.LoadRecord, kernel, initrd)
 	ld.remember(&s.LoadRecord)
 	return err
 }

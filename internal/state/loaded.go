@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ukdump/internal/cryptkeys"
+	"ukdump/internal/kexec"
 )
 
 // LoadRecord is the set that kdumpctl loaded; the kernel itself only says that something is.
@@ -25,9 +26,12 @@ type LoadRecord struct {
 	BootID      string          `json:"boot_id"`            // of the kernel that it was loaded into
 	Fallback    string          `json:"fallback,omitempty"` // why it is the fallback set that was loaded
 	Forecast    *Forecast       `json:"forecast,omitempty"`
-	Words       []string        `json:"words,omitempty"`   // of a forecast, at the beginning of Cmdline
-	Keys        []cryptkeys.Key `json:"keys,omitempty"`    // volume keys that it has, by their descriptions
-	Volumes     []string        `json:"volumes,omitempty"` // dm/uuid of the logical volumes that are raw targets
+	Words       []string        `json:"words,omitempty"`          // of a forecast, at the beginning of Cmdline
+	Keys        []cryptkeys.Key `json:"keys,omitempty"`           // volume keys that it has, by their descriptions
+	Pieces      []kexec.Piece   `json:"pieces,omitempty"`         // its parts in the reserved memory, if the kernel shows that
+	Updates     bool            `json:"kernel_updates,omitempty"` // the kernel kept its ELF header up to date
+	LoadsLeft   int             `json:"loads_left,omitempty"`     // that a sysctl allowed afterwards; 0 if it set no limit, or none was left
+	Volumes     []string        `json:"volumes,omitempty"`        // dm/uuid of the logical volumes that are raw targets
 }
 
 // String names the loaded kernel and image in messages.

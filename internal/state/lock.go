@@ -69,6 +69,16 @@ func (st Store) Lock(verb string, sleep func(time.Duration)) (unlock func(), err
 	return func() { release(f) }, nil
 }
 
+// Busy reports whether another kdumpctl has the lock of Lock now.
+func (st Store) Busy() bool {
+	f, err := os.Open(filepath.Join(st.Root, "run/ukdump.lock"))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
+
 // release unlocks f at once. Closing alone leaves the lock to a child that was
 // forked a moment ago and has not yet reached its execve(2) (flock(2)).
 func release(f *os.File) {

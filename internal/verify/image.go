@@ -71,6 +71,9 @@ func (v *Run) checkSlot() {
 		return
 	}
 	v.Problem("loaded", load.FallbackProblem(v.Loaded))
+	v.inMemory, err = v.Replaced(v.Loaded)
+	v.replaced = v.Problem("loaded", err)
+	v.Problem("units", OtherTools(v.Root))
 }
 
 // findImage reads the image that is loaded, or else the one that load would take.
@@ -128,8 +131,12 @@ func (v *Run) checkLoaded() {
 	if l == nil || b == nil {
 		return
 	}
-	if !v.Problem("loaded", load.Differs(l, b)) && l.Fallback == "" {
-		v.ok("loaded", "%s, its command line and this image", b.Kernel.Path)
+	switch {
+	case v.Problem("loaded", load.Differs(l, b)), l.Fallback != "", v.replaced:
+	case v.inMemory:
+		v.ok("loaded", "%s, its command line and this image: the reserved memory has them", b.Kernel.Path)
+	default:
+		v.ok("loaded", "%s, its command line and this image; a later load by another program would not show", b.Kernel.Path)
 	}
 }
 

@@ -2,6 +2,8 @@ package verify
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 
 	"ukdump/internal/advice"
 	"ukdump/internal/host"
@@ -12,6 +14,17 @@ const (
 	LoadUnit    = "ukdump.service"
 	CollectUnit = "ukdump-collect.service"
 )
+
+// OtherTools returns the problem that another tool is enabled, which loads its own
+// capture kernel over ours at the next boot, nil if none is known.
+func OtherTools(root string) error {
+	units := host.KdumpTools(root)
+	if len(units) == 0 {
+		return nil
+	}
+	return advice.With(fmt.Errorf("%s is enabled, too: at the next boot it loads its own capture kernel, perhaps over this one", strings.Join(units, ", ")),
+		"Run systemctl disable "+strings.Join(units, " ")+".")
+}
 
 // Units returns the problem that the protection of now ends with the next boot, nil
 // if it does not. raw are the raw targets.

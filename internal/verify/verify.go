@@ -87,6 +87,8 @@ type Run struct {
 	plan     *plan.Plan      // of Image; nil if it has no valid one
 	forecast *state.Forecast // of a dump by the makedumpfile in the image
 	began    time.Time       // in whole seconds
+	inMemory bool            // the reserved memory has the loaded set
+	replaced bool            // something else was loaded over it
 }
 
 // Verify makes all checks. A configuration that cannot be read is a problem and the

@@ -1,0 +1,247 @@
+package kexec
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"debug/elf"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"ukdump/internal/crashdir"
+)
+
+// Piece is a part of the loaded set in the reserved memory.
+type Piece struct {
+	Part    Part   `json:"part"`
+	Address uint64 `json:"address"` // physical
+	Bytes   int64  `json:"bytes"`   // that are compared
+	SHA256  string `json:"sha256"`
+}
+
+// Part is the kind of a piece.
+type Part string
+
+// The parts.
+const (
+	ImagePart   Part = "image"
+	KernelPart  Part = "kernel"
+	CmdlinePart Part = "command line"
+)
+
+const (
+	pageSize = 4096
+	// maxPiece bounds the bytes of a part that are compared: the beginning is enough to
+	// find that something else was written there.
+	maxPiece = 16 << 20
+	// locateLimit bounds the search in the reserved memory.
+	locateLimit = 5 * time.Second
+	// maxIomemFile bounds /proc/iomem, in bytes.
+	maxIomemFile = 4 << 20
+)
+
+// elfcorehdr begins the command line that the kernel of x86 makes of ours
+// (setup_cmdline in arch/x86/kernel/kexec-bzimage64.c).
+const elfcorehdr = "elfcorehdr=0x"
+
+// needle is a part as it was handed to the kernel.
+type needle struct {
+	part Part
+	data []byte
+}
+
+// Locate finds the parts of a set that was just loaded in the reserved memory, which
+// root can read in proc_kcore(5). The kernel puts each on a page of its own
+// (kexec_add_buffer in kernel/kexec_file.c).
+//
+// It returns nil if the kernel does not show that memory: arm64 unmaps it after a
+// load, kernel_lockdown(7) with confidentiality hides it, and with memory encryption
+// it shows other bytes.
+func (s *Slot) Locate(kernel, image []byte, cmdline string) []Piece {
+	r, ok := s.reservedRange()
+	if !ok {
+		return nil
+	}
+	m, err := s.openKcore()
+	if err != nil {
+		return nil
+	}
+	defer m.close()
+	needles := []needle{{ImagePart, image[:min(len(image), maxPiece)]}, {KernelPart, protectedMode(kernel)}}
+	var pieces []Piece
+	buf := make([]byte, 1<<20)
+	// The kernel fills the reservation from its end.
+	for end, begin := r.end, time.Now(); end > r.start && len(pieces) < 3 && time.Since(begin) < locateLimit; {
+		at := max(r.start, end-min(end, uint64(len(buf))))
+		chunk := buf[:end-at]
+		end = at
+		if m.readAt(chunk, at) != nil {
+			continue
+		}
+		for off := 0; off+pageSize <= len(chunk); off += pageSize {
+			pieces = m.match(pieces, needles, cmdline, chunk[off:off+pageSize], at+uint64(off))
+		}
+	}
+	return pieces
+}
+
+// match adds the part that begins with page.
+func (m *kcore) match(pieces []Piece, needles []needle, cmdline string, page []byte, at uint64) []Piece {
+	for _, n := range needles {
+		if len(n.data) == 0 || has(pieces, n.part) || !bytes.HasPrefix(page, n.data[:min(len(n.data), pageSize)]) {
+			continue
+		}
+		p := Piece{n.part, at, int64(len(n.data)), sum(n.data)}
+		if now, err := m.sum(p); err == nil && now == p.SHA256 {
+			return append(pieces, p)
+		}
+	}
+	if cmdline == "" || has(pieces, CmdlinePart) || !bytes.HasPrefix(page, []byte(elfcorehdr)) {
+		return pieces
+	}
+	if i := bytes.Index(page, append([]byte(" "+cmdline), 0)); i > 0 {
+		text := page[:i+1+len(cmdline)+1]
+		return append(pieces, Piece{CmdlinePart, at, int64(len(text)), sum(text)})
+	}
+	return pieces
+}
+
+func has(pieces []Piece, part Part) bool {
+	for _, p := range pieces {
+		if p.Part == part {
+			return true
+		}
+	}
+	return false
+}
+
+// Overwritten returns the part that is not in the reserved memory any more, because
+// something else was loaded over it; "" if all are there. The error says that the
+// memory cannot be read.
+func (s *Slot) Overwritten(pieces []Piece) (Part, error) {
+	m, err := s.openKcore()
+	if err != nil {
+		return "", err
+	}
+	defer m.close()
+	for _, p := range pieces {
+		now, err := m.sum(p)
+		if err != nil {
+			return "", err
+		}
+		if now != p.SHA256 {
+			return p.Part, nil
+		}
+	}
+	return "", nil
+}
+
+// protectedMode returns the part of a bzImage that is copied into the reserved memory
+// as it is (Documentation/arch/x86/boot.rst), nil for other kernels.
+func protectedMode(kernel []byte) []byte {
+	const setupSects, magic = 0x1f1, 0x202
+	if len(kernel) < magic+4 || string(kernel[magic:magic+4]) != "HdrS" {
+		return nil
+	}
+	n := int(kernel[setupSects])
+	if n == 0 {
+		n = 4
+	}
+	start := (n + 1) * 512
+	if start >= len(kernel) {
+		return nil
+	}
+	return kernel[start:min(len(kernel), start+maxPiece)]
+}
+
+// physRange is a range of physical addresses; end is the first address behind it.
+type physRange struct{ start, end uint64 }
+
+// reservedRange returns the range of /proc/iomem that kexec loads into: the last of
+// those reserved (kernel/crash_reserve.c). Only root sees its addresses.
+func (s *Slot) reservedRange() (r physRange, ok bool) {
+	b, err := crashdir.ReadFile(filepath.Join(s.Root, "proc/iomem"), maxIomemFile)
+	if err != nil {
+		return r, false
+	}
+	for line := range strings.Lines(string(b)) {
+		addresses, name, _ := strings.Cut(strings.TrimSpace(line), " : ")
+		first, last, _ := strings.Cut(addresses, "-")
+		start, err1 := strconv.ParseUint(first, 16, 64)
+		end, err2 := strconv.ParseUint(last, 16, 64)
+		if name != "Crash kernel" || err1 != nil || err2 != nil || start%pageSize != 0 || (end+1)%pageSize != 0 {
+			continue
+		}
+		if end > start && end+1 > r.end {
+			r, ok = physRange{start, end + 1}, true
+		}
+	}
+	return r, ok
+}
+
+// kcore is the physical memory as /proc/kcore shows it.
+type kcore struct {
+	f     *os.File
+	loads []*elf.Prog
+}
+
+func (s *Slot) openKcore() (*kcore, error) {
+	f, err := os.Open(filepath.Join(s.Root, "proc/kcore"))
+	if err != nil {
+		return nil, err
+	}
+	core, err := elf.NewFile(f)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("/proc/kcore: %w", err)
+	}
+	m := &kcore{f: f}
+	for _, p := range core.Progs {
+		// Before Linux 4.11 no segment had a physical address, and now those of
+		// vmalloc have none (fs/proc/kcore.c).
+		if p.Type == elf.PT_LOAD && p.Paddr != ^uint64(0) && (p.Paddr != 0 || p.Filesz < 1<<32) {
+			m.loads = append(m.loads, p)
+		}
+	}
+	return m, nil
+}
+
+func (m *kcore) close() { m.f.Close() }
+
+// readAt fills b from a physical address.
+func (m *kcore) readAt(b []byte, at uint64) error {
+	for _, p := range m.loads {
+		if at >= p.Paddr && at-p.Paddr < p.Filesz && p.Filesz-(at-p.Paddr) >= uint64(len(b)) {
+			_, err := m.f.ReadAt(b, int64(p.Off+(at-p.Paddr)))
+			return err
+		}
+	}
+	return fmt.Errorf("/proc/kcore does not have the address %#x", at)
+}
+
+// sum returns the checksum of the bytes that are now where a piece was.
+func (m *kcore) sum(p Piece) (string, error) {
+	if p.Bytes <= 0 || p.Bytes > maxPiece {
+		return "", fmt.Errorf("a part of %d bytes", p.Bytes)
+	}
+	h := sha256.New()
+	buf := make([]byte, 256<<10)
+	for done := int64(0); done < p.Bytes; {
+		chunk := buf[:min(int64(len(buf)), p.Bytes-done)]
+		if err := m.readAt(chunk, p.Address+uint64(done)); err != nil {
+			return "", err
+		}
+		h.Write(chunk)
+		done += int64(len(chunk))
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+func sum(data []byte) string {
+	h := sha256.Sum256(data)
+	return hex.EncodeToString(h[:])
+}

@@ -1,0 +1,55 @@
+package load
+
+import (
+	"io"
+	"os"
+	"time"
+
+	"ukdump/internal/host"
+	"ukdump/internal/kexec"
+	"ukdump/internal/state"
+)
+
+// mark records the traces that a later load by another program would change.
+func (ld *Loader) mark(l *state.LoadRecord, kernel *kexec.Kernel, initrd *os.File) {
+	l.Pieces = nil
+	kernelData, err := readAll(kernel.File)
+	imageData, err2 := readAll(initrd)
+	if err == nil && err2 == nil {
+		l.Pieces = ld.Slot.Locate(kernelData, imageData, l.Cmdline)
+	}
+	l.Updates, l.LoadsLeft = ld.kernelUpdates(), max(0, ld.Slot.LoadLimit())
+}
+
+// readAll reads an open file from its beginning.
+func readAll(f *os.File) ([]byte, error) {
+	return io.ReadAll(io.NewSectionReader(f, 0, state.MaxImage))
+}
+
+// Replaced returns the problem that something else was loaded over the set of rec, nil
+// if nothing shows that. proved says that the reserved memory has that set. The kernel
+// itself only tells that something is loaded.
+func (ld *Loader) Replaced(rec *state.LoadRecord) (proved bool, err error) {
+	const over = "another program has loaded another capture kernel over this one: "
+	if len(rec.Pieces) > 0 {
+		part, err := ld.Slot.Overwritten(rec.Pieces)
+		if err == nil && part != "" {
+			return false, NeedsReload(over+"the reserved memory has another %s", part)
+		}
+		if err == nil {
+			return true, nil
+		}
+	}
+	if rec.Updates && !ld.kernelUpdates() {
+		return false, NeedsReload(over + "the kernel updates the ELF header no more (crash_hotplug)")
+	}
+	if left := ld.Slot.LoadLimit(); left >= 0 && left < rec.LoadsLeft {
+		return false, NeedsReload(over + "the sysctl kernel.kexec_load_limit_panic has decreased")
+	}
+	for _, unit := range host.KdumpTools(ld.Root) {
+		if at := host.UnitStarted(ld.Root, unit); at.After(rec.Time) {
+			return false, NeedsReload("another program may have loaded another capture kernel over this one: %s was started at %s", unit, at.UTC().Format(time.RFC3339))
+		}
+	}
+	return false, nil
+}
