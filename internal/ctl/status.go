@@ -16,6 +16,7 @@ import (
 	"ukdump/internal/config"
 	"ukdump/internal/load"
 	"ukdump/internal/state"
+	"ukdump/internal/trigger"
 	"ukdump/internal/verify"
 )
 
@@ -45,14 +46,15 @@ type status struct {
 		Time  time.Time `json:"time,omitzero"`
 		Stale string    `json:"stale,omitempty"` // why it is out of date
 	} `json:"image"`
-	Verified *verify.Last   `json:"verified,omitempty"`       // nil if only root could tell
-	Targets  []targetStatus `json:"targets"`                  // in the order in which they are tried
-	Dumps    *int           `json:"dumps"`                    // null if that is not known
-	LeftOut  int            `json:"dumps_left_out,omitempty"` // directories that are not known to be dumps of root
-	Last     *dumpJSON      `json:"last_dump,omitempty"`
-	Partial  bool           `json:"partial,omitempty"` // not run by root, who alone sees images and dumps
-	Missing  string         `json:"missing,omitempty"` // the first thing that is
-	Advice   string         `json:"advice,omitempty"`
+	Verified *verify.Last    `json:"verified,omitempty"`       // nil if only root could tell
+	Targets  []targetStatus  `json:"targets"`                  // in the order in which they are tried
+	Events   *trigger.Report `json:"events,omitempty"`         // that start the capture kernel, and those that do not
+	Dumps    *int            `json:"dumps"`                    // null if that is not known
+	LeftOut  int             `json:"dumps_left_out,omitempty"` // directories that are not known to be dumps of root
+	Last     *dumpJSON       `json:"last_dump,omitempty"`
+	Partial  bool            `json:"partial,omitempty"` // not run by root, who alone sees images and dumps
+	Missing  string          `json:"missing,omitempty"` // the first thing that is
+	Advice   string          `json:"advice,omitempty"`
 
 	leftOut     []error
 	dumpsHidden bool // the directory of the dumps cannot be read
@@ -108,6 +110,7 @@ func (s *status) condition() condition {
 func (c *ctl) gatherStatus() *status {
 	s := &status{Partial: c.uid != 0, Targets: []targetStatus{}}
 	c.gatherSlot(s)
+	s.Events = trigger.Read(c.root)
 	conf, err := c.config()
 	if !s.Problem("configuration", err) {
 		c.gatherTargets(s, conf)
@@ -243,6 +246,26 @@ func (c *ctl) gatherDumps(s *status) {
 	}
 }
 
+// eventRows describes to people which events start the capture kernel.
+func (s *status) eventRows() (rows [][2]string) {
+	if s.Events == nil {
+		return nil
+	}
+	rows = append(rows, [2]string{"captured", trigger.Names(s.Events.Captured)})
+	for _, x := range []struct {
+		name   string
+		events []trigger.Event
+	}{{"not captured", s.Events.NotCaptured}, {"not known", s.Events.Unknown}} {
+		if len(x.events) > 0 {
+			rows = append(rows, [2]string{x.name, trigger.Names(x.events)})
+		}
+	}
+	for _, d := range s.Events.Delays {
+		rows = append(rows, [2]string{"delayed", d})
+	}
+	return rows
+}
+
 func (c *ctl) printStatus(s *status) error {
 	var list rows
 	row := list.add
@@ -288,6 +311,9 @@ func (c *ctl) printStatus(s *status) error {
 		if note := s.Ours.Forecast.Note; note != "" {
 			row("", "%s", note)
 		}
+	}
+	for _, r := range s.eventRows() {
+		row(r[0], "%s", r[1])
 	}
 	switch {
 	case s.dumpsHidden:

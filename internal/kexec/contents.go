@@ -17,20 +17,17 @@ import (
 
 // Piece is a part of the loaded set in the reserved memory.
 type Piece struct {
-	Part    Part   `json:"part"`
+	Part    string `json:"part"`    // one of those below
 	Address uint64 `json:"address"` // physical
 	Bytes   int64  `json:"bytes"`   // that are compared
 	SHA256  string `json:"sha256"`
 }
 
-// Part is the kind of a piece.
-type Part string
-
 // The parts.
 const (
-	ImagePart   Part = "image"
-	KernelPart  Part = "kernel"
-	CmdlinePart Part = "command line"
+	ImagePart   = "image"
+	KernelPart  = "kernel"
+	CmdlinePart = "command line"
 )
 
 const (
@@ -50,7 +47,7 @@ const elfcorehdr = "elfcorehdr=0x"
 
 // needle is a part as it was handed to the kernel.
 type needle struct {
-	part Part
+	part string
 	data []byte
 }
 
@@ -110,7 +107,7 @@ func (m *kcore) match(pieces []Piece, needles []needle, cmdline string, page []b
 	return pieces
 }
 
-func has(pieces []Piece, part Part) bool {
+func has(pieces []Piece, part string) bool {
 	for _, p := range pieces {
 		if p.Part == part {
 			return true
@@ -122,7 +119,7 @@ func has(pieces []Piece, part Part) bool {
 // Overwritten returns the part that is not in the reserved memory any more, because
 // something else was loaded over it; "" if all are there. The error says that the
 // memory cannot be read.
-func (s *Slot) Overwritten(pieces []Piece) (Part, error) {
+func (s *Slot) Overwritten(pieces []Piece) (part string, err error) {
 	m, err := s.openKcore()
 	if err != nil {
 		return "", err

@@ -82,7 +82,7 @@ func TestOverwritten(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		change func(m *fakeMemory)
-		want   Part
+		want   string
 	}{
 		{"nothing", func(*fakeMemory) {}, ""},
 		{"memory beside the set", func(m *fakeMemory) { m.put(20, random(3, 1<<20)) }, ""},

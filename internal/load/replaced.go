@@ -16,7 +16,9 @@ func (ld *Loader) mark(l *state.LoadRecord, kernel *kexec.Kernel, initrd *os.Fil
 	kernelData, err := readAll(kernel.File)
 	imageData, err2 := readAll(initrd)
 	if err == nil && err2 == nil {
-		l.Pieces = ld.Slot.Locate(kernelData, imageData, l.Cmdline)
+		for _, p := range ld.Slot.Locate(kernelData, imageData, l.Cmdline) {
+			l.Pieces = append(l.Pieces, state.Piece(p))
+		}
 	}
 	l.Updates, l.LoadsLeft = ld.kernelUpdates(), max(0, ld.Slot.LoadLimit())
 }
@@ -31,8 +33,12 @@ func readAll(f *os.File) ([]byte, error) {
 // itself only tells that something is loaded.
 func (ld *Loader) Replaced(rec *state.LoadRecord) (proved bool, err error) {
 	const over = "another program has loaded another capture kernel over this one: "
-	if len(rec.Pieces) > 0 {
-		part, err := ld.Slot.Overwritten(rec.Pieces)
+	var pieces []kexec.Piece
+	for _, p := range rec.Pieces {
+		pieces = append(pieces, kexec.Piece(p))
+	}
+	if len(pieces) > 0 {
+		part, err := ld.Slot.Overwritten(pieces)
 		if err == nil && part != "" {
 			return false, NeedsReload(over+"the reserved memory has another %s", part)
 		}

@@ -36,7 +36,7 @@ func TestReplaced(t *testing.T) {
 		{"no load since", state.LoadRecord{LoadsLeft: 3}, map[string]string{limit: "3\n"}, ""},
 		{"one load since", state.LoadRecord{LoadsLeft: 3}, map[string]string{limit: "2\n"}, "kexec_load_limit_panic has decreased"},
 		{"the limit was removed", state.LoadRecord{LoadsLeft: 3}, map[string]string{limit: "-1\n"}, ""},
-		{"memory that cannot be read", state.LoadRecord{Pieces: []kexec.Piece{{Part: kexec.ImagePart, Address: 4096, Bytes: 1, SHA256: "x"}}}, nil, ""},
+		{"memory that cannot be read", state.LoadRecord{Pieces: []state.Piece{{Part: kexec.ImagePart, Address: 4096, Bytes: 1, SHA256: "x"}}}, nil, ""},
 		{"another tool, not started", state.LoadRecord{}, map[string]string{unit: ""}, ""},
 		{"another tool, started before", state.LoadRecord{Time: time.Now().Add(time.Hour)}, map[string]string{unit: "", "run/systemd/units/invocation:kdump.service": ""}, ""},
 		{"another tool, started since", state.LoadRecord{Time: began}, map[string]string{unit: "", "run/systemd/units/invocation:kdump.service": ""}, "kdump.service was started at 20"},

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"ukdump/internal/cryptkeys"
-	"ukdump/internal/kexec"
 )
 
 // LoadRecord is the set that kdumpctl loaded; the kernel itself only says that something is.
@@ -28,10 +27,18 @@ type LoadRecord struct {
 	Forecast    *Forecast       `json:"forecast,omitempty"`
 	Words       []string        `json:"words,omitempty"`          // of a forecast, at the beginning of Cmdline
 	Keys        []cryptkeys.Key `json:"keys,omitempty"`           // volume keys that it has, by their descriptions
-	Pieces      []kexec.Piece   `json:"pieces,omitempty"`         // its parts in the reserved memory, if the kernel shows that
+	Pieces      []Piece         `json:"pieces,omitempty"`         // its parts in the reserved memory, if the kernel shows that
 	Updates     bool            `json:"kernel_updates,omitempty"` // the kernel kept its ELF header up to date
 	LoadsLeft   int             `json:"loads_left,omitempty"`     // that a sysctl allowed afterwards; 0 if it set no limit, or none was left
 	Volumes     []string        `json:"volumes,omitempty"`        // dm/uuid of the logical volumes that are raw targets
+}
+
+// Piece is a kexec.Piece.
+type Piece struct {
+	Part    string `json:"part"`
+	Address uint64 `json:"address"`
+	Bytes   int64  `json:"bytes"`
+	SHA256  string `json:"sha256"`
 }
 
 // String names the loaded kernel and image in messages.

@@ -124,6 +124,7 @@ func (v *Run) Verify() error {
 		v.checkReservation()
 	}
 	v.checkTargets()
+	v.checkEvents()
 	return nil
 }
 

@@ -1,0 +1,22 @@
+package verify
+
+import "ukdump/internal/trigger"
+
+// checkEvents reports which events start the capture kernel. A default that ends no
+// machine at an oops is a choice and no problem.
+func (v *Run) checkEvents() {
+	r := trigger.Read(v.Root)
+	if r == nil {
+		return
+	}
+	v.ok("events", "captured: %s", trigger.Reasons(r.Captured))
+	if len(r.NotCaptured) > 0 {
+		v.note("events", "not captured: %s", trigger.Reasons(r.NotCaptured))
+	}
+	if len(r.Unknown) > 0 {
+		v.note("events", "not known whether captured, the setting cannot be read: %s", trigger.Reasons(r.Unknown))
+	}
+	for _, d := range r.Delays {
+		v.note("events", "%s", d)
+	}
+}
