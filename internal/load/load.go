@@ -18,6 +18,7 @@ import (
 	"ukdump/internal/config"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/cryptkeys"
+	"ukdump/internal/host"
 	"ukdump/internal/kexec"
 	"ukdump/internal/kimage"
 	"ukdump/internal/plan"
