@@ -49,7 +49,7 @@ type Build struct {
 	Initramfs      string           // path of the distribution's own, in emergency mode alone
 	Files          []File           // in the order in which they were added
 	Builtin        []string         // drivers and features that the kernel has built in
-	LeftOut        []string         // targets that nobody asked for and this machine has not got, with the reason
+	LeftOut        []error          // targets that nobody asked for and this machine has not got, with the reason
 	RawSizes       map[string]int64 // bytes of the raw devices, by plan.Target.Dir
 	Uncollected    []string         // raw targets with a dump that keeps the next one out
 	ReadOnly       []*host.ReadOnlyTargetError

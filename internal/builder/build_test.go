@@ -41,6 +41,13 @@ func newBuild(t *testing.T, m *buildtest.Machine) *Build {
 	return b
 }
 
+func messages(errs []error) (list []string) {
+	for _, err := range errs {
+		list = append(list, err.Error())
+	}
+	return list
+}
+
 // describe lists everything that a Build says.
 func describe(t *testing.T, m *buildtest.Machine, b *Build) []byte {
 	t.Helper()
@@ -54,7 +61,7 @@ func describe(t *testing.T, m *buildtest.Machine, b *Build) []byte {
 	for _, l := range []struct {
 		name  string
 		lines []string
-	}{{"built in", b.Builtin}, {"left out", b.LeftOut}, {"warning", b.Warnings}} {
+	}{{"built in", b.Builtin}, {"left out", messages(b.LeftOut)}, {"warning", b.Warnings}} {
 		for _, s := range l.lines {
 			fmt.Fprintf(&out, "%s: %s\n", l.name, s)
 		}
@@ -184,7 +191,7 @@ func TestRawTargets(t *testing.T) {
 				}
 			}
 			for _, x := range []struct{ got, want string }{
-				{strings.Join(names, " "), tt.targets}, {strings.Join(b.Warnings, "\n"), tt.warnings}, {strings.Join(b.LeftOut, "\n"), tt.leftOut},
+				{strings.Join(names, " "), tt.targets}, {strings.Join(b.Warnings, "\n"), tt.warnings}, {strings.Join(messages(b.LeftOut), "\n"), tt.leftOut},
 			} {
 				if x.got != x.want {
 					t.Errorf("got %q, want %q", x.got, x.want)

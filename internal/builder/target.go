@@ -44,7 +44,7 @@ func (b *Build) addTargets(o Options) ([]kmod.Request, error) {
 			all = append(all, requests...)
 			continue
 		case byDefault:
-			b.LeftOut = append(b.LeftOut, err.Error())
+			b.LeftOut = append(b.LeftOut, err)
 		case errors.As(err, &none):
 			b.warn("%v: it is left out", err)
 		case errors.As(err, &noKey) && evidence:

@@ -508,7 +508,7 @@ func TestCollectInterrupted(t *testing.T) {
 	t.Parallel()
 	m := collecting(t)
 	steps := 0
-	for more := true; more; {
+	for more := true; more && !t.Failed(); {
 		m.run(t, fmt.Sprint(steps), func(t *testing.T) {
 			dev := m.dump("vdz1", goodRaw())
 			if more = m.stopAt(steps); !more {

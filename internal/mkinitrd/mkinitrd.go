@@ -172,8 +172,8 @@ func printFiles(out io.Writer, b *builder.Build) error {
 		}
 		fmt.Fprintln(out, "target:", directory(t))
 	}
-	for _, s := range b.LeftOut {
-		fmt.Fprintln(out, "no target:", cli.Clean(s))
+	for _, err := range b.LeftOut {
+		fmt.Fprintln(out, "no target:", cli.Clean(err.Error()))
 	}
 	for _, t := range b.Plan.Evidence {
 		fmt.Fprintln(out, "evidence:", directory(t))

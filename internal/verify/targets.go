@@ -49,6 +49,12 @@ func (v *Run) checkTargets() {
 			v.checkDirectory("evidence", t.Dir)
 		}
 	}
+	for _, err := range v.build.LeftOut {
+		// A machine without swap lacks nothing.
+		if none := (*host.NoSwapError)(nil); !errors.As(err, &none) || len(none.Tried) > 0 {
+			v.note("target", "%v", err)
+		}
+	}
 	v.checkSpace(spaces)
 }
 
