@@ -41,6 +41,9 @@ func (b *Build) openKernel(o Options) error {
 		return fmt.Errorf("%s%w", where, err)
 	}
 	k := b.Kernel
+	if k.OtherBuild {
+		b.warn("%s is another build of %s than the running kernel: reboot to run the one that will capture", k.Path, k.Release)
+	}
 	if k.Arch != "amd64" && k.Arch != "arm64" {
 		return &KernelError{k.Path, "it is for " + k.Arch + ", which is not supported", "Choose a kernel for x86_64 or aarch64 with KERNEL=."}
 	}

@@ -30,6 +30,7 @@ var ModuleDirs = []string{
 	"/usr/lib/modules",
 	"/lib/modules",
 	"/run/booted-system/kernel-modules/lib/modules", // NixOS
+	"/run/booted-system/kernel/lib/modules",         // Guix
 }
 
 // ModuleTree returns the path by which this process reaches the module tree of a

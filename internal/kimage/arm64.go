@@ -31,25 +31,30 @@ func (im *Image) image(data []byte) error {
 	if err := im.readPE(data); err != nil {
 		return err
 	}
-	if im.Release = bannerRelease(data); im.Release == "" {
+	if im.Release, im.banner = findBanner(data); im.Release == "" {
 		return &TruncatedError{Path: im.Path, Have: int64(len(data))}
 	}
 	return nil
 }
 
-// bannerRelease finds linux_banner (init/version-timestamp.c) in an unpacked
-// kernel. Other strings begin in the same way.
-func bannerRelease(data []byte) string {
-	prefix := []byte("Linux version ")
+// findBanner finds linux_banner (init/version-timestamp.c) in an unpacked kernel, and
+// the release in it. Other strings begin in the same way.
+func findBanner(data []byte) (release, banner string) {
+	const longest = 1024
+	prefix := []byte(bannerPrefix)
 	for {
 		i := bytes.Index(data, prefix)
 		if i < 0 {
-			return ""
+			return "", ""
 		}
+		line := data[i:min(len(data), i+longest)]
 		data = data[i+len(prefix):]
-		line := data[:min(len(data), 256)]
-		if r := releaseOf(line); r != "" && bytes.HasPrefix(line[len(r):], []byte(" (")) {
-			return r
+		if r := releaseOf(line[len(prefix):]); r != "" && bytes.HasPrefix(line[len(prefix)+len(r):], []byte(" (")) {
+			text, _, ok := bytes.Cut(line, []byte("\n"))
+			if !ok {
+				return r, ""
+			}
+			return r, string(text)
 		}
 	}
 }

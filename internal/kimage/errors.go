@@ -42,6 +42,11 @@ func (e *CompressionError) Error() string {
 	return "read kernel: " + e.Path + ": cannot unpack " + e.Method + " (gzip, zstd and xz are supported)"
 }
 
+// Advice returns the remedy.
+func (e *CompressionError) Advice() string {
+	return "Unpack the kernel with a tool that can, and set KERNEL= to the path of the Image that results."
+}
+
 // CorruptError reports an image that has a kernel's header but is damaged.
 type CorruptError struct {
 	Path string
@@ -79,9 +84,4 @@ func describe(data []byte) string {
 		}
 	}
 	return "unknown format"
-}
-
-// Advice returns the remedy.
-func (e *NotFoundError) Advice() string {
-	return "Install that kernel, or set KERNEL= to the path of its image."
 }

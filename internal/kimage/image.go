@@ -61,6 +61,11 @@ type Image struct {
 	// uses 5-level page tables (XLF_5LEVEL). True on other architectures.
 	FiveLevel bool
 
+	// OtherBuild reports that Find looked for the running kernel, and that this is
+	// another build of the same release: an upgrade has replaced the image.
+	OtherBuild bool
+
+	banner  string // as /proc/version shows it, on x86 without the compiler; "" if not known
 	data    []byte
 	payload []byte // x86: the compressed vmlinux, a part of data
 }

@@ -1,7 +1,6 @@
 package kimage
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 )
@@ -37,22 +36,13 @@ func isBzImage(data []byte) bool {
 }
 
 func (im *Image) bzImage(data []byte) error {
-	sects := int(data[x86SetupSects])
-	if sects == 0 {
-		sects = 4 // boot.rst: for backwards compatibility
-	}
-	setup := (sects + 1) * 512
+	setup := x86SetupSize(data)
 	// syssize counts paragraphs of 16 bytes, the last one perhaps not full.
 	if want := int64(setup) + int64(le.Uint32(data[x86SysSize:]))*16; int64(len(data)) < want-15 {
 		return &TruncatedError{im.Path, int64(len(data)), want}
 	}
-	// The pointer counts from the end of the boot sector.
-	at := 512 + int(le.Uint16(data[x86KernelVersion:]))
-	if at > 512 && at < min(setup, len(data)) {
-		version, _, _ := bytes.Cut(data[at:min(setup, len(data))], []byte{0})
-		im.Release = releaseOf(version)
-	}
-	if im.Release == "" {
+	im.banner = string(x86Banner(data))
+	if im.Release = releaseOf([]byte(im.banner)); im.Release == "" {
 		return &NotKernelError{im.Path, "a file of the x86 boot protocol that names no Linux release"}
 	}
 
