@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -23,21 +24,39 @@ var makedumpfileDirs = []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/
 // findMakedumpfile finds makedumpfile on the machine and which compression it was
 // built with: that differs between distributions and releases.
 func findMakedumpfile(h *host.Host) (*makedumpfile.Program, error) {
-	i := slices.IndexFunc(makedumpfileDirs, func(dir string) bool { return isFile(h, filepath.Join(dir, "makedumpfile")) })
-	if i < 0 {
-		return nil, advice.With(errors.New("makedumpfile: not found in "+strings.Join(makedumpfileDirs, " ")),
-			"Install makedumpfile: Debian and Fedora have a package of that name, Arch has it in the AUR.")
+	var wrong error // with the first file that is no makedumpfile: a later one may be
+	for _, dir := range makedumpfileDirs {
+		path := filepath.Join(dir, "makedumpfile")
+		if !isFile(h, path) {
+			continue
+		}
+		file, err := h.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		m := makedumpfile.Parse(file)
+		if m.Path = path; m.Version != "" {
+			return &m, nil
+		}
+		if wrong == nil {
+			wrong = notMakedumpfile(path, file)
+		}
 	}
-	path := filepath.Join(makedumpfileDirs[i], "makedumpfile")
-	file, err := h.ReadFile(path)
-	if err != nil {
-		return nil, err
+	if wrong != nil {
+		return nil, wrong
 	}
-	m := makedumpfile.Parse(file)
-	if m.Path = path; m.Version == "" {
-		return nil, fmt.Errorf("%s: not makedumpfile: no version found in the file", path)
+	return nil, advice.With(errors.New("makedumpfile: not found in "+strings.Join(makedumpfileDirs, " ")),
+		"Install makedumpfile: Debian and Fedora have a package of that name, Arch has it in the AUR.")
+}
+
+// notMakedumpfile returns the error for a file without a version.
+func notMakedumpfile(path string, file []byte) error {
+	if bytes.HasPrefix(file, []byte("#!")) {
+		return advice.With(fmt.Errorf("%s: a script, not makedumpfile", path),
+			"Copy the program that the script starts to /usr/local/sbin/makedumpfile: the image needs the program itself.")
 	}
-	return &m, nil
+	return advice.With(fmt.Errorf("%s: not makedumpfile: no version found in the file", path),
+		"Install makedumpfile again, or copy the program that this file starts to /usr/local/sbin/makedumpfile.")
 }
 
 // collectors returns the ladder: the configured filter, the same filter with the

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/makedumpfile"
 )
@@ -60,8 +61,22 @@ func TestFindMakedumpfile(t *testing.T) {
 	if err != nil || got.Path != "/usr/bin/makedumpfile" || got.Version != "1.7.2" {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	m.Write("usr/bin/makedumpfile", "#!/bin/sh\n")
-	if _, err := findMakedumpfile(openHost(t, m)); err == nil || !strings.HasPrefix(err.Error(), "/usr/bin/makedumpfile: not makedumpfile: no version found") {
-		t.Errorf("a script: %v", err)
+	program := m.Read("usr/bin/makedumpfile")
+	for _, tt := range []struct{ name, file, want, advice string }{
+		{"script", "#!/bin/sh\nexec /opt/makedumpfile \"$@\"\n", "/usr/bin/makedumpfile: a script, not makedumpfile", "Copy the program that the script starts"},
+		{"script with the version", "#!/usr/bin/env bash\n# makedumpfile 1.7.2\n", "/usr/bin/makedumpfile: a script, not makedumpfile", "Copy the program that the script starts"},
+		{"program that starts it", "\x7fELF wrapper", "/usr/bin/makedumpfile: not makedumpfile: no version found in the file", "Install makedumpfile again"},
+		{"empty", "", "/usr/bin/makedumpfile: not makedumpfile: no version found in the file", "Install makedumpfile again"},
+	} {
+		m.Write("usr/bin/makedumpfile", tt.file)
+		_, err := findMakedumpfile(openHost(t, m))
+		if err == nil || err.Error() != tt.want || !strings.HasPrefix(advice.For(err), tt.advice) {
+			t.Errorf("%s: %v: %s", tt.name, err, advice.For(err))
+		}
+		m.Write("usr/local/sbin/makedumpfile", program)
+		if got, err := findMakedumpfile(openHost(t, m)); err != nil || got.Path != "/usr/local/sbin/makedumpfile" {
+			t.Errorf("%s, and the program: %+v, %v", tt.name, got, err)
+		}
+		m.Remove("usr/local/sbin/makedumpfile")
 	}
 }

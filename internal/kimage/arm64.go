@@ -80,9 +80,12 @@ func (im *Image) zboot(data []byte) error {
 	payload := data[off : off+n]
 	method := compression(payload)
 	if method == "" {
-		return &CompressionError{im.Path, "zboot payload of type " + strconv.Quote(string(name))}
+		return &CompressionError{im.Path, "zboot payload of type " + strconv.Quote(string(name)), true}
 	}
 	inner, err := im.unpack(method, payload)
+	if c := (*CompressionError)(nil); errors.As(err, &c) {
+		c.Inside = true
+	}
 	if err != nil {
 		return err
 	}

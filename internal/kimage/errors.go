@@ -3,6 +3,7 @@ package kimage
 import (
 	"bytes"
 	"fmt"
+	"strings"
 )
 
 // NotKernelError reports a file that is not a kernel image.
@@ -36,15 +37,25 @@ func (e *TruncatedError) Error() string {
 type CompressionError struct {
 	Path   string
 	Method string // "lz4", "xz with other filters than LZMA2"
+	Inside bool   // an EFI zboot file, which no tool unpacks
 }
 
 func (e *CompressionError) Error() string {
 	return "read kernel: " + e.Path + ": cannot unpack " + e.Method + " (gzip, zstd and xz are supported)"
 }
 
+// unpackTools are commands that unpack a kernel that this package cannot.
+var unpackTools = map[string]string{
+	"lz4": "lz4 -dc", "lzma": "xz --format=lzma -dc", "lzo": "lzop -dc", "bzip2": "bzip2 -dc", "xz": "xz -dc", "zstd": "zstd --long=31 -dc",
+}
+
 // Advice returns the remedy.
 func (e *CompressionError) Advice() string {
-	return "Unpack the kernel with a tool that can, and set KERNEL= to the path of the Image that results."
+	method, _, _ := strings.Cut(e.Method, " ")
+	if tool := unpackTools[method]; tool != "" && !e.Inside {
+		return fmt.Sprintf("Unpack it with %s %s >/boot/Image, and set KERNEL=/boot/Image.", tool, e.Path)
+	}
+	return "Set KERNEL= to an unpacked Image of that kernel."
 }
 
 // CorruptError reports an image that has a kernel's header but is damaged.

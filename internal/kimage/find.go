@@ -63,6 +63,11 @@ func (e *NotFoundError) Unwrap() []error { return e.Errs }
 
 // Advice returns the remedy.
 func (e *NotFoundError) Advice() string {
+	for _, err := range e.Errs {
+		if c := (*CompressionError)(nil); errors.As(err, &c) {
+			return c.Advice()
+		}
+	}
 	switch {
 	case e.Running && e.Gone && len(e.Others) > 0:
 		return "Reboot: the running kernel was replaced by an upgrade and is no longer installed."

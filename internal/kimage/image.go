@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"ukdump/internal/crashdir"
@@ -186,6 +187,9 @@ func (im *Image) identify(data []byte) error {
 		return im.zboot(data)
 	}
 	method := compression(data)
+	if slices.Contains([]string{"lz4", "lzma", "lzo", "bzip2"}, method) {
+		return &CompressionError{Path: im.Path, Method: method}
+	}
 	format, ok := map[string]Format{"gzip": GzipImage, "zstd": ZstdImage, "xz": XZImage}[method]
 	if !ok {
 		if string(data[:2]) == "MZ" {

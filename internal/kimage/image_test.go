@@ -194,7 +194,7 @@ func TestParseErrors(t *testing.T) {
 		{"zboot of riscv", armZboot("gzip", gz(pad(strings.Repeat("\x00", 48)+"RISCV\x00\x00\x00"))), &notKernel, "riscv64"},
 		{"zboot of lz4", armZboot("lz4", pad("\x02\x21\x4c\x18")), &method, "cannot unpack lz4"},
 		{"zboot of nothing", armZboot("new", pad("what?")), &method, `zboot payload of type "new"`},
-		{"Image.lz4", pad("\x02\x21\x4c\x18"), &notKernel, "lz4"},
+		{"Image.lz4", pad("\x02\x21\x4c\x18"), &method, "cannot unpack lz4"},
 		{"Image.xz damaged", damaged, &corrupt, "damaged: unpack xz: checksum is wrong"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

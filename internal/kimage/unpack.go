@@ -41,7 +41,9 @@ func (im *Image) unpack(method string, data []byte) ([]byte, error) {
 	case err == nil:
 		return out, nil
 	case errors.As(err, new(unsupported)), errors.As(err, new(xzstream.UnsupportedError)):
-		return nil, &CompressionError{im.Path, err.Error()}
+		return nil, &CompressionError{Path: im.Path, Method: err.Error()}
+	case errors.Is(err, zstd.ErrWindowSizeExceeded):
+		return nil, &CompressionError{Path: im.Path, Method: fmt.Sprintf("zstd with a window of more than %d MiB", maxWindow>>20)}
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, &TruncatedError{Path: im.Path, Have: int64(len(data))}
 	}
@@ -52,6 +54,9 @@ func (im *Image) unpack(method string, data []byte) ([]byte, error) {
 type unsupported string
 
 func (u unsupported) Error() string { return string(u) }
+
+// maxWindow is the window in bytes of zstd -22 --ultra, with which kernels are packed.
+const maxWindow = 128 << 20
 
 func decompress(method string, data []byte, limit int64) ([]byte, error) {
 	var r io.Reader
@@ -64,9 +69,8 @@ func decompress(method string, data []byte, limit int64) ([]byte, error) {
 		z.Multistream(false) // something else may follow
 		r = z
 	case "zstd":
-		// The kernel is packed with -22 --ultra: a window of 128 MiB.
 		z, err := zstd.NewReader(bytes.NewReader(data), zstd.WithDecoderConcurrency(1),
-			zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(128<<20))
+			zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, err
 		}

@@ -20,8 +20,9 @@ func Unpack(data []byte, ext string) ([]byte, error) {
 	}
 	r, err := unpack(bytes.NewReader(data), ext)
 	if err != nil {
-		return nil, err
+		return nil, packedOtherwise(err)
 	}
 	defer r.Close()
-	return crashdir.ReadAll(r, MaxSize)
+	data, err = crashdir.ReadAll(r, MaxSize)
+	return data, packedOtherwise(err)
 }

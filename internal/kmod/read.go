@@ -25,9 +25,34 @@ const MaxSize = 64 << 20
 func (t *Tree) Read(m Module) ([]byte, error) {
 	data, err := t.read(m.Path)
 	if err != nil {
-		return nil, fmt.Errorf("read module %s: %s: %w", m.Name, m.Path, plain(err))
+		return nil, packedOtherwise(fmt.Errorf("read module %s: %s: %w", m.Name, m.Path, plain(err)))
 	}
 	return data, nil
+}
+
+// PackingError reports a file that is whole, but packed in a way that needs too much
+// memory or that nothing here reads.
+type PackingError struct {
+	Err    error
+	Remedy string
+}
+
+func (e *PackingError) Error() string { return e.Err.Error() }
+
+func (e *PackingError) Unwrap() error { return e.Err }
+
+// Advice returns the remedy.
+func (e *PackingError) Advice() string { return e.Remedy }
+
+// packedOtherwise returns a *PackingError for err if it is one, else err.
+func packedOtherwise(err error) error {
+	switch {
+	case errors.As(err, new(xzstream.UnsupportedError)):
+		return &PackingError{err, "Pack the file again as the kernel's Makefile does: xz --check=crc32 --lzma2=dict=1MiB."}
+	case errors.Is(err, zstd.ErrWindowSizeExceeded):
+		return &PackingError{err, "Pack the file again with zstd and without --long or --ultra."}
+	}
+	return err
 }
 
 func (t *Tree) read(file string) ([]byte, error) {

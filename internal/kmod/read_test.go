@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
+
+	"ukdump/internal/advice"
 )
 
 func dummy(t testing.TB) []byte {
@@ -182,6 +185,43 @@ func TestOptions(t *testing.T) {
 	} {
 		if got := o.Params(module); got != want {
 			t.Errorf("parameters of %s: got %q, want %q", module, got, want)
+		}
+	}
+}
+
+// Modules that are whole, but packed in a way that nothing here unpacks.
+func TestReadAdvice(t *testing.T) {
+	ko := dummy(t)
+	frame := func(log byte) []byte { // of zstd, with a window of 1<<log bytes and one raw block
+		n := len(ko)<<3 | 1
+		return append([]byte{0x28, 0xb5, 0x2f, 0xfd, 0, (log - 10) << 3, byte(n), byte(n >> 8), byte(n >> 16)}, ko...)
+	}
+	packed := func(options ...string) []byte {
+		cmd := exec.Command("xz", append([]string{"-c"}, options...)...)
+		cmd.Stdin = bytes.NewReader(ko)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Skip(err)
+		}
+		return out
+	}
+	fsys := fstest.MapFS{
+		"window22.ko.zst": {Data: frame(22)},
+		"window28.ko.zst": {Data: frame(28)},
+		"window31.ko.zst": {Data: frame(31)},
+		"x86.ko.xz":       {Data: packed("--x86", "--lzma2=dict=1MiB")},
+		"arm.ko.xz":       {Data: packed("--arm", "--lzma2=dict=1MiB")},
+		"long.ko.xz":      {Data: packed("--lzma2=dict=512MiB")},
+		"plain.ko.xz":     {Data: packed("--check=crc32", "--lzma2=dict=1MiB")},
+	}
+	for name, want := range map[string]string{
+		"window22.ko.zst": "", "plain.ko.xz": "",
+		"window28.ko.zst": "without --long", "window31.ko.zst": "without --long",
+		"x86.ko.xz": "xz --check=crc32", "arm.ko.xz": "xz --check=crc32", "long.ko.xz": "xz --check=crc32",
+	} {
+		_, err := (&Tree{fsys: fsys}).Read(Module{Name: "x", Path: name})
+		if got := advice.For(err); (err == nil) != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: %v, advice %q", name, err, got)
 		}
 	}
 }

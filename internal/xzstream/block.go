@@ -78,7 +78,7 @@ func (b *block) parse(flags byte, r *bytes.Reader) (int64, error) {
 		return 0, errBlockHeader
 	}
 	if dict > MaxDict {
-		return 0, fmt.Errorf("xz dictionary of %d bytes is too large, the limit is %d", dict, int64(MaxDict))
+		return 0, UnsupportedError(fmt.Sprintf("xz with a dictionary of %d bytes, the limit is %d", dict, int64(MaxDict)))
 	}
 	for range r.Len() {
 		if c, _ := r.ReadByte(); c != 0 {
