@@ -59,7 +59,7 @@ func (r *Run) Announce(conf *config.Config) error {
 		errs = append(errs, err)
 	}
 	saved, others := r.pstoreLogs(conf, known, len(dumps) > 0)
-	events := crashEvents(append(dumps, saved...))
+	events := crashEvents(append(dumps, saved...), r.Store.LoadedEarlier())
 	if e := r.lostEvent(conf, known, len(events) > 0, others); e != nil {
 		events = append(events, *e)
 	}
@@ -144,8 +144,9 @@ func crashID(d crashdir.Dump) string {
 	return d.Report.ID
 }
 
-// crashEvents makes one event for each crash, oldest first.
-func crashEvents(dumps []crashdir.Dump) []event {
+// crashEvents makes one event for each crash, oldest first. loaded is the set that was
+// loaded in an earlier boot, nil if that is not known.
+func crashEvents(dumps []crashdir.Dump, loaded *state.LoadRecord) []event {
 	crashdir.Sort(dumps)
 	var keys []string
 	of := map[string]crashdir.Dump{}
@@ -161,12 +162,12 @@ func crashEvents(dumps []crashdir.Dump) []event {
 	}
 	var events []event
 	for _, key := range keys {
-		events = append(events, crashEvent(key, of[key]))
+		events = append(events, crashEvent(key, of[key], loaded))
 	}
 	return events
 }
 
-func crashEvent(key string, d crashdir.Dump) event {
+func crashEvent(key string, d crashdir.Dump, loaded *state.LoadRecord) event {
 	r := d.Report
 	if r == nil {
 		r = new(crashdir.Report)
@@ -187,6 +188,9 @@ func crashEvent(key string, d crashdir.Dump) event {
 	}[d.Outcome]
 	if why != "" && d.Outcome != crashdir.Complete {
 		saved += " (" + cli.Text(why, 200) + ")"
+	}
+	if d.Outcome == crashdir.Failed {
+		saved += likely(loaded)
 	}
 	found := evidence.OfDump(&d)
 	linux, reason := "Linux", cli.Text(found.Panic.Reason(), cli.MaxText)

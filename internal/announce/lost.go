@@ -26,7 +26,8 @@ func (r *Run) lostEvent(conf *config.Config, known *state.AnnounceLog, explained
 		return nil
 	}
 	key := "boot-" + w.Boot
-	if explained || !r.Store.WasLoaded(w.Boot) || known.Has(key, time.Time{}) {
+	loaded := r.Store.LoadedIn(w.Boot)
+	if explained || loaded == nil || known.Has(key, time.Time{}) {
 		return nil
 	}
 	dirs := conf.DumpDirs(r.Root)
@@ -36,7 +37,7 @@ func (r *Run) lostEvent(conf *config.Config, known *state.AnnounceLog, explained
 	} else if m := host.MissingMount(r.Root, dirs); m != nil {
 		outcome, why = "", "whether there is a dump is not known: "+cli.Text(m.Point, 500)+" is NOT MOUNTED"
 	} else {
-		why += "power loss, a reset, or a capture that FAILED"
+		why += "power loss, a reset, or a capture that FAILED" + likely(loaded)
 	}
 	e := &event{key: key, id: lostMessage}
 	e.message = "the machine went down without a shutdown while a capture kernel was loaded, and " + why
@@ -54,6 +55,20 @@ func (r *Run) lostEvent(conf *config.Config, known *state.AnnounceLog, explained
 		}
 	}
 	return e
+}
+
+// likely names the shortage of memory that was known when rec was loaded, as a cause of
+// a capture that saved nothing; "" without one.
+func likely(rec *state.LoadRecord) string {
+	switch {
+	case rec == nil:
+		return ""
+	case rec.Needed > rec.Memory:
+		return fmt.Sprintf("; the likely cause: %s were reserved for it, and it needs about %s", cli.Size(rec.Memory), cli.Size(rec.Needed))
+	case rec.Unreachable != "":
+		return "; the likely cause: " + cli.Text(rec.Unreachable, 300)
+	}
+	return ""
 }
 
 // waitingDumps returns the devices with a raw dump of this machine, or one that

@@ -199,6 +199,22 @@ func (b *Build) Unpacked() int64 {
 	return n
 }
 
+// PackedSize returns the size of the packed image in bytes. It takes as long as to write
+// one.
+func (b *Build) PackedSize() (int64, error) {
+	var n counter
+	err := b.image.Write(&n, b.Compression)
+	return int64(n), err
+}
+
+// counter counts the bytes that are written to it.
+type counter int64
+
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
+}
+
 // WriteFile writes the image to path, mode 0600, beside it first, and renames
 // it. On any error the old file is still at path.
 func (b *Build) WriteFile(path string) error {

@@ -6,6 +6,7 @@ import (
 
 	"ukdump/internal/host"
 	"ukdump/internal/kmod"
+	"ukdump/internal/plan"
 )
 
 // Stack describes the storage of a target or of a place for evidence, from the file
@@ -68,6 +69,13 @@ func Survey(o Options) ([]Stack, error) {
 		stacks = append(stacks, s)
 	}
 	return stacks, err
+}
+
+// Targets returns the stacks of the targets. In emergency mode nothing is known of them.
+func (b *Build) Targets() []Stack {
+	return slices.DeleteFunc(slices.Clone(b.stacks), func(s Stack) bool {
+		return !slices.ContainsFunc(b.Plan.Targets, func(t plan.Target) bool { return t.Dir == s.Target })
+	})
 }
 
 // need returns the parts of the kernel that serve q. Of a monolithic kernel, which

@@ -91,6 +91,17 @@ func machineCmd(ts *testscript.TestScript, _ bool, args []string) {
 	case "unreserved":
 		m.Write("sys/kernel/kexec_crash_size", "0\n")
 		m.Write("proc/cmdline", "quiet\n")
+	case "reserved": // so many MiB; further arguments are the lines of /proc/iomem
+		n, _ := strconv.Atoi(args[1])
+		m.Write("sys/kernel/kexec_crash_size", fmt.Sprint(n<<20))
+		m.Write("proc/cmdline", "quiet crashkernel="+args[1]+"M"+args[2]+"\n")
+		iomem := ""
+		for _, r := range args[3:] {
+			iomem += "  " + r + " : Crash kernel\n"
+		}
+		m.Write("proc/iomem", iomem)
+	case "controller": // of the disk uses addresses of so many bits
+		m.Write("sys/devices/pci0000:00/0000:00:02.0/0000:01:00.0/dma_mask_bits", args[1]+"\n")
 	case "slotless":
 		m.Remove("sys/kernel/kexec_crash_size")
 		m.Remove("sys/kernel/kexec_crash_loaded")
@@ -147,6 +158,8 @@ func dumpCmd(ts *testscript.TestScript, _ bool, args []string) {
 		files["vmcore"] = kdump(false)
 	case crashdir.Incomplete:
 		files["vmcore-incomplete"] = kdump(true)
+	case crashdir.Failed:
+		files = map[string]string{"kexec-dmesg.log": "log"}
 	}
 	files["report.json"] = report(func(r *crashdir.Report) {
 		r.ID = strings.ToLower(args[0])

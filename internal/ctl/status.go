@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -40,6 +41,7 @@ type status struct {
 	Ours     *state.LoadRecord `json:"capture_kernel,omitempty"` // nil if something else loaded it
 	InMemory bool              `json:"in_memory,omitempty"`      // the reserved memory was seen to have that set
 	Reserved *int64            `json:"reserved_bytes,omitempty"` // nil if it cannot be read
+	Needed   int64             `json:"needed_bytes,omitempty"`   // by a capture, estimate; 0 if it is not known
 	Image    struct {
 		Path  string    `json:"path,omitempty"`
 		Bytes int64     `json:"bytes,omitempty"`
@@ -148,6 +150,10 @@ func (c *ctl) gatherSlot(s *status) {
 	if s.Loaded {
 		s.Problem("loaded", c.gatherLoaded(s))
 		s.Problem("loaded", load.FallbackProblem(s.Ours))
+		s.Problem("memory", c.loader().MemoryProblem(s.Ours))
+	}
+	if s.Ours != nil {
+		s.Needed = s.Ours.Needed
 	}
 	if !s.Partial {
 		s.Verified = verify.LastResult(c.store, s.Ours)
@@ -193,6 +199,9 @@ func (c *ctl) gatherBuild(s *status, conf *config.Config) {
 		}
 	}
 	c.gatherImage(s, b)
+	if !s.Loaded && s.Reserved != nil && *s.Reserved > 0 {
+		c.gatherMemory(s, b)
+	}
 	for _, t := range slices.Concat(b.Plan.Targets, b.Plan.Evidence) {
 		s.Problem("target", c.loader().CheckKeys(&t, s.Ours))
 	}
@@ -223,6 +232,37 @@ func (c *ctl) gatherImage(s *status, b *builder.Build) {
 	if s.Ours != nil {
 		s.Problem("loaded", load.Differs(s.Ours, b))
 	}
+}
+
+// gatherMemory looks whether a load would have enough memory.
+func (c *ctl) gatherMemory(s *status, b *builder.Build) {
+	packed, unpacked, err := c.imageSize(s, b)
+	if s.Problem("image", err) {
+		return
+	}
+	rec := c.loader().Estimate(b, packed, unpacked)
+	s.Needed = rec.Needed
+	if _, _, err := c.kexec.RoomFor(b.Kernel.Path, rec.KernelBytes, packed, unpacked); err != nil {
+		s.Problem("memory", err)
+		return
+	}
+	s.Problem("memory", c.loader().MemoryProblem(rec))
+}
+
+// imageSize returns the size of the image that a load would take, in bytes.
+func (c *ctl) imageSize(s *status, b *builder.Build) (packed, unpacked int64, err error) {
+	if b.Initramfs != "" {
+		data, contents, err := b.EmergencyImage()
+		if err != nil {
+			return 0, 0, err
+		}
+		return int64(len(data)), contents.Unpacked, nil
+	}
+	if s.Image.Stale == "" {
+		return s.Image.Bytes, b.Unpacked(), nil
+	}
+	packed, err = b.PackedSize()
+	return packed, b.Unpacked(), err
 }
 
 func (c *ctl) gatherDumps(s *status) {
@@ -266,6 +306,18 @@ func (s *status) eventRows() (rows [][2]string) {
 	return rows
 }
 
+func (s *status) memoryLine() string {
+	switch {
+	case s.Reserved == nil:
+		return notKnown
+	case *s.Reserved == 0:
+		return "none reserved"
+	case s.Needed == 0:
+		return cli.Size(*s.Reserved) + " reserved"
+	}
+	return fmt.Sprintf("%s reserved; a capture needs about %s", cli.Size(*s.Reserved), cli.Size(s.Needed))
+}
+
 func (c *ctl) printStatus(s *status) error {
 	var list rows
 	row := list.add
@@ -281,16 +333,7 @@ func (c *ctl) printStatus(s *status) error {
 	default:
 		row("capture kernel", "loaded: %s (%s)", s.Ours.Release, s.Ours.Kernel)
 	}
-	switch {
-	case s.Reserved == nil:
-		row("memory", notKnown)
-	case *s.Reserved == 0:
-		row("memory", "none reserved")
-	case s.Ours != nil:
-		row("memory", "%s reserved; %s for the kernel to start, %s for its image", cli.Size(*s.Reserved), cli.Size(s.Ours.KernelBytes), cli.Size(s.Ours.ImageBytes))
-	default:
-		row("memory", "%s reserved", cli.Size(*s.Reserved))
-	}
+	row("memory", "%s", s.memoryLine())
 	if s.Image.Bytes > 0 {
 		state := "up to date"
 		if s.Image.Stale != "" {

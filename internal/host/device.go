@@ -23,6 +23,9 @@ type Device struct {
 	// IOMMU is the name in /sys/class/iommu of the IOMMU that translates the memory
 	// accesses of the device (Documentation/ABI/testing/sysfs-kernel-iommu_groups).
 	IOMMU string `json:"iommu,omitempty"`
+	// DMABits is how many bits the addresses have that it can use for DMA; 0 if that is
+	// not known or it has no driver.
+	DMABits int `json:"-"`
 }
 
 // device reads the device at a resolved path.
@@ -51,6 +54,9 @@ func (h *Host) device(dir string) Device {
 		d.PathHandler = dh
 	}
 	d.PowerSequence = h.exists(path.Join(dir, "of_node/mmc-pwrseq"))
+	if d.Master() {
+		d.DMABits = h.dmaBits(d, dir)
+	}
 	if driver, err := h.resolve(path.Join(dir, "driver")); err == nil {
 		d.Module = h.link(driver, "module")
 		// Only loaded modules have a state; built-in ones have none.

@@ -125,14 +125,20 @@ func (e *Error) Advice() string { return e.fill(causes[e.Cause].advice) }
 
 // fill puts the numbers and details of e into a text of causes.
 func (e *Error) fill(text string) string {
-	// Twice the need of loading leaves the capture kernel room to run.
-	crashkernel := max(256, (2*e.Need>>20+63)/64*64)
+	crashkernel := Sufficient(e.Need) >> 20
 	return strings.NewReplacer(
 		"{detail}", e.Detail,
 		"{need}", mib(e.Need), "{have}", mib(e.Have),
 		"{length}", fmt.Sprint(e.Need), "{limit}", fmt.Sprint(e.Have),
 		"{crashkernel}", fmt.Sprintf("%dM", crashkernel),
 	).Replace(text)
+}
+
+// Sufficient returns the size of a reservation that is enough for a capture kernel that
+// needs at least need bytes. Twice the need leaves it room to run.
+func Sufficient(need int64) int64 {
+	const step = 64 << 20
+	return max(256<<20, (2*need+step-1)/step*step)
 }
 
 func mib(n int64) string { return fmt.Sprintf("%d MiB", (n+1<<20-1)>>20) }
@@ -167,7 +173,7 @@ func (s *Slot) noRoom(e *Error, need, have int64) {
 
 // explain sets the cause for e.Err of the system call. The errors are explained in
 // kernel/kexec_file.c and kexec_file_load(2).
-func (s *Slot) explain(e *Error, kernel *Kernel, initrd *os.File, unpacked int64) {
+func (s *Slot) explain(e *Error, kernel *Kernel, initrd *os.File) {
 	var errno unix.Errno
 	if !errors.As(e.Err, &errno) {
 		e.Cause = Unknown
@@ -188,13 +194,13 @@ func (s *Slot) explain(e *Error, kernel *Kernel, initrd *os.File, unpacked int64
 			e.Cause, e.Detail = Lockdown, mode
 		}
 	case unix.EADDRNOTAVAIL:
-		have, err := s.Reserved()
+		m, err := s.Memory()
 		if err != nil || kernel == nil {
 			e.Cause = Unknown
 			return
 		}
-		need, _ := s.need(kernel, initrd, unpacked)
-		s.noRoom(e, need, have)
+		need, _, _ := s.Room(kernel, initrd, 0)
+		s.noRoom(e, need, m.Main)
 	case unix.EINVAL:
 		e.Cause = Invalid
 	case unix.ENOEXEC:

@@ -377,7 +377,7 @@ func TestNeed(t *testing.T) {
 		s := newSlot(t, nil, nil)
 		kernel := &tt.kernel
 		kernel.File = tempFile(t, "k", make([]byte, tt.size))
-		if n, err := s.need(kernel, tempFile(t, "i", make([]byte, 100)), 1000); n != tt.need+1100 || err != nil {
+		if n, _, err := s.Room(kernel, tempFile(t, "i", make([]byte, 100)), 1000); n != tt.need+1100 || err != nil {
 			t.Errorf("%s: needs %d, %v, want %d", tt.name, n, err, tt.need+1100)
 		}
 		if n := kernel.CommandLineLimit(); n != tt.limit {

@@ -44,21 +44,40 @@ func (s *Slot) Check(kernel *Kernel, initrd *os.File, unpacked int64, cmdline st
 }
 
 // Room returns how many bytes of the reservation the capture kernel takes until it has
-// unpacked its image, and the size of the reservation. The arguments are those of
-// Check. The error is an *Error, also if it does not fit.
+// unpacked its image, and the size of the reservation. It needs more than that to run.
+// The arguments are those of Check. The error is an *Error, also if it does not fit.
 func (s *Slot) Room(kernel *Kernel, initrd *os.File, unpacked int64) (need, have int64, err error) {
-	e := &Error{Op: "load capture kernel", Kernel: kernel.File.Name()}
-	have, err = s.Reserved()
+	k, err := kernel.File.Stat()
+	if err != nil {
+		return 0, 0, s.unknown(kernel.File.Name(), err)
+	}
+	i, err := initrd.Stat()
+	if err != nil {
+		return 0, 0, s.unknown(kernel.File.Name(), err)
+	}
+	return s.RoomFor(kernel.File.Name(), StartSize(kernel.InitSize, k.Size()), i.Size(), unpacked)
+}
+
+func (s *Slot) unknown(kernel string, err error) error {
+	return &Error{Op: "load capture kernel", Kernel: kernel, Cause: Unknown, Err: err}
+}
+
+// RoomFor is Room for a kernel with that name that takes size bytes to start, and an
+// image of packed bytes.
+func (s *Slot) RoomFor(kernel string, size, packed, unpacked int64) (need, have int64, err error) {
+	e := &Error{Op: "load capture kernel", Kernel: kernel}
+	m, err := s.Memory()
 	if noSupport := (*Error)(nil); errors.As(err, &noSupport) {
 		e.Cause = NoSupport
 		return 0, 0, e
 	}
-	if err == nil {
-		need, err = s.need(kernel, initrd, unpacked)
-	}
 	if err != nil {
-		e.Cause, e.Err = Unknown, err
-		return 0, 0, e
+		return 0, 0, s.unknown(kernel, err)
+	}
+	// Unpacked files can be in all of the memory, loaded ones only in one range.
+	need, have = s.need(size, packed), m.Main
+	if need <= have {
+		need, have = need+unpacked, m.Total()
 	}
 	if need > have {
 		s.noRoom(e, need, have)
@@ -89,7 +108,7 @@ func (s *Slot) Load(kernel *Kernel, initrd *os.File, unpacked int64, cmdline str
 		return s.kexecTools(e, []string{"-c", "-p", "--command-line=" + cmdline,
 			"--initrd=/proc/self/fd/4", "/proc/self/fd/3"}, []*os.File{kernel.File, initrd})
 	}
-	s.explain(e, kernel, initrd, unpacked)
+	s.explain(e, kernel, initrd)
 	return e
 }
 
@@ -106,7 +125,7 @@ func (s *Slot) Unload() error {
 	if errors.Is(e.Err, unix.ENOSYS) {
 		return s.kexecTools(e, []string{"-c", "-p", "-u"}, nil)
 	}
-	s.explain(e, nil, nil, 0)
+	s.explain(e, nil, nil)
 	return e
 }
 

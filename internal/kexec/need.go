@@ -15,6 +15,8 @@ type Kernel struct {
 	// CmdlineSize is the longest command line in bytes, without the NUL, that the
 	// kernel takes; 0 if it does not say.
 	CmdlineSize int
+	// PageSize is the size of its pages in bytes; 0 if it does not say.
+	PageSize int
 	// Signed reports whether the file has a signature for Secure Boot, by any signer.
 	Signed bool
 }
@@ -37,25 +39,21 @@ func (k *Kernel) CommandLineLimit() int {
 	return limit - appended - 1 // the kernel counts the NUL
 }
 
-// need returns how many bytes of the reservation the capture kernel takes until
-// it has unpacked its image: the kernel with its working space, the image packed
-// and unpacked, the ELF header of the dump. It needs more than that to run.
-func (s *Slot) need(kernel *Kernel, initrd *os.File, unpacked int64) (int64, error) {
-	k, err := kernel.File.Stat()
-	if err != nil {
-		return 0, err
-	}
-	i, err := initrd.Stat()
-	if err != nil {
-		return 0, err
-	}
-	size := k.Size()
-	if kernel.InitSize <= math.MaxUint32 { // more is nonsense in a header
-		size = max(size, int64(kernel.InitSize))
-	}
-	sum := size + i.Size() + unpacked
+// need returns how many bytes the capture kernel needs in the range that it is loaded
+// into: the kernel with its working space, the packed image, the ELF header of the dump.
+func (s *Slot) need(kernel, packed int64) int64 {
+	sum := kernel + packed
 	if n, err := s.sysfs("crash_elfcorehdr_size", "crash_elfcorehdr_size"); err == nil {
 		sum += n
 	}
-	return sum, nil
+	return sum
+}
+
+// StartSize returns how many bytes a kernel takes to start, from its InitSize and the
+// size of its file.
+func StartSize(initSize uint64, file int64) int64 {
+	if initSize > math.MaxUint32 { // nonsense in a header
+		return file
+	}
+	return max(file, int64(initSize))
 }

@@ -142,6 +142,7 @@ func (ld *Loader) prepare() (*builder.Build, error) {
 	if err != nil {
 		return nil, err
 	}
+	ld.learnMemory(conf)
 	b, err := builder.New(builder.Options{Root: ld.Root, Config: conf, Pid1: ld.Pid1})
 	if err != nil {
 		return nil, err
@@ -168,14 +169,9 @@ func (ld *Loader) loadImage(b *builder.Build, im *ImageFile) error {
 	}
 	defer initrd.Close()
 	begin := time.Now()
-	s := &state.Set{
-		LoadRecord: state.LoadRecord{
-			Kernel: b.Kernel.Path, Release: b.Kernel.Release, Image: im.Path, Fingerprint: im.Fingerprint,
-			KernelID: state.ID(b.Kernel.Loadable()), ImageID: state.ID(im.Data),
-			KernelBytes: int64(b.Kernel.InitSize), ImageBytes: int64(len(im.Data)),
-		},
-		Unpacked: im.Unpacked,
-	}
+	s := newSet(b, int64(len(im.Data)), im.Unpacked)
+	s.Image, s.Fingerprint, s.ImageID = im.Path, im.Fingerprint, state.ID(im.Data)
+	s.Unreachable = ld.unreachable(b)
 	for _, t := range p.Targets {
 		if t.Device.Volume != "" {
 			s.Volumes = append(s.Volumes, t.Device.Volume)
@@ -191,6 +187,7 @@ func (ld *Loader) loadImage(b *builder.Build, im *ImageFile) error {
 	if err := ld.put(s, kernel, initrd); err != nil {
 		return err
 	}
+	ld.warnMemory(b, &s.LoadRecord)
 	ld.Out.Say("loaded %s in %.1f s; dumps go to %s", s, time.Since(begin).Seconds(), TargetNames(reachable(p, s.Keys)))
 	ld.noteShared(p)
 	if units := host.KdumpTools(ld.Root); len(units) > 0 {
@@ -202,12 +199,21 @@ func (ld *Loader) loadImage(b *builder.Build, im *ImageFile) error {
 	return nil
 }
 
+// newSet returns the set of b with an image of that many bytes, packed and unpacked.
+func newSet(b *builder.Build, packed, unpacked int64) *state.Set {
+	return &state.Set{LoadRecord: state.LoadRecord{
+		Kernel: b.Kernel.Path, Release: b.Kernel.Release, KernelID: state.ID(b.Kernel.Loadable()),
+		KernelBytes: kexec.StartSize(b.Kernel.InitSize, int64(len(b.Kernel.Loadable()))), ImageBytes: packed, Unpacked: unpacked, Emergency: b.Initramfs != "",
+	}}
+}
+
 // put hands a set to the kernel and keeps loaded.json true. While the kernel is
 // asked there is none: whoever is killed then leaves no false one.
 func (ld *Loader) put(s *state.Set, kernel *kexec.Kernel, initrd *os.File) error {
 	if err := ld.Slot.Check(kernel, initrd, s.Unpacked, s.Cmdline); err != nil {
 		return err
 	}
+	ld.weigh(s, kernel)
 	before, taken := ld.Store.Loaded(), ld.takenKeys()
 	if err := ld.Store.ForgetLoaded(); err != nil {
 		ld.Out.Warn(fmt.Sprintf("status will not know the loaded capture kernel: %v", err))
@@ -299,7 +305,7 @@ func KernelFile(b *builder.Build) (*kexec.Kernel, error) {
 
 // withFacts returns the kernel in f, which holds the loadable bytes of im.
 func withFacts(f *os.File, im *kimage.Image) *kexec.Kernel {
-	return &kexec.Kernel{File: f, InitSize: im.InitSize, CmdlineSize: im.CmdlineSize, Signed: im.Signed}
+	return &kexec.Kernel{File: f, InitSize: im.InitSize, CmdlineSize: im.CmdlineSize, PageSize: im.PageSize, Signed: im.Signed}
 }
 
 // Memfd returns a file in memory with the given content, see memfd_create(2).

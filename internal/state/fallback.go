@@ -21,9 +21,8 @@ import (
 // set.json, and its two files named by their content. set.json is replaced last
 // and in one step, so whoever is interrupted leaves the old set or the new one.
 type Set struct {
-	LoadRecord       // as it was loaded
-	Unpacked   int64 `json:"unpacked_bytes"` // image, unpacked
-	PageSize   int   `json:"page_size"`      // of the kernel that it was loaded into
+	LoadRecord     // as it was loaded
+	PageSize   int `json:"page_size"` // of the kernel that it was loaded into
 }
 
 // Names of the directory of the fallback set, and in it.

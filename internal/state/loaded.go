@@ -21,6 +21,11 @@ type LoadRecord struct {
 	Cmdline     string          `json:"cmdline"`
 	KernelBytes int64           `json:"kernel_bytes"` // memory the kernel takes to start
 	ImageBytes  int64           `json:"image_bytes"`  // packed
+	Unpacked    int64           `json:"unpacked_bytes,omitempty"`
+	Emergency   bool            `json:"emergency,omitempty"`          // the image is the distribution's own
+	Memory      int64           `json:"memory_bytes,omitempty"`       // that the capture kernel can use
+	Needed      int64           `json:"memory_needed,omitempty"`      // estimate, in bytes
+	Unreachable string          `json:"memory_unreachable,omitempty"` // the problem that a disk cannot use that memory
 	Time        time.Time       `json:"time"`
 	BootID      string          `json:"boot_id"`            // of the kernel that it was loaded into
 	Fallback    string          `json:"fallback,omitempty"` // why it is the fallback set that was loaded
@@ -94,13 +99,24 @@ func readLoaded(path string) *LoadRecord {
 	return l
 }
 
-// WasLoaded reports whether a capture kernel was loaded at the end of an earlier
-// boot.
-func (st Store) WasLoaded(boot string) bool {
+// LoadedIn returns the set that was loaded at the end of an earlier boot, nil if none
+// was.
+func (st Store) LoadedIn(boot string) *LoadRecord {
 	for _, name := range []string{loadedFile, loadedBeforeFile} {
 		if l := readLoaded(st.file(name)); l != nil && l.BootID == boot {
-			return true
+			return l
 		}
 	}
-	return false
+	return nil
+}
+
+// LoadedEarlier returns the set that was loaded in the last boot before this one in
+// which one was, nil if that is not known.
+func (st Store) LoadedEarlier() *LoadRecord {
+	for _, name := range []string{loadedFile, loadedBeforeFile} {
+		if l := readLoaded(st.file(name)); l != nil && l.BootID != st.BootID() {
+			return l
+		}
+	}
+	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"ukdump/initramfs"
 	"ukdump/internal/advice"
 	"ukdump/internal/builder"
+	"ukdump/internal/cli"
 	"ukdump/internal/kmod"
 	"ukdump/internal/load"
 	"ukdump/internal/plan"
@@ -269,14 +270,36 @@ func (v *Run) installed(name string) bool {
 	return v.build != nil && slices.ContainsFunc(v.build.Files, func(f builder.File) bool { return f.Path == "lib/firmware/"+name })
 }
 
-// checkReservation looks whether kernel and image fit.
+// checkReservation looks whether kernel and image fit, whether the memory is enough for
+// a capture, and whether the disks can use it.
 func (v *Run) checkReservation() {
+	const topic = "memory"
 	if v.build == nil {
 		return
 	}
-	need, have, err := v.room()
-	if !v.Problem("memory", err) {
-		v.ok("memory", "%d MiB reserved: %d MiB until the image is unpacked, %d MiB to run in", have>>20, (need+1<<20-1)>>20, (have-need)>>20)
+	if _, _, err := v.room(); v.Problem(topic, err) {
+		return
+	}
+	rec := v.Estimate(v.build, int64(len(v.Image.Data)), v.Image.Unpacked)
+	problem := v.MemoryProblem(rec)
+	switch {
+	case v.Problem(topic, problem):
+	case rec.Needed == 0:
+		v.note(topic, "%s reserved; how much a capture needs is not known", cli.Size(rec.Memory))
+	default:
+		v.ok(topic, "%s can be used, a capture needs about %s", cli.Size(rec.Memory), cli.Size(rec.Needed))
+	}
+	reach := v.Reach(v.build)
+	if !reach.All {
+		for _, lost := range reach.Lost {
+			v.note(topic, "%s", lost)
+		}
+	}
+	for _, name := range reach.Unknown {
+		v.note(topic, "whether %s can use memory above 4 GiB is not known, and none below is reserved", name)
+	}
+	if m, err := v.Slot.Memory(); err == nil && m.CMAUnknown {
+		v.note(topic, "crashkernel=SIZE,cma is not counted: the running kernel does not say how much it has reserved")
 	}
 }
 

@@ -31,7 +31,7 @@ device() (
 		if [ -f "$d/uevent" ]; then
 			mkdir -p "$out$d"
 			grep -E '^(MAJOR|MINOR|DEVNAME|DEVTYPE|PARTN|DRIVER|MODALIAS|PARTUUID)=' "$d/uevent" >"$out$d/uevent" || :
-			for f in modalias dh_state dev size partition transport "scsi_host/${d##*/}/proc_name"; do
+			for f in modalias dh_state dev size partition transport dma_mask_bits consistent_dma_mask_bits "scsi_host/${d##*/}/proc_name"; do
 				file "$d/$f"
 			done
 			link "$d/subsystem"

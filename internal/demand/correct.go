@@ -1,0 +1,68 @@
+package demand
+
+import (
+	"fmt"
+	"strings"
+
+	"ukdump/internal/advice"
+	"ukdump/internal/cli"
+	"ukdump/internal/kexec"
+	"ukdump/internal/state"
+)
+
+// enough is the least memory that a capture must leave, in bytes: with less, the kernel
+// may find no memory for a moment that was not measured.
+const enough = 2 * mib
+
+// elastic is the part of a larger reservation, 1/elastic, that the kernel takes for
+// itself: tables and reserves that grow with memory.
+const elastic = 32
+
+// Correct returns need, the estimate for c with have bytes of memory, corrected by
+// earlier captures. A capture that was complete with no more memory proves that it is
+// enough, whatever the estimate is.
+func (c *Capture) Correct(need, have int64, earlier []state.Capture) int64 {
+	proven := false
+	for _, e := range earlier {
+		if e.Release != c.Release || e.Emergency != c.Emergency || e.Lowest <= 0 || e.Memory <= 0 {
+			continue
+		}
+		growth := max(0, c.Unpacked-e.Unpacked)
+		// What it would have left of have bytes.
+		left := e.Lowest - growth
+		if have < e.Memory {
+			left -= (e.Memory - have) * (elastic - 1) / elastic
+		}
+		if have >= e.Memory {
+			proven = proven || e.Complete && left >= enough && c.Packed <= e.Packed+growth
+			continue
+		}
+		if left < enough {
+			need = max(need, have+enough-left)
+		}
+	}
+	if proven {
+		return min(need, have)
+	}
+	return need
+}
+
+// Shortage returns the problem that a capture needs more memory than it has, nil if it
+// has enough. Both are in bytes. crashkernel are the words of the command line.
+func Shortage(need, have int64, crashkernel string) error {
+	if need <= have {
+		return nil
+	}
+	return advice.With(
+		fmt.Errorf("the reservation is too small to capture a crash: %s can be used, a capture needs about %s", cli.Size(have), cli.Size(need)),
+		raise(need, crashkernel))
+}
+
+// raise is the advice to reserve more than need bytes.
+func raise(need int64, crashkernel string) string {
+	suffix := ""
+	if strings.Contains(crashkernel, ",high") {
+		suffix = ",high"
+	}
+	return fmt.Sprintf("Set crashkernel=%dM%s on the kernel command line in the boot loader's configuration and reboot.", kexec.Sufficient(need)>>20, suffix)
+}

@@ -1,0 +1,182 @@
+// Package demand estimates how much memory a capture needs, from the kernel, its
+// image, the reservation and the machine, and corrects that by earlier captures.
+//
+// docs/measured.md has the measurements behind the constants.
+package demand
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ukdump/internal/kexec"
+	"ukdump/internal/kfeature"
+)
+
+const (
+	kib = int64(1) << 10
+	mib = int64(1) << 20
+	gib = uint64(1) << 30
+)
+
+// What a kernel needs beside its own image until it has unpacked the initramfs, in
+// bytes.
+const (
+	// afterInit is the memory above init_size of an x86 kernel. init_size has some 13
+	// MiB for unpacking the kernel, which are free again afterwards.
+	afterInit = 3 * mib
+	// afterImage is the same for an arm64 kernel, whose image_size has nothing but the
+	// kernel.
+	afterImage = 13*mib + afterInit
+	// sinceLinux7 is needed in addition by Linux 7.
+	sinceLinux7 = 7 * mib
+	// tracefs is for the inodes that tracefs makes before Linux 6.6.
+	tracefs = 19 * mib / 2
+	// systemd is for the services of a distribution's initramfs.
+	systemd = 10 * mib
+	// perCPU is for each processor but the first: its areas, stacks, caches and queues
+	// of devices.
+	perCPU = mib
+	// perPCI is for each device on a PCI bus, perIOMMU for the table of an IOMMU that
+	// remaps interrupts (INTR_REMAP_PAGE_ORDER in drivers/iommu/intel/irq_remapping.h).
+	perPCI, perIOMMU = 10 * kib, mib
+)
+
+// bounceSize is the size of the bounce buffers that a kernel with memory above 4 GiB
+// makes below that (IO_TLB_DEFAULT_SIZE in include/linux/swiotlb.h).
+const bounceSize = 64 * mib
+
+// linux7 is the first version that needs sinceLinux7. Versions between 6.12 and 7.2
+// were not measured.
+var linux7 = kfeature.Version{7, 0}
+
+// Capture is a capture kernel with its image. Sizes are in bytes.
+type Capture struct {
+	Arch      string // GOARCH
+	Release   string // as uname -r prints it
+	PageSize  int    // 0 if it is not known
+	InitSize  int64  // as kimage.Image.InitSize
+	Cmdline   string
+	Packed    int64 // image
+	Unpacked  int64 // files of the image
+	Emergency bool  // the image is the distribution's own
+}
+
+// Machine has the facts about the machine that add to the demand.
+type Machine struct {
+	CPUs   int // that can be there, 1 at least
+	PCI    int // devices
+	IOMMUs int
+}
+
+// ReadMachine reads the machine whose sys is below root.
+func ReadMachine(root string) Machine {
+	count := func(dir string) int {
+		entries, _ := os.ReadDir(filepath.Join(root, dir))
+		return len(entries)
+	}
+	m := Machine{CPUs: 1, PCI: count("sys/bus/pci/devices"), IOMMUs: count("sys/class/iommu")}
+	possible, _ := os.ReadFile(filepath.Join(root, "sys/devices/system/cpu/possible")) // 0-7
+	_, last, ok := strings.Cut(strings.TrimSpace(string(possible)), "-")
+	if n, err := strconv.Atoi(last); ok && err == nil && n > 0 && n < maxCPUs {
+		m.CPUs = n + 1
+	}
+	return m
+}
+
+// maxCPUs is the highest NR_CPUS of x86 and arm64 (arch/x86/Kconfig).
+const maxCPUs = 8192
+
+// Bytes returns the estimate of the memory that c needs, and how much of the
+// reservation it can use, both in bytes.
+func (c *Capture) Bytes(r *kexec.Memory, m Machine) (need, have int64) {
+	need = c.InitSize + c.Packed + c.Unpacked + c.pages(r)
+	if c.Arch == "amd64" {
+		need += afterInit
+	} else {
+		need += afterImage
+	}
+	if !linux7.After(c.Release) {
+		need += sinceLinux7
+	}
+	if kfeature.Eventfs.In(c.Release, nil) == kfeature.No && c.word("lockdown") != "confidentiality" {
+		need += tracefs
+	}
+	if c.Emergency {
+		need += systemd
+	}
+	need += int64(c.cpus(m)-1) * perCPU
+	need += int64(m.PCI)*perPCI + int64(m.IOMMUs)*perIOMMU
+	return need, r.Total() - Bounce(r, c.Release)
+}
+
+// pages returns the size of the descriptors of pages. The kernel makes them for whole
+// sections (SECTION_SIZE_BITS in asm/sparsemem.h), 64 bytes a page. On x86 the first
+// MiB is a section of its own (arch/x86/kernel/crash.c).
+func (c *Capture) pages(r *kexec.Memory) int64 {
+	page, section := int64(4096), int64(128)*mib
+	if c.PageSize > 0 {
+		page = int64(c.PageSize)
+	}
+	if c.Arch == "arm64" && page == 64*kib {
+		section = 512 * mib
+	}
+	sections := make(map[uint64]bool)
+	if c.Arch == "amd64" {
+		sections[0] = true
+	}
+	for _, x := range r.Ranges {
+		for i := x.Start / uint64(section); i <= x.End/uint64(section) && len(sections) < 1<<20; i++ {
+			sections[i] = true
+		}
+	}
+	n := int64(len(sections))
+	if r.Ranges == nil {
+		n += (r.Total() + section - 1) / section
+	}
+	return n * section / page * 64
+}
+
+// cpus returns how many processors c starts.
+func (c *Capture) cpus(m Machine) int {
+	n, err := strconv.Atoi(c.word("nr_cpus"))
+	if err != nil || n < 1 {
+		return max(1, m.CPUs)
+	}
+	return max(1, min(n, m.CPUs))
+}
+
+// word returns the value of the last word with that name on the command line, ""
+// without one.
+func (c *Capture) word(name string) string {
+	words := strings.Fields(c.Cmdline)
+	for _, w := range slices.Backward(words) {
+		if value, ok := strings.CutPrefix(w, name+"="); ok {
+			return strings.Trim(value, `"`)
+		}
+	}
+	return ""
+}
+
+// smallerBounce is the first version that makes smaller bounce buffers if 64 MiB do
+// not fit: 6.2, and 6.1 as it is maintained (swiotlb_init_remap in kernel/dma/swiotlb.c).
+var smallerBounce = kfeature.Version{6, 1}
+
+// Bounce returns the size of the bounce buffers that a kernel of that release makes in
+// the part of the reservation below 4 GiB, in bytes. Without memory above that, it makes
+// none (arch/x86/kernel/pci-dma.c, arch/arm64/mm/init.c).
+func Bounce(r *kexec.Memory, release string) int64 {
+	if !r.Above(4 * gib) {
+		return 0
+	}
+	low, size := r.Below(4*gib), bounceSize
+	for size > low && size > mib && !smallerBounce.After(release) {
+		size /= 2
+	}
+	if size > low {
+		return 0
+	}
+	return size
+}
