@@ -1,6 +1,7 @@
 package test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,6 +31,8 @@ type fault struct {
 	// The machine.
 	flavour     debian.Flavour // Cloud if empty
 	reservation int            // MiB of crashkernel=, 160 if zero
+	crashkernel string         // words of the command line in place of that
+	memory      int            // MiB, faultMemory if zero
 	conf        string         // lines of the configuration
 	words       string         // BOOT_OPTIONS beside those for emulation
 	watchdog    bool
@@ -428,13 +431,13 @@ func (f fault) bootImage(ctx context.Context, m *debian.Machine, within time.Dur
 }
 
 func (f fault) powerOn(name string, payload debian.Payload, within time.Duration) debian.Boot {
-	reservation := f.reservation
-	if reservation == 0 {
-		reservation = 160
+	words := f.crashkernel
+	if words == "" {
+		words = fmt.Sprintf("crashkernel=%dM", cmp.Or(f.reservation, 160))
 	}
 	return debian.Boot{
-		Name: name, Init: debian.Quick, Payload: payload, Memory: faultMemory, Deadline: 4*time.Minute + within,
-		Cmdline: fmt.Sprintf("crashkernel=%dM panic=5 printk.devkmsg=on loglevel=5", reservation),
+		Name: name, Init: debian.Quick, Payload: payload, Memory: cmp.Or(f.memory, faultMemory), Deadline: 4*time.Minute + within,
+		Cmdline: words + " panic=5 printk.devkmsg=on loglevel=5",
 	}
 }
 
