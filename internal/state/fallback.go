@@ -100,7 +100,7 @@ func keepOnly(dir string, s *Set) {
 // same reports whether loading either set does the same.
 func (s *Set) same(o *Set) bool {
 	return s.KernelID == o.KernelID && s.ImageID == o.ImageID && s.Cmdline == o.Cmdline && s.PageSize == o.PageSize &&
-		s.Kernel == o.Kernel && s.Image == o.Image && slices.Equal(s.Keys, o.Keys) && slices.Equal(s.Volumes, o.Volumes)
+		s.Kernel == o.Kernel && s.Image == o.Image && s.Unreachable == o.Unreachable && slices.Equal(s.Keys, o.Keys) && slices.Equal(s.Volumes, o.Volumes)
 }
 
 // Is reports whether s is the set of a record.
