@@ -127,3 +127,26 @@ func TestConfiguredMountsHostile(t *testing.T) {
 		})
 	}
 }
+
+// FuzzMountTable reads fstab and a unit that anybody may have written.
+func FuzzMountTable(f *testing.F) {
+	f.Add("UUID=x /srv ext4 nofail 0 2\n", "[Mount]\nWhere=/srv\nWhat=/dev/sdb\n")
+	f.Add("a\\040b /\\057 x\n/ /.. y defaults", "Where=\nWhere=srv/..\n")
+	f.Fuzz(func(t *testing.T, fstab, unit string) {
+		root := t.TempDir()
+		for name, text := range map[string]string{"etc/fstab": fstab, "etc/systemd/system/srv.mount": unit, "etc/systemd/system/local-fs.target.wants/srv.mount": unit} {
+			path := filepath.Join(root, name)
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, m := range ReadMountTable(root).Absent(filepath.Join(root, "srv/crash")) {
+			if !filepath.IsAbs(m.Point) {
+				t.Errorf("a mount point %q", m.Point)
+			}
+		}
+	})
+}
