@@ -12,6 +12,7 @@ func FuzzReadSummed(f *testing.F) {
 	f.Add(disk(metadata, 3000, 4096))
 	f.Add(disk("", 512, 4096))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		b = bytes.Clone(b)
 		mend(b)
 		pv, vg, err := Read(bytes.NewReader(b))
 		if vg != nil && (pv == "" || err != nil) {
