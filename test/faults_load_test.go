@@ -6,7 +6,7 @@ import "fmt"
 // image before it has the next one, so no image may be loaded at that moment;
 // but the files on the disk must be good afterwards.
 var loadFaults = func() (list []fault) {
-	const again = "kdumpctl load && { kdumpctl status || [ $? = 4 ]; }"
+	const again = "kdumpctl load && { kdumpctl status >/run/status || [ $? = 4 ]; }"
 	for _, ms := range []int{300, 900, 1700, 2600} {
 		list = append(list,
 			fault{name: fmt.Sprintf("crash-during-load-%d-ms", ms), check: again,
