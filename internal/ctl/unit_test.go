@@ -113,6 +113,43 @@ func TestSwapUnits(t *testing.T) {
 	}
 }
 
+// Units that read untrusted bytes may do least. No unit makes directories read-only that
+// TARGET and EVIDENCE may name.
+func TestUnitsAreConfined(t *testing.T) {
+	t.Parallel()
+	loads := []string{verify.LoadUnit, "ukdump-hotplug.service"}
+	reads := []string{verify.CollectUnit, "ukdump-announce.service", "ukdump-announce-late.service"}
+	for _, name := range append(loads, reads...) {
+		u := unit(t, name)
+		for _, key := range []string{"NoNewPrivileges", "MemoryDenyWriteExecute", "RestrictNamespaces", "ProtectControlGroups"} {
+			if !slices.Equal(u["Service."+key], []string{"yes"}) {
+				t.Errorf("%s: %s=%q", name, key, u["Service."+key])
+			}
+		}
+		for _, key := range []string{"ProtectSystem", "ProtectHome", "PrivateTmp", "PrivateDevices"} {
+			if v := u["Service."+key]; v != nil {
+				t.Errorf("%s: %s=%s", name, key, v)
+			}
+		}
+		for _, dir := range u["Service.ReadOnlyPaths"] {
+			if dir = strings.TrimPrefix(dir, "-"); !slices.Contains([]string{"/usr", "/etc", "/var/spool"}, dir) {
+				t.Errorf("%s: %s is read-only", name, dir)
+			}
+		}
+		calls, caps := u["Service.SystemCallFilter"], u["Service.CapabilityBoundingSet"]
+		canLoad := slices.Contains(calls, "kexec_file_load") && slices.Contains(caps, "CAP_SYS_BOOT") && slices.Contains(caps, "CAP_SYS_RAWIO")
+		if canLoad != slices.Contains(loads, name) || !slices.Contains(calls, "@system-service") {
+			t.Errorf("%s: SystemCallFilter=%s, CapabilityBoundingSet=%s", name, calls, caps)
+		}
+	}
+	for _, name := range reads {
+		u := unit(t, name)
+		if u["Service.MemoryMax"] == nil || !slices.Equal(u["Service.DevicePolicy"], []string{"closed"}) || slices.Contains(u["Service.CapabilityBoundingSet"], "CAP_SYS_ADMIN") {
+			t.Errorf("%s reads untrusted bytes: %q", name, u)
+		}
+	}
+}
+
 // The program and the units must agree on the file that stands for an event.
 func TestHotplugUnits(t *testing.T) {
 	t.Parallel()
