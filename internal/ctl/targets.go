@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -48,8 +49,10 @@ func (c *ctl) gatherTargets(s *status, conf *config.Config) {
 
 func (c *ctl) gatherDirectory(s *status, mounts *host.MountTable, dir string) targetStatus {
 	t := targetStatus{Kind: plan.Directory, Dir: dir}
-	if s.Problem("target", verify.NotMounted(mounts, dir)) {
-		t.NotMounted = mounts.Absent(dir)[0].Point
+	err := verify.NotMounted(mounts, dir)
+	if missing := (*host.NotMountedError)(nil); errors.As(err, &missing) {
+		s.Problem("target", err)
+		t.NotMounted = missing.Point
 		return t
 	}
 	room, _, err := crashdir.RoomFor(dir)

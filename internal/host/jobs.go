@@ -28,6 +28,9 @@ type MountWait struct {
 func (w *MountWait) Await(missing func() []ConfiguredMount) {
 	for begun := false; w.Left > 0; w.Left -= mountInterval {
 		list := missing()
+		if len(list) == 0 {
+			return // without asking systemd
+		}
 		if jobs, err := w.Jobs(); err == nil {
 			list = slices.DeleteFunc(list, func(m ConfiguredMount) bool {
 				return !slices.Contains(jobs, m.Point) && !slices.Contains(jobs, m.resolved)

@@ -8,11 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
-
-	"ukdump/internal/crashdir"
 )
 
 // Piece is a part of the loaded set in the reserved memory.
@@ -37,8 +33,6 @@ const (
 	maxPiece = 16 << 20
 	// locateLimit bounds the search in the reserved memory.
 	locateLimit = 5 * time.Second
-	// maxIomemFile bounds /proc/iomem, in bytes.
-	maxIomemFile = 4 << 20
 )
 
 // elfcorehdr begins the command line that the kernel of x86 makes of ours
@@ -53,13 +47,14 @@ type needle struct {
 
 // Locate finds the parts of a set that was just loaded in the reserved memory, which
 // root can read in proc_kcore(5). The kernel puts each on a page of its own
-// (kexec_add_buffer in kernel/kexec_file.c).
+// (kexec_add_buffer in kernel/kexec_file.c). kernel is the part of the kernel's file
+// that is copied as it is, empty if there is none.
 //
 // It returns nil if the kernel does not show that memory: arm64 unmaps it after a
 // load, kernel_lockdown(7) with confidentiality hides it, and with memory encryption
 // it shows other bytes.
 func (s *Slot) Locate(kernel, image []byte, cmdline string) []Piece {
-	r, ok := s.reservedRange()
+	r, ok := s.loadedRange()
 	if !ok {
 		return nil
 	}
@@ -68,12 +63,12 @@ func (s *Slot) Locate(kernel, image []byte, cmdline string) []Piece {
 		return nil
 	}
 	defer m.close()
-	needles := []needle{{ImagePart, image[:min(len(image), maxPiece)]}, {KernelPart, protectedMode(kernel)}}
+	needles := []needle{{ImagePart, image[:min(len(image), maxPiece)]}, {KernelPart, kernel[:min(len(kernel), maxPiece)]}}
 	var pieces []Piece
 	buf := make([]byte, 1<<20)
 	// The kernel fills the reservation from its end.
-	for end, begin := r.end, time.Now(); end > r.start && len(pieces) < 3 && time.Since(begin) < locateLimit; {
-		at := max(r.start, end-min(end, uint64(len(buf))))
+	for end, begin := r.End+1, time.Now(); end > r.Start && len(pieces) < 3 && time.Since(begin) < locateLimit; {
+		at := max(r.Start, end-min(end, uint64(len(buf))))
 		chunk := buf[:end-at]
 		end = at
 		if m.readAt(chunk, at) != nil {
@@ -137,44 +132,12 @@ func (s *Slot) Overwritten(pieces []Piece) (part string, err error) {
 	return "", nil
 }
 
-// protectedMode returns the part of a bzImage that is copied into the reserved memory
-// as it is (Documentation/arch/x86/boot.rst), nil for other kernels.
-func protectedMode(kernel []byte) []byte {
-	const setupSects, magic = 0x1f1, 0x202
-	if len(kernel) < magic+4 || string(kernel[magic:magic+4]) != "HdrS" {
-		return nil
-	}
-	n := int(kernel[setupSects])
-	if n == 0 {
-		n = 4
-	}
-	start := (n + 1) * 512
-	if start >= len(kernel) {
-		return nil
-	}
-	return kernel[start:min(len(kernel), start+maxPiece)]
-}
-
-// physRange is a range of physical addresses; end is the first address behind it.
-type physRange struct{ start, end uint64 }
-
-// reservedRange returns the range of /proc/iomem that kexec loads into: the last of
-// those reserved (kernel/crash_reserve.c). Only root sees its addresses.
-func (s *Slot) reservedRange() (r physRange, ok bool) {
-	b, err := crashdir.ReadFile(filepath.Join(s.Root, "proc/iomem"), maxIomemFile)
-	if err != nil {
-		return r, false
-	}
-	for line := range strings.Lines(string(b)) {
-		addresses, name, _ := strings.Cut(strings.TrimSpace(line), " : ")
-		first, last, _ := strings.Cut(addresses, "-")
-		start, err1 := strconv.ParseUint(first, 16, 64)
-		end, err2 := strconv.ParseUint(last, 16, 64)
-		if name != "Crash kernel" || err1 != nil || err2 != nil || start%pageSize != 0 || (end+1)%pageSize != 0 {
-			continue
-		}
-		if end > start && end+1 > r.end {
-			r, ok = physRange{start, end + 1}, true
+// loadedRange returns the range that kexec loads into: the last of those reserved
+// (kernel/crash_reserve.c). Only root sees its addresses.
+func (s *Slot) loadedRange() (r Range, ok bool) {
+	for _, c := range s.crashRanges() {
+		if c.Start%pageSize == 0 && (c.End+1)%pageSize == 0 {
+			r, ok = c, true
 		}
 	}
 	return r, ok

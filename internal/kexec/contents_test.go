@@ -98,7 +98,7 @@ func TestOverwritten(t *testing.T) {
 		m := loaded(kernel, image, ourLine)
 		s := newSlot(t, nil, nil)
 		m.write(t, s.Root, reservation)
-		pieces := s.Locate(kernel, image, ourLine)
+		pieces := s.Locate(kernel[5*512:], image, ourLine)
 		if len(pieces) != 3 {
 			t.Fatalf("%s: found %+v", tt.name, pieces)
 		}
@@ -138,12 +138,12 @@ func TestNotShown(t *testing.T) {
 		tt.change(m)
 		s := newSlot(t, nil, nil)
 		m.write(t, s.Root, tt.iomem)
-		if got := s.Locate(kernel, image, ourLine); len(got) != tt.found {
+		if got := s.Locate(kernel[5*512:], image, ourLine); len(got) != tt.found {
 			t.Errorf("%s: found %+v", tt.name, got)
 		}
 	}
 	s := newSlot(t, nil, nil)
-	if got := s.Locate(kernel, image, ourLine); got != nil {
+	if got := s.Locate(kernel[5*512:], image, ourLine); got != nil {
 		t.Errorf("without /proc/kcore: %+v", got)
 	}
 	piece := []Piece{{ImagePart, 0x2000000, 10, "x"}}
@@ -159,7 +159,7 @@ func TestNotShown(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(s.Root, "proc/kcore"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Overwritten(piece); err == nil || s.Locate(kernel, image, ourLine) != nil {
+	if _, err := s.Overwritten(piece); err == nil || s.Locate(kernel[5*512:], image, ourLine) != nil {
 		t.Errorf("a damaged /proc/kcore: %v", err)
 	}
 }

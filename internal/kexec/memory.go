@@ -1,6 +1,7 @@
 package kexec
 
 import (
+	"cmp"
 	"math/bits"
 	"os"
 	"path/filepath"
@@ -181,12 +182,4 @@ func parseRange(text string) (Range, bool) {
 	return Range{start, end}, true
 }
 
-func compareRanges(a, b Range) int {
-	switch {
-	case a.Start < b.Start:
-		return -1
-	case a.Start > b.Start:
-		return 1
-	}
-	return 0
-}
+func compareRanges(a, b Range) int { return cmp.Compare(a.Start, b.Start) }

@@ -17,6 +17,9 @@ type Kernel struct {
 	CmdlineSize int
 	// PageSize is the size of its pages in bytes; 0 if it does not say.
 	PageSize int
+	// SetupSize is how many bytes of a bzImage lie before the part that is copied as it
+	// is into the reserved memory (Documentation/arch/x86/boot.rst); 0 if no part is.
+	SetupSize int
 	// Signed reports whether the file has a signature for Secure Boot, by any signer.
 	Signed bool
 }

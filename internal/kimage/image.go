@@ -51,6 +51,9 @@ type Image struct {
 	// CmdlineSize is the longest command line in bytes that the kernel takes,
 	// without the terminating NUL.
 	CmdlineSize int
+	// SetupSize is the size in bytes of the setup code of a bzImage, before its
+	// protected-mode kernel (Documentation/arch/x86/boot.rst); 0 for other kernels.
+	SetupSize int
 	// Signed reports whether the loadable bytes are a PE file with a certificate table
 	// (signed for Secure Boot; the signer is not checked).
 	Signed bool

@@ -50,7 +50,7 @@ func (im *Image) bzImage(data []byte) error {
 	if protocol < 0x20c {
 		flags = 0
 	}
-	im.Format = BzImage
+	im.Format, im.SetupSize = BzImage, setup
 	im.Arch = "386"
 	if flags&xlfKernel64 != 0 {
 		im.Arch = "amd64"

@@ -171,7 +171,8 @@ func (ld *Loader) loadImage(b *builder.Build, im *ImageFile) error {
 	begin := time.Now()
 	s := newSet(b, int64(len(im.Data)), im.Unpacked)
 	s.Image, s.Fingerprint, s.ImageID = im.Path, im.Fingerprint, state.ID(im.Data)
-	s.Unreachable = ld.unreachable(b)
+	reach := ld.Reach(b)
+	s.Unreachable = unreachable(reach)
 	for _, t := range p.Targets {
 		if t.Device.Volume != "" {
 			s.Volumes = append(s.Volumes, t.Device.Volume)
@@ -187,7 +188,7 @@ func (ld *Loader) loadImage(b *builder.Build, im *ImageFile) error {
 	if err := ld.put(s, kernel, initrd); err != nil {
 		return err
 	}
-	ld.warnMemory(b, &s.LoadRecord)
+	ld.warnMemory(reach, &s.LoadRecord)
 	ld.Out.Say("loaded %s in %.1f s; dumps go to %s", s, time.Since(begin).Seconds(), TargetNames(reachable(p, s.Keys)))
 	ld.noteShared(p)
 	if units := host.KdumpTools(ld.Root); len(units) > 0 {
@@ -305,7 +306,7 @@ func KernelFile(b *builder.Build) (*kexec.Kernel, error) {
 
 // withFacts returns the kernel in f, which holds the loadable bytes of im.
 func withFacts(f *os.File, im *kimage.Image) *kexec.Kernel {
-	return &kexec.Kernel{File: f, InitSize: im.InitSize, CmdlineSize: im.CmdlineSize, PageSize: im.PageSize, Signed: im.Signed}
+	return &kexec.Kernel{File: f, InitSize: im.InitSize, CmdlineSize: im.CmdlineSize, PageSize: im.PageSize, SetupSize: im.SetupSize, Signed: im.Signed}
 }
 
 // Memfd returns a file in memory with the given content, see memfd_create(2).

@@ -40,7 +40,7 @@ func (ld *Loader) weigh(s *state.Set, kernel *kexec.Kernel) {
 // with its figures about memory.
 func (ld *Loader) Estimate(b *builder.Build, packed, unpacked int64) *state.LoadRecord {
 	s := newSet(b, packed, unpacked)
-	s.Cmdline, s.Unreachable = b.Cmdline, ld.unreachable(b)
+	s.Cmdline, s.Unreachable = b.Cmdline, unreachable(ld.Reach(b))
 	ld.weigh(s, withFacts(nil, b.Kernel))
 	return &s.LoadRecord
 }
@@ -60,12 +60,13 @@ func (ld *Loader) MemoryProblem(rec *state.LoadRecord) error {
 	return nil
 }
 
-// warnMemory warns of the problems of rec, the set of b, that a crash may show.
-func (ld *Loader) warnMemory(b *builder.Build, rec *state.LoadRecord) {
+// warnMemory warns of the problems of rec and of the controllers in r that a crash may
+// show.
+func (ld *Loader) warnMemory(r demand.Reach, rec *state.LoadRecord) {
 	if err := ld.MemoryProblem(rec); err != nil {
 		ld.Out.Warn(fmt.Sprintf("%v: a crash may not be saved", err), advice.For(err))
 	}
-	if r := ld.Reach(b); !r.All {
+	if !r.All {
 		for _, lost := range r.Lost {
 			ld.Out.Warn(lost+": no dump there", demand.AddLow)
 		}
@@ -115,10 +116,10 @@ func (ld *Loader) Reach(b *builder.Build) demand.Reach {
 	return demand.ReachOf(r, b.Kernel.Release, b.Targets())
 }
 
-// unreachable returns the problem that no target of b can use the reserved memory, ""
+// unreachable returns the problem that no target can use the reserved memory, ""
 // without one.
-func (ld *Loader) unreachable(b *builder.Build) string {
-	if r := ld.Reach(b); r.All {
+func unreachable(r demand.Reach) string {
+	if r.All {
 		return r.Lost[0]
 	}
 	return ""

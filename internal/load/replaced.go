@@ -16,7 +16,11 @@ func (ld *Loader) mark(l *state.LoadRecord, kernel *kexec.Kernel, initrd *os.Fil
 	kernelData, err := readAll(kernel.File)
 	imageData, err2 := readAll(initrd)
 	if err == nil && err2 == nil {
-		for _, p := range ld.Slot.Locate(kernelData, imageData, l.Cmdline) {
+		var copied []byte // of the kernel
+		if n := kernel.SetupSize; n > 0 && n < len(kernelData) {
+			copied = kernelData[n:]
+		}
+		for _, p := range ld.Slot.Locate(copied, imageData, l.Cmdline) {
 			l.Pieces = append(l.Pieces, state.Piece(p))
 		}
 	}

@@ -2,7 +2,6 @@ package state
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
 	"time"
@@ -62,8 +61,8 @@ func (st Store) Announced() (*AnnounceLog, error) {
 	a := new(AnnounceLog)
 	path := st.file(announcedFile)
 	err := readJSON(path, maxAnnouncedFile, a)
-	if err == nil && a.Version != 1 {
-		err = fmt.Errorf("%s has format version %d, this program supports version 1", path, a.Version)
+	if err == nil {
+		err = checkVersion(path, a.Version)
 	}
 	if err != nil {
 		a = &AnnounceLog{Version: 1, First: true}

@@ -54,6 +54,15 @@ func readJSON(path string, limit int64, v any) error {
 	return nil
 }
 
+// checkVersion returns the error of a file in a format that this program does not know,
+// nil for version 1.
+func checkVersion(path string, version int) error {
+	if version == 1 {
+		return nil
+	}
+	return fmt.Errorf("%s has format version %d, this program supports version 1", path, version)
+}
+
 // writeJSON replaces a file in one step.
 func writeJSON(path string, v any) error {
 	dir, name := filepath.Split(path)

@@ -2,7 +2,6 @@ package state
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -81,8 +80,8 @@ func (st Store) readTried() (triedList, error) {
 	list := triedList{}
 	path := st.file(triedFile)
 	err := readJSON(path, maxTriedFile, &list)
-	if err == nil && list.Version != 1 {
-		err = fmt.Errorf("%s has format version %d, this program supports version 1", path, list.Version)
+	if err == nil {
+		err = checkVersion(path, list.Version)
 	}
 	if err != nil {
 		return triedList{Version: 1}, err
