@@ -5,8 +5,10 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -213,6 +215,28 @@ func TestSort(t *testing.T) {
 	}
 	if want := "b/2026-11-21T01-00-00Z a/2026-11-22T01-00-00Z b/2026-11-22T01-00-00Z a/2026-11-22T01-00-00Z-2 b/2026-11-22T01-00-00Z-10 "; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// Copies of a dump have its time of the crash: however the directory lists them, they are
+// in the order of their names, so that the same one is expendable each time.
+func TestSortCopies(t *testing.T) {
+	want := []string{"2014-01-01T00-00-00Z", "2018-01-01T00-00-00Z", "2020-01-01T00-00-00Z", "2020-01-01T00-00-00Z-2", "2020-01-01T00-00-00Z-10", "2026-11-22T01-00-00Z"}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 50 {
+		dumps := make([]Dump, len(want))
+		for i, at := range random.Perm(len(want)) {
+			_, nth, _ := ParseName(want[i])
+			dumps[at] = Dump{Name: want[i], Time: crash, nth: nth}
+		}
+		Sort(dumps)
+		var got []string
+		for _, d := range dumps {
+			got = append(got, d.Name)
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("got %v, want %v", got, want)
+		}
 	}
 }
 

@@ -214,11 +214,18 @@ func (d *Dump) before(other *Dump) bool {
 	if !d.Time.Equal(other.Time) {
 		return d.Time.Before(other.Time)
 	}
+	// A copy of a dump has its time of the crash: the name decides then.
+	if a, b := d.stamp(), other.stamp(); a != b {
+		return a < b
+	}
 	if d.nth != other.nth {
 		return d.nth < other.nth
 	}
-	return d.nth == math.MaxInt && d.Name < other.Name // random numbers have no order, but always the same
+	return d.Name < other.Name // random numbers have no order, but always the same
 }
+
+// stamp returns the time in the name.
+func (d *Dump) stamp() string { return d.Name[:min(len(d.Name), len(TimeLayout))] }
 
 // ParseName parses the name of a dump's directory: the time of the capture and the
 // number of the dump in that second, beginning with 1. A random number counts as one
