@@ -145,10 +145,10 @@ func (o *observed) says(text string, fresh []found.Dump) bool {
 }
 
 // panics counts the panics on a console. It skips those that PID 1 quotes from the log
-// of the crashed kernel.
+// of the crashed kernel, and those that kdumpctl announces.
 func panics(console string) (n int) {
 	for line := range strings.Lines(console) {
-		if strings.Contains(line, "Kernel panic - not syncing") && !strings.HasPrefix(line, "|") {
+		if strings.Contains(line, "Kernel panic - not syncing") && !strings.HasPrefix(line, "|") && !strings.HasPrefix(line, "kdumpctl: ") {
 			n++
 		}
 	}
