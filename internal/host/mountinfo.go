@@ -167,3 +167,13 @@ func holding(mounts []Mount, name string) (Mount, bool) {
 func within(name, dir string) bool {
 	return dir == "/" || name == dir || strings.HasPrefix(name, dir) && name[len(dir)] == '/'
 }
+
+// Mounts returns what is mounted now, in the order of proc_pid_mountinfo(5): of mounts in
+// one place the last is on top.
+func (h *Host) Mounts() ([]Mount, error) {
+	data, err := readFile(h.path("/proc/self/mountinfo"))
+	if err != nil {
+		return nil, err
+	}
+	return parseMounts(string(data))
+}
