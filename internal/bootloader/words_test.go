@@ -13,7 +13,7 @@ func TestApply(t *testing.T) {
 		line, want string
 	}{
 		{set, "", "crashkernel=512M,high crashkernel=64M,low"},
-		{set, "quiet  splash", "quiet splash crashkernel=512M,high crashkernel=64M,low"},
+		{set, "quiet  splash", "quiet  splash crashkernel=512M,high crashkernel=64M,low"},
 		{set, "a crashkernel=1M b crashkernel=2M,low c", "a crashkernel=512M,high crashkernel=64M,low b c"},
 		{set, "crashkernel=512M,high   crashkernel=64M,low", "crashkernel=512M,high   crashkernel=64M,low"},
 		{set, `dyndbg="file a.c +p" crashkernel=auto`, `dyndbg="file a.c +p" crashkernel=512M,high crashkernel=64M,low`},
@@ -25,6 +25,9 @@ func TestApply(t *testing.T) {
 		{none, "a crashkernel=1M b", "a b"},
 		{none, "a  b", "a  b"},
 		{none, "crashkernel=1M", ""},
+		{none, "crashkernel=1M crashkernel=2M a  b crashkernel=3M", "a  b"},
+		{none, " crashkernel=1M\tb ", "\tb "},
+		{set, "a crashkernel=512M,high b crashkernel=64M,low", "a crashkernel=512M,high b crashkernel=64M,low"},
 		{none, `a "unclosed crashkernel=1M`, `a "unclosed crashkernel=1M`},
 		{set, `a "unclosed`, `a crashkernel=512M,high crashkernel=64M,low "unclosed`},
 		{Edit{Name: "nmi-watchdog", Words: []string{"nmi_watchdog=1"}}, "nmi_watchdog=0 a", "nmi_watchdog=1 a"},
@@ -53,6 +56,11 @@ func FuzzApply(f *testing.F) {
 		}
 		if a, b := other(line), other(got); !slices.Equal(a, b) {
 			t.Fatalf("%q: %q has become %q", line, a, b)
+		}
+		if len(Of(line, e.Name)) == 0 {
+			if back := (Edit{Name: e.Name}).Apply(got); back != line {
+				t.Fatalf("%q: %q, and back %q", line, got, back)
+			}
 		}
 	})
 }
