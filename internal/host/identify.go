@@ -8,6 +8,8 @@ import (
 	"path"
 	"strings"
 	"syscall"
+	"unicode"
+	"unicode/utf8"
 
 	"ukdump/internal/fsid"
 )
@@ -111,19 +113,30 @@ func (h *Host) udevID(b BlockDevice) fsid.ID {
 
 // udev returns the properties of b in the udev database, none if there is none.
 func (h *Host) udev(b BlockDevice) map[string]string {
-	props := make(map[string]string)
 	data, err := h.read(fmt.Sprintf("/run/udev/data/b%d:%d", b.Major, b.Minor))
 	if err != nil {
-		return props
+		return map[string]string{}
 	}
-	for line := range strings.Lines(data) {
-		if p, ok := strings.CutPrefix(strings.TrimSpace(line), "E:"); ok {
-			key, value, _ := strings.Cut(p, "=")
+	return parseUdev(data)
+}
+
+// parseUdev returns the properties in a file of the udev database. udevd encodes the
+// control characters of every value that it takes from a device, so a value that has some
+// is not one of those. Such a value would go into messages and plans, and is dropped.
+func parseUdev(data string) map[string]string {
+	props := make(map[string]string)
+	for line := range strings.SplitSeq(data, "\n") {
+		p, ok := strings.CutPrefix(line, "E:")
+		key, value, found := strings.Cut(p, "=")
+		if ok && found && !strings.ContainsFunc(value, isControl) {
 			props[key] = value
 		}
 	}
 	return props
 }
+
+// isControl reports whether r is a control character, or a byte that is not UTF-8.
+func isControl(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError }
 
 // family maps the types that one driver mounts to one name.
 func family(typ string) string {

@@ -12,7 +12,7 @@ import (
 
 // machine makes a host of files, whose content after "-> " is the target of a
 // link.
-func machine(t *testing.T, files map[string]string) *Host {
+func machine(t testing.TB, files map[string]string) *Host {
 	t.Helper()
 	root := t.TempDir()
 	for name, content := range files {
