@@ -14,7 +14,9 @@ func All() []Loader {
 	return slices.Clone(loaders)
 }
 
-var loaders = []Loader{}
+var loaders = []Loader{
+	limine{},
+}
 
 // Detect returns the loaders that are installed. Errors of single loaders count only if no
 // other one is known to have started the running kernel.
