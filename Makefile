@@ -84,6 +84,7 @@ install: build
 		sed 's|/usr/bin/|$(PREFIX)/bin/|; s|/usr/lib/ukdump/|$(PREFIX)/lib/ukdump/|' $$unit >bin/$${unit##*/} && \
 		install -m 644 bin/$${unit##*/} $(DESTDIR)$(PREFIX)/lib/systemd/system || exit 1; \
 	done
+	install -D -m 755 packaging/ukdump-test.shutdown $(DESTDIR)$(PREFIX)/lib/systemd/system-shutdown/ukdump-test.shutdown
 	install -D -m 644 packaging/swap.d/ukdump.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/swap.d/ukdump.conf
 	for rules in $(wildcard packaging/*.rules); do \
 		install -D -m 644 $$rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d/$${rules##*/} || exit 1; \

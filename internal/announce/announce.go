@@ -41,7 +41,16 @@ type event struct {
 	id      string    // MESSAGE_ID
 	message string
 	fields  []journal.Field
+
+	priority string      // see syslog(3)
+	test     *state.Test // nil for a crash
 }
+
+// Priorities of entries.
+const (
+	critical = "2"
+	notice   = "5"
+)
 
 // Announce reports the crashes that were not announced yet. Every error is reported, but
 // none keeps it from going on.
@@ -52,27 +61,23 @@ func (r *Run) Announce(conf *config.Config) error {
 		r.Out.Warn(fmt.Sprintf("which crashes were announced is not known: %v", err))
 	}
 	if known.Boot != r.Store.BootID() {
-		known.Boot, known.Crashes, known.Last = r.Store.BootID(), 0, ""
+		known.Boot, known.Crashes, known.Last, known.Test = r.Store.BootID(), 0, "", ""
 	}
-	dumps, err := r.newDumps(conf, known)
+	pending := r.pendingTest()
+	dumps, err := r.newDumps(conf, known, pending)
 	if err != nil {
 		errs = append(errs, err)
 	}
-	saved, others := r.pstoreLogs(conf, known, len(dumps) > 0)
-	events := crashEvents(append(dumps, saved...), r.Store.LoadedEarlier())
-	if e := r.lostEvent(conf, known, len(events) > 0, others); e != nil {
-		events = append(events, *e)
-	}
+	tests, dumps := testDumps(dumps)
+	events := r.events(conf, known, pending, tests, dumps)
 	deaf := false
 	for _, e := range events {
 		deaf = deaf || !r.toJournal(e)
 		if deaf {
 			fmt.Fprintf(r.Out.Stderr, "%s: %s\n", r.Out.Name, e.message)
 		}
-		known.Add(e.key, e.time)
-		known.Crashes, known.Last = known.Crashes+1, e.message
 		// After the telling: rather twice than never.
-		if err := r.Store.SaveAnnounced(known); err != nil {
+		if err := r.remember(known, &e, tests); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -87,10 +92,50 @@ func (r *Run) Announce(conf *config.Config) error {
 	return errors.Join(errs...)
 }
 
+// remember records that e was announced. tests are the dumps of tests.
+func (r *Run) remember(known *state.AnnounceLog, e *event, tests []crashdir.Dump) error {
+	known.Add(e.key, e.time)
+	if e.test == nil {
+		known.Crashes, known.Last = known.Crashes+1, e.message
+		return r.Store.SaveAnnounced(known)
+	}
+	known.Test = e.message
+	ours, err := r.saveTest(e.test)
+	if err != nil {
+		return err
+	}
+	if err := r.Store.SaveAnnounced(known); err != nil {
+		return err
+	}
+	if !ours || e.test.Keep || e.test.Result != state.TestPassed {
+		return nil
+	}
+	return removeVmcores(e.test.Token, tests)
+}
+
+// events makes the events of everything that is new.
+func (r *Run) events(conf *config.Config, known *state.AnnounceLog, pending *state.Test, tests, dumps []crashdir.Dump) []event {
+	saved, others := r.pstoreLogs(conf, known, len(dumps)+len(tests) > 0)
+	var left *crashdir.Dump // by the capture of the test, in pstore
+	if pending != nil && len(saved) > 0 {
+		left, saved = &saved[0], saved[1:]
+	}
+	events := crashEvents(append(dumps, saved...), r.Store.LoadedEarlier())
+	var first *event
+	if len(events) > 0 {
+		first = &events[0]
+	}
+	events = append(events, r.testEvents(conf, pending, tests, left, first, known)...)
+	if e := r.lostEvent(conf, known, len(events) > 0, others); e != nil {
+		events = append(events, *e)
+	}
+	return events
+}
+
 // newDumps returns the dumps that are not in known. When nothing is known, those
 // from before the boot in which kdumpctl loaded a capture kernel for the last time
-// are taken for old.
-func (r *Run) newDumps(conf *config.Config, known *state.AnnounceLog) ([]crashdir.Dump, error) {
+// are taken for old. Those of the pending test, if it is not nil, are new at any time.
+func (r *Run) newDumps(conf *config.Config, known *state.AnnounceLog, pending *state.Test) ([]crashdir.Dump, error) {
 	var fresh []crashdir.Dump
 	var errs []error
 	for _, dir := range conf.DumpDirs(r.Root) {
@@ -100,6 +145,8 @@ func (r *Run) newDumps(conf *config.Config, known *state.AnnounceLog) ([]crashdi
 		}
 		for _, d := range dumps {
 			switch {
+			case pending != nil && d.Test && d.Report.Test == pending.Token:
+				fresh = append(fresh, d)
 			case known.Has(dumpKey(d), d.Time):
 			case known.First && d.Time.Before(r.firstCutoff()):
 				known.Add(dumpKey(d), d.Time)
@@ -147,24 +194,30 @@ func crashID(d crashdir.Dump) string {
 // crashEvents makes one event for each crash, oldest first. loaded is the set that was
 // loaded in an earlier boot, nil if that is not known.
 func crashEvents(dumps []crashdir.Dump, loaded *state.LoadRecord) []event {
-	crashdir.Sort(dumps)
-	var keys []string
-	of := map[string]crashdir.Dump{}
-	for _, d := range dumps {
-		key := dumpKey(d)
-		old, ok := of[key]
-		if !ok {
-			keys = append(keys, key)
-		}
-		if !ok || d.Outcome.Better(old.Outcome) {
-			of[key] = d
-		}
-	}
 	var events []event
-	for _, key := range keys {
-		events = append(events, crashEvent(key, of[key], loaded))
+	for _, d := range bestOfEach(dumps) {
+		events = append(events, crashEvent(dumpKey(d), d, loaded))
 	}
 	return events
+}
+
+// bestOfEach returns the best dump of each crash, the oldest crash first: several targets
+// can have one.
+func bestOfEach(dumps []crashdir.Dump) (best []crashdir.Dump) {
+	crashdir.Sort(dumps)
+	at := map[string]int{}
+	for _, d := range dumps {
+		key := dumpKey(d)
+		i, ok := at[key]
+		switch {
+		case !ok:
+			at[key] = len(best)
+			best = append(best, d)
+		case d.Outcome.Better(best[i].Outcome):
+			best[i] = d
+		}
+	}
+	return best
 }
 
 func crashEvent(key string, d crashdir.Dump, loaded *state.LoadRecord) event {
@@ -200,7 +253,7 @@ func crashEvent(key string, d crashdir.Dump, loaded *state.LoadRecord) event {
 	if reason == "" {
 		reason = "the reason is not known"
 	}
-	e := event{key: key, time: d.Time, id: crashMessage}
+	e := event{key: key, time: d.Time, id: crashMessage, priority: critical}
 	e.message = cli.Text(fmt.Sprintf("%s crashed: %s; %s", cli.Text(linux, 70), cli.Text(reason, 500), saved), 800)
 	if d.Path != "" {
 		e.message += ": " + cli.Text(d.Path, 4096)
@@ -221,7 +274,7 @@ func (r *Run) toJournal(e event) bool {
 	entry := []journal.Field{
 		{Name: "MESSAGE", Value: e.message},
 		{Name: "MESSAGE_ID", Value: e.id},
-		{Name: "PRIORITY", Value: "2"}, // crit, see syslog(3)
+		{Name: "PRIORITY", Value: e.priority},
 		{Name: "SYSLOG_IDENTIFIER", Value: "kdumpctl"},
 	}
 	for _, f := range e.fields {
@@ -235,26 +288,32 @@ func (r *Run) toJournal(e event) bool {
 // motdFile is read by pam_motd(8) at login.
 const motdFile = "run/motd.d/ukdump"
 
-// writeMotd makes the line at login about the crashes found at this boot, or
-// removes it if there are none.
+// writeMotd makes the lines at login about the crashes and the test found at this boot, or
+// removes them if there are none.
 func (r *Run) writeMotd(want bool, known *state.AnnounceLog) error {
 	path := filepath.Join(r.Root, motdFile)
-	if !want || known.Crashes == 0 {
+	if !want || known.Crashes == 0 && known.Test == "" {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 		return nil
 	}
-	line := known.Last
-	if known.Crashes > 1 {
-		line = fmt.Sprintf("%d crashes, the last: %s", known.Crashes, line)
+	text := ""
+	switch {
+	case known.Crashes > 1:
+		text = fmt.Sprintf("ukdump: %d crashes, the last: %s\n", known.Crashes, known.Last)
+	case known.Crashes == 1:
+		text = "ukdump: " + known.Last + "\n"
+	}
+	if known.Test != "" {
+		text += "ukdump: " + known.Test + "\n"
 	}
 	dir, name := filepath.Split(path)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	err := crashdir.WriteFile(dir, name, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "ukdump: %s\n", line)
+		_, err := io.WriteString(w, text)
 		return err
 	})
 	if err != nil {

@@ -32,14 +32,17 @@ func (r *Run) lostEvent(conf *config.Config, known *state.AnnounceLog, explained
 	}
 	dirs := conf.DumpDirs(r.Root)
 	outcome, why := "none", "there is no dump in "+cli.Text(strings.Join(dirs, " or "), 500)+": "
-	if paths := r.waitingDumps(known); len(paths) > 0 {
+	if paths, keys := r.waitingDumps(known); len(paths) > 0 {
+		for _, key := range keys {
+			known.Add(key, time.Time{})
+		}
 		why += "it was NOT COLLECTED from " + cli.Text(strings.Join(paths, " and "), 500) + ", see kdumpctl collect"
 	} else if m := host.MissingMount(r.Root, dirs); m != nil {
 		outcome, why = "", "whether there is a dump is not known: "+cli.Text(m.Point, 500)+" is NOT MOUNTED"
 	} else {
 		why += "power loss, a reset, or a capture that FAILED" + likely(loaded)
 	}
-	e := &event{key: key, id: lostMessage}
+	e := &event{key: key, id: lostMessage, priority: critical}
 	e.message = "the machine went down without a shutdown while a capture kernel was loaded, and " + why
 	e.fields = []journal.Field{{Name: "UKDUMP_OUTCOME", Value: outcome}, {Name: "UKDUMP_ID", Value: cli.Text(key, 64)}}
 	for _, l := range logs {
@@ -72,9 +75,8 @@ func likely(rec *state.LoadRecord) string {
 }
 
 // waitingDumps returns the devices with a raw dump of this machine, or one that
-// cannot be read, that collect has left there, if known has not got it, and adds it
-// to that.
-func (r *Run) waitingDumps(known *state.AnnounceLog) (paths []string) {
+// cannot be read, that collect has left there, if known has not got its key.
+func (r *Run) waitingDumps(known *state.AnnounceLog) (paths, keys []string) {
 	machine := ""
 	if h, err := host.Open(r.Root); err == nil {
 		machine, _ = h.MachineID()
@@ -104,9 +106,8 @@ func (r *Run) waitingDumps(known *state.AnnounceLog) (paths []string) {
 			key = "raw-" + dump.Header.ID
 		}
 		if !known.Has(key, time.Time{}) {
-			known.Add(key, time.Time{})
-			paths = append(paths, dev.Path)
+			paths, keys = append(paths, dev.Path), append(keys, key)
 		}
 	}
-	return paths
+	return paths, keys
 }

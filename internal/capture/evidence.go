@@ -44,6 +44,7 @@ func (w *worker) readLog() error {
 	err = core.WriteLog(t)
 	text := t.bytes()
 	p := vmcore.FindPanic(text)
+	w.report.Test = vmcore.FindTest(text)
 	w.report.Panic = crashdir.Panic{Line: p.Line, Cause: p.Cause, IP: p.Instruction, Trace: p.Trace}
 	w.log.printf("the last messages of the kernel that crashed, %s:", w.report.Kernel)
 	for _, line := range lastLines(text, consoleLines) {

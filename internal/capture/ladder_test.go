@@ -130,6 +130,28 @@ func TestFillIn(t *testing.T) {
 	}
 }
 
+// A test makes room by removing tests only.
+func TestMakeRoomForTest(t *testing.T) {
+	w := testWorker(t)
+	w.plan.MakeSpace = true
+	w.report.Test = "abc"
+	parent := filepath.Dir(w.state.Dir)
+	for i, test := range []string{"", "x", "", "y"} {
+		dir := filepath.Join(parent, fmt.Sprintf("2026-11-2%dT00-00-00Z", i))
+		os.Mkdir(dir, 0o700)
+		os.WriteFile(filepath.Join(dir, "vmcore"), []byte("x"), 0o600)
+		b, err := (&crashdir.Report{Version: crashdir.ReportVersion, Outcome: crashdir.Complete, Test: test}).Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		os.WriteFile(filepath.Join(dir, crashdir.ReportFile), b, 0o600)
+	}
+	w.makeRoom(parent, filepath.Base(w.state.Dir), 1<<60)
+	if got, want := fmt.Sprint(w.report.Removed), "[2026-11-21T00-00-00Z 2026-11-23T00-00-00Z]"; got != want {
+		t.Errorf("removed %s, want %s", got, want)
+	}
+}
+
 // Old dumps make room for the new one, but only those that may go, and only
 // where it is allowed.
 func TestMakeRoom(t *testing.T) {

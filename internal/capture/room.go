@@ -80,6 +80,9 @@ func (w *worker) makeRoom(parent, current string, need int64) bool {
 	}
 	removed := false
 	for _, o := range crashdir.Expendable(others) {
+		if w.report.Test != "" && !o.Test { // a test costs no dump of a crash
+			break
+		}
 		if roomIn(parent) >= need || uptime() >= end {
 			break
 		}

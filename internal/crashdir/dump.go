@@ -27,6 +27,7 @@ type Dump struct {
 
 	Outcome Outcome // by the files; a report cannot make it better
 	Vmcore  string  // path of the vmcore, complete or not; empty without one
+	Test    bool    // the crash was a test, by the report
 	Size    int64   // bytes of all files; 0 if Outcome is Unknown
 	Used    int64   // bytes on disk: less than Size if files have holes
 
@@ -154,8 +155,11 @@ func (d *Folder) read(dump *Dump) error {
 		return nil
 	}
 	dump.Report, dump.ReportErr = d.readReport()
-	if r := dump.Report; r != nil && !r.CrashTime.Before(clockWrong) {
-		dump.Time = r.CrashTime
+	if r := dump.Report; r != nil {
+		dump.Test = r.Test != ""
+		if !r.CrashTime.Before(clockWrong) {
+			dump.Time = r.CrashTime
+		}
 	}
 	return nil
 }

@@ -48,6 +48,7 @@ type Report struct {
 	ID       string  `json:"id,omitempty"` // random, the same in every report about one crash
 	Host     string  `json:"host,omitempty"`
 	Machine  string  `json:"machine_id,omitempty"` // machine-id(5)
+	Test     string  `json:"test,omitempty"`       // token of the kdumpctl test that crashed the machine
 	Raw      string  `json:"raw_dump,omitempty"`   // the raw dump that it was collected from, as several can have this ID
 
 	Kernel    string    `json:"kernel,omitempty"`    // release of the kernel that crashed

@@ -10,7 +10,7 @@ import (
 
 // Policy limits the dumps of one directory. 0 is no limit.
 type Policy struct {
-	Keep     int   // dumps
+	Keep     int   // dumps, and as many tests
 	MaxUse   int64 // bytes on disk of all dumps
 	KeepFree int64 // bytes to leave free on their file system
 }
@@ -18,7 +18,7 @@ type Policy struct {
 // Expendable returns the dumps that may be removed to make room for others, in the
 // order of removal. dumps are sorted as by List. The newest dump and the newest
 // complete dump are kept, and those that cannot be read: one of these may be the only
-// complete one. A dump that is still being written must not be among dumps.
+// complete one. Tests come first and are never kept, as nobody has to find their cause. A dump that is still being written must not be among dumps.
 func Expendable(dumps []Dump) []Dump {
 	// With a wrong clock the newest dump may have the time of the oldest, or an old one
 	// the time of the newest. So the newest of those before and after all times that can
@@ -26,20 +26,26 @@ func Expendable(dumps []Dump) []Dump {
 	future := now().Add(clockOff)
 	var newest, complete [3]int // places of dumps of each era, counted from 1
 	for i := range dumps {
+		if dumps[i].Test {
+			continue
+		}
 		e := era(&dumps[i], future)
 		newest[e] = i + 1
 		if dumps[i].Outcome == Complete {
 			complete[e] = i + 1
 		}
 	}
-	var list []Dump
+	var tests, list []Dump
 	for i := range dumps {
 		e := era(&dumps[i], future)
-		if i+1 != newest[e] && i+1 != complete[e] && dumps[i].Outcome != Unknown {
+		switch {
+		case dumps[i].Test:
+			tests = append(tests, dumps[i])
+		case i+1 != newest[e] && i+1 != complete[e] && dumps[i].Outcome != Unknown:
 			list = append(list, dumps[i])
 		}
 	}
-	return list
+	return append(tests, list...)
 }
 
 // era returns 0 for a dump from before the first dump, 2 for one from the future, else 1.
@@ -66,13 +72,14 @@ var clockWrong = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 // free space of their file system now, in bytes. A dump that cannot be removed still
 // counts: the next one is removed in its place. Enforce returns the errors.
 func (p Policy) Enforce(dumps []Dump, free int64, remove func(Dump) error) (errs []error) {
-	count, used := len(dumps), int64(0)
+	count, used := map[bool]int{}, int64(0) // count of tests, and of others
 	for _, d := range dumps {
+		count[d.Test]++
 		used += d.Used
 	}
 	for _, d := range Expendable(dumps) {
-		if !(p.Keep > 0 && count > p.Keep || p.MaxUse > 0 && used > p.MaxUse || p.KeepFree > 0 && free < p.KeepFree) {
-			break
+		if !(p.Keep > 0 && count[d.Test] > p.Keep || p.MaxUse > 0 && used > p.MaxUse || p.KeepFree > 0 && free < p.KeepFree) {
+			continue
 		}
 		err := remove(d)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) { // somebody else removed it
@@ -82,7 +89,8 @@ func (p Policy) Enforce(dumps []Dump, free int64, remove func(Dump) error) (errs
 			}
 			continue
 		}
-		count, used, free = count-1, used-d.Used, free+d.Used
+		count[d.Test]--
+		used, free = used-d.Used, free+d.Used
 	}
 	return errs
 }

@@ -12,9 +12,9 @@ import (
 
 // row makes one dump of 10 bytes for each letter, one second apart, that is
 // called by its place from "a" on: c complete, i incomplete, d dmesg-only, f
-// failed, u unknown. Letters before a "|" are from a clock that stood at 1970.
+// failed, u unknown, T a complete test. Letters before a "|" are from a clock that stood at 1970.
 func row(letters string) []Dump {
-	outcomes := map[rune]Outcome{'c': Complete, 'i': Incomplete, 'd': DmesgOnly, 'f': Failed, 'u': Unknown}
+	outcomes := map[rune]Outcome{'c': Complete, 'i': Incomplete, 'd': DmesgOnly, 'f': Failed, 'u': Unknown, 'T': Complete}
 	t := time.Unix(0, 0)
 	if !strings.Contains(letters, "|") {
 		t = crash
@@ -25,7 +25,7 @@ func row(letters string) []Dump {
 			t = crash
 			continue
 		}
-		dumps = append(dumps, Dump{Name: string(rune('a' + len(dumps))), Time: t, Outcome: outcomes[r], Used: 10})
+		dumps = append(dumps, Dump{Name: string(rune('a' + len(dumps))), Time: t, Outcome: outcomes[r], Test: r == 'T', Used: 10})
 		t = t.Add(time.Second)
 	}
 	return dumps
@@ -55,6 +55,9 @@ func TestExpendable(t *testing.T) {
 		"ccf|":   "a",
 		"ccf|cc": "ad", // b, c may be newer than e
 		"f|f":    "",
+		"T":      "a",
+		"cT":     "b", // the test is newer and complete, and takes the place of nothing
+		"fTcT":   "bda",
 	} {
 		if got := names(Expendable(row(dumps))); got != want {
 			t.Errorf("%q: got %q, want %q", dumps, got, want)
@@ -87,6 +90,9 @@ func TestEnforce(t *testing.T) {
 		{Policy{Keep: 3}, "ccccc", 0, "abcd", ""},
 		{Policy{MaxUse: 49}, "ccccc", 0, "ab", "c"},
 		{Policy{KeepFree: 100}, "ccccc", 81, "a", "bc"},
+		{Policy{Keep: 2}, "cTcT", 0, "", ""}, // tests count apart
+		{Policy{Keep: 1}, "ccTTT", 0, "", "cda"},
+		{Policy{MaxUse: 29}, "cTcT", 0, "", "bd"}, // and go first
 	} {
 		removed, failed := "", ""
 		errs := tt.policy.Enforce(row(tt.dumps), tt.free, func(d Dump) error {

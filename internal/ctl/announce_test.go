@@ -63,7 +63,10 @@ func (j *journald) entries() (list []string) {
 			break
 		}
 		harmless(j.t, "the journal", entry)
-		const same = "PRIORITY=2\nSYSLOG_IDENTIFIER=kdumpctl\n"
+		same := "PRIORITY=2\nSYSLOG_IDENTIFIER=kdumpctl\n"
+		if strings.Contains(entry, "UKDUMP_TEST=passed\n") {
+			same = strings.Replace(same, "2", "5", 1)
+		}
 		if !strings.Contains(entry, same) {
 			j.t.Errorf("entry %q", entry)
 		}

@@ -43,6 +43,8 @@ type ctl struct {
 	// memUsage runs makedumpfile --mem-usage; nil is the real one.
 	memUsage func(program string) ([]byte, error)
 	tryWrite func(dir string) error // writes to a directory and leaves nothing there
+	ask      func(question string) (bool, error)
+	reboot   func() error // begins a shutdown, and returns
 }
 
 // Run runs kdumpctl and returns its exit status.
@@ -51,8 +53,9 @@ func Run(p *cli.Program) int {
 	c := &ctl{
 		Program: p, root: root, pid1: builder.DefaultPid1(), store: state.Store{Root: root}, uid: os.Geteuid(),
 		kexec: kexec.New(root), keys: cryptkeys.New(root, load.KeyInTable(root)),
-		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: collect.Swapon, mountJobs: host.MountJobs, tryWrite: verify.TryWrite,
+		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: collect.Swapon, mountJobs: host.MountJobs, tryWrite: verify.TryWrite, reboot: reboot,
 	}
+	c.ask = c.askTerminal
 	return p.End(c.run())
 }
 
@@ -86,7 +89,7 @@ func (c *ctl) program() *cli.Command {
 // verbs is the list of verbs, in the order of the help and of kdumpctl(8).
 func (c *ctl) verbs() []*cli.Command {
 	return []*cli.Command{
-		c.loadVerb(), c.reloadVerb(), c.unloadVerb(), c.statusVerb(), c.buildVerb(), c.verifyVerb(),
+		c.loadVerb(), c.reloadVerb(), c.unloadVerb(), c.statusVerb(), c.buildVerb(), c.verifyVerb(), c.testVerb(),
 		c.listVerb(), c.infoVerb(), c.rmVerb(), c.pruneVerb(), c.collectVerb(), c.announceVerb(),
 		{Name: "completion", Summary: "print the completion script of a shell", About: "Prints the script that completes the command line of kdumpctl in bash, zsh or fish.\nPackages install it for all users.",
 			Args: "SHELL", Min: 1, Max: 1, Values: func() []string { return cli.Shells },

@@ -66,6 +66,10 @@ type machine struct {
 	memUsage func(string) ([]byte, error)
 	tryWrite func(string) error
 
+	answer    bool // to what kdumpctl asks
+	reboots   int
+	rebootErr error
+
 	kernel, initrd []byte // loaded last
 
 	ring    buildtest.Keyring
@@ -138,6 +142,13 @@ func (m *machine) ctl() *ctl {
 		root:    m.Root, pid1: m.Pid1, store: state.Store{Root: m.Root}, kexec: kexec.New(m.Root), uid: m.uid, columns: m.columns,
 		journalLimit: m.journalLimit, sleep: m.sleep,
 		swapon: func() error { m.swapons++; return nil }, mountJobs: m.mountJobs, memUsage: m.memUsage, tryWrite: m.tryWrite,
+		ask: func(string) (bool, error) { return m.answer, nil },
+	}
+	c.reboot = func() error {
+		if m.rebootErr == nil {
+			m.reboots++
+		}
+		return m.rebootErr
 	}
 	c.keys = &cryptkeys.Handover{
 		Root:  m.Root,

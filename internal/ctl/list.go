@@ -21,6 +21,7 @@ type dumpJSON struct {
 	Path    string           `json:"path"`
 	Time    time.Time        `json:"time"`
 	Outcome crashdir.Outcome `json:"outcome"`
+	Test    bool             `json:"test,omitempty"` // the crash was one of kdumpctl test
 	Vmcore  string           `json:"vmcore,omitempty"`
 	Bytes   *int64           `json:"bytes,omitempty"`  // of all files; nil if they cannot be read
 	Reason  string           `json:"reason,omitempty"` // of the crash, from any file that has it
@@ -31,7 +32,7 @@ type dumpJSON struct {
 }
 
 func jsonOf(d crashdir.Dump) dumpJSON {
-	l := dumpJSON{Name: d.Name, Path: d.Path, Time: d.Time, Outcome: d.Outcome, Vmcore: d.Vmcore, Report: d.Report}
+	l := dumpJSON{Name: d.Name, Path: d.Path, Time: d.Time, Outcome: d.Outcome, Test: d.Test, Vmcore: d.Vmcore, Report: d.Report}
 	if d.Outcome != crashdir.Unknown {
 		l.Bytes = &d.Size
 	}

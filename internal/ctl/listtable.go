@@ -45,10 +45,16 @@ func reasonOf(r evidence.Reason) string {
 
 // outcomeOf returns the outcome of a dump for people.
 func outcomeOf(d *crashdir.Dump) string {
-	if d.Outcome == crashdir.Unknown {
+	switch {
+	case d.Outcome == crashdir.Unknown:
 		return notKnown
+	case !d.Test:
+		return string(d.Outcome)
+	// The vmcore of a test that passed is removed when that was announced.
+	case d.Outcome == crashdir.Complete, d.Report.Outcome == crashdir.Complete && d.Vmcore == "":
+		return "test passed"
 	}
-	return string(d.Outcome)
+	return "test failed"
 }
 
 // sizeOf returns the size of a dump for people.

@@ -49,6 +49,7 @@ type status struct {
 		Stale string    `json:"stale,omitempty"` // why it is out of date
 	} `json:"image"`
 	Verified *verify.Last    `json:"verified,omitempty"`       // nil if only root could tell
+	Tested   *verify.Tested  `json:"tested,omitempty"`         // nil if only root could tell
 	Targets  []targetStatus  `json:"targets"`                  // in the order in which they are tried
 	Events   *trigger.Report `json:"events,omitempty"`         // that start the capture kernel, and those that do not
 	Dumps    *int            `json:"dumps"`                    // null if that is not known
@@ -157,6 +158,7 @@ func (c *ctl) gatherSlot(s *status) {
 	}
 	if !s.Partial {
 		s.Verified = verify.LastResult(c.store, s.Ours)
+		s.Tested = verify.LastTest(c.store, s.Ours)
 	}
 }
 
@@ -345,6 +347,9 @@ func (c *ctl) printStatus(s *status) error {
 	}
 	if s.Verified != nil {
 		row("verified", "%s", s.Verified)
+	}
+	if s.Tested != nil {
+		row("tested", "%s", s.Tested)
 	}
 	for _, t := range s.Targets {
 		row("target", "%s", t.line())

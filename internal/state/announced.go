@@ -24,6 +24,7 @@ type AnnounceLog struct {
 	Boot    string `json:"boot_id"` // the boot in which it was written
 	Crashes int    `json:"crashes"` // announced in that boot
 	Last    string `json:"last,omitempty"`
+	Test    string `json:"test,omitempty"` // the result of a test that was announced in that boot
 
 	First bool `json:"-"` // there is no file yet, or none that can be read
 }

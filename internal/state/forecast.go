@@ -58,12 +58,18 @@ func (f *Forecast) CoveredBy(o *Forecast) bool {
 // SetForecast makes f the forecast of the set, with its words on the command line. They
 // come first, because the user's own words may end in words for init.
 func (l *LoadRecord) SetForecast(f *Forecast) {
-	bare := strings.TrimPrefix(l.Cmdline, strings.Join(l.Words, " "))
+	bare := l.Bare()
 	l.Forecast, l.Words = f, f.Words()
-	l.Cmdline = strings.TrimSpace(strings.Join(append(slices.Clone(l.Words), strings.TrimSpace(bare)), " "))
+	l.Cmdline = strings.TrimSpace(strings.Join(append(slices.Clone(l.Words), bare), " "))
 }
 
 // WithWords returns a command line with the words that the loaded set has.
 func (l *LoadRecord) WithWords(cmdline string) string {
 	return strings.TrimSpace(strings.Join(append(slices.Clone(l.Words), cmdline), " "))
+}
+
+// Bare returns the command line without the words of a forecast, which can be others at
+// each boot and change nothing in what is loaded.
+func (l *LoadRecord) Bare() string {
+	return strings.TrimSpace(strings.TrimPrefix(l.Cmdline, strings.Join(l.Words, " ")))
 }

@@ -9,7 +9,7 @@ type VerifyResult struct {
 	Image    string    `json:"image,omitempty"` // where the image was read
 	ImageID  string    `json:"image_sha256,omitempty"`
 	KernelID string    `json:"kernel_sha256,omitempty"` // of the capture kernel that was loaded then
-	Cmdline  string    `json:"cmdline,omitempty"`       // of the same
+	Cmdline  string    `json:"cmdline,omitempty"`       // of the same, without the words of a forecast
 	Keys     []string  `json:"volume_keys,omitempty"`   // that it had, by their descriptions
 	Problems []string  `json:"problems,omitempty"`
 }

@@ -138,7 +138,7 @@ func (v *Run) Result() *state.VerifyResult {
 		r.Image, r.ImageID = v.Image.Path, state.ID(v.Image.Data)
 	}
 	if v.Loaded != nil {
-		r.KernelID, r.Cmdline, r.Keys = v.Loaded.KernelID, v.Loaded.Cmdline, v.Loaded.KeyDescriptions()
+		r.KernelID, r.Cmdline, r.Keys = v.Loaded.KernelID, v.Loaded.Bare(), v.Loaded.KeyDescriptions()
 	}
 	return r
 }

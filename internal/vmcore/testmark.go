@@ -1,0 +1,41 @@
+package vmcore
+
+import "bytes"
+
+// A crash of kdumpctl test has this in the log, and behind it the crash on request.
+const (
+	testMark    = "ukdump: test "
+	testMarkEnd = ": crashing now"
+)
+
+// MaxTestToken is the length of the longest token, in bytes.
+const MaxTestToken = 64
+
+// TestMark returns the line that marks the crash of the test with that token, for
+// /dev/kmsg. The token has letters and digits only.
+func TestMark(token string) string { return testMark + token + testMarkEnd }
+
+// FindTest returns the token of the test that a kernel log, of WriteLog or dmesg(1), ends
+// with; "" if the kernel crashed for another reason, even if a test was about to begin.
+func FindTest(log []byte) string {
+	at := bytes.LastIndex(log, []byte(testMark))
+	if at < 0 {
+		return ""
+	}
+	line, rest, _ := bytes.Cut(log[at+len(testMark):], []byte("\n"))
+	token, ok := bytes.CutSuffix(bytes.TrimRight(line, " \r"), []byte(testMarkEnd))
+	if !ok || len(token) == 0 || len(token) > MaxTestToken {
+		return ""
+	}
+	for _, c := range token {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') {
+			return ""
+		}
+	}
+	// The log must go on with the crash on request: anything else crashed first.
+	p := FindPanic(rest)
+	if p.Cause != "" || !bytes.Contains(rest, []byte(sysrqCrash+"\n")) {
+		return ""
+	}
+	return string(token)
+}

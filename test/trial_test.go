@@ -1,0 +1,175 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"ukdump/test/debian"
+)
+
+// testID is the MESSAGE_ID of the result of kdumpctl test.
+const testID = "18489ef1de1b4204a72d8aeab58b9743"
+
+// trial is one kdumpctl test in a machine with systemd.
+type trial struct {
+	name   string
+	ci     bool
+	layout string
+	mount  string // line of fstab for the layout
+	// test is the shell command that begins it; then the machine has to go down by itself.
+	test    string
+	message string // in the announcement
+	status  string // in the line of status
+	list    string // in list; "" for no dump
+	vmcore  bool   // it is there after the announcement
+}
+
+const (
+	passed       = " passed: Linux "
+	spare        = " of memory to spare (the loaded image)"
+	listedPassed = "test passed"
+)
+
+var trials = []trial{
+	{name: "ext4", ci: true, layout: "root", test: "kdumpctl test --yes", message: passed, status: spare, list: listedPassed},
+	{name: "keep", layout: "root", test: "kdumpctl test --yes --keep", message: passed, status: spare, list: listedPassed, vmcore: true},
+	{name: "now", layout: "root", test: "kdumpctl test --yes --now", message: passed, status: spare, list: listedPassed},
+	{name: "xfs", layout: "xfs", mount: "/var/crash xfs", test: "kdumpctl test --yes", message: passed, status: spare, list: listedPassed},
+	{name: "btrfs", layout: "btrfs", mount: "/var/crash btrfs", test: "kdumpctl test --yes", message: passed, status: spare, list: listedPassed},
+	{name: "lvm", layout: "lvm-xfs", mount: "/var/crash xfs", test: "kdumpctl test --yes", message: passed, status: spare, list: listedPassed},
+	{name: "var", layout: "var", mount: "/var ext4", test: "kdumpctl test --yes", message: passed, status: spare, list: listedPassed},
+
+	// Tests that fail.
+	{name: "hook-lost", layout: "root", test: "kdumpctl test --yes & mount --bind /dev/null /usr/lib/systemd/system-shutdown/ukdump-test.shutdown",
+		message: " FAILED: nothing was saved", status: "it FAILED: nothing was saved"},
+	{name: "power-lost", layout: "root", test: "kdumpctl test --yes & sleep 3; sync; echo b >/proc/sysrq-trigger",
+		message: " FAILED: nothing was saved", status: "it FAILED: nothing was saved"},
+	{name: "hook-missing", layout: "root", test: "rm /usr/lib/systemd/system-shutdown/ukdump-test.shutdown; kdumpctl test --yes && fail 'it began'; systemctl reboot",
+		status: "kdumpctl test was not run"},
+}
+
+// prepareTrial makes the file system of a trial, in a boot without systemd.
+const prepareTrial = `. /ukdump-test/cell
+make_target && mkdir -p /var/crash || fail 'no target'
+[ -z "$fstab" ] || echo "LABEL=target $fstab defaults 0 2" >>/etc/fstab
+systemctl --root=/ enable ukdump.service ukdump-announce.service
+sync
+`
+
+const beginTrial = `. /ukdump-test/lib.sh
+systemctl is-active ukdump.service ukdump-announce.service || fail 'the units are not active'
+say "the test begins"
+$test
+sleep 600
+`
+
+const afterTrial = `. /ukdump-test/lib.sh
+out=/ukdump-test/out
+for n in $(seq 60); do [ "$(systemctl is-active ukdump.service)" = active ] && break; sleep 1; done
+journalctl --sync || true
+journalctl -b -q -o cat MESSAGE_ID=$id >$out/test.txt || true
+journalctl -b -q -o cat MESSAGE_ID=$crash + MESSAGE_ID=$lost >$out/crash.txt || true
+kdumpctl status >$out/status.txt || true
+kdumpctl list >$out/list.txt || true
+find /var/crash -name 'vmcore*' -size +1M >$out/vmcore.txt
+cat /var/crash/20*/kexec-dmesg.log >$out/capture.txt || true
+results ukdump-test/out
+say "results written"
+`
+
+// recovered matches what file systems log if the machine before has not left them clean:
+// ext4, xfs, btrfs.
+var recovered = regexp.MustCompile(`recovery complete|recovery required|orphan cleanup|Starting recovery|start tree-log replay|log replay`)
+
+// TestTrial runs kdumpctl test for real. It reads what the next boot announces, and in the
+// log of the capture kernel that it found clean file systems.
+func TestTrial(t *testing.T) {
+	set := vmSet(t)
+	if set == "faults" {
+		t.Skip("UKDUMP_VM=faults is for TestFaults")
+	}
+	for _, tr := range trials {
+		if set != "matrix" && !tr.ci {
+			continue
+		}
+		t.Run(tr.name, func(t *testing.T) {
+			t.Parallel()
+			tr.run(t)
+		})
+	}
+}
+
+func (tr trial) run(t *testing.T) {
+	root, payload := lab(t, "bookworm")
+	l := layouts[tr.layout]
+	h := debian.Hardware{Root: root, Flavour: debian.Cloud}
+	for _, name := range l.disks() {
+		h.Disks = append(h.Disks, debian.Disk{Name: name})
+	}
+	m, err := debian.New(t.Context(), "trial-"+tr.name, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload = payload.With("ukdump-test/cell", l.script("mark-trial"))
+	boot := func(name, init, script, mark string) {
+		t.Helper()
+		payload.Run = script
+		vm, err := m.Boot(t.Context(), debian.Boot{Name: name, Init: init, Payload: payload, Cmdline: reservation + " panic=5"})
+		if err == nil {
+			err = vm.Wait()
+		}
+		if err == nil && mark != "" {
+			err = vm.Expect("ukdump-test: "+mark, 0)
+		}
+		if err != nil {
+			t.Fatalf("%v\n--- its disks and logs are kept in %s", err, m.Dir)
+		}
+	}
+	boot("prepare", debian.Quick, "fstab='"+tr.mount+"'\n"+prepareTrial, "")
+	boot("test", "", strings.Replace(beginTrial, "$test", tr.test, 1), "the test begins")
+	boot("after", "", strings.NewReplacer("$id", testID, "$crash", crashID, "$lost", lostID).Replace(afterTrial), "results written")
+	dir, err := m.Results()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.judge(filepath.Join(dir, "ukdump-test/out")); err != nil {
+		t.Fatalf("%v\n--- its disks and logs are kept in %s", err, m.Dir)
+	}
+	if err := m.Remove(); err != nil {
+		t.Error(err)
+	}
+}
+
+// judge compares the files of the last boot with what they have to be.
+func (tr trial) judge(out string) error {
+	files := map[string]string{}
+	for _, name := range []string{"test", "crash", "status", "list", "vmcore", "capture"} {
+		b, err := os.ReadFile(filepath.Join(out, name+".txt"))
+		if err != nil {
+			return err
+		}
+		files[name] = string(b)
+	}
+	tested := regexp.MustCompile(`(?m)^tested .*`).FindString(files["status"])
+	switch {
+	case tr.message == "" && files["test"] != "",
+		tr.message != "" && (strings.Count(files["test"], "\n") != 1 || !strings.Contains(files["test"], tr.message)):
+		return fmt.Errorf("the announcement is %q, not %q", files["test"], tr.message)
+	case files["crash"] != "":
+		return fmt.Errorf("a crash was announced: %s", files["crash"])
+	case !strings.Contains(tested, tr.status):
+		return fmt.Errorf("status has %q, not %q:\n%s", tested, tr.status, files["status"])
+	case tr.list != "" && !strings.Contains(files["list"], tr.list), tr.list == "" && strings.Contains(files["list"], "test "):
+		return fmt.Errorf("the list is %q", files["list"])
+	case (files["vmcore"] != "") != tr.vmcore:
+		return fmt.Errorf("vmcores: %q", files["vmcore"])
+	}
+	if line := recovered.FindString(files["capture"]); line != "" {
+		return fmt.Errorf("a file system was not clean: %q in\n%s", line, files["capture"])
+	}
+	return nil
+}
