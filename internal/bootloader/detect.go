@@ -16,6 +16,7 @@ func All() []Loader {
 
 var loaders = []Loader{
 	limine{},
+	refind{},
 }
 
 // Detect returns the loaders that are installed. Errors of single loaders count only if no
