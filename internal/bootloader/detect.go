@@ -17,6 +17,7 @@ func All() []Loader {
 var loaders = []Loader{
 	limine{},
 	refind{},
+	extlinux{},
 }
 
 // Detect returns the loaders that are installed. Errors of single loaders count only if no
