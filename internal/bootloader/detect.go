@@ -15,6 +15,8 @@ func All() []Loader {
 }
 
 var loaders = []Loader{
+	grub{},
+
 	limine{},
 	refind{},
 	extlinux{},

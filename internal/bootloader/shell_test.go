@@ -125,6 +125,19 @@ func TestShellEdit(t *testing.T) {
 	}
 }
 
+// A line of 1 MiB is read and edited.
+func TestShellLongLine(t *testing.T) {
+	text := "A=\"" + strings.Repeat("word ", 1<<20/5)
+	f, err := parseShell("f", []byte(text+"\"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := f.edit(Edit{Name: "crashkernel", Words: []string{"crashkernel=1M"}}, 0)
+	if want := text + " crashkernel=1M\"\n"; err != nil || string(got) != want {
+		t.Errorf("got %d bytes, %v; want %d", len(got), err, len(want))
+	}
+}
+
 func TestShellAdded(t *testing.T) {
 	for _, c := range []struct{ before, after string }{
 		{"", "# Added by kdumpctl setup.\nA=\"crashkernel=1M\"\n"},

@@ -9,9 +9,9 @@ import (
 // in the file.
 type unit struct {
 	span
-	char  byte   // opaque for an expansion
-	quote byte   // ', ", or 0 outside of quotes
 	ref   string // the variable that is expanded here
+	char  byte   // opaqueChar for an expansion
+	quote byte   // ', ", or 0 outside of quotes
 	// opaque expansions depend on more than one variable, such as $(command).
 	opaque bool
 }
@@ -42,6 +42,8 @@ const maxNesting = 50
 
 type shellLexer struct {
 	name string
+	// grub is for scripts of GRUB: no commands in words, and parentheses are for devices.
+	grub bool
 	src  string
 	pos  int
 	line int
@@ -63,7 +65,7 @@ func (l *shellLexer) next() (token, error) {
 		t.kind = tokenNewline
 		l.pos++
 		l.line++
-	case isOperator(c):
+	case l.isOperator(c):
 		t.kind = tokenOperator
 		l.pos++
 		// &&, || and ;; are the only longer ones that matter.
@@ -82,7 +84,12 @@ func (l *shellLexer) next() (token, error) {
 	return t, nil
 }
 
-func isOperator(c byte) bool { return strings.IndexByte("&|;<>()", c) >= 0 }
+func (l *shellLexer) isOperator(c byte) bool {
+	if l.grub {
+		return strings.IndexByte("&|;<>", c) >= 0
+	}
+	return strings.IndexByte("&|;<>()", c) >= 0
+}
 
 // skip skips blanks, continued lines and comments.
 func (l *shellLexer) skip() {
@@ -110,31 +117,28 @@ func (l *shellLexer) word() ([]unit, error) {
 	var units []unit
 	for l.pos < len(l.src) {
 		c := l.src[l.pos]
-		if c == ' ' || c == '\t' || c == '\n' || isOperator(c) {
+		if c == ' ' || c == '\t' || c == '\n' || l.isOperator(c) {
 			break
 		}
-		var more []unit
 		var err error
 		switch c {
 		case '\'':
-			more, err = l.single()
+			units, err = l.single(units)
 		case '"':
-			more, err = l.double()
+			units, err = l.double(units)
 		default:
-			more, err = l.char(0)
+			units, err = l.char(units, 0)
 		}
 		if err != nil {
 			return nil, err
 		}
-		units = append(units, more...)
 	}
 	return units, nil
 }
 
-// single reads '…'.
-func (l *shellLexer) single() ([]unit, error) {
+// single reads '…' and appends it to units.
+func (l *shellLexer) single(units []unit) ([]unit, error) {
 	open := l.line
-	var units []unit
 	for l.pos++; l.pos < len(l.src); l.pos++ {
 		c := l.src[l.pos]
 		if c == '\'' {
@@ -149,27 +153,25 @@ func (l *shellLexer) single() ([]unit, error) {
 	return nil, l.fail(open, "a quote (') that is not closed")
 }
 
-// double reads "…".
-func (l *shellLexer) double() ([]unit, error) {
+// double reads "…" and appends it to units.
+func (l *shellLexer) double(units []unit) ([]unit, error) {
 	open := l.line
-	var units []unit
 	for l.pos++; l.pos < len(l.src); {
 		if l.src[l.pos] == '"' {
 			l.pos++
 			return units, nil
 		}
-		more, err := l.char('"')
-		if err != nil {
+		var err error
+		if units, err = l.char(units, '"'); err != nil {
 			return nil, err
 		}
-		units = append(units, more...)
 	}
 	return nil, l.fail(open, "a quote (\") that is not closed")
 }
 
 // char reads a character, an escaped one or an expansion, outside of quotes or inside of
-// double quotes.
-func (l *shellLexer) char(quote byte) ([]unit, error) {
+// double quotes, and appends it to units.
+func (l *shellLexer) char(units []unit, quote byte) ([]unit, error) {
 	start, line := l.pos, l.line
 	c := l.src[l.pos]
 	l.pos++
@@ -185,13 +187,16 @@ func (l *shellLexer) char(quote byte) ([]unit, error) {
 		if next == '\n' {
 			l.pos++
 			l.line++
-			return nil, nil
+			return units, nil
 		}
 		if quote == 0 || strings.IndexByte("$`\"\\", next) >= 0 {
 			l.pos++
 			u.char = next
 		}
 	case '`':
+		if l.grub {
+			break
+		}
 		if err := l.until('`', line); err != nil {
 			return nil, err
 		}
@@ -202,7 +207,7 @@ func (l *shellLexer) char(quote byte) ([]unit, error) {
 		}
 	}
 	u.span = span{start, l.pos}
-	return []unit{u}, nil
+	return append(units, u), nil
 }
 
 // expansion reads the part behind a $.
@@ -228,6 +233,8 @@ func (l *shellLexer) expansion(u *unit, line int) error {
 		u.opaque = true
 		l.pos++
 		return l.balanced('}', line, 0)
+	case l.grub:
+		return nil
 	case rest[0] == '(':
 		u.char, u.opaque = opaqueChar, true
 		l.pos++
@@ -262,7 +269,7 @@ func (l *shellLexer) balanced(end byte, line, depth int) error {
 			l.pos++
 		case c == '\'' && end == ')':
 			l.pos--
-			_, err = l.single()
+			_, err = l.single(nil)
 		case c == '"' || c == '`':
 			err = l.until(c, l.line)
 		case c == '(' && end == ')':
