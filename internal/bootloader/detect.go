@@ -16,7 +16,6 @@ func All() []Loader {
 
 var loaders = []Loader{
 	grub{},
-
 	limine{},
 	refind{},
 	extlinux{},

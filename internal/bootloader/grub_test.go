@@ -14,7 +14,7 @@ var (
 	testNone = Edit{Name: "crashkernel"}
 )
 
-func testdata(t testing.TB, name string) string {
+func readTestdata(t testing.TB, name string) string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
@@ -79,9 +79,9 @@ func content(t testing.TB, s *System) map[string]string {
 	return files
 }
 
-// roundTrip plans testSet and checks that the result is what it is for, that nothing is
+// planRoundTrip plans testSet and checks that the result is what it is for, that nothing is
 // left to do and that testNone gives the same files again.
-func roundTrip(t *testing.T, name string, l Loader, s *System) string {
+func planRoundTrip(t *testing.T, name string, l Loader, s *System) string {
 	t.Helper()
 	before := content(t, s)
 	p, err := l.Plan(s, testSet)
@@ -120,7 +120,7 @@ func TestGRUBPlan(t *testing.T) {
 	debian := map[string]string{
 		"/usr/sbin/update-grub":   "#!/bin/sh\n",
 		"/usr/sbin/grub-mkconfig": debianMkconfig,
-		"/etc/default/grub":       testdata(t, "grub/debian-default"),
+		"/etc/default/grub":       readTestdata(t, "grub/debian-default"),
 		"/boot/grub/grub.cfg":     "menuentry 'a' {\n linux /vmlinuz\n}\n",
 	}
 	suse := map[string]string{
@@ -182,7 +182,7 @@ func TestGRUBPlan(t *testing.T) {
 	} {
 		files := maps.Clone(c.base)
 		maps.Copy(files, c.files)
-		if got := roundTrip(t, c.name, grub{}, tree(t, files)); got != c.want {
+		if got := planRoundTrip(t, c.name, grub{}, tree(t, files)); got != c.want {
 			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
 		}
 	}
@@ -193,7 +193,7 @@ func TestGRUBStale(t *testing.T) {
 	files := map[string]string{
 		"/usr/sbin/update-grub": "#!/bin/sh\n",
 		"/etc/default/grub":     "GRUB_CMDLINE_LINUX_DEFAULT=\"quiet crashkernel=384M-:128M\"\n",
-		"/boot/grub/grub.cfg":   testdata(t, "grub/debian.cfg"),
+		"/boot/grub/grub.cfg":   readTestdata(t, "grub/debian.cfg"),
 	}
 	e := Edit{Name: "crashkernel", Words: []string{"crashkernel=384M-:128M"}}
 	if got := summary(grub{}.Plan(tree(t, files), e)); got != "" {
@@ -206,7 +206,7 @@ func TestGRUBStale(t *testing.T) {
 }
 
 func TestGRUBNext(t *testing.T) {
-	cfg := testdata(t, "grub/debian.cfg")
+	cfg := readTestdata(t, "grub/debian.cfg")
 	files := map[string]string{"/boot/grub/grub.cfg": cfg}
 	const first = `* Debian GNU/Linux [/boot/grub/grub.cfg:116] root=/dev/vda1 ro quiet crashkernel=384M-:128M
   Debian GNU/Linux, with Linux 6.1.0-31-amd64 [/boot/grub/grub.cfg:134] root=/dev/vda1 ro quiet crashkernel=384M-:128M
@@ -300,7 +300,7 @@ func TestParseGrubenv(t *testing.T) {
 }
 
 func FuzzGrubMenu(f *testing.F) {
-	f.Add([]byte(testdata(f, "grub/debian.cfg")))
+	f.Add([]byte(readTestdata(f, "grub/debian.cfg")))
 	f.Add([]byte("set a=$a$a\nmenuentry x --id {\n linux /k $a\n}\nsubmenu y {\n}\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := parseGrubMenu("f", data, parseGrubenv(data))
