@@ -17,12 +17,12 @@ import (
 
 // journald takes the entries that the machine sends to its journal.
 type journald struct {
-	t    *testing.T
+	t    testing.TB
 	path string
 	got  chan string
 }
 
-func newJournald(t *testing.T, m *machine) *journald {
+func newJournald(t testing.TB, m *machine) *journald {
 	t.Helper()
 	j := &journald{t, filepath.Join(m.Root, journal.Socket), make(chan string, 1000)}
 	if err := os.MkdirAll(filepath.Dir(j.path), 0o755); err != nil {

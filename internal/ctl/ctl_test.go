@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 // machine is a machine whose kernel accepts every set.
 type machine struct {
 	*buildtest.Machine
-	t     *testing.T
+	t     testing.TB
 	uid   int
 	err   error  // answer of the kernel
 	asked func() // called when the kernel is asked
@@ -76,7 +76,7 @@ type machine struct {
 	inTable map[string][]byte // keys that the table of a volume shows, by its UUID
 }
 
-func newMachine(t *testing.T) *machine {
+func newMachine(t testing.TB) *machine {
 	return &machine{Machine: buildtest.New(t), t: t, asked: func() {}, sleep: func(time.Duration) {}, journalLimit: time.Minute, tryWrite: verify.TryWrite,
 		mountJobs: func() ([]string, error) { return nil, nil },
 	}

@@ -134,7 +134,7 @@ func TestDumpsGolden(t *testing.T) {
 }
 
 // harmless fails if a terminal would obey anything in s.
-func harmless(t *testing.T, what, s string) {
+func harmless(t testing.TB, what, s string) {
 	t.Helper()
 	for _, r := range s {
 		if r != '\n' && !unicode.IsPrint(r) {

@@ -165,10 +165,13 @@ func printLines(out io.Writer, title string, lines []string, width int) {
 	}
 }
 
+// maxIndent is the longest indent that the line of a trace keeps, in characters.
+const maxIndent = 8
+
 // cleanLine is cli.Text, but keeps the indent of a line.
 func cleanLine(line string) string {
 	text := strings.TrimLeft(line, " ")
-	return line[:len(line)-len(text)] + cli.Text(text, cli.MaxText)
+	return line[:min(len(line)-len(text), maxIndent)] + cli.Text(text, cli.MaxText)
 }
 
 func printReport(row func(name, format string, a ...any), r *crashdir.Report, why evidence.Reason) {

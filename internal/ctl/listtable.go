@@ -30,7 +30,7 @@ const panicPrefix = "Kernel panic - not syncing: "
 func listRow(d *crashdir.Dump) (row [nColumns]string) {
 	why := evidence.OfDump(d)
 	row[dumpColumn], row[sizeColumn], row[outcomeColumn] = d.Name, sizeOf(d), outcomeOf(d)
-	row[kernelColumn] = cli.OrDash(cli.Text(why.Kernel, 40)) // distributions' releases are shorter
+	row[kernelColumn] = cli.OrDash(ascii(cli.Text(why.Kernel, 40))) // distributions' releases are shorter
 	row[reasonColumn] = strings.TrimPrefix(reasonOf(why), panicPrefix)
 	return row
 }
@@ -68,7 +68,7 @@ func sizeOf(d *crashdir.Dump) string {
 // notKnown is printed for facts that the caller may not read.
 const notKnown = "not known"
 
-// listTable returns the lines of list, of at most width characters. The reason is the
+// listTable returns the lines of list, of at most width columns of a terminal. The reason is the
 // column that people look for: the kernel and then the size give way to it.
 func listTable(table [][nColumns]string, width int) (lines []string) {
 	table = append([][nColumns]string{{"DUMP", "SIZE", "OUTCOME", "KERNEL", "REASON"}}, table...)
@@ -94,9 +94,49 @@ func listTable(table [][nColumns]string, width int) (lines []string) {
 		for _, i := range shown {
 			line += row[i] + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(row[i])+2)
 		}
-		lines = append(lines, cli.Text(line, width))
+		lines = append(lines, cut(cli.Clean(line), width))
 	}
 	return lines
+}
+
+// ascii returns s with a question mark for each other letter. Releases have none, and one
+// that takes two columns or none would move the columns behind it.
+func ascii(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= utf8.RuneSelf && r != '…' {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// firstWide is the first letter that may take two columns of a terminal: Hangul Jamo,
+// see EastAsianWidth.txt of Unicode.
+const firstWide = 0x1100
+
+// cells returns how many columns of a terminal s takes at most.
+func cells(s string) (n int) {
+	for _, r := range s {
+		if n++; r >= firstWide && r != '…' {
+			n++
+		}
+	}
+	return n
+}
+
+// cut returns s, or its beginning with an ellipsis if s takes more than width columns. A
+// longer line would continue on the next one, like a line of list.
+func cut(s string, width int) string {
+	if cells(s) <= width {
+		return s
+	}
+	left := width - 1
+	for i, r := range s {
+		if left -= cells(string(r)); left < 0 {
+			return s[:i] + "…"
+		}
+	}
+	return s
 }
 
 // without returns a list without one of its elements.

@@ -258,7 +258,7 @@ func TestLoadErrors(t *testing.T) {
 	}
 }
 
-func pack(t *testing.T, fill func(im *initramfs.Image) error) string {
+func pack(t testing.TB, fill func(im *initramfs.Image) error) string {
 	t.Helper()
 	var im initramfs.Image
 	if err := fill(&im); err != nil {

@@ -71,3 +71,30 @@ func TestHelpWidth(t *testing.T) {
 		}
 	}
 }
+
+// A line of list never continues on the next line of a terminal, where it would look like
+// another dump; a trace keeps its indent, but not a page of it.
+func TestCut(t *testing.T) {
+	for _, tt := range []struct {
+		name, line string
+		width      int
+		want       string
+	}{
+		{"fits", "abcde", 5, "abcde"},
+		{"too long", "abcdef", 5, "abcd…"},
+		{"wide letters that fit", "容容", 4, "容容"},
+		{"wide letters", "容容容", 5, "容容…"},
+		{"a wide letter at the end", "abc容", 4, "abc…"},
+		{"Latin letters are narrow", "éüßłő", 5, "éüßłő"},
+	} {
+		if got := cut(tt.line, tt.width); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+	if got := ascii("6.1.0-容\u0301é"); got != "6.1.0-???" {
+		t.Errorf("release %q", got)
+	}
+	if got := cleanLine(strings.Repeat(" ", 5000) + "x"); got != "        x" {
+		t.Errorf("indent %q", got)
+	}
+}
