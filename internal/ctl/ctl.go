@@ -89,7 +89,7 @@ func (c *ctl) program() *cli.Command {
 // verbs is the list of verbs, in the order of the help and of kdumpctl(8).
 func (c *ctl) verbs() []*cli.Command {
 	return []*cli.Command{
-		c.loadVerb(), c.reloadVerb(), c.unloadVerb(), c.statusVerb(), c.buildVerb(), c.verifyVerb(), c.testVerb(),
+		c.loadVerb(), c.reloadVerb(), c.unloadVerb(), c.statusVerb(), c.buildVerb(), c.verifyVerb(), c.testVerb(), c.estimateVerb(), c.shrinkVerb(),
 		c.listVerb(), c.infoVerb(), c.rmVerb(), c.pruneVerb(), c.collectVerb(), c.announceVerb(),
 		{Name: "completion", Summary: "print the completion script of a shell", About: "Prints the script that completes the command line of kdumpctl in bash, zsh or fish.\nPackages install it for all users.",
 			Args: "SHELL", Min: 1, Max: 1, Values: func() []string { return cli.Shells },

@@ -7,12 +7,14 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
 	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/crashdir"
+	"ukdump/internal/state"
 )
 
 // The scripts in testdata/script are the manual of behaviour: command, files, output
@@ -118,6 +120,14 @@ func machineCmd(ts *testscript.TestScript, _ bool, args []string) {
 		m.Write(hotplugFlag, "")
 	case "user": // an ordinary user from here on
 		m.uid = 1000
+	case "captured": // a crash after the last load, with so many MiB to spare
+		n, _ := strconv.Atoi(args[1])
+		m.Write("etc/machine-id", machineID+"\n")
+		l := state.Store{Root: m.Root}.LastLoaded()
+		m.Write("var/crash/2026-11-22T23-04-05Z/vmcore", kdump(false))
+		m.Write("var/crash/2026-11-22T23-04-05Z/report.json", report(func(r *crashdir.Report) {
+			r.ID, r.Machine, r.Capture, r.CrashTime, r.LowestMem = "abc-1", machineID, l.Release, l.Time.Add(time.Second), int64(n)<<20
+		}))
 	case "makedumpfile": // one that knows the running kernel
 		t := m.t
 		m.memUsage = func(string) ([]byte, error) { return buildtest.MemUsage(t, "bookworm"), nil }

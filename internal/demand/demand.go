@@ -89,26 +89,47 @@ func ReadMachine(root string) Machine {
 // maxCPUs is the highest NR_CPUS of x86 and arm64 (arch/x86/Kconfig).
 const maxCPUs = 8192
 
+// Part is a part of the demand.
+type Part struct {
+	Name  string `json:"part"`
+	Bytes int64  `json:"bytes"`
+}
+
+// Parts returns what the memory that c needs in the reservation r is made of.
+func (c *Capture) Parts(r *kexec.Memory, m Machine) []Part {
+	after := afterInit
+	if c.Arch != "amd64" {
+		after = afterImage
+	}
+	if !linux7.After(c.Release) {
+		after += sinceLinux7
+	}
+	list := []Part{
+		{"kernel", c.InitSize + after}, {"image, packed", c.Packed}, {"image, unpacked", c.Unpacked},
+		{"descriptors of pages", c.pages(r)},
+	}
+	add := func(name string, n int64) {
+		if n > 0 {
+			list = append(list, Part{name, n})
+		}
+	}
+	if kfeature.Eventfs.In(c.Release, nil) == kfeature.No && c.word("lockdown") != "confidentiality" {
+		add("tracefs", tracefs)
+	}
+	if c.Emergency {
+		add("services", systemd)
+	}
+	add("processors", int64(c.cpus(m)-1)*perCPU)
+	add("devices", int64(m.PCI)*perPCI+int64(m.IOMMUs)*perIOMMU)
+	return list
+}
+
 // Bytes returns the estimate of the memory that c needs, and how much of the
 // reservation it can use, both in bytes.
 func (c *Capture) Bytes(r *kexec.Memory, m Machine) (need, have int64) {
-	need = c.InitSize + c.Packed + c.Unpacked + c.pages(r)
-	if c.Arch == "amd64" {
-		need += afterInit
-	} else {
-		need += afterImage
+	for _, p := range c.Parts(r, m) {
+		need += p.Bytes
 	}
-	if !linux7.After(c.Release) {
-		need += sinceLinux7
-	}
-	if kfeature.Eventfs.In(c.Release, nil) == kfeature.No && c.word("lockdown") != "confidentiality" {
-		need += tracefs
-	}
-	if c.Emergency {
-		need += systemd
-	}
-	need += int64(c.cpus(m)-1) * perCPU
-	need += int64(m.PCI)*perPCI + int64(m.IOMMUs)*perIOMMU
 	return need, r.Total() - Bounce(r, c.Release)
 }
 

@@ -142,7 +142,7 @@ func (ld *Loader) prepare() (*builder.Build, error) {
 	if err != nil {
 		return nil, err
 	}
-	ld.learnMemory(conf)
+	ld.LearnMemory(conf)
 	b, err := builder.New(builder.Options{Root: ld.Root, Config: conf, Pid1: ld.Pid1})
 	if err != nil {
 		return nil, err

@@ -24,10 +24,7 @@ func (ld *Loader) weigh(s *state.Set, kernel *kexec.Kernel) {
 	if err != nil || s.KernelBytes <= 0 || s.KernelBytes > math.MaxUint32 {
 		return
 	}
-	c := &demand.Capture{
-		Arch: ld.Slot.Arch, Release: s.Release, PageSize: kernel.PageSize, InitSize: s.KernelBytes, Cmdline: s.Cmdline,
-		Packed: s.ImageBytes, Unpacked: s.Unpacked, Emergency: s.Emergency,
-	}
+	c := ld.demand(s, kernel)
 	need, have := c.Bytes(r, demand.ReadMachine(ld.Root))
 	earlier, err := ld.Store.Measured()
 	if err != nil {
@@ -76,10 +73,10 @@ func (ld *Loader) warnMemory(r demand.Reach, rec *state.LoadRecord) {
 // clockError is how much later a kernel may record its load than a crash after it.
 const clockError = time.Minute
 
-// learnMemory keeps the memory that captures of the last set have had and used. The
+// LearnMemory keeps the memory that captures of the last set have had and used. The
 // clock of the capture kernel may be wrong, so the time of a crash counts, which is
 // from the clock of the kernel that crashed.
-func (ld *Loader) learnMemory(conf *config.Config) {
+func (ld *Loader) LearnMemory(conf *config.Config) {
 	rec := ld.Store.LoadedEarlier()
 	if rec == nil || rec.Memory == 0 {
 		return
