@@ -19,6 +19,8 @@ var loaders = []Loader{
 	limine{},
 	refind{},
 	extlinux{},
+	raspberryPi{},
+	nixos{},
 }
 
 // Detect returns the loaders that are installed. Errors of single loaders count only if no
