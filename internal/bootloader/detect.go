@@ -20,6 +20,7 @@ var loaders = []Loader{
 	refind{},
 	extlinux{},
 	raspberryPi{},
+	ostree{},
 	nixos{},
 }
 
