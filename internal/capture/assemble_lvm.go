@@ -190,7 +190,8 @@ func (g *group) has(l *plan.Layer) bool {
 // readGroup reads the physical volumes that are new.
 func (w *worker) readGroup(g *group, s *scan, l *plan.Layer, seen map[string]bool) {
 	for _, name := range s.names(l.Members...) {
-		if d := s.device(name, false); d.err != nil || d.id.Type != "LVM2_member" || g.pvs[d.id.UUID] != "" || !s.takes(name, d.id.UUID, l, false) {
+		d := s.device(name, false)
+		if d.err != nil || d.id.Type != "LVM2_member" || g.pvs[d.id.UUID] != "" || !s.takes(name, d.id.UUID, l, false) {
 			continue
 		}
 		w.reading(name)
@@ -201,8 +202,8 @@ func (w *worker) readGroup(g *group, s *scan, l *plan.Layer, seen map[string]boo
 		}
 		seen[name] = true
 		number, _ := os.ReadFile(filepath.Join(s.sys, name, "dev"))
-		if pv == "" {
-			continue // perhaps it can be read later
+		if pv != d.id.UUID {
+			continue // perhaps it can be read later; another UUID was not compared with the plan
 		}
 		g.pvs[pv] = strings.TrimSpace(string(number))
 		if vg != nil && vg.Owns(l.UUID) && (g.VG == nil || vg.Seqno > g.Seqno) {

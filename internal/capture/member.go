@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"path/filepath"
@@ -118,7 +119,7 @@ func fresh(list []member) (use []member, err error) {
 	newest := -1
 	for i := range list {
 		// A spare does not count itself.
-		if m := list[i].id; counts(m, m) && (newest < 0 || m.Generation > list[newest].id.Generation) {
+		if m := list[i].id; counts(m, m) && (newest < 0 || newerState(m, list[newest].id)) {
 			newest = i
 		}
 	}
@@ -132,11 +133,23 @@ func fresh(list []member) (use []member, err error) {
 	for i := range list {
 		// A crash can come between the writing of two superblocks: the kernel allows
 		// for the same difference.
-		if m := list[i].id; i != newest && counts(use[0].id, m) && counts(m, m) && m.Generation+1 >= use[0].id.Generation {
+		if m := list[i].id; i != newest && counts(use[0].id, m) && counts(m, m) && use[0].id.Generation-m.Generation <= 1 {
 			use = append(use, list[i])
 		}
 	}
 	return use, nil
+}
+
+// newerState reports whether a has a newer state than b. Of states with the same number, the
+// one with fewer active members is newer: that of a member which went on without another.
+// The rest of the order is arbitrary, but does not depend on the order of the devices.
+func newerState(a, b *fsid.ID) bool {
+	return cmp.Or(
+		cmp.Compare(a.Generation, b.Generation),
+		cmp.Compare(b.Members, a.Members),
+		strings.Compare(a.Active, b.Active),
+		strings.Compare(b.Member, a.Member),
+	) > 0
 }
 
 // divergedFrom returns a member that diverged from the newest one, -1 for none. The

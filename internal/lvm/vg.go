@@ -61,8 +61,13 @@ func (vg *VG) Shared() bool {
 // no dashes.
 func mapperUUID(ids string) string { return "LVM-" + strings.ReplaceAll(ids, "-", "") }
 
-// Owns reports whether the mapped device with this UUID belongs to the group.
-func (vg *VG) Owns(uuid string) bool { return strings.HasPrefix(uuid, mapperUUID(vg.ID)) }
+// Owns reports whether the mapped device with this UUID belongs to the group. An ID that
+// is only the beginning of another one does not count: a group with such an ID could take
+// the place of any other.
+func (vg *VG) Owns(uuid string) bool {
+	prefix := mapperUUID(vg.ID)
+	return len(prefix) == len(mapperUUID(""))+pvIDSize && strings.HasPrefix(uuid, prefix)
+}
 
 // Volume returns the logical volume of a mapped device by its UUID, nil if the group
 // has no such volume. The UUIDs of hidden devices have a suffix.
