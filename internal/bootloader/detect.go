@@ -16,6 +16,7 @@ func All() []Loader {
 
 var loaders = []Loader{
 	grub{},
+	bls{},
 	limine{},
 	refind{},
 	extlinux{},

@@ -45,15 +45,14 @@ func (f *shellFile) edit(e Edit, indexes ...int) ([]byte, error) {
 
 // splices returns data with all splices, which are in order.
 func splices(data []byte, list []splice) []byte {
-	var b bytes.Buffer
+	result := []byte{} // not nil, which is no file
 	at := 0
 	for _, s := range list {
-		b.Write(data[at:s.start])
-		b.WriteString(s.text)
+		result = append(result, data[at:s.start]...)
+		result = append(result, s.text...)
 		at = s.end
 	}
-	b.Write(data[at:])
-	return b.Bytes()
+	return append(result, data[at:]...)
 }
 
 // encode turns the change of a value into changes of the file. Bytes go one by one, so that
