@@ -20,6 +20,8 @@ var loaders = []Loader{
 	limine{},
 	refind{},
 	extlinux{},
+	uBootMenu,
+	updateExtlinux,
 	raspberryPi{},
 	ostree{},
 	nixos{},

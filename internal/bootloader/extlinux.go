@@ -18,7 +18,7 @@ var extlinuxConfigs = []string{
 	"EFI/syslinux/syslinux.cfg", "EFI/BOOT/syslinux.cfg",
 }
 
-// extlinuxFiles returns the configurations of the machine.
+// extlinuxFiles returns the configurations of the machine that no tool writes again.
 func (s *System) extlinuxFiles() ([]string, error) {
 	roots, err := s.firmwareRoots()
 	if err != nil {
@@ -29,7 +29,7 @@ func (s *System) extlinuxFiles() ([]string, error) {
 	for _, root := range roots {
 		for _, name := range extlinuxConfigs {
 			file := s.inESP(root, name)
-			if s.exists(file) && !slices.Contains(files, file) {
+			if s.exists(file) && !slices.Contains(files, file) && s.extlinuxTool(file) == nil {
 				files = append(files, file)
 			}
 		}
@@ -95,6 +95,9 @@ func (s *System) extlinuxSet(name, dir string, set []*extlinuxFile) ([]*extlinux
 }
 
 func (extlinux) Plan(s *System, e Edit) (*Plan, error) {
+	if err := e.plain(); err != nil {
+		return nil, err
+	}
 	sets, err := s.extlinuxParsed()
 	if err != nil {
 		return nil, err
@@ -116,17 +119,23 @@ func (extlinux) Next(s *System) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	return extlinuxEntries(sets), nil
+}
+
+// extlinuxEntries returns what configurations boot. Of several, the first is likely the one
+// that is read.
+func extlinuxEntries(sets [][]*extlinuxFile) []Entry {
 	var entries []Entry
 	for i, set := range sets {
 		start := ""
-		if i == 0 { // of several configurations the first is likely the one that is read
+		if i == 0 {
 			start = extlinuxStart(set)
 		}
 		for _, f := range set {
 			entries = append(entries, f.boot(start)...)
 		}
 	}
-	return entries, nil
+	return entries
 }
 
 // extlinuxStart returns the label that boots if nobody chooses: the one with MENU DEFAULT,

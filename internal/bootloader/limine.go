@@ -80,7 +80,10 @@ func (limine) Find(s *System) (*Found, error) {
 	return found, nil
 }
 
-func (l limine) Plan(s *System, e Edit) (*Plan, error) {
+func (limine) Plan(s *System, e Edit) (*Plan, error) {
+	if err := e.plain(); err != nil {
+		return nil, err
+	}
 	configs, legacy, err := s.limineConfigs()
 	if err != nil {
 		return nil, err

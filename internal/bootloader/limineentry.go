@@ -204,7 +204,7 @@ func (s *System) addEntryToolDefault(p *Plan, e Edit, files []*textFile, values 
 // planKernelCmdline is planEntryTool if none of the files has a command line. The tool then
 // takes /etc/kernel/cmdline, or the command line of the running kernel.
 func (s *System) planKernelCmdline(e Edit, tool string, configs []string) (*Plan, error) {
-	t, err := s.textFile(kernelCmdline)
+	_, err := s.stat(kernelCmdline)
 	if absent(err) {
 		current, err := s.read("/proc/cmdline")
 		if err != nil {
@@ -222,11 +222,7 @@ func (s *System) planKernelCmdline(e Edit, tool string, configs []string) (*Plan
 		return nil, err
 	}
 	p := new(Plan)
-	content := t.old
-	if line := strings.Join(strings.Fields(string(t.old)), " "); !e.done(line) {
-		content = []byte(e.Apply(line) + "\n")
-	}
-	if err := p.add(s, t.name, t.old, content); err != nil {
+	if err := s.planCmdlineFile(p, e); err != nil {
 		return nil, err
 	}
 	return s.runEntryTool(p, tool, configs), nil

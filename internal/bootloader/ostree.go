@@ -136,6 +136,9 @@ func (ostree) Next(s *System) ([]Entry, error) {
 }
 
 func (ostree) Plan(s *System, e Edit) (*Plan, error) {
+	if err := e.plain(); err != nil {
+		return nil, err
+	}
 	entries, err := s.ostreeBoot()
 	if err != nil {
 		return nil, err

@@ -163,6 +163,9 @@ func cmdlineText(t *textFile) (string, error) {
 }
 
 func (raspberryPi) Plan(s *System, e Edit) (*Plan, error) {
+	if err := e.plain(); err != nil {
+		return nil, err
+	}
 	dir := s.raspberryDir()
 	files, err := s.raspberryFiles(dir)
 	if err != nil {

@@ -125,7 +125,10 @@ func (s *System) refindFile(name string) (*refindFile, error) {
 // of the root partition.
 var errNoRefindOptions = errors.New("no refind_linux.conf and no stanza of Linux in refind.conf")
 
-func (l refind) Plan(s *System, e Edit) (*Plan, error) {
+func (refind) Plan(s *System, e Edit) (*Plan, error) {
+	if err := e.plain(); err != nil {
+		return nil, err
+	}
 	stanzas, err := s.refindFiles()
 	if err != nil {
 		return nil, err

@@ -1,0 +1,121 @@
+package bootloader
+
+import (
+	"maps"
+	"strings"
+	"testing"
+)
+
+// uBootMachine has u-boot-menu, which has written its file.
+func uBootMachine(t *testing.T, files map[string]string) map[string]string {
+	machine := map[string]string{
+		"/usr/sbin/u-boot-update":      "",
+		"/boot/extlinux/extlinux.conf": testdata(t, "extlinux/u-boot"),
+	}
+	maps.Copy(machine, files)
+	return machine
+}
+
+func TestUBootMenu(t *testing.T) {
+	words := func(s string) string { return strings.ReplaceAll(s, "CK", strings.Join(setCrash.Words, " ")) }
+	const (
+		def    = "/etc/default/u-boot"
+		vendor = "/usr/share/u-boot-menu/conf.d/board.conf"
+		user   = "/etc/u-boot-menu/conf.d/mine.conf"
+		own    = "/etc/u-boot-menu/conf.d/zz-ukdump.conf"
+	)
+	as := testdata(t, "u-boot-menu/default")
+	for _, c := range []struct {
+		name        string
+		files, want map[string]string
+	}{
+		{"as the package installs it", map[string]string{def: as}, map[string]string{own: ownHeader + "U_BOOT_PARAMETERS=\"ro quiet CK\"\n"}},
+		{"the command line of the system", map[string]string{def: as, kernelCmdline: "root=/dev/a ro\n"}, map[string]string{kernelCmdline: "root=/dev/a ro CK\n"}},
+		{"set", map[string]string{def: as + "U_BOOT_PARAMETERS=\"ro  quiet\" # mine\nU_BOOT_DEFAULT=l1"},
+			map[string]string{def: as + "U_BOOT_PARAMETERS=\"ro  quiet CK\" # mine\nU_BOOT_DEFAULT=l1"}},
+		{"in a file that overrides it", map[string]string{def: "U_BOOT_PARAMETERS=ro\n", user: "U_BOOT_PARAMETERS='ro quiet'\n"},
+			map[string]string{user: "U_BOOT_PARAMETERS='ro quiet CK'\n"}},
+		{"in a package", map[string]string{def: as, vendor: "U_BOOT_PARAMETERS=\"ro console=ttyS0\"\n"},
+			map[string]string{own: ownHeader + "U_BOOT_PARAMETERS=\"$U_BOOT_PARAMETERS CK\"\n"}},
+		{"in a package and in a file that adds to it", map[string]string{vendor: "U_BOOT_PARAMETERS=\"ro\"\n", user: "U_BOOT_PARAMETERS=\"$U_BOOT_PARAMETERS quiet\"\n"},
+			map[string]string{user: "U_BOOT_PARAMETERS=\"$U_BOOT_PARAMETERS quiet CK\"\n"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			want := make(map[string]string)
+			for name, text := range c.want {
+				want[name] = words(text)
+			}
+			roundTrip(t, uBootMenu, uBootMachine(t, c.files), want)
+		})
+	}
+}
+
+func TestUBootMenuMoves(t *testing.T) {
+	words := strings.Join(setCrash.Words, " ")
+	s := tree(t, uBootMachine(t, map[string]string{
+		"/etc/default/u-boot":                   "U_BOOT_PARAMETERS=\"ro crashkernel=1M\"\n",
+		"/etc/u-boot-menu/conf.d/mine.conf":     "U_BOOT_PARAMETERS=\"$U_BOOT_PARAMETERS quiet\"\n",
+		"/usr/share/u-boot-menu/conf.d/no.conf": "U_BOOT_TIMEOUT=10\n",
+	}))
+	p := plan(t, uBootMenu, s, setCrash)
+	if len(p.Commands) != 1 || p.Commands[0].Args[0] != "/usr/sbin/u-boot-update" || p.Commands[0].Writes[0] != "/boot/extlinux/extlinux.conf" {
+		t.Errorf("got %+v", p.Commands)
+	}
+	compareFiles(t, apply(t, uBootMenu, s, setCrash), map[string]string{
+		"/etc/default/u-boot":               "U_BOOT_PARAMETERS=\"ro\"\n",
+		"/etc/u-boot-menu/conf.d/mine.conf": "U_BOOT_PARAMETERS=\"$U_BOOT_PARAMETERS quiet " + words + "\"\n",
+	})
+
+	// A package sets it: its value is copied.
+	s = tree(t, uBootMachine(t, map[string]string{"/usr/share/u-boot-menu/conf.d/a.conf": "U_BOOT_PARAMETERS=\"ro crashkernel=1M quiet\"\n"}))
+	compareFiles(t, apply(t, uBootMenu, s, setCrash), map[string]string{
+		"/etc/u-boot-menu/conf.d/zz-ukdump.conf": ownHeader + "U_BOOT_PARAMETERS=\"ro " + words + " quiet\"\n"})
+}
+
+func TestUBootMenuNext(t *testing.T) {
+	s := tree(t, uBootMachine(t, nil))
+	got := cmdlines(t, uBootMenu, s)
+	if len(got) != 2 || !strings.HasPrefix(got[0], "*Debian GNU/Linux 12 (bookworm) 6.1.0-28-arm64 /boot/extlinux/extlinux.conf:20: ") {
+		t.Errorf("got %q", got)
+	}
+	if f, err := uBootMenu.Find(s); err != nil || f == nil || f.Files[1] != "/boot/extlinux/extlinux.conf" {
+		t.Errorf("got %+v, %v", f, err)
+	}
+	if f, err := (extlinux{}).Find(s); err != nil || f != nil {
+		t.Errorf("extlinux: got %+v, %v", f, err)
+	}
+}
+
+func TestUBootMenuOff(t *testing.T) {
+	s := tree(t, uBootMachine(t, map[string]string{"/etc/default/u-boot": "U_BOOT_UPDATE=\"false\"\n"}))
+	if p, err := uBootMenu.Plan(s, setCrash); err != nil || !strings.HasPrefix(p.Manual, "U_BOOT_UPDATE of /etc/default/u-boot forbids u-boot-update") {
+		t.Errorf("got %+v, %v", p, err)
+	}
+}
+
+func TestUBootMenuDamaged(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"A=b\nU_BOOT_PARAMETERS=\"ro\n", "/etc/default/u-boot:2: "},
+		{"if true; then\nU_BOOT_PARAMETERS=ro\nfi\n", "/etc/default/u-boot:2: U_BOOT_PARAMETERS is set in a way"},
+	} {
+		p, err := uBootMenu.Plan(tree(t, uBootMachine(t, map[string]string{"/etc/default/u-boot": c.text})), setCrash)
+		if err == nil || !strings.Contains(err.Error(), c.want) || p != nil {
+			t.Errorf("%q: got %+v, %v", c.text, p, err)
+		}
+	}
+}
+
+func TestUpdateExtlinux(t *testing.T) {
+	words := strings.Join(setCrash.Words, " ")
+	const conf = "/etc/update-extlinux.conf"
+	files := map[string]string{
+		"/sbin/update-extlinux": "",
+		"/boot/extlinux.conf":   "# Generated by update-extlinux 6.04_pre1-r15\nDEFAULT menu.c32\nLABEL lts\n  MENU DEFAULT\n  MENU LABEL Linux lts\n  LINUX vmlinuz-lts\n  INITRD initramfs-lts\n  APPEND root=UUID=1 modules=sd-mod,ext4 quiet\n",
+		conf:                    "# configuration for extlinux config builder\noverwrite=1\nroot=UUID=1\ndefault_kernel_opts=\"quiet rootfstype=ext4\"\nmodules=sd-mod\n",
+	}
+	s := roundTrip(t, updateExtlinux, files, map[string]string{conf: strings.Replace(files[conf], "=ext4", "=ext4 "+words, 1)})
+	compareLines(t, cmdlines(t, updateExtlinux, s), "*Linux lts /boot/extlinux.conf:8: root=UUID=1 modules=sd-mod,ext4 quiet")
+
+	files[conf] = "root=UUID=1"
+	roundTrip(t, updateExtlinux, files, map[string]string{conf: "root=UUID=1\n" + addedBy + "\ndefault_kernel_opts=\"" + words + "\""})
+}
