@@ -18,6 +18,7 @@ import (
 	"ukdump/internal/kexec"
 	"ukdump/internal/load"
 	"ukdump/internal/plan"
+	"ukdump/internal/setup"
 	"ukdump/internal/state"
 	"ukdump/internal/verify"
 )
@@ -45,6 +46,8 @@ type ctl struct {
 	tryWrite func(dir string) error // writes to a directory and leaves nothing there
 	ask      func(question string) (bool, error)
 	reboot   func() error // begins a shutdown, and returns
+	// setupMachine returns what setup changes.
+	setupMachine func() *setup.Machine
 }
 
 // Run runs kdumpctl and returns its exit status.
@@ -56,6 +59,7 @@ func Run(p *cli.Program) int {
 		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: collect.Swapon, mountJobs: host.MountJobs, tryWrite: verify.TryWrite, reboot: reboot,
 	}
 	c.ask = c.askTerminal
+	c.setupMachine = func() *setup.Machine { return setup.New(root, c.store) }
 	return p.End(c.run())
 }
 
@@ -89,7 +93,7 @@ func (c *ctl) program() *cli.Command {
 // verbs is the list of verbs, in the order of the help and of kdumpctl(8).
 func (c *ctl) verbs() []*cli.Command {
 	return []*cli.Command{
-		c.loadVerb(), c.reloadVerb(), c.unloadVerb(), c.statusVerb(), c.buildVerb(), c.verifyVerb(), c.testVerb(), c.estimateVerb(), c.shrinkVerb(),
+		c.setupVerb(), c.loadVerb(), c.reloadVerb(), c.unloadVerb(), c.statusVerb(), c.buildVerb(), c.verifyVerb(), c.testVerb(), c.estimateVerb(), c.shrinkVerb(),
 		c.listVerb(), c.infoVerb(), c.rmVerb(), c.pruneVerb(), c.collectVerb(), c.announceVerb(),
 		{Name: "completion", Summary: "print the completion script of a shell", About: "Prints the script that completes the command line of kdumpctl in bash, zsh or fish.\nPackages install it for all users.",
 			Args: "SHELL", Min: 1, Max: 1, Values: func() []string { return cli.Shells },

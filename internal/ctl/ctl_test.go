@@ -70,6 +70,10 @@ type machine struct {
 	reboots   int
 	rebootErr error
 
+	look    map[string]bool // programs that setup finds
+	command func(args []string) ([]byte, error)
+	ran     []string // commands of setup
+
 	kernel, initrd []byte // loaded last
 
 	ring    buildtest.Keyring
@@ -144,6 +148,7 @@ func (m *machine) ctl() *ctl {
 		swapon: func() error { m.swapons++; return nil }, mountJobs: m.mountJobs, memUsage: m.memUsage, tryWrite: m.tryWrite,
 		ask: func(string) (bool, error) { return m.answer, nil },
 	}
+	c.setupMachine = m.setupMachine
 	c.reboot = func() error {
 		if m.rebootErr == nil {
 			m.reboots++

@@ -100,13 +100,13 @@ func (c *ctl) nextSize(z *load.Sizing) string {
 	case err != nil:
 		return err.Error()
 	case !z.Tested() && r < z.Smallest:
-		return fmt.Sprintf("Set crashkernel=%dM, reboot, and run kdumpctl test. Then this can tell the smallest size for certain.", z.Suggested>>20)
+		return fmt.Sprintf("Run kdumpctl setup --crashkernel=%dM --apply, reboot, and run kdumpctl test. Then this can tell the smallest size for certain.", z.Suggested>>20)
 	case !z.Tested():
 		return "Run kdumpctl test: it measures a capture on this machine."
 	case r < z.Smallest:
-		return fmt.Sprintf("Set crashkernel=%dM and reboot.", z.Smallest>>20)
+		return fmt.Sprintf("Run kdumpctl setup --crashkernel=%dM --apply, and reboot.", z.Smallest>>20)
 	case r >= z.Smallest+z.Smallest/4:
-		return fmt.Sprintf("Set crashkernel=%dM for the next boot. kdumpctl shrink gives the rest back now.", z.Smallest>>20)
+		return fmt.Sprintf("Run kdumpctl setup --crashkernel=%dM --apply for the next boot. kdumpctl shrink gives the rest back now.", z.Smallest>>20)
 	}
 	return "Nothing: the reservation fits."
 }

@@ -1,0 +1,261 @@
+// Package setup changes the machine so that crashes are saved: the command line of the
+// next boot, the events that panic, the units. It knows how to take all of that back.
+package setup
+
+import (
+	"bytes"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/diff"
+
+	"ukdump/internal/bootloader"
+	"ukdump/internal/cli"
+	"ukdump/internal/host"
+	"ukdump/internal/state"
+	"ukdump/internal/trigger"
+)
+
+// SysctlFile has the events that panic. It is read at each boot by sysctl.d(5).
+const SysctlFile = "/etc/sysctl.d/60-ukdump.conf"
+
+// Machine is the machine that is set up.
+type Machine struct {
+	Root   string // "/" but for tests
+	Store  state.Store
+	Run    func(args []string) ([]byte, error) // runs a command; the output is what it printed
+	Look   func(name string) (string, error)   // finds a program
+	Loader func() ([]bootloader.Found, error)  // detects the boot loaders
+	Choose func(founds []bootloader.Found, name string) (bootloader.Loader, error)
+}
+
+// New returns this machine.
+func New(root string, store state.Store) *Machine {
+	return &Machine{
+		Root: root, Store: store, Look: exec.LookPath,
+		Run:    func(args []string) ([]byte, error) { return exec.Command(args[0], args[1:]...).CombinedOutput() },
+		Loader: func() ([]bootloader.Found, error) { return bootloader.Detect(system(root)) },
+		Choose: bootloader.Choose,
+	}
+}
+
+// system is the machine as boot loaders see it.
+func system(root string) *bootloader.System { return &bootloader.System{Root: root} }
+
+// Options are what the user has chosen.
+type Options struct {
+	Loader string // its name, "" for the one that started the kernel
+	// Crashkernel returns the words for the command line, and why. now are those that the
+	// next boot has.
+	Crashkernel   func(now []string) (words []string, why string)
+	Triggers      []trigger.Choice
+	DisableOthers bool // other tools that load a capture kernel
+}
+
+// Plan is what there is and what has to change.
+type Plan struct {
+	Loader  string               `json:"loader,omitempty"`
+	Because string               `json:"because,omitempty"` // that loader
+	Entries []bootloader.Entry   `json:"entries"`           // that the next boot can have
+	Now     []string             `json:"crashkernel_now"`   // words that it has
+	Words   []string             `json:"crashkernel"`       // that it will have
+	Why     string               `json:"why"`               // these words
+	Files   []bootloader.File    `json:"-"`
+	Run     []bootloader.Command `json:"-"`
+	Notes   []string             `json:"notes,omitempty"`
+	Manual  []string             `json:"manual,omitempty"` // what the user has to do
+
+	loader bootloader.Loader
+}
+
+// Nothing reports whether nothing has to change.
+func (p *Plan) Nothing() bool { return len(p.Files) == 0 && len(p.Run) == 0 }
+
+// Plan looks at the machine and plans the changes. It changes nothing.
+func (m *Machine) Plan(o Options) (*Plan, error) {
+	p := &Plan{Entries: []bootloader.Entry{}}
+	if err := m.planLoader(p, o); err != nil {
+		return nil, err
+	}
+	if err := m.planTriggers(p, o.Triggers); err != nil {
+		return nil, err
+	}
+	m.planUnits(p, o.DisableOthers)
+	return p, nil
+}
+
+// planLoader plans the command line of the next boot. A machine whose loader is not known is
+// no error: Manual says what is to be done by hand.
+func (m *Machine) planLoader(p *Plan, o Options) error {
+	founds, err := m.Loader()
+	if err != nil && o.Loader == "" {
+		p.Words, p.Why = o.Crashkernel(nil)
+		p.manual(err)
+		return nil
+	}
+	l, err := m.Choose(founds, o.Loader)
+	if err != nil {
+		return err
+	}
+	p.loader, p.Loader = l, l.Name()
+	if i := slices.IndexFunc(founds, func(f bootloader.Found) bool { return f.Loader == l.Name() }); i >= 0 {
+		p.Because = founds[i].Because
+	}
+	if p.Entries, err = l.Next(system(m.Root)); err != nil {
+		return fmt.Errorf("%s: what the next boot uses: %w", l.Name(), err)
+	}
+	if e := first(p.Entries); e != nil {
+		p.Now = bootloader.Of(e.Cmdline, crashkernel)
+	}
+	p.Words, p.Why = o.Crashkernel(p.Now)
+	changes, err := l.Plan(system(m.Root), bootloader.Edit{Name: crashkernel, Words: p.Words})
+	if err != nil {
+		return fmt.Errorf("%s: %w", l.Name(), err)
+	}
+	p.Files, p.Run, p.Notes = changes.Files, changes.Commands, changes.Notes
+	if changes.Manual != "" {
+		p.Manual = append(p.Manual, changes.Manual)
+	}
+	return nil
+}
+
+const crashkernel = "crashkernel"
+
+// first returns the entry that boots next, as far as that is known; nil without entries.
+func first(entries []bootloader.Entry) *bootloader.Entry {
+	for i := range entries {
+		if entries[i].Default {
+			return &entries[i]
+		}
+	}
+	if len(entries) == 0 {
+		return nil
+	}
+	return &entries[0]
+}
+
+// manual says what to do on a machine whose boot loader is not known.
+func (p *Plan) manual(err error) {
+	p.Notes = append(p.Notes, err.Error())
+	p.Manual = append(p.Manual, "Add "+strings.Join(p.Words, " ")+" to the kernel's command line in the boot loader's configuration.")
+}
+
+// Triggers returns the events of an earlier setup, and whether there was one.
+func (m *Machine) Triggers() (chosen []trigger.Choice, ok bool) {
+	b, err := m.read(SysctlFile)
+	if err != nil || b == nil {
+		return nil, false
+	}
+	for line := range strings.Lines(string(b)) {
+		for _, c := range trigger.Choices {
+			if strings.TrimSpace(line) == c.Line {
+				chosen = append(chosen, c)
+			}
+		}
+	}
+	return chosen, true
+}
+
+// planTriggers plans the file of sysctls, and makes them hold now.
+func (m *Machine) planTriggers(p *Plan, chosen []trigger.Choice) error {
+	var want []byte
+	if len(chosen) > 0 {
+		text := "# Written by kdumpctl setup: events that panic, so that the capture kernel saves them.\n"
+		for _, c := range chosen {
+			text += "\n# " + c.Reason + "\n" + c.Line + "\n"
+		}
+		want = []byte(text)
+	}
+	have, err := m.read(SysctlFile)
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(have, want) {
+		return nil
+	}
+	p.Files = append(p.Files, bootloader.File{Path: SysctlFile, Old: have, New: want, Mode: 0o644})
+	if want == nil {
+		return nil // the values stay until the next boot
+	}
+	c := bootloader.Command{Args: []string{"sysctl", "-q", "-p", SysctlFile}, Why: "makes these events panic now"}
+	if _, err := m.Look("sysctl"); err != nil {
+		c.Args = []string{"/usr/lib/systemd/systemd-sysctl", SysctlFile}
+	}
+	c.Undo = m.undoSysctls(chosen)
+	p.Run = append(p.Run, c)
+	return nil
+}
+
+// undoSysctls returns the command that sets the sysctls to the values of now.
+func (m *Machine) undoSysctls(chosen []trigger.Choice) []string {
+	args := []string{"sysctl", "-q", "-w"}
+	for _, c := range chosen {
+		name, _ := c.Sysctl()
+		now, err := m.read("/proc/sys/" + strings.ReplaceAll(name, ".", "/"))
+		if value := strings.TrimSpace(string(now)); err == nil && value != "" {
+			args = append(args, name+"="+value)
+		}
+	}
+	if len(args) == 3 {
+		return []string{}
+	}
+	return args
+}
+
+// Units that setup enables.
+const loadUnit = "ukdump.service"
+
+func (m *Machine) planUnits(p *Plan, disableOthers bool) {
+	if !m.exists("/run/systemd/system") {
+		p.Manual = append(p.Manual, "Run kdumpctl load at each boot: systemd does not run here.")
+		return
+	}
+	if !host.UnitEnabled(m.Root, loadUnit) {
+		p.Run = append(p.Run, bootloader.Command{
+			Args: []string{"systemctl", "enable", loadUnit}, Undo: []string{"systemctl", "disable", loadUnit},
+			Why: "loads the capture kernel at each boot, collects and announces dumps",
+		})
+	}
+	others := host.KdumpTools(m.Root)
+	switch {
+	case len(others) == 0:
+	case disableOthers:
+		p.Run = append(p.Run, bootloader.Command{
+			Args: append([]string{"systemctl", "disable", "--now"}, others...), Undo: append([]string{"systemctl", "enable"}, others...),
+			Why: "they would load their own capture kernel over ours",
+		})
+	default:
+		p.Notes = append(p.Notes, strings.Join(others, ", ")+" loads another capture kernel at each boot, perhaps over ours. --disable-others disables it.")
+	}
+}
+
+// Diffs returns the changes of the files, as diff -u prints them.
+func (p *Plan) Diffs() (list []string) {
+	for _, f := range p.Files {
+		list = append(list, Diff(f.Path, f.Old, f.New))
+	}
+	return list
+}
+
+// Diff returns the difference of two contents of a file, as diff -u prints it. nil is a
+// file that is not there.
+func Diff(path string, before, after []byte) string {
+	name := func(data []byte) string {
+		if data == nil {
+			return "/dev/null"
+		}
+		return path
+	}
+	text := string(diff.Diff(name(before), before, name(after), after))
+	_, text, _ = strings.Cut(text, "\n") // the line "diff old new"
+	var clean strings.Builder
+	for line := range strings.Lines(text) {
+		clean.WriteString(cli.Clean(strings.TrimSuffix(line, "\n")) + "\n")
+	}
+	return clean.String()
+}
+
+func (m *Machine) path(name string) string { return filepath.Join(m.Root, name) }

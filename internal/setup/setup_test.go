@@ -1,0 +1,323 @@
+package setup
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"ukdump/internal/bootloader"
+	"ukdump/internal/state"
+	"ukdump/internal/trigger"
+)
+
+// loader is a boot loader of one file with one line, and a command that copies it to what
+// the next boot reads.
+type loader struct{}
+
+const (
+	source  = "/etc/default/boot"
+	booted  = "/boot/line"
+	program = "update-boot"
+)
+
+func (loader) Name() string { return "test" }
+
+func (loader) Find(*bootloader.System) (*bootloader.Found, error) {
+	return &bootloader.Found{Loader: "test", Booted: bootloader.Yes, Because: "it is a test"}, nil
+}
+
+func (loader) Plan(s *bootloader.System, e bootloader.Edit) (*bootloader.Plan, error) {
+	old, err := os.ReadFile(filepath.Join(s.Root, source))
+	if err != nil {
+		return nil, err
+	}
+	line := strings.TrimSuffix(string(old), "\n")
+	if e.Apply(line) == line {
+		return &bootloader.Plan{}, nil
+	}
+	return &bootloader.Plan{
+		Files:    []bootloader.File{{Path: source, Old: old, New: []byte(e.Apply(line) + "\n"), Mode: 0o644}},
+		Commands: []bootloader.Command{{Args: []string{program}, Why: "writes " + booted, Writes: []string{"/boot/l*"}}},
+	}, nil
+}
+
+func (loader) Next(s *bootloader.System) ([]bootloader.Entry, error) {
+	b, err := os.ReadFile(filepath.Join(s.Root, booted))
+	return []bootloader.Entry{{Title: "Linux", Source: booted, Cmdline: strings.TrimSpace(string(b)), Default: true}}, err
+}
+
+type testMachine struct {
+	*Machine
+	t    *testing.T
+	ran  []string
+	fail string // the command that fails
+	lazy bool   // update-boot does nothing
+}
+
+func newMachine(t *testing.T) *testMachine {
+	root := t.TempDir()
+	m := &testMachine{t: t}
+	m.Machine = &Machine{
+		Root: root, Store: state.Store{Root: root},
+		Look:   func(name string) (string, error) { return "/usr/bin/" + name, nil },
+		Loader: func() ([]bootloader.Found, error) { return []bootloader.Found{{Loader: "test"}}, nil },
+		Choose: func([]bootloader.Found, string) (bootloader.Loader, error) { return loader{}, nil },
+		Run: func(args []string) ([]byte, error) {
+			m.ran = append(m.ran, strings.Join(args, " "))
+			if args[0] == program && !m.lazy {
+				m.put(booted, m.get(source))
+			}
+			if args[0] == m.fail {
+				return []byte("working\nit broke\n"), errors.New("exit status 1")
+			}
+			return nil, nil
+		},
+	}
+	m.put(source, "quiet\n")
+	m.put(booted, "quiet\n")
+	m.put("/proc/sys/kernel/panic_on_oops", "0\n")
+	m.put("/run/systemd/system/x", "")
+	return m
+}
+
+func (m *testMachine) put(name, data string) {
+	m.t.Helper()
+	path := m.path(name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(data), 0o644); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// get returns the content of a file, "-" if there is none.
+func (m *testMachine) get(name string) string {
+	b, err := os.ReadFile(m.path(name))
+	if errors.Is(err, os.ErrNotExist) {
+		return "-"
+	}
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return string(b)
+}
+
+func options(size string) Options {
+	chosen, err := trigger.ParseChoices("oops")
+	if err != nil {
+		panic(err)
+	}
+	return Options{Triggers: chosen, Crashkernel: func([]string) ([]string, string) { return strings.Fields(size), "a test" }}
+}
+
+func silent(string, ...any) {}
+
+func (m *testMachine) apply(o Options) error {
+	m.t.Helper()
+	p, err := m.Plan(o)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return m.Apply(p, silent)
+}
+
+func TestApplyAndRemove(t *testing.T) {
+	m := newMachine(t)
+	if err := os.Chmod(m.path(source), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.apply(options("crashkernel=128M")); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.get(booted); got != "quiet crashkernel=128M\n" {
+		t.Errorf("next boot: %q", got)
+	}
+	if got := m.get(SysctlFile); !strings.Contains(got, "\nkernel.panic_on_oops = 1\n") {
+		t.Errorf("sysctls: %q", got)
+	}
+	want := []string{"update-boot", "sysctl -q -p /etc/sysctl.d/60-ukdump.conf", "systemctl enable ukdump.service"}
+	if !slices.Equal(m.ran, want) {
+		t.Errorf("ran %q", m.ran)
+	}
+	m.put("/etc/systemd/system/sysinit.target.wants/ukdump.service", "") // what the command would do
+	p, err := m.Plan(options("crashkernel=128M"))
+	if err != nil || !p.Nothing() {
+		t.Errorf("the second time: %+v, %v", p, err)
+	}
+	// Another size; removing takes back both.
+	if err := m.apply(options("crashkernel=80M")); err != nil {
+		t.Fatal(err)
+	}
+	m.ran = nil
+	left, err := m.Remove(silent)
+	if err != nil || len(left) > 0 {
+		t.Errorf("%v, %v", left, err)
+	}
+	if m.get(source) != "quiet\n" || m.get(booted) != "quiet\n" || m.get(SysctlFile) != "-" || m.exists(dir) {
+		t.Errorf("not as before: %q, %q, %q", m.get(source), m.get(booted), m.get(SysctlFile))
+	}
+	if fi, err := os.Stat(m.path(source)); err != nil || fi.Mode().Perm() != 0o640 {
+		t.Errorf("mode %v, %v", fi.Mode(), err)
+	}
+	want = []string{"systemctl disable ukdump.service", "sysctl -q -w kernel.panic_on_oops=0", "update-boot"}
+	if !slices.Equal(m.ran, want) {
+		t.Errorf("ran %q", m.ran)
+	}
+	if _, err := m.Remove(silent); !errors.Is(err, ErrNothingToRemove) {
+		t.Error(err)
+	}
+}
+
+// Whatever fails: every file is as it was.
+func TestApplyFails(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(m *testMachine)
+		want   string
+	}{
+		"the command fails":   {func(m *testMachine) { m.fail = program }, "update-boot: exit status 1: it broke"},
+		"a later one fails":   {func(m *testMachine) { m.fail = "systemctl" }, "systemctl enable ukdump.service: exit status 1"},
+		"it is not installed": {func(m *testMachine) { m.Look = func(string) (string, error) { return "", os.ErrNotExist } }, "update-boot is not installed"},
+		"a directory is in the way": {func(m *testMachine) {
+			m.put("/etc/sysctl.d", "a file")
+		}, "/etc/sysctl.d/60-ukdump.conf: not a directory"},
+	} {
+		m := newMachine(t)
+		p, err := m.Plan(options("crashkernel=128M"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.change(m)
+		if err := m.Apply(p, silent); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+		if m.get(source) != "quiet\n" || m.get(booted) != "quiet\n" {
+			t.Errorf("%s: not as before: %q, %q", name, m.get(source), m.get(booted))
+		}
+		m.fail = ""
+		if left, err := m.Remove(silent); len(left) > 0 || err != nil && !errors.Is(err, ErrNothingToRemove) {
+			t.Errorf("%s: remove: %v, %v", name, left, err)
+		}
+	}
+}
+
+// A command that says nothing and does nothing is noticed.
+func TestReadBack(t *testing.T) {
+	m := newMachine(t)
+	m.lazy = true
+	if err := m.apply(options("crashkernel=128M")); err == nil || err.Error() != "the next boot is not with crashkernel=128M: Linux (/boot/line)" {
+		t.Error(err)
+	}
+}
+
+func TestChangedByOthers(t *testing.T) {
+	m := newMachine(t)
+	p, err := m.Plan(options("crashkernel=128M"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.put(source, "splash\n")
+	if err := m.Apply(p, silent); err == nil || !strings.Contains(err.Error(), source+" was changed meanwhile") {
+		t.Error(err)
+	}
+	if got := m.get(source); got != "splash\n" {
+		t.Errorf("overwritten: %q", got)
+	}
+	if err := m.apply(options("crashkernel=128M")); err != nil {
+		t.Fatal(err)
+	}
+	m.put(source, "splash crashkernel=128M debug\n")
+	left, err := m.Remove(silent)
+	if err != nil || len(left) != 1 || left[0].Path != source || !strings.Contains(left[0].Diff, "\n-splash crashkernel=128M debug\n+splash\n") {
+		t.Errorf("%+v, %v", left, err)
+	}
+	if got := m.get(source); got != "splash crashkernel=128M debug\n" {
+		t.Errorf("overwritten: %q", got)
+	}
+	if m.get(SysctlFile) != "-" {
+		t.Error("the rest was not removed")
+	}
+}
+
+// The power goes off between two writes: what was written can be taken back, and setup can
+// begin again.
+func TestInterrupted(t *testing.T) {
+	m := newMachine(t)
+	run := m.Run
+	m.Run = func([]string) ([]byte, error) { panic("off") }
+	func() {
+		defer func() { recover() }()
+		m.apply(options("crashkernel=128M"))
+	}()
+	m.Run = run
+	if got := m.get(source); got != "quiet crashkernel=128M\n" {
+		t.Fatalf("%q", got)
+	}
+	if err := m.apply(options("crashkernel=80M")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Remove(silent); err != nil {
+		t.Fatal(err)
+	}
+	if m.get(source) != "quiet\n" || m.get(booted) != "quiet\n" || m.get(SysctlFile) != "-" {
+		t.Errorf("not as before: %q, %q, %q", m.get(source), m.get(booted), m.get(SysctlFile))
+	}
+}
+
+func TestUnknownLoader(t *testing.T) {
+	m := newMachine(t)
+	m.Loader = func() ([]bootloader.Found, error) { return nil, errors.New("no boot loader found that ukdump knows") }
+	p, err := m.Plan(options("crashkernel=128M"))
+	if err != nil || len(p.Manual) != 1 || !strings.HasPrefix(p.Manual[0], "Add crashkernel=128M to the kernel's command line") {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// A link stays a link, and its target has the new content.
+func TestLinks(t *testing.T) {
+	m := newMachine(t)
+	if err := os.Rename(m.path(source), m.path("/etc/boot-real")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("../boot-real", m.path(source)); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.apply(options("crashkernel=128M")); err != nil {
+		t.Fatal(err)
+	}
+	if to, err := os.Readlink(m.path(source)); err != nil || to != "../boot-real" {
+		t.Errorf("%q, %v", to, err)
+	}
+	if got := m.get("/etc/boot-real"); got != "quiet crashkernel=128M\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestWrong(t *testing.T) {
+	entry := func(line string, isDefault bool) bootloader.Entry {
+		return bootloader.Entry{Title: line, Source: "x:1", Cmdline: line, Default: isDefault}
+	}
+	words := []string{"crashkernel=128M"}
+	for name, c := range map[string]struct {
+		entries []bootloader.Entry
+		words   []string
+		ok      bool
+	}{
+		"the default has it":           {[]bootloader.Entry{entry("a", false), entry("crashkernel=128M", true)}, words, true},
+		"only another has it":          {[]bootloader.Entry{entry("crashkernel=128M", false), entry("a", true)}, words, false},
+		"the default is not known":     {[]bootloader.Entry{entry("crashkernel=128M", false), entry("recovery", false)}, words, true},
+		"none has it":                  {[]bootloader.Entry{entry("a", false)}, words, false},
+		"another size":                 {[]bootloader.Entry{entry("crashkernel=64M", true)}, words, false},
+		"twice":                        {[]bootloader.Entry{entry("crashkernel=128M crashkernel=64M", true)}, words, false},
+		"no entries":                   {nil, words, false},
+		"it is to be gone, and it is":  {[]bootloader.Entry{entry("a", true)}, nil, true},
+		"it is to be gone, and is not": {[]bootloader.Entry{entry("crashkernel=1M", true)}, nil, false},
+	} {
+		if err := Wrong(c.entries, c.words); (err == nil) != c.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
