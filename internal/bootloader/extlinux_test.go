@@ -17,8 +17,8 @@ func TestExtlinuxGolden(t *testing.T) {
 
 	s = golden(t, extlinux{}, "u-boot", "/boot/extlinux/extlinux.conf", nil)
 	compareLines(t, cmdlines(t, extlinux{}, s),
-		"*Debian GNU/Linux 12 (bookworm) 6.1.0-28-arm64 /boot/extlinux/extlinux.conf:20: root=/dev/mmcblk0p2 ro quiet",
-		"Debian GNU/Linux 12 (bookworm) 6.1.0-28-arm64 (rescue target) /boot/extlinux/extlinux.conf:27: root=/dev/mmcblk0p2 ro single")
+		"*Debian GNU/Linux 12 (bookworm) 6.1.0-28-arm64 /boot/extlinux/extlinux.conf:17: root=/dev/mmcblk0p2 ro quiet",
+		"Debian GNU/Linux 12 (bookworm) 6.1.0-28-arm64 (rescue target) /boot/extlinux/extlinux.conf:24: root=/dev/mmcblk0p2 ro single")
 }
 
 func TestExtlinuxFiles(t *testing.T) {

@@ -75,7 +75,7 @@ func TestUBootMenuMoves(t *testing.T) {
 func TestUBootMenuNext(t *testing.T) {
 	s := tree(t, uBootMachine(t, nil))
 	got := cmdlines(t, uBootMenu, s)
-	if len(got) != 2 || !strings.HasPrefix(got[0], "*Debian GNU/Linux 12 (bookworm) 6.1.0-28-arm64 /boot/extlinux/extlinux.conf:20: ") {
+	if len(got) != 2 || !strings.HasPrefix(got[0], "*Debian GNU/Linux 12 (bookworm) 6.1.0-28-arm64 /boot/extlinux/extlinux.conf:17: ") {
 		t.Errorf("got %q", got)
 	}
 	if f, err := uBootMenu.Find(s); err != nil || f == nil || f.Files[1] != "/boot/extlinux/extlinux.conf" {

@@ -207,16 +207,7 @@ func rpmOstree(program string, gone, added []string) []string {
 func (s *System) planBootc(program string, e Edit, next ostreeEntry, gone []string) *Plan {
 	others := difference(gone, Words(next.owned))
 	if len(others) > 0 || !s.contains(program, "set-options-for-source") {
-		var list []string
-		for _, w := range e.Words {
-			list = append(list, strconv.Quote(w))
-		}
-		remove := ""
-		if len(gone) > 0 {
-			remove = "Remove " + strings.Join(gone, " ") + ". "
-		}
-		return &Plan{Manual: fmt.Sprintf("%sThis bootc cannot do it on the machine. Put this into /usr/lib/bootc/kargs.d/10-kdump.toml of the image, "+
-			"and run \"bootc upgrade\":\nkargs = [%s]", remove, strings.Join(list, ", "))}
+		return bootcByHand(e, gone)
 	}
 	command := func(options string) []string {
 		args := []string{program, "loader-entries", "set-options-for-source", "--source", ostreeSource}
@@ -230,6 +221,24 @@ func (s *System) planBootc(program string, e Edit, next ostreeEntry, gone []stri
 		Undo: command(next.owned),
 		Why:  "makes a deployment with another command line, which the next boot takes",
 	}}}
+}
+
+// bootcByHand has the user change the image.
+func bootcByHand(e Edit, gone []string) *Plan {
+	const rebuild = "rebuild the image, and run \"bootc upgrade\""
+	var text []string
+	if len(gone) > 0 {
+		text = append(text, fmt.Sprintf("bootc cannot remove %s from the command line of this machine. Remove it from /usr/lib/bootc/kargs.d of the image, "+
+			"or from the options of the installation, %s.", strings.Join(gone, " "), rebuild))
+	}
+	if len(e.Words) > 0 {
+		var list []string
+		for _, w := range e.Words {
+			list = append(list, strconv.Quote(w))
+		}
+		text = append(text, fmt.Sprintf("Put this into /usr/lib/bootc/kargs.d/10-kdump.toml of the image, %s:\nkargs = [%s]", rebuild, strings.Join(list, ", ")))
+	}
+	return &Plan{Manual: strings.Join(text, "\n")}
 }
 
 // maxProgram bounds a program that is searched for a text, in bytes. bootc has about 20 MiB.

@@ -81,9 +81,9 @@ func TestOstreePlan(t *testing.T) {
 			"/usr/bin/bootc loader-entries set-options-for-source --source kdump --options panic=1",
 			"/usr/bin/bootc loader-entries set-options-for-source --source kdump --options crashkernel=1M panic=1", ""},
 		{"bootc, with words of the image", "crashkernel=1M", map[string]string{"/usr/bin/bootc": "set-options-for-source"}, setCrash, "", "",
-			"Remove crashkernel=1M. This bootc cannot do it on the machine."},
+			"bootc cannot remove crashkernel=1M from the command line of this machine."},
 		{"an old bootc", "", map[string]string{"/usr/bin/bootc": "\x7fELF"}, setCrash, "", "",
-			"This bootc cannot do it on the machine. Put this into /usr/lib/bootc/kargs.d/10-kdump.toml of the image, and run \"bootc upgrade\":\n" +
+			"Put this into /usr/lib/bootc/kargs.d/10-kdump.toml of the image, rebuild the image, and run \"bootc upgrade\":\n" +
 				`kargs = ["crashkernel=512M,high", "crashkernel=64M,low"]`},
 		{"OSTree alone", "crashkernel=1M", nil, setCrash, "", "", "Neither rpm-ostree nor bootc is installed. Run, with the ref that \"ostree admin status\" shows: " +
 			"ostree admin deploy --karg-delete=crashkernel=1M --karg-append=crashkernel=512M,high --karg-append=crashkernel=64M,low REF"},

@@ -10,19 +10,19 @@ const refindConf = "/efi/EFI/refind/refind.conf"
 func TestRefindGolden(t *testing.T) {
 	s := golden(t, refind{}, "stanzas", refindConf, nil)
 	apply(t, refind{}, s, setCrash)
-	const options = `root=PARTUUID=5028fa50-0079-4c40-b240-abfaf28693ea rw add_efi_memmap dyndbg="file a.c +p" `
+	const options = `root=PARTUUID=0b2c1f6e-3a54-4e0b-9d6c-5f1f6c0c7a11 rw dyndbg="file a.c +p" `
 	words := strings.Join(setCrash.Words, " ")
 	compareLines(t, cmdlines(t, refind{}, s),
-		"Arch Linux "+refindConf+":15: "+options+words,
-		"Arch Linux/Boot using fallback initramfs "+refindConf+":16: "+options+words,
-		"Arch Linux/Boot to terminal "+refindConf+":20: "+options+words+" systemd.unit=multi-user.target",
-		"Arch Linux/Other root "+refindConf+":23: root=/dev/sdb1 ro "+words,
-		"Linux "+refindConf+":34: "+words)
+		"Main system "+refindConf+":15: "+options+words,
+		"Main system/All modules "+refindConf+":16: "+options+words,
+		"Main system/Text console "+refindConf+":20: "+options+words+" systemd.unit=multi-user.target",
+		"Main system/Other root "+refindConf+":23: root=/dev/sdb1 ro "+words,
+		"Plain "+refindConf+":34: "+words)
 
 	s = golden(t, refind{}, "linux", "/boot/refind_linux.conf", map[string]string{refindConf: "timeout 5\n"})
 	compareLines(t, cmdlines(t, refind{}, s)[:2],
-		"*Boot with standard options /boot/refind_linux.conf:1: ro root=UUID=084f544a-7559-4d4b-938a-b920f59edc7e splash=silent quiet",
-		"Boot to single-user mode /boot/refind_linux.conf:2: ro root=UUID=084f544a-7559-4d4b-938a-b920f59edc7e splash=silent quiet single")
+		"*Normal /boot/refind_linux.conf:1: root=UUID=3d1a2b4c-0000-4000-8000-1234567890ab ro quiet splash",
+		"Single user /boot/refind_linux.conf:2: root=UUID=3d1a2b4c-0000-4000-8000-1234567890ab ro quiet single")
 }
 
 func TestRefindLinuxFiles(t *testing.T) {
