@@ -22,6 +22,7 @@ var loaders = []Loader{
 	extlinux{},
 	uBootMenu,
 	updateExtlinux,
+	flashKernel{},
 	raspberryPi{},
 	ostree{},
 	nixos{},
