@@ -17,6 +17,8 @@ func All() []Loader {
 var loaders = []Loader{
 	grub{},
 	bls{},
+	systemdBoot{},
+	uki{},
 	limine{},
 	refind{},
 	extlinux{},
