@@ -39,6 +39,8 @@ type ctl struct {
 
 	sleep  func(time.Duration)
 	swapon func() error // turns on the swap that the machine is configured to have
+	// reloadUnit has systemd reload ukdump.service, without waiting for that.
+	reloadUnit func() error
 	// mountJobs returns where systemd is about to mount something.
 	mountJobs func() ([]string, error)
 	// memUsage runs makedumpfile --mem-usage; nil is the real one.
@@ -56,7 +58,7 @@ func Run(p *cli.Program) int {
 	c := &ctl{
 		Program: p, root: root, pid1: builder.DefaultPid1(), store: state.Store{Root: root}, uid: os.Geteuid(),
 		kexec: kexec.New(root), keys: cryptkeys.New(root, load.KeyInTable(root)),
-		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: collect.Swapon, mountJobs: host.MountJobs, tryWrite: verify.TryWrite, reboot: reboot,
+		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: collect.Swapon, reloadUnit: reloadUnit, mountJobs: host.MountJobs, tryWrite: verify.TryWrite, reboot: reboot,
 	}
 	c.ask = c.askTerminal
 	c.setupMachine = func() *setup.Machine { return setup.New(root, c.store) }

@@ -61,6 +61,7 @@ type machine struct {
 	columns int // of the terminal; 0 if there is none
 
 	swapons   int // how often swap was turned on
+	reloads   int // how often systemd was asked to reload ukdump.service
 	mountJobs func() ([]string, error)
 
 	memUsage func(string) ([]byte, error)
@@ -145,7 +146,7 @@ func (m *machine) ctl() *ctl {
 		Program: &cli.Program{Name: "kdumpctl", Stdout: io.Discard, Stderr: io.Discard},
 		root:    m.Root, pid1: m.Pid1, store: state.Store{Root: m.Root}, kexec: kexec.New(m.Root), uid: m.uid, columns: m.columns,
 		journalLimit: m.journalLimit, sleep: m.sleep,
-		swapon: func() error { m.swapons++; return nil }, mountJobs: m.mountJobs, memUsage: m.memUsage, tryWrite: m.tryWrite,
+		swapon: func() error { m.swapons++; return nil }, reloadUnit: func() error { m.reloads++; return nil }, mountJobs: m.mountJobs, memUsage: m.memUsage, tryWrite: m.tryWrite,
 		ask: func(string) (bool, error) { return m.answer, nil },
 	}
 	c.setupMachine = m.setupMachine

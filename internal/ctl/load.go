@@ -1,10 +1,17 @@
 package ctl
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/cli"
 	"ukdump/internal/kexec"
 	"ukdump/internal/load"
@@ -22,6 +29,7 @@ type loadOptions struct {
 	ifReserved bool
 	hotplug    bool
 	forecast   bool
+	ifChanged  bool
 }
 
 func (o *loadOptions) add(f *pflag.FlagSet) {
@@ -46,10 +54,15 @@ func (c *ctl) reloadVerb() *cli.Command {
 		Options: func(f *pflag.FlagSet) {
 			o.add(f)
 			f.BoolVar(&o.hotplug, "hotplug", false, "processors or memory were added or removed: load the same set again, if one is loaded. For ukdump-hotplug.service")
+			f.BoolVar(&o.ifChanged, "if-changed", false, "kernels or makedumpfile were installed or removed: have ukdump.service load again in the background if the loaded set is out of date, and remove the images of kernels that are gone. For hooks of package managers")
 			f.BoolVar(&o.forecast, "forecast", false, "try makedumpfile on the running kernel, and load the same set again if it should know the result. For ukdump-forecast.service")
 		},
 		Run: func([]string) error {
 			switch {
+			case o.ifChanged && (o.forecast || o.hotplug || o.image != ""):
+				return cli.Usage(errors.New("--if-changed has ukdump.service load, so it excludes --forecast, --hotplug and --image"))
+			case o.ifChanged:
+				return c.reloadIfChanged()
 			case o.forecast && (o.hotplug || o.image != ""):
 				return cli.Usage(errors.New("--forecast loads the same set again, so it excludes --hotplug and --image"))
 			case o.forecast:
@@ -78,6 +91,50 @@ func (c *ctl) load(verb string, o loadOptions) error {
 			return err
 		}
 		c.pruneAfterLoad()
+		c.removeImages()
 		return nil
 	})
+}
+
+// removeImages is no part of loading either.
+func (c *ctl) removeImages() {
+	if err := c.loader().RemoveImages(); err != nil {
+		c.Warn(fmt.Sprintf("images of kernels that are gone stay: %v", err))
+	}
+}
+
+// reloadIfChanged is for hooks, which wait for it. So it loads nothing itself and waits
+// for no other kdumpctl.
+func (c *ctl) reloadIfChanged() error {
+	if !c.store.Busy() { // a load that goes on removes them itself
+		if err := c.locked("reload", func() error { c.removeImages(); return nil }); err != nil {
+			return err
+		}
+	}
+	reason, wanted := c.loader().WantsLoad()
+	if !wanted {
+		c.Say("nothing to do: %s", reason)
+		return nil
+	}
+	if err := c.reloadUnit(); err != nil {
+		return fmt.Errorf("%s: %w", reason, err)
+	}
+	c.Say("ukdump.service loads again if it is active: %s", reason)
+	return nil
+}
+
+// reloadUnit has systemd reload ukdump.service if that is active, and does not wait for
+// the load.
+func reloadUnit() error {
+	if _, err := os.Stat("/run/systemd/system"); err != nil { // sd_booted(3)
+		return advice.With(errors.New("systemd does not run"), "Run kdumpctl reload.")
+	}
+	const limit = 30 * time.Second // systemctl(1) answers at once
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "systemctl", "--no-block", "try-reload-or-restart", "ukdump.service").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("systemctl try-reload-or-restart ukdump.service: %w: %s", err, strings.TrimSpace(string(out)))
+	}
+	return nil
 }

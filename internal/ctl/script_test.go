@@ -36,6 +36,7 @@ func TestScripts(t *testing.T) {
 			"machine":  machineCmd,
 			"columns":  columnsCmd,
 			"kernel":   kernelCmd,
+			"systemd":  systemdCmd,
 			"dump":     dumpCmd,
 			"journal":  journalCmd,
 		},
@@ -155,6 +156,13 @@ func kernelCmd(ts *testscript.TestScript, _ bool, args []string) {
 		if strconv.Itoa(len(m.calls)) != args[1] {
 			ts.Fatalf("the kernel was called %d times, want %s", len(m.calls), args[1])
 		}
+	}
+}
+
+// systemd reloads N: so often it was asked to reload ukdump.service.
+func systemdCmd(ts *testscript.TestScript, _ bool, args []string) {
+	if m := scriptMachine(ts); args[0] != "reloads" || strconv.Itoa(m.reloads) != args[1] {
+		ts.Fatalf("%d reloads, want %s", m.reloads, args[1])
 	}
 }
 

@@ -224,14 +224,8 @@ func (c *ctl) gatherImage(s *status, b *builder.Build) {
 		s.Problem("image", err)
 		s.Image.Stale = why
 	}
-	if s.Ours != nil && s.Ours.Image == path { // not one given with --image
-		want, err := b.Fingerprint()
-		s.Problem("image", err)
-		if s.Ours.Fingerprint != want {
-			s.Problem("image", load.NeedsReload("the loaded image is out of date: its inputs have changed"))
-		}
-	}
 	if s.Ours != nil {
+		s.Problem("image", c.loader().Outdated(s.Ours, b))
 		s.Problem("loaded", load.Differs(s.Ours, b))
 	}
 }

@@ -22,6 +22,17 @@ func ImagePath(release string) string {
 	return filepath.Join(Dir, "initramfs-"+release+".img")
 }
 
+// Images returns the releases of the kernels that have an image in Dir.
+func (st Store) Images() (releases []string) {
+	paths, _ := filepath.Glob(filepath.Join(st.Root, ImagePath("*")))
+	before, after, _ := strings.Cut(filepath.Base(ImagePath("*")), "*")
+	for _, path := range paths {
+		name := strings.TrimPrefix(filepath.Base(path), before)
+		releases = append(releases, strings.TrimSuffix(name, after))
+	}
+	return releases
+}
+
 // Store is the state of the machine whose file systems are below Root.
 type Store struct {
 	Root string
