@@ -1,8 +1,14 @@
 # Targets:
 #
 #   make             the three programs in bin/
-#   make install     programs, units, udev rules, man pages and completions
-#                    below $(DESTDIR)
+#   make install     programs, units, udev rules, hooks, man pages and
+#                    completions below $(DESTDIR)
+#   make uninstall   removes these files again; first "systemctl disable --now
+#                    ukdump.service"
+#   make packages    deb, rpm and Arch packages in dist/, by nfpm, which is
+#                    downloaded
+#   make test-packages installs, updates, removes and purges them in new roots of
+#                    Debian, in an empty root by rpm and in one by pacman
 #   make demo        the main job in a virtual machine: load, crash, capture,
 #                    reboot, look at the dump
 #   make capture     the same, and draws docs/capture.svg from it
@@ -23,7 +29,7 @@
 #   make charts      draws docs/chart-*.svg from these results
 #   make size        bytes of kdumpinit and of each of its packages
 #   make deps        packages for demo and VM tests, by apt-get
-#   make clean       removes bin/
+#   make clean       removes bin/ and dist/
 #   make clean-cache removes the machines' disks and kernels
 #
 # Variables:
@@ -31,6 +37,8 @@
 #   DESTDIR          root of the installed tree (empty: this machine)
 #   PREFIX           where the programs go below DESTDIR (/usr)
 #   GO               the go command
+#   PACKAGE_ARCHS    architectures of the packages (amd64 arm64)
+#   MAINTAINER       of the packages, a name with an address
 #   FUZZTIME         for each fuzz target (30s)
 #   CELL             regular expression: only these cells or faults of test-vm,
 #                    test-matrix and test-faults, as in CELL=xfs-nvme, CELL=full
@@ -42,6 +50,8 @@
 #   UKDUMP_ACCEL     kvm: use KVM if it proves to work (tcg)
 
 PREFIX   = /usr
+BIN      = bin
+DIST     = dist
 GO       = go
 FUZZTIME = 30s
 JOBS     = 2
@@ -55,54 +65,93 @@ PROGRAMS = $(patsubst cmd/%/main.go,%,$(wildcard cmd/*/main.go))
 SOURCES  = $(wildcard go.mod go.sum) \
 	$(shell find cmd internal initramfs -type f ! -name '*_test.go' ! -path '*/testdata/*')
 
-.PHONY: build install deps demo capture test test-unit test-vm test-matrix test-faults test-luks bench charts fuzz lint words size clean clean-cache
+.PHONY: build install uninstall packages test-packages deps demo capture test test-unit test-vm test-matrix test-faults test-luks bench charts fuzz lint words size clean clean-cache
 
-COMPLETIONS = $(foreach shell,bash zsh fish,$(foreach program,kdumpctl mkkdumpinitrd,bin/completion/$(program).$(shell)))
+COMPLETIONS = $(foreach shell,bash zsh fish,$(foreach program,kdumpctl mkkdumpinitrd,$(BIN)/completion/$(program).$(shell)))
 
-build: $(PROGRAMS:%=bin/%) $(COMPLETIONS)
+build: $(PROGRAMS:%=$(BIN)/%) $(COMPLETIONS) $(BIN)/LICENSE
 
-bin/%: $(SOURCES)
+$(BIN)/%: $(SOURCES)
 	$(GOBUILD) -o $@ ./cmd/$*
 
 # The programs write them, so one for this machine must run, whatever GOARCH is built.
-bin/completion/%: $(SOURCES)
-	@mkdir -p bin/completion
+$(BIN)/completion/%: $(SOURCES)
+	@mkdir -p $(@D)
 	env -u GOOS -u GOARCH $(GO) run ./cmd/$(basename $*) completion $(patsubst .%,%,$(suffix $*)) >$@
+
+# The licenses of the modules in the programs demand that they come with them. That of
+# x/sys is Go's own.
+$(BIN)/LICENSE: LICENSE go.mod go.sum
+	@mkdir -p $(@D)
+	@{ cat LICENSE && $(GO) list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Dir}}{{end}}{{end}}' $(PROGRAMS:%=./cmd/%) | sort -u | \
+		while read -r module dir; do \
+			printf '\n%s\nThe programs contain %s:\n\n' "$$(printf '%080d' 0 | tr 0 -)" $$module && cat $$dir/LICENSE* || exit 1; \
+		done; } >$@.new
+	@mv $@.new $@
 
 # PID 1 waits for disks: without inlining, and with functions at multiples of 16
 # bytes instead of 32, it is smaller and no slower.
 PID1BUILD   = $(GOBUILD) -gcflags=all=-l -ldflags='-s -w -buildid= -funcalign=16'
-bin/kdumpinit: GOBUILD := $(PID1BUILD)
+$(BIN)/kdumpinit: GOBUILD := $(PID1BUILD)
 
 # After "make", everything is built, and "sudo make install" needs no Go.
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/ukdump
-	install -m 755 $(patsubst %,bin/%,$(filter-out kdumpinit,$(PROGRAMS))) $(DESTDIR)$(PREFIX)/bin
-	install -m 755 bin/kdumpinit $(DESTDIR)$(PREFIX)/lib/ukdump
+	install -m 755 $(patsubst %,$(BIN)/%,$(filter-out kdumpinit,$(PROGRAMS))) $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(BIN)/kdumpinit $(DESTDIR)$(PREFIX)/lib/ukdump
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	for unit in $(wildcard packaging/*.service packaging/*.path packaging/*.target); do \
-		sed 's|/usr/bin/|$(PREFIX)/bin/|; s|/usr/lib/ukdump/|$(PREFIX)/lib/ukdump/|' $$unit >bin/$${unit##*/} && \
-		install -m 644 bin/$${unit##*/} $(DESTDIR)$(PREFIX)/lib/systemd/system || exit 1; \
+		sed 's|/usr/bin/|$(PREFIX)/bin/|; s|/usr/lib/ukdump/|$(PREFIX)/lib/ukdump/|' $$unit >$(BIN)/$${unit##*/} && \
+		install -m 644 $(BIN)/$${unit##*/} $(DESTDIR)$(PREFIX)/lib/systemd/system || exit 1; \
 	done
 	install -D -m 755 packaging/ukdump-test.shutdown $(DESTDIR)$(PREFIX)/lib/systemd/system-shutdown/ukdump-test.shutdown
 	install -D -m 644 packaging/swap.d/ukdump.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/swap.d/ukdump.conf
 	for rules in $(wildcard packaging/*.rules); do \
 		install -D -m 644 $$rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d/$${rules##*/} || exit 1; \
 	done
+	install -D -m 755 packaging/95-ukdump.install $(DESTDIR)$(PREFIX)/lib/kernel/install.d/95-ukdump.install
+	install -D -m 644 packaging/95-ukdump.hook $(DESTDIR)$(PREFIX)/share/libalpm/hooks/95-ukdump.hook
 	for page in $(wildcard docs/*.[578]); do \
-		install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; \
+		gzip -9nc $$page >$(BIN)/$${page##*/}.gz && \
+		install -D -m 644 $(BIN)/$${page##*/}.gz $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}.gz || exit 1; \
 	done
 	for program in kdumpctl mkkdumpinitrd; do \
-		install -D -m 644 bin/completion/$$program.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$program && \
-		install -D -m 644 bin/completion/$$program.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_$$program && \
-		install -D -m 644 bin/completion/$$program.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$program.fish || exit 1; \
+		install -D -m 644 $(BIN)/completion/$$program.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$program && \
+		install -D -m 644 $(BIN)/completion/$$program.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_$$program && \
+		install -D -m 644 $(BIN)/completion/$$program.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$program.fish || exit 1; \
 	done
-	for example in $(wildcard packaging/*.conf); do \
-		install -D -m 644 $$example $(DESTDIR)$(PREFIX)/share/doc/ukdump/$${example##*/} || exit 1; \
+	for doc in $(wildcard packaging/*.conf) CHANGELOG.md; do \
+		install -D -m 644 $$doc $(DESTDIR)$(PREFIX)/share/doc/ukdump/$${doc##*/} || exit 1; \
 	done
+	install -D -m 644 $(BIN)/LICENSE $(DESTDIR)$(PREFIX)/share/licenses/ukdump/LICENSE
+
+# The list of files is that of "make install".
+uninstall:
+	rm -rf $(BIN)/installed
+	$(MAKE) -s install DESTDIR=$(BIN)/installed
+	cd $(BIN)/installed && find . ! -type d >../installed.list && find . -depth -type d \( -name ukdump -o -name swap.d \) >../installed.dirs
+	while read -r file; do rm -f "$(DESTDIR)/$$file"; done <$(BIN)/installed.list
+	while read -r dir; do rmdir "$(DESTDIR)/$$dir" 2>/dev/null; done <$(BIN)/installed.dirs; rm -rf $(BIN)/installed*
+
+PACKAGE_ARCHS = amd64 arm64
+# Who distributes packages gives an address.
+MAINTAINER    = The ukdump authors <ukdump@localhost>
+VERSION       = $(shell sed -n 's/^const Software = "\(.*\)"/\1/p' internal/plan/version.go)
+SOURCE_DATE   = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || date -r CHANGELOG.md +%s))
+
+packages:
+	for arch in $(PACKAGE_ARCHS); do \
+		build=$(abspath $(DIST))/build/$$arch && rm -rf $$build/root && \
+		env -u GOOS GOARCH=$$arch $(MAKE) -s install BIN=$$build DESTDIR=$$build/root PREFIX=/usr && \
+		(cd packaging/nfpm && SOURCE_DATE_EPOCH=$(SOURCE_DATE) MAINTAINER='$(MAINTAINER)' $(GO) run . $$build/root $$arch $(VERSION) $(abspath $(DIST))) || exit 1; \
+	done
+
+test-packages: packages
+	scripts/testpackages $(abspath $(DIST))
 
 deps:
 	scripts/deps.sh
+	cd packaging/nfpm && $(GO) mod download
 
 demo:
 	@$(GO) run ./test/demo
@@ -170,7 +219,7 @@ size:
 		END { for (p in weight) printf "%9d  %s\n", weight[p], p }' | sort -rn | head -n 30
 
 clean:
-	rm -rf bin
+	rm -rf $(BIN) $(DIST)
 
 clean-cache:
 	cache=$${UKDUMP_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/ukdump}; rm -rf "$$cache/roots" "$$cache/run" "$$cache/demo" "$$cache/kernels"
