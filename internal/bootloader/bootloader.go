@@ -66,7 +66,7 @@ type Plan struct {
 
 // A File is a file to be written.
 type File struct {
-	Path     string // as on the machine, without the root
+	Path     string // as on the machine: without the root, and without symbolic links
 	Old, New []byte // nil: it is not there
 	Mode     fs.FileMode
 }

@@ -2,6 +2,7 @@ package bootloader
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -139,6 +140,7 @@ func (l *shellLexer) word() ([]unit, error) {
 // single reads '…' and appends it to units.
 func (l *shellLexer) single(units []unit) ([]unit, error) {
 	open := l.line
+	units = slices.Grow(units, max(0, strings.IndexByte(l.src[l.pos+1:], '\'')))
 	for l.pos++; l.pos < len(l.src); l.pos++ {
 		c := l.src[l.pos]
 		if c == '\'' {
@@ -156,6 +158,7 @@ func (l *shellLexer) single(units []unit) ([]unit, error) {
 // double reads "…" and appends it to units.
 func (l *shellLexer) double(units []unit) ([]unit, error) {
 	open := l.line
+	units = slices.Grow(units, max(0, strings.IndexByte(l.src[l.pos+1:], '"')))
 	for l.pos++; l.pos < len(l.src); {
 		if l.src[l.pos] == '"' {
 			l.pos++
