@@ -1,4 +1,4 @@
-package advice
+package advice_test
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/config"
 	"ukdump/internal/kexec"
 )
@@ -21,13 +22,13 @@ func TestFor(t *testing.T) {
 	}{
 		{"nil", nil, 0, ""},
 		{"plain", errors.New("x"), 0, ""},
-		{"direct", With(errors.New("x"), "Do it."), 0, "Do it."},
-		{"wrapped", fmt.Errorf("a: %w", fmt.Errorf("b: %w", With(errors.New("x"), "Do it."))), 0, "Do it."},
-		{"joined", errors.Join(errors.New("x"), With(errors.New("x"), "Do it.")), 0, "Do it."},
-		{"outer wins", With(With(errors.New("x"), "Inner."), "Outer."), 0, "Outer."},
-		{"outer has none", With(With(errors.New("x"), "Inner."), ""), 0, "Inner."},
-		{"more than a line", With(errors.New("x"), "Do it.\nThen\tthat.\n"), 0, "Do it. Then that."},
-		{"own before errno", With(syscall.ENOSPC, "Do it."), 0, "Do it."},
+		{"direct", advice.With(errors.New("x"), "Do it."), 0, "Do it."},
+		{"wrapped", fmt.Errorf("a: %w", fmt.Errorf("b: %w", advice.With(errors.New("x"), "Do it."))), 0, "Do it."},
+		{"joined", errors.Join(errors.New("x"), advice.With(errors.New("x"), "Do it.")), 0, "Do it."},
+		{"outer wins", advice.With(advice.With(errors.New("x"), "Inner."), "Outer."), 0, "Outer."},
+		{"outer has none", advice.With(advice.With(errors.New("x"), "Inner."), ""), 0, "Inner."},
+		{"more than a line", advice.With(errors.New("x"), "Do it.\nThen\tthat.\n"), 0, "Do it. Then that."},
+		{"own before errno", advice.With(syscall.ENOSPC, "Do it."), 0, "Do it."},
 		{"kexec", fmt.Errorf("load: %w", &kexec.Error{Cause: kexec.NeedsRoot}), 0, root},
 		{"config", &config.Error{File: "f", Line: 1}, 0, "See ukdump.conf(5) for the keys and their values."},
 		{"full", &fs.PathError{Op: "write", Path: "f", Err: syscall.ENOSPC}, 0, "Free some space on that file system."},
@@ -36,9 +37,8 @@ func TestFor(t *testing.T) {
 		{"permission", &fs.PathError{Op: "open", Path: "f", Err: syscall.EACCES}, 1000, root},
 		{"permission of root", &fs.PathError{Op: "open", Path: "f", Err: syscall.EACCES}, 0, ""},
 	} {
-		defer func(f func() int) { geteuid = f }(geteuid)
-		geteuid = func() int { return tt.euid }
-		if got := For(tt.err); got != tt.want {
+		defer advice.SetUser(tt.euid)()
+		if got := advice.For(tt.err); got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}
 	}
@@ -52,11 +52,11 @@ func TestStatus(t *testing.T) {
 		{nil, 0},
 		{errors.New("x"), 1},
 		{&kexec.Error{}, 1},
-		{fmt.Errorf("kdumpctl: %w", &UsageError{"unknown verb"}), 2},
-		{fmt.Errorf("status: %w", Answer(3)), 3},
-		{Answer(5), 5},
+		{fmt.Errorf("kdumpctl: %w", &advice.UsageError{Text: "unknown verb"}), 2},
+		{fmt.Errorf("status: %w", advice.Answer(3)), 3},
+		{advice.Answer(5), 5},
 	} {
-		if got := Status(tt.err); got != tt.want {
+		if got := advice.Status(tt.err); got != tt.want {
 			t.Errorf("%v: got %d, want %d", tt.err, got, tt.want)
 		}
 	}
