@@ -266,7 +266,9 @@ func (k *dumpRun) writeVmcore() error {
 		return err
 	}
 	defer f.Close()
-	size, err := dumpfile.Unflatten(k.bounded(f), k.dump.OpenStream())
+	task := k.run.Out.Begin("copying the dump on %s", k.dev.Path)
+	size, err := dumpfile.Unflatten(k.bounded(f), &sharing{r: k.dump.OpenStream(), task: task, total: s.Length})
+	task.End()
 	var damaged *rawdump.DamagedError
 	var flat *dumpfile.FlatError
 	switch {
@@ -299,6 +301,21 @@ func (k *dumpRun) writeVmcore() error {
 	return os.NewSyscallError("fadvise", unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED))
 }
 
+// sharing tells a task how much was read.
+type sharing struct {
+	r           io.Reader
+	task        *cli.Task
+	done, total int64
+}
+
+// Read implements io.Reader.
+func (s *sharing) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	s.done += int64(n)
+	s.task.Share(s.done, s.total)
+	return n, err
+}
+
 // proven reports whether the vmcore has its final name, which it gets when it is
 // known to be whole and on disk.
 func (k *dumpRun) proven() bool {
@@ -328,6 +345,8 @@ func (k *dumpRun) verifyFile(name string) error {
 		return err
 	}
 	defer f.Close()
+	task := k.run.Out.Begin("verifying %s", f.Name())
+	defer task.End()
 	info, err := f.Stat()
 	if err != nil {
 		return err

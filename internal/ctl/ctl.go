@@ -2,7 +2,6 @@
 package ctl
 
 import (
-	"errors"
 	"os"
 	"slices"
 	"time"
@@ -79,7 +78,7 @@ func (c *ctl) program() *cli.Command {
 	var version bool
 	return &cli.Command{
 		About: "Loads the capture kernel, reports problems with it, and manages the dumps.",
-		Args:  "VERB [OPTION]... [ARGUMENT]...",
+		Args:  "[VERB [OPTION]... [ARGUMENT]...]",
 		Options: func(f *pflag.FlagSet) {
 			f.BoolVar(&version, "version", false, "print the version")
 		},
@@ -87,7 +86,7 @@ func (c *ctl) program() *cli.Command {
 			if version {
 				return c.version(nil)
 			}
-			return cli.Usage(errors.New("a verb is missing: see kdumpctl --help"))
+			return c.summary()
 		},
 	}
 }

@@ -387,7 +387,7 @@ func TestB7MemoryOfTheImage(t *testing.T) {
 	m.expect("load", result{0, builtLine + "\n" + loadedLine, ""})
 	m.Write("lib/firmware/virtio/blk.bin", strings.Repeat("x", 40<<20))
 	m.expect("load", result{1, builtLine + "\n", "kdumpctl: load capture kernel: ROOT/" + vmlinuz +
-		": the reservation is too small: needs more than 89 MiB, has 80 MiB" + stillLoaded + "\nkdumpctl: Set crashkernel=...\n"})
+		": the reservation is too small: needs more than 89 MiB, has 80 MiB" + stillLoaded + "\nkdumpctl: Run kdumpctl setup --crashkernel=...\n"})
 	if packed := len(m.Read(image)); packed > 1<<20 {
 		t.Errorf("the packed image has %d bytes: this test proves nothing", packed)
 	}

@@ -314,6 +314,23 @@ func (s *status) memoryLine() string {
 	return fmt.Sprintf("%s reserved; a capture needs about %s", cli.Size(*s.Reserved), cli.Size(s.Needed))
 }
 
+// dumpsLine says how many dumps there are, and why the last kernel crashed.
+func (s *status) dumpsLine() string {
+	switch {
+	case s.dumpsHidden:
+		return "only root can see them"
+	case s.Dumps == nil:
+		return notKnown
+	case s.Last == nil:
+		return "none"
+	}
+	last := s.Last.Name + ", " + s.Last.outcome
+	if why := s.Last.reason; why != "-" && why != s.Last.outcome {
+		last += ": " + why
+	}
+	return fmt.Sprintf("%d, the last %s", *s.Dumps, last)
+}
+
 func (c *ctl) printStatus(s *status) error {
 	var list rows
 	row := list.add
@@ -357,20 +374,7 @@ func (c *ctl) printStatus(s *status) error {
 	for _, r := range s.eventRows() {
 		row(r[0], "%s", r[1])
 	}
-	switch {
-	case s.dumpsHidden:
-		row("dumps", "only root can see them")
-	case s.Dumps == nil:
-		row("dumps", "not known")
-	case s.Last == nil:
-		row("dumps", "none")
-	default:
-		last := s.Last.Name + ", " + s.Last.outcome
-		if why := s.Last.reason; why != "-" && why != s.Last.outcome {
-			last += ": " + why
-		}
-		row("dumps", "%d, the last %s", *s.Dumps, last)
-	}
+	row("dumps", "%s", s.dumpsLine())
 	for _, err := range s.leftOut {
 		row("", "left out: %v", err)
 	}

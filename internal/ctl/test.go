@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
-	"golang.org/x/sys/unix"
 
 	"ukdump/internal/advice"
 	"ukdump/internal/cli"
@@ -163,7 +162,7 @@ func reboot() error {
 
 // askTerminal asks a question that is answered with yes or no, on the terminal.
 func (c *ctl) askTerminal(question string) (bool, error) {
-	if _, err := unix.IoctlGetTermios(int(os.Stdin.Fd()), unix.TCGETS); err != nil {
+	if !cli.IsTerminal(os.Stdin) {
 		return false, advice.With(errors.New("standard input is not a terminal, so nobody can be asked"), "Give --yes.")
 	}
 	fmt.Fprintf(c.Stdout, "%s [y/N] ", question)

@@ -265,7 +265,7 @@ func TestVerifyFinds(t *testing.T) {
 		{"makedumpfile fails", func(m *machine) {
 			m.memUsage = func(string) ([]byte, error) { return []byte("The kernel version is not supported.\n"), nil }
 		}, "makedumpfile", "the one in the image fails on the running kernel 6.1.0-50-amd64: makedumpfile --mem-usage did not print its table", "Install a newer makedumpfile"},
-		{"reservation shrunk", func(m *machine) { m.Write("sys/kernel/kexec_crash_size", "33554432\n") }, "memory", "load capture kernel: ROOT/boot/vmlinuz-" + buildtest.Release + ": the reservation is too small: needs more than 49 MiB, has 32 MiB", "Set crashkernel=256M"},
+		{"reservation shrunk", func(m *machine) { m.Write("sys/kernel/kexec_crash_size", "33554432\n") }, "memory", "load capture kernel: ROOT/boot/vmlinuz-" + buildtest.Release + ": the reservation is too small: needs more than 49 MiB, has 32 MiB", "Run kdumpctl setup --crashkernel=256M"},
 
 		{"target read-only", write(unix.EROFS), "target", "/var/crash is on a file system that is mounted read-only", "See why with dmesg"},
 		{"target full", write(unix.ENOSPC), "target", "/var/crash cannot be written to: no space left on device", "Free some space"},

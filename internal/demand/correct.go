@@ -64,5 +64,5 @@ func raise(need int64, crashkernel string) string {
 	if strings.Contains(crashkernel, ",high") {
 		suffix = ",high"
 	}
-	return fmt.Sprintf("Set crashkernel=%dM%s on the kernel command line in the boot loader's configuration and reboot.", kexec.Sufficient(need)>>20, suffix)
+	return fmt.Sprintf("Run kdumpctl setup --crashkernel=%dM%s --apply, and reboot.", kexec.Sufficient(need)>>20, suffix)
 }

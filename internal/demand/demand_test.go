@@ -167,8 +167,8 @@ func TestShortage(t *testing.T) {
 		t.Error(err)
 	}
 	for crashkernel, want := range map[string]string{
-		"crashkernel=64M":                          "Set crashkernel=256M on the kernel command line in the boot loader's configuration and reboot.",
-		"crashkernel=64M,high crashkernel=72M,low": "Set crashkernel=256M,high on the kernel command line in the boot loader's configuration and reboot.",
+		"crashkernel=64M":                          "Run kdumpctl setup --crashkernel=256M --apply, and reboot.",
+		"crashkernel=64M,high crashkernel=72M,low": "Run kdumpctl setup --crashkernel=256M,high --apply, and reboot.",
 	} {
 		if got := advice.For(Shortage(71*mib, 64*mib, crashkernel)); got != want {
 			t.Errorf("%s: %s", crashkernel, got)

@@ -17,7 +17,7 @@ const manyBits = 48
 const leftLow = mib
 
 // AddLow is the advice to reserve memory that every controller can use.
-const AddLow = "Set crashkernel=72M,low on the kernel command line in the boot loader's configuration and reboot."
+const AddLow = "Run kdumpctl setup --crashkernel='SIZE,high 72M,low' --apply, and reboot."
 
 // Reach is whether the controllers of the targets can use the reserved memory.
 type Reach struct {

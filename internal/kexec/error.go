@@ -71,7 +71,7 @@ const (
 	noFileLoad   = "the running kernel has no kexec_file_load (CONFIG_KEXEC_FILE)"
 	bootFileLoad = "boot a kernel that is built with CONFIG_KEXEC_FILE=y"
 	useSigned    = "Set KERNEL in /etc/ukdump.conf to a kernel that your distribution has signed, or sign your own with sbsign and enrol the key with mokutil."
-	reserveMore  = "Set crashkernel={crashkernel} on the kernel command line in the boot loader's configuration and reboot."
+	reserveMore  = "Run kdumpctl setup --crashkernel={crashkernel} --apply, and reboot."
 	whereSysctls = "/etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d"
 )
 
@@ -90,7 +90,7 @@ var causes = [...]struct{ reason, advice string }{
 	NoSupport: {"the running kernel cannot start a capture kernel (it lacks CONFIG_KEXEC_CORE or CONFIG_CRASH_DUMP)",
 		"Boot a kernel that is built with CONFIG_KEXEC_FILE=y and CONFIG_CRASH_DUMP=y."},
 	NoReservation: {"no memory is reserved, the running kernel's command line has no crashkernel=",
-		"Add crashkernel=256M to the kernel command line in the boot loader's configuration and reboot."},
+		"Run kdumpctl setup, which says what to do for your boot loader."},
 	ReservationFailed: {"no memory is reserved, although the running kernel's command line has {detail}",
 		"See why with `dmesg | grep -i crash`; crashkernel=256M is a value that most machines can reserve."},
 	TooSmall:    {"the reservation is too small: needs more than {need}, has {have}", reserveMore},

@@ -8,8 +8,6 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
-
-	"ukdump/internal/advice"
 )
 
 // Shrink gives memory of the reservation back to the running kernel and returns the new
@@ -34,7 +32,7 @@ func (s *Slot) Shrink(size int64) (int64, error) {
 	case errors.Is(err, unix.ENOENT): // kexec_crash_image is there
 		return 0, errors.New("shrink the reservation: a capture kernel is still loaded")
 	case errors.Is(err, unix.EBUSY):
-		return 0, advice.With(errors.New("shrink the reservation: another program loads a kernel"), "Try again.")
+		return 0, errors.New("shrink the reservation: another program loads a kernel, try again")
 	case err != nil:
 		return 0, fmt.Errorf("shrink the reservation: %w", err)
 	}

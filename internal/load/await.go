@@ -52,6 +52,8 @@ func (ld *Loader) awaitRaw(conf *config.Config) {
 		return
 	}
 	ld.bridge("the raw targets are there")
+	task := ld.Out.Begin("waiting for the raw targets")
+	defer task.End()
 	for left := host.AppearLimit; left > 0 && absent(); left -= host.AppearInterval {
 		ld.Sleep(host.AppearInterval)
 	}

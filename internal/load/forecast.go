@@ -27,6 +27,8 @@ func (ld *Loader) askMakedumpfile(limit time.Duration, argv []string) ([]byte, e
 	if ld.MemUsage != nil {
 		return ld.MemUsage(argv[len(argv)-1])
 	}
+	task := ld.Out.Begin("trying makedumpfile on the running kernel")
+	defer task.End()
 	return memusage.Run(limit, argv...)
 }
 

@@ -100,7 +100,10 @@ func (ld *Loader) buildImage(b *builder.Build, path, why string) (*ImageFile, er
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
-	if err := b.WriteFile(path); err != nil {
+	task := ld.Out.Begin("building the image")
+	err := b.WriteFile(path)
+	task.End()
+	if err != nil {
 		return nil, err
 	}
 	im, err := OpenImage(path)

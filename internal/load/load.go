@@ -143,7 +143,9 @@ func (ld *Loader) prepare() (*builder.Build, error) {
 		return nil, err
 	}
 	ld.LearnMemory(conf)
+	task := ld.Out.Begin("looking at the kernel and the disks")
 	b, err := builder.New(builder.Options{Root: ld.Root, Config: conf, Pid1: ld.Pid1})
+	task.End()
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +225,9 @@ func (ld *Loader) put(s *state.Set, kernel *kexec.Kernel, initrd *os.File) error
 	ld.forgetHotplug()
 	got := false
 	load := func() error {
+		task := ld.Out.Begin("loading the capture kernel")
 		err := ld.Slot.Load(kernel, initrd, s.Unpacked, s.Cmdline)
+		task.End()
 		got = got || err == nil
 		return err
 	}

@@ -99,7 +99,9 @@ func (v *Run) checkDirectory(topic, dir string) []Space {
 	case ro != nil || room.ReadOnly:
 		return v.readOnly(topic, dir, room, ro)
 	default:
+		task := v.Out.Begin("writing to %s", at)
 		err = v.TryWrite(at)
+		task.End()
 	}
 	if errors.Is(err, unix.EROFS) {
 		err = readOnlyNow(dir)
