@@ -22,8 +22,9 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 	if info.Size() > limit {
 		return nil, &fs.PathError{Op: "read", Path: path, Err: tooLarge(limit)}
 	}
-	// The size is that of a moment ago, and 0 in proc(5).
-	b := make([]byte, info.Size()+1)
+	// The size is that of a moment ago, and 0 in proc(5). There a number of /proc/sys must
+	// be read at once: the second read finds nothing more (proc_dointvec in kernel/sysctl.c).
+	b := make([]byte, min(max(info.Size(), 511), limit)+1)
 	n, err := io.ReadFull(f, b)
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return b[:n], nil

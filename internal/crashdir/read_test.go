@@ -42,3 +42,20 @@ func TestOpenFileRefuses(t *testing.T) {
 	}
 	f.Close()
 }
+
+// A number below /proc/sys has several digits and no size, and is there for one read only.
+func TestReadFileSysctl(t *testing.T) {
+	const path = "/proc/sys/kernel/pid_max"
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Skip(err)
+	}
+	for _, limit := range []int64{int64(len(want)), 4096} {
+		if got, err := ReadFile(path, limit); err != nil || string(got) != string(want) {
+			t.Errorf("limit %d: %q, %v, want %q", limit, got, err, want)
+		}
+	}
+	if got, err := ReadFile(path, int64(len(want))-1); err == nil {
+		t.Errorf("%q is longer than the limit", got)
+	}
+}
