@@ -189,20 +189,27 @@ func (m *Machine) planTriggers(p *Plan, chosen []trigger.Choice) error {
 	return nil
 }
 
-// undoSysctls returns the command that sets the sysctls to the values of now.
+// undoSysctls returns the command that sets the sysctls to the values of now, with the
+// program that Look finds: Debian's sysctl(8) is in a package that small systems lack.
 func (m *Machine) undoSysctls(chosen []trigger.Choice) []string {
-	args := []string{"sysctl", "-q", "-w"}
+	var settings []string
+	var writes []string
 	for _, c := range chosen {
 		name, _ := c.Sysctl()
-		now, err := m.read("/proc/sys/" + strings.ReplaceAll(name, ".", "/"))
+		file := "/proc/sys/" + strings.ReplaceAll(name, ".", "/")
+		now, err := m.read(file)
 		if value := strings.TrimSpace(string(now)); err == nil && value != "" {
-			args = append(args, name+"="+value)
+			settings = append(settings, name+"="+value)
+			writes = append(writes, "echo "+value+" >"+file)
 		}
 	}
-	if len(args) == 3 {
+	if len(settings) == 0 {
 		return []string{}
 	}
-	return args
+	if _, err := m.Look("sysctl"); err != nil {
+		return []string{"sh", "-c", strings.Join(writes, " && ")}
+	}
+	return append([]string{"sysctl", "-q", "-w"}, settings...)
 }
 
 // Units that setup enables.

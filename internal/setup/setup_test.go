@@ -125,6 +125,29 @@ func (m *testMachine) apply(o Options) error {
 	return m.Apply(p, silent)
 }
 
+// A minimal Debian has no sysctl(8).
+func TestRemoveWithoutSysctl(t *testing.T) {
+	m := newMachine(t)
+	m.Look = func(name string) (string, error) {
+		if name == "sysctl" {
+			return "", os.ErrNotExist
+		}
+		return "/usr/bin/" + name, nil
+	}
+	m.put("/usr/lib/systemd/systemd-sysctl", "")
+	if err := m.apply(options("crashkernel=128M")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Remove(silent); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"/usr/lib/systemd/systemd-sysctl /etc/sysctl.d/60-ukdump.conf", "sh -c echo 0 >/proc/sys/kernel/panic_on_oops"} {
+		if !slices.Contains(m.ran, want) {
+			t.Errorf("ran %q, not %q", m.ran, want)
+		}
+	}
+}
+
 func TestApplyAndRemove(t *testing.T) {
 	m := newMachine(t)
 	if err := os.Chmod(m.path(source), 0o640); err != nil {
