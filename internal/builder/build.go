@@ -161,6 +161,7 @@ func (b *Build) startPlan(o Options) error {
 		Deadlines:     deadlines(o.Config, mem),
 		FinalAction:   o.Config.FinalAction,
 		FailureAction: o.Config.FailureAction,
+		ShellTimeout:  shellTimeout(o.Config),
 		MakeSpace:     o.Config.Keep > 0 || o.Config.MaxUse > 0 || o.Config.KeepFree > 0,
 	}
 	return nil

@@ -83,6 +83,15 @@ func (b *Build) planCollectors(o Options) (*makedumpfile.Program, error) {
 	return m, err
 }
 
+// shellTimeout returns the seconds without input that end the shell, 0 if there is no
+// shell or no limit.
+func shellTimeout(c *config.Config) int {
+	if c.FailureAction != plan.Shell {
+		return 0
+	}
+	return int(c.ShellTimeout.Seconds())
+}
+
 // addShell packs busybox if the configuration asks for a shell.
 func (b *Build) addShell(o Options) error {
 	if b.Plan.FailureAction != plan.Shell {

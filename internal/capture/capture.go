@@ -55,7 +55,7 @@ const argStuck = "stuck"
 
 // Paths inside the capture environment. The root file system is a ramfs.
 const (
-	stateFile  = "/run/ukdump/state.json"
+	stateFile  = "/" + plan.StatePath
 	stderrFile = "/run/ukdump/stderr"
 	mountDir   = "/mnt"
 )

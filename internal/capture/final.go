@@ -17,12 +17,15 @@ const rebootLimit = 30 * time.Second
 // finalAction ends this kernel. It returns only if both reboot(2) and sysrq failed.
 // outcome is "" if unknown.
 func (s *supervisor) finalAction(a plan.Action, outcome crashdir.Outcome) {
-	next := a
-	if a == plan.Shell {
-		next = plan.Reboot
-	}
-	if s.wantsShell(a) {
-		s.shell(next)
+	next := afterShell(a, 0)
+	for s.wantsShell(a) {
+		status := s.shell(next)
+		if status != plan.ExitCapture {
+			next = afterShell(next, status)
+			break
+		}
+		a, outcome = s.retry()
+		next = afterShell(a, 0)
 	}
 	if s.wantsPstore(a, outcome) {
 		p := s.runLimited(rolePstore)
@@ -90,28 +93,45 @@ func (s *supervisor) wantsShell(a plan.Action) bool {
 	return a == plan.Shell || s.plan == nil || s.plan.FailureAction != plan.Shell
 }
 
-// shell runs an interactive shell on the console until it ends, if the image has one.
-// next is the action that follows.
-func (s *supervisor) shell(next plan.Action) {
-	const path = "/" + plan.ShellPath
-	if _, err := os.Stat(path); err != nil {
-		s.log.errorf("no shell: %v", err)
-		return
+// afterShell returns the action that follows a shell with that exit status: a, unless
+// the person asked for another one.
+func afterShell(a plan.Action, status int) plan.Action {
+	switch {
+	case status == plan.ExitReboot, a == plan.Shell:
+		return plan.Reboot
+	case status == plan.ExitPoweroff:
+		return plan.Poweroff
+	case status == plan.ExitHalt:
+		return plan.Halt
+	}
+	return a
+}
+
+// shell runs an interactive shell on the console until it ends, if the image has one, and
+// returns its exit status. next is the action that follows.
+func (s *supervisor) shell(next plan.Action) (status int) {
+	path := "/" + plan.RescuePath
+	if !fileExists(path) {
+		path = "/" + plan.ShellPath
 	}
 	console, err := os.OpenFile("/dev/console", os.O_RDWR, 0)
 	if err != nil {
 		s.log.errorf("no shell: %v", err)
-		return
+		return 0
 	}
 	defer console.Close()
 	s.log.printf("starting the configured shell on the console; when it ends: %s", next)
-	p, err := start([]string{path, "sh"}, childEnv, []*os.File{console, console, console})
+	env := append(childEnv[:len(childEnv):len(childEnv)], plan.FinalEnv+"="+string(next))
+	p, err := start([]string{path, "sh"}, env, []*os.File{console, console, console})
 	if err != nil {
-		s.log.errorf("%v", err)
-		return
+		s.log.errorf("no shell: %v", err)
+		return 0
 	}
+	setOOMScore(p.pid, 0)
 	for !p.poll() {
 		s.watchdogs.extend(uptime() + time.Minute) // a person is there
 		s.pause(200 * time.Millisecond)
 	}
+	s.log.printf("the shell ended: %s", p.how())
+	return p.status.ExitStatus()
 }

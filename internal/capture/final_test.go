@@ -3,6 +3,7 @@ package capture
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 
@@ -31,6 +32,43 @@ func TestWantsShell(t *testing.T) {
 		if got := s.wantsShell(tt.action); got != tt.want {
 			t.Errorf("%+v: got %v", tt, got)
 		}
+	}
+}
+
+// The shell can ask for another action by its exit status.
+func TestAfterShell(t *testing.T) {
+	for _, tt := range []struct {
+		action plan.Action
+		status int
+		want   plan.Action
+	}{
+		{plan.Shell, 0, plan.Reboot},
+		{plan.Halt, 0, plan.Halt},
+		{plan.Poweroff, 1, plan.Poweroff},
+		{plan.Halt, -1, plan.Halt}, // a signal
+		{plan.Halt, plan.ExitReboot, plan.Reboot},
+		{plan.Reboot, plan.ExitPoweroff, plan.Poweroff},
+		{plan.Reboot, plan.ExitHalt, plan.Halt},
+	} {
+		if got := afterShell(tt.action, tt.status); got != tt.want {
+			t.Errorf("%+v: got %s", tt, got)
+		}
+	}
+}
+
+// A capture that begins again is of the same crash, and its worker is a first one.
+func TestAgain(t *testing.T) {
+	w := testWorker(t)
+	w.state.Module, w.state.Target, w.state.Step, w.state.Begun, w.state.Best = 3, 1, stepMount, true, crashdir.DmesgOnly
+	w.report.ID, w.report.Errors = "id", []string{"mount: no such device"}
+	st := w.state.again(time.Hour)
+	want := state{Report: crashdir.Report{ID: "id"}, Module: 3, Since: time.Hour}
+	if !reflect.DeepEqual(*st, want) {
+		t.Errorf("got %+v", st)
+	}
+	next := newWorker(st)
+	if next.report.ID != "id" || next.report.Outcome != crashdir.Failed || next.resume() != "" {
+		t.Errorf("the next worker has %+v", next.state)
 	}
 }
 

@@ -3,6 +3,7 @@ package capture
 import (
 	"encoding/json"
 	"os"
+	"time"
 
 	"ukdump/internal/crashdir"
 )
@@ -28,6 +29,13 @@ type state struct {
 	Unconfirmed int              // number of the attempt whose vmcore is whole but unconfirmed, 0 for none
 	Logged      bool             // the crashed kernel's log is at the target in use
 	Best        crashdir.Outcome // on any target
+	Since       time.Duration    // uptime from which the deadlines count: not 0 after again
+}
+
+// again returns the state for a capture from the start at the uptime now. By the same ID,
+// the dumps of all captures are known to be of one crash. Modules are gone once loaded.
+func (st *state) again(now time.Duration) *state {
+	return &state{Report: crashdir.Report{ID: st.Report.ID}, Module: st.Module, Since: now}
 }
 
 // open reports whether a target was open.

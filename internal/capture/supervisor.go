@@ -75,7 +75,7 @@ func (s *supervisor) try(f func()) (ok bool) {
 // waitOut waits for the remaining processes, at most until the total deadline. A worker
 // keeps its own deadlines and can end well without the supervisor.
 func (s *supervisor) waitOut() {
-	for uptime() < s.total && !s.alone() {
+	for uptime() < s.begun+s.total && !s.alone() {
 		s.pause(100 * time.Millisecond)
 	}
 }
@@ -127,6 +127,7 @@ type supervisor struct {
 	over           overrides
 	final, failure plan.Action
 	total, finish  time.Duration // of the plan's deadlines
+	begun          time.Duration // uptime from which total counts: not 0 after retry
 	watchdogs      *watchdogs
 	stuck          []userProcess // processes that could not be killed so far
 }
@@ -161,15 +162,30 @@ func (s *supervisor) run() {
 	}
 	s.log.printf(plan.Stamp+" %d MiB of memory available", memAvailable()>>20)
 
+	s.finalAction(s.attempt())
+}
+
+// attempt runs the capture and returns the action for its outcome.
+func (s *supervisor) attempt() (plan.Action, crashdir.Outcome) {
 	outcome := s.capture()
-	action := s.failure
 	if outcome == crashdir.Complete {
-		action = s.final
-		s.log.printf("outcome: %s: %s", outcome, action)
-	} else {
-		s.log.errorf("outcome: %s: %s", outcome, action)
+		s.log.printf("outcome: %s: %s", outcome, s.final)
+		return s.final, outcome
 	}
-	s.finalAction(action, outcome)
+	s.log.errorf("outcome: %s: %s", outcome, s.failure)
+	return s.failure, outcome
+}
+
+// retry captures again from the start, with new deadlines, as a person at the shell
+// wished.
+func (s *supervisor) retry() (plan.Action, crashdir.Outcome) {
+	s.killAll(killLimit) // jobs of the shell
+	s.begun = uptime()
+	s.watchdogs.extend(s.begun + s.total + s.finish)
+	if err := loadState().again(s.begun).save(); err != nil {
+		s.log.errorf("keep the state: %v", err)
+	}
+	return s.attempt()
 }
 
 // maxWorkers bounds the number of workers. Each one skips the step in which the last
@@ -183,15 +199,15 @@ const killLimit = 5 * time.Second
 // capture runs workers, then a salvage if all of them died, and returns the outcome.
 // The time to finish belongs to the salvage.
 func (s *supervisor) capture() crashdir.Outcome {
-	stuck := false
-	for n := 0; n < maxWorkers && uptime() < s.total-s.finish; n++ {
+	stuck, end := false, s.begun+s.total
+	for n := 0; n < maxWorkers && uptime() < end-s.finish; n++ {
 		var outcome crashdir.Outcome
-		if outcome, stuck = s.watch(roleWorker, stuck, s.total-s.finish); outcome != "" {
+		if outcome, stuck = s.watch(roleWorker, stuck, end-s.finish); outcome != "" {
 			return outcome
 		}
 	}
 	s.log.errorf("all workers failed: saving the results so far")
-	outcome, stuck := s.watch(roleSalvage, stuck, max(s.total, uptime()+s.finish))
+	outcome, stuck := s.watch(roleSalvage, stuck, max(end, uptime()+s.finish))
 	if outcome == "" {
 		outcome = loadState().saved()
 	}

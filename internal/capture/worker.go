@@ -62,7 +62,9 @@ func newWorker(st *state) *worker {
 		r.Outcome, st.Best = crashdir.Failed, crashdir.Failed
 		r.Started = time.Now().Add(-uptime()).UTC().Round(time.Second)
 		r.Capture = kernelRelease()
-		r.ID = crashID()
+		if r.ID == "" {
+			r.ID = crashID()
+		}
 	}
 	line, _ := os.ReadFile("/proc/cmdline") // the supervisor reports an error
 	w.over = parseCmdline(string(line))
@@ -73,7 +75,7 @@ func newWorker(st *state) *worker {
 	}
 	w.plan = p
 	// The steps after the collectors and the salvage have time of their own.
-	w.end = seconds(p.Deadlines.Total - 2*p.Deadlines.Finish)
+	w.end = st.Since + seconds(p.Deadlines.Total-2*p.Deadlines.Finish)
 	w.report.Host, w.report.Machine = p.Host.Name, p.Host.MachineID
 	return w
 }

@@ -36,6 +36,7 @@ type Config struct {
 	KeepFree      int64           // KEEP_FREE: bytes that dumps leave free on the file system; 0 is no limit
 	FinalAction   plan.Action     // FINAL_ACTION: reboot, poweroff or halt
 	FailureAction plan.Action     // FAILURE_ACTION: the same or shell
+	ShellTimeout  time.Duration   // SHELL_TIMEOUT: time without input that ends the shell; 0 is no limit
 	Timeout       time.Duration   // TIMEOUT: from the boot of the capture kernel to the final action; 0 is derived from the size of the RAM
 	Modules       []string        // MODULES: names of modules to load in addition to those that are needed
 

@@ -21,7 +21,7 @@ func TestDefault(t *testing.T) {
 	c := Default()
 	want := &Config{
 		Targets: targets("/var/crash", "raw:swap"), Evidence: []string{Pstore}, DumpLevel: 31, Compress: "auto", Keep: 5,
-		FinalAction: plan.Reboot, FailureAction: plan.Reboot,
+		FinalAction: plan.Reboot, FailureAction: plan.Reboot, ShellTimeout: 10 * time.Minute,
 		where: map[string]string{}, set: map[string]bool{},
 	}
 	if !reflect.DeepEqual(c, want) {
@@ -41,10 +41,10 @@ func TestApply(t *testing.T) {
 		{"comments", "# KERNEL=x\n  ; y \\\n\n\t\n", func(*Config) {}},
 		{"simple-kdump", "KERNEL=/boot/vmlinuz-linux-lts\nINITRAMFS=\nBOOT_OPTIONS=\"root=UUID=1 ro\"\n",
 			func(c *Config) { c.Kernel = "/boot/vmlinuz-linux-lts"; c.BootOptions = "root=UUID=1 ro" }},
-		{"everything", "KERNEL=6.12.1+deb13-amd64\nTARGET=/srv//dumps/\nDUMP_LEVEL=0\nCOMPRESS=none\nFINAL_ACTION=halt\nFAILURE_ACTION=shell\nTIMEOUT=1h 30min\nMODULES=\"nvme  xhci-pci\"\nMODE=dedicated",
+		{"everything", "KERNEL=6.12.1+deb13-amd64\nTARGET=/srv//dumps/\nDUMP_LEVEL=0\nCOMPRESS=none\nFINAL_ACTION=halt\nFAILURE_ACTION=shell\nSHELL_TIMEOUT=0\nTIMEOUT=1h 30min\nMODULES=\"nvme  xhci-pci\"\nMODE=dedicated",
 			func(c *Config) {
 				c.Kernel, c.Targets, c.DumpLevel, c.Compress = "6.12.1+deb13-amd64", targets("/srv/dumps"), 0, "none"
-				c.FinalAction, c.FailureAction, c.Timeout = plan.Halt, plan.Shell, 90*time.Minute
+				c.FinalAction, c.FailureAction, c.ShellTimeout, c.Timeout = plan.Halt, plan.Shell, 0, 90*time.Minute
 				c.Modules = []string{"nvme", "xhci-pci"}
 				c.mode = dedicated
 			}},
@@ -90,14 +90,14 @@ func TestApply(t *testing.T) {
 }
 
 func TestMistakes(t *testing.T) {
-	const known = " (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, TIMEOUT, MODULES, MOTD, MODE)"
+	const known = " (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, SHELL_TIMEOUT, TIMEOUT, MODULES, MOTD, MODE)"
 	for _, tt := range []struct{ text, want string }{
 		{"KERNAL=x", "f:1: unknown key KERNAL (did you mean KERNEL?)"},
 		{"\n\nkernel=x", "f:3: unknown key kernel (did you mean KERNEL?)"},
 		{"DUMPLEVEL=1", "f:1: unknown key DUMPLEVEL (did you mean DUMP_LEVEL?)"},
 		{"BOOT_OPTIONS=\\\na\nTARGETS=/x", "f:3: unknown key TARGETS (did you mean TARGET?)"},
-		{"HOST=3", "f:1: unknown key HOST (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, TIMEOUT, MODULES, MOTD, MODE)"},
-		{"export KERNEL=x", "f:1: unknown key export KERNEL (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, TIMEOUT, MODULES, MOTD, MODE)"},
+		{"HOST=3", "f:1: unknown key HOST (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, SHELL_TIMEOUT, TIMEOUT, MODULES, MOTD, MODE)"},
+		{"export KERNEL=x", "f:1: unknown key export KERNEL (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, SHELL_TIMEOUT, TIMEOUT, MODULES, MOTD, MODE)"},
 		{"KERNEL", `f:1: no = in "KERNEL"; a line is KEY=VALUE or a comment`},
 		{"KER\\\nNEL=x", `f:1: no = in "KER\\"; a line is KEY=VALUE or a comment` + ";\n" + strings.Replace("f:2: unknown key HOST"+known, "HOST", "NEL", 1)},
 		{"=x", "f:1: no key before the ="},
@@ -140,6 +140,7 @@ func TestMistakes(t *testing.T) {
 		{"COMPRESS=gzip", "f:1: COMPRESS=gzip: not auto, zstd, lzo, snappy, zlib or none"},
 		{"FINAL_ACTION=shell", "f:1: FINAL_ACTION=shell: not reboot, poweroff or halt"},
 		{"FAILURE_ACTION=Reboot", "f:1: FAILURE_ACTION=Reboot: not reboot, poweroff, halt or shell"},
+		{"SHELL_TIMEOUT=5", "f:1: SHELL_TIMEOUT=5: not a time from 60s to 168h, such as 600 (seconds), 10min or 1h 30min; 0 is no limit"},
 		{"TIMEOUT=59", "f:1: TIMEOUT=59: not a time from 60s to 168h, such as 600 (seconds), 10min or 1h 30min; 0 is derived from the size of the memory"},
 		{"TIMEOUT=soon", "f:1: TIMEOUT=soon: not a time from 60s to 168h, such as 600 (seconds), 10min or 1h 30min; 0 is derived from the size of the memory"},
 		{"MODULES=a,b", `f:1: MODULES=a,b: "a,b" is not the name of a module; names are separated by spaces`},

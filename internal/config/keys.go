@@ -76,6 +76,12 @@ var keys = []key{
 	{"FAILURE_ACTION", "reboot", func(c *Config, v string) error {
 		return choose(&c.FailureAction, v, plan.Reboot, plan.Poweroff, plan.Halt, plan.Shell)
 	}},
+	{"SHELL_TIMEOUT", "10min", func(c *Config, v string) (err error) {
+		if c.ShellTimeout, err = parseTimeout(v); err != nil {
+			return errors.New("not a time from 60s to 168h, such as 600 (seconds), 10min or 1h 30min; 0 is no limit")
+		}
+		return nil
+	}},
 	{"TIMEOUT", "0", func(c *Config, v string) (err error) {
 		c.Timeout, err = parseTimeout(v)
 		return err

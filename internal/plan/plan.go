@@ -22,8 +22,26 @@ const Path = "etc/ukdump/plan.json"
 
 // Other paths of PID 1 in the image, without leading slash.
 const (
-	LibraryDir = "lib"         // libraries of the collectors
-	ShellPath  = "bin/busybox" // only if the user asked for a shell
+	LibraryDir = "lib" // libraries of the collectors
+
+	// Only if the user asked for a shell, and then one of the two.
+	RescuePath = "bin/ukdump-rescue"
+	ShellPath  = "bin/busybox"
+)
+
+// StatePath is the file that the worker keeps in the capture kernel. It is an object of
+// JSON whose field Report is a crashdir.Report.
+const StatePath = "run/ukdump/state.json"
+
+// FinalEnv is the variable that tells the shell the action that follows its end.
+const FinalEnv = "UKDUMP_FINAL"
+
+// Exit statuses by which the shell asks PID 1 for something else than that action.
+const (
+	ExitCapture  = 80 // capture again, with new deadlines
+	ExitReboot   = 81
+	ExitPoweroff = 82
+	ExitHalt     = 83
 )
 
 // Plan is everything PID 1 needs to know. The zero value is not valid.
@@ -45,6 +63,8 @@ type Plan struct {
 
 	FinalAction   Action `json:"final_action"`   // after a complete dump
 	FailureAction Action `json:"failure_action"` // after anything else
+
+	ShellTimeout int `json:"shell_timeout,omitempty"` // seconds without input that end the shell; 0 is no limit
 }
 
 // Kernel names the kernel that the image was built for.
@@ -291,6 +311,9 @@ func (p *Plan) Validate() error {
 	case Reboot, Poweroff, Halt, Shell:
 	default:
 		return bad("failure_action is %q, not reboot, poweroff, halt or shell", p.FailureAction)
+	}
+	if p.ShellTimeout < 0 {
+		return bad("shell_timeout is %d seconds", p.ShellTimeout)
 	}
 	return nil
 }

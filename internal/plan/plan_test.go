@@ -47,6 +47,7 @@ func valid() *Plan {
 		Deadlines:     Deadlines{Total: 900, Module: 20, Device: 30, Mount: 120, Stall: 120, Finish: 120},
 		FinalAction:   Reboot,
 		FailureAction: Reboot,
+		ShellTimeout:  600,
 	}
 }
 
@@ -105,6 +106,7 @@ func TestParseErrors(t *testing.T) {
 		{"relative collector", `"/bin/makedumpfile"`, `"makedumpfile"`, "absolute path"},
 		{"no deadline", `"stall": 120`, `"stall": 0`, "deadlines.stall"},
 		{"huge deadline", `"stall": 120`, `"stall": 9999999`, "deadlines.stall"},
+		{"shell timeout", `"shell_timeout": 600`, `"shell_timeout": -1`, "shell_timeout"},
 		{"action", `"final_action": "reboot"`, `"final_action": "shell"`, "final_action"},
 		{"architecture", `"arch": "amd64"`, `"arch": "x86_64"`, "kernel.arch"},
 	}
