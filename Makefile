@@ -1,6 +1,6 @@
 # Targets:
 #
-#   make             the three programs in bin/
+#   make             the programs in bin/
 #   make install     programs, units, udev rules, hooks, man pages and
 #                    completions below $(DESTDIR)
 #   make uninstall   removes these files again; first "systemctl disable --now
@@ -27,7 +27,7 @@
 #   make bench       sizes, times and the smallest crashkernel=, beside those
 #                    of other tools; writes test/bench/results.json
 #   make charts      draws docs/chart-*.svg from these results
-#   make size        bytes of kdumpinit and of each of its packages
+#   make size        bytes of ukdump-rescue, of kdumpinit and of each of its packages
 #   make deps        packages for demo and VM tests, by apt-get
 #   make clean       removes bin/ and dist/
 #   make clean-cache removes the machines' disks and kernels
@@ -97,8 +97,8 @@ $(BIN)/kdumpinit: GOBUILD := $(PID1BUILD)
 # After "make", everything is built, and "sudo make install" needs no Go.
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/ukdump
-	install -m 755 $(patsubst %,$(BIN)/%,$(filter-out kdumpinit,$(PROGRAMS))) $(DESTDIR)$(PREFIX)/bin
-	install -m 755 $(BIN)/kdumpinit $(DESTDIR)$(PREFIX)/lib/ukdump
+	install -m 755 $(patsubst %,$(BIN)/%,$(filter-out kdumpinit ukdump-rescue,$(PROGRAMS))) $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(BIN)/kdumpinit $(BIN)/ukdump-rescue $(DESTDIR)$(PREFIX)/lib/ukdump
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	for unit in $(wildcard packaging/*.service packaging/*.path packaging/*.target); do \
 		sed 's|/usr/bin/|$(PREFIX)/bin/|; s|/usr/lib/ukdump/|$(PREFIX)/lib/ukdump/|' $$unit >$(BIN)/$${unit##*/} && \
@@ -211,6 +211,7 @@ size:
 		GOARCH=$$arch $(PID1BUILD) -o bin/kdumpinit.$$arch ./cmd/kdumpinit && \
 		printf '%9d bytes  kdumpinit %s\n' $$(stat -c %s bin/kdumpinit.$$arch) $$arch || exit 1; \
 	done
+	@$(GOBUILD) -o bin/ukdump-rescue ./cmd/ukdump-rescue && printf '%9d bytes  ukdump-rescue\n' $$(stat -c %s bin/ukdump-rescue)
 	@CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -gcflags=all=-l -o bin/kdumpinit.symbols ./cmd/kdumpinit
 	@$(GO) tool nm -size bin/kdumpinit.symbols | awk '$$3 ~ /^[tTrRdD]$$/ { \
 		name = $$4; tail = ""; \

@@ -119,6 +119,49 @@ func TestNew(t *testing.T) {
 	}
 }
 
+// ukdump-rescue is packed in place of busybox, if a shell is asked for and it is of this
+// version.
+func TestRescue(t *testing.T) {
+	m := buildtest.New(t)
+	rescue := filepath.Join(filepath.Dir(m.Pid1), "ukdump-rescue")
+	m.Write("usr/bin/busybox", string(buildtest.ELF{}.Bytes()))
+	for _, tt := range []struct {
+		name, conf, stamp string
+		want              string // path in the image, "" for neither
+		err               string
+	}{
+		{"asked for", "FAILURE_ACTION=shell\n", plan.Stamp, plan.RescuePath, ""},
+		{"not asked for", "FAILURE_ACTION=halt\n", plan.Stamp, "", ""},
+		{"another version", "FAILURE_ACTION=shell\n", plan.Marker + "0.0.1;", "", "ukdump-rescue: " + rescue + `: version "0.0.1"`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := os.WriteFile(rescue, buildtest.Pid1(tt.stamp).Bytes(), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			m.Write("etc/ukdump.conf", tt.conf)
+			b, err := New(options(t, m))
+			if tt.err != "" {
+				if err == nil || !strings.HasPrefix(err.Error(), tt.err) {
+					t.Errorf("got %v, want %s", err, tt.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, path := range []string{plan.RescuePath, plan.ShellPath} {
+				packed := slices.ContainsFunc(b.Files, func(f File) bool { return f.Path == path })
+				if packed != (path == tt.want) {
+					t.Errorf("%s: packed %v", path, packed)
+				}
+			}
+			if (b.Plan.ShellTimeout == 600) != (tt.want != "") {
+				t.Errorf("timeout %d", b.Plan.ShellTimeout)
+			}
+		})
+	}
+}
+
 // Options win over the configuration, target by target.
 func TestTargets(t *testing.T) {
 	m := buildtest.New(t)
@@ -591,7 +634,7 @@ func TestNewErrors(t *testing.T) {
 		{"dynamic linker missing", func(m *buildtest.Machine) { m.Remove("usr/lib64/ld-linux-x86-64.so.2") }, "ld-linux-x86-64.so.2", true},
 		{"kdumpinit missing", func(m *buildtest.Machine) { m.Pid1 += "-none" }, "kdumpinit: PID1: no such file or directory", true},
 		{"no busybox", func(m *buildtest.Machine) { m.Write(conf, "FAILURE_ACTION=shell\n") },
-			"ROOT/etc/ukdump.conf:1: FAILURE_ACTION=shell: busybox is not installed: install it, or choose reboot, poweroff or halt", false},
+			"ROOT/etc/ukdump.conf:1: FAILURE_ACTION=shell: neither DIR/ukdump-rescue nor busybox is installed", true},
 		{"target on tmpfs", func(m *buildtest.Machine) {
 			m.Write("proc/self/mountinfo", "1 0 0:1 / / rw - tmpfs tmpfs rw\n")
 		}, "storage of /var/crash: tmpfs file system mounted on / is not supported", true},
@@ -613,7 +656,7 @@ func TestNewErrors(t *testing.T) {
 			if err == nil {
 				t.Fatalf("no error, but %d files", len(b.Files))
 			}
-			got := strings.NewReplacer(m.Root, "ROOT", m.Pid1, "PID1").Replace(err.Error())
+			got := strings.NewReplacer(m.Root, "ROOT", m.Pid1, "PID1", filepath.Dir(m.Root), "DIR").Replace(err.Error())
 			if !strings.Contains(got, tt.want) || strings.Contains(got, "\n") {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}

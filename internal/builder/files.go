@@ -3,11 +3,15 @@ package builder
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"ukdump/initramfs"
+	"ukdump/internal/advice"
 	"ukdump/internal/config"
 	"ukdump/internal/makedumpfile"
 	"ukdump/internal/plan"
@@ -92,17 +96,37 @@ func shellTimeout(c *config.Config) int {
 	return int(c.ShellTimeout.Seconds())
 }
 
-// addShell packs busybox if the configuration asks for a shell.
+// addShell packs ukdump-rescue if the configuration asks for a shell, and busybox if
+// that is not installed.
 func (b *Build) addShell(o Options) error {
 	if b.Plan.FailureAction != plan.Shell {
 		return nil
+	}
+	rescue := filepath.Join(filepath.Dir(o.Pid1), "ukdump-rescue")
+	_, err := os.Stat(rescue)
+	if err == nil {
+		return b.addRescue(rescue)
 	}
 	for _, p := range []string{"/bin/busybox", "/usr/bin/busybox", "/usr/lib/initcpio/busybox", "/sbin/busybox", "/usr/sbin/busybox", "/run/current-system/sw/bin/busybox"} {
 		if isFile(b.host, p) {
 			return b.addProgram(p, plan.ShellPath, "FAILURE_ACTION=shell")
 		}
 	}
-	return fmt.Errorf("%s: FAILURE_ACTION=shell: busybox is not installed: install it, or choose reboot, poweroff or halt", o.Config.Where("FAILURE_ACTION"))
+	return advice.With(fmt.Errorf("%s: FAILURE_ACTION=shell: neither %s nor busybox is installed", o.Config.Where("FAILURE_ACTION"), rescue),
+		"Install the ukdump-rescue of ukdump, or choose reboot, poweroff or halt.")
+}
+
+// addRescue packs ukdump-rescue, which must be of this version as it reads the plan.
+func (b *Build) addRescue(path string) error {
+	data, err := readPid1(path, b.Kernel.Arch)
+	var wrong *Pid1Error
+	if errors.As(err, &wrong) {
+		wrong.program = "ukdump-rescue"
+	}
+	if err != nil {
+		return err
+	}
+	return b.add(plan.RescuePath, data, 0o755, "FAILURE_ACTION=shell")
 }
 
 // addProgram packs a program with everything that the dynamic linker needs to

@@ -2,6 +2,7 @@ package builder
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"fmt"
 	"os"
@@ -14,13 +15,17 @@ import (
 // elfMachines maps the architectures that we build for to ELF's names.
 var elfMachines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 
-// Pid1Error reports a kdumpinit that cannot be PID 1 of an image.
+// Pid1Error reports a kdumpinit or ukdump-rescue that cannot be PID 1 of an image.
 type Pid1Error struct {
 	Path string
 	Why  string
+
+	program string // "" for kdumpinit
 }
 
-func (e *Pid1Error) Error() string { return "kdumpinit: " + e.Path + ": " + e.Why }
+func (e *Pid1Error) Error() string {
+	return cmp.Or(e.program, "kdumpinit") + ": " + e.Path + ": " + e.Why
+}
 
 // Advice returns the remedy.
 func (e *Pid1Error) Advice() string {
@@ -69,7 +74,7 @@ func CheckPid1(name string, program []byte, arch string) error {
 	}
 	_, rest, ok := bytes.Cut(program, []byte(plan.Marker))
 	if !ok {
-		return bad("not ukdump's PID 1")
+		return bad("not a program of ukdump for its image")
 	}
 	version, _, _ := bytes.Cut(rest[:min(len(rest), 64)], []byte(";"))
 	if string(version) != plan.Software {

@@ -34,7 +34,7 @@ func TestReadPid1(t *testing.T) {
 		{"old", buildtest.Pid1(plan.Marker + "0.0.1;").Bytes(), "amd64", `version "0.0.1", but this is version ` + plan.Software},
 		{"longer", buildtest.Pid1(plan.Marker + plan.Software + "0;").Bytes(), "amd64", "but this is version "},
 		{"without-end", buildtest.Pid1(plan.Marker + strings.Repeat("1", 1000)).Bytes(), "amd64", "but this is version "},
-		{"other", buildtest.Pid1("busybox").Bytes(), "amd64", "not ukdump's PID 1"},
+		{"other", buildtest.Pid1("busybox").Bytes(), "amd64", "not a program of ukdump for its image"},
 		{"script", []byte("#!/bin/sh\n"), "amd64", "not a program"},
 		{"empty", nil, "amd64", "not a program"},
 		{"cut", good.Bytes()[:100], "amd64", "not a program"},
