@@ -17,7 +17,8 @@ type VM struct {
 	options  Options
 	monitor  *monitor
 	console  *console
-	next     int // console line that Expect looks at first
+	keyboard io.WriteCloser // of the serial console
+	next     int            // console line that Expect looks at first
 	ctx      context.Context
 	cancel   context.CancelFunc
 	deadline time.Duration
@@ -82,6 +83,11 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Stdout = io.MultiWriter(out...)
 	cmd.Stderr = cmd.Stdout // QEMU's own complaints belong to the story
+	if vm.keyboard, err = cmd.StdinPipe(); err != nil {
+		cancel()
+		mon.close()
+		return nil, fmt.Errorf("serial console: %w", err)
+	}
 	cmd.WaitDelay = 10 * time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 
@@ -181,6 +187,12 @@ func (vm *VM) WaitFor(d time.Duration) error {
 func (vm *VM) Kill() {
 	vm.cancel()
 	<-vm.ended
+}
+
+// Type types a line on the serial console, and Enter.
+func (vm *VM) Type(line string) error {
+	_, err := io.WriteString(vm.keyboard, line+"\r")
+	return err
 }
 
 // Console returns the lines that the console has printed so far, without

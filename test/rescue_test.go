@@ -1,0 +1,113 @@
+package test
+
+import (
+	"crypto/rand"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"ukdump/internal/vmtest"
+	"ukdump/test/debian"
+)
+
+// damageTarget loads, and then moves the superblock of the target, an ext4, to the unused
+// block in front of it.
+const damageTarget = `. /ukdump-test/lib.sh
+. /ukdump-test/cell
+make_target && mount_target || fail 'no target'
+kdumpctl load || fail 'not loaded'
+dev=$(findmnt -nvo SOURCE /var/crash)
+umount /var/crash
+dd if=$dev of=$dev bs=1024 skip=1 count=1 conv=notrunc,fsync
+dd if=/dev/zero of=$dev bs=1024 seek=1 count=1 conv=notrunc,fsync
+say "the target is $dev"
+say "$mark"
+echo c >/proc/sysrq-trigger
+`
+
+// TestRescue types on the console of a machine whose target cannot be mounted: it
+// repairs the target, captures again, and the dump is complete.
+func TestRescue(t *testing.T) {
+	if vmSet(t) != "matrix" {
+		t.Skip("UKDUMP_VM=matrix only: it waits for a missing disk")
+	}
+	root, payload := lab(t, "bookworm")
+	mark, l := "mark-"+rand.Text(), layouts["ext4"]
+	h := debian.Hardware{Root: root, Flavour: debian.Cloud}
+	for _, name := range l.disks() {
+		h.Disks = append(h.Disks, debian.Disk{Name: name})
+	}
+	m, err := debian.New(t.Context(), "rescue", h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload = payload.With("ukdump-test/cell", l.script(mark)).
+		With("etc/ukdump.conf.d/shell.conf", "TARGET=/var/crash\nFAILURE_ACTION=shell\nTIMEOUT=3min\n")
+	payload.Run = damageTarget
+	vm, err := m.Boot(t.Context(), debian.Boot{Name: "crash", Init: debian.Quick, Payload: payload, Cmdline: reservation + " panic=5", Deadline: bootLimit})
+	if err == nil {
+		err = repair(vm, mark)
+	}
+	if err == nil {
+		err = vm.Wait()
+	}
+	if err != nil {
+		t.Fatalf("%v\n--- its disks and logs are kept in %s", err, m.Dir)
+	}
+	payload.Run = ". /ukdump-test/after\n"
+	vm, err = m.Boot(t.Context(), debian.Boot{Name: "after", Init: debian.Quick, Payload: payload, Cmdline: "panic=5", Deadline: bootLimit})
+	if err == nil {
+		err = vm.Wait()
+	}
+	if err == nil {
+		err = vm.Expect("ukdump-test: results written", 0)
+	}
+	if err != nil {
+		t.Fatalf("%v\n--- its disks and logs are kept in %s", err, m.Dir)
+	}
+	dir, err := m.Results()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := checkDump(dir, mark, cell{suite: "bookworm", flavour: debian.Cloud, layout: "ext4"}); err != nil {
+		t.Fatalf("%v\n--- its disks and logs are kept in %s", err, m.Dir)
+	}
+	if err := m.Remove(); err != nil {
+		t.Error(err)
+	}
+}
+
+// repair is the person at the console.
+func repair(vm *vmtest.VM, mark string) error {
+	for _, line := range []string{
+		"ukdump-test: " + mark,
+		"ukdump-rescue: this machine crashed", "Crash:  Kernel panic", "Error:  device: ext4 file system", "Saved:  nothing",
+		"the shell ends after 10 minutes: reboot",
+	} {
+		if err := vm.Expect(line, bootLimit); err != nil {
+			return err
+		}
+	}
+	found := regexp.MustCompile(`the target is /dev/(\w+)`).FindStringSubmatch(strings.Join(vm.Console(), "\n"))
+	if found == nil {
+		return vm.Fail("the machine did not name its target")
+	}
+	dev := found[1]
+	for _, step := range []struct{ typed, shown string }{
+		{"echo it is $((6 * 7))", "it is 42"},
+		{"lsblk | grep " + dev, " 2048.0 MiB "},
+		{"blkid " + dev, "no known file system"},
+		{"dd if=/dev/" + dev + " of=/dev/" + dev + " bs=1K count=1 seek=1", "1024 bytes copied"},
+		{"blkid " + dev, "TYPE=ext4"},
+		{"capture", "outcome: complete: reboot"},
+	} {
+		if err := vm.Type(step.typed); err != nil {
+			return err
+		}
+		if err := vm.Expect(step.shown, 5*time.Minute); err != nil {
+			return err
+		}
+	}
+	return nil
+}
