@@ -397,13 +397,14 @@ func (p *Plan) mkconfig(s *System) error {
 		config = grubConfigs[0]
 	}
 	why := "writes " + config
+	writes := []string{config, config + ".new"} // grub-mkconfig leaves the latter if it fails
 	if s.program("update-grub") != "" {
-		p.Commands = append(p.Commands, Command{Args: []string{"update-grub"}, Why: why, Writes: []string{config}})
+		p.Commands = append(p.Commands, Command{Args: []string{"update-grub"}, Why: why, Writes: writes})
 		return nil
 	}
 	for _, name := range []string{"grub-mkconfig", "grub2-mkconfig"} {
 		if s.program(name) != "" {
-			p.Commands = append(p.Commands, Command{Args: []string{name, "-o", config}, Why: why, Writes: []string{config}})
+			p.Commands = append(p.Commands, Command{Args: []string{name, "-o", config}, Why: why, Writes: writes})
 			return nil
 		}
 	}

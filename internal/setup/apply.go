@@ -71,7 +71,8 @@ func (m *Machine) possible(p *Plan) error {
 	return nil
 }
 
-// outputs reads the files that the commands of a plan write, by path.
+// outputs reads the files that the commands of a plan write, by path. A file that is named
+// and not there is nil.
 func (m *Machine) outputs(p *Plan) (map[string][]byte, error) {
 	outputs := map[string][]byte{}
 	for _, c := range p.Run {
@@ -79,6 +80,9 @@ func (m *Machine) outputs(p *Plan) (map[string][]byte, error) {
 			names, err := filepath.Glob(m.path(pattern))
 			if err != nil {
 				return nil, err
+			}
+			if len(names) == 0 && !strings.ContainsAny(pattern, `*?[\`) {
+				outputs[pattern] = nil
 			}
 			for _, name := range names {
 				fi, err := os.Stat(name)

@@ -21,6 +21,8 @@ const (
 	source  = "/etc/default/boot"
 	booted  = "/boot/line"
 	program = "update-boot"
+
+	unfinished = "/boot/new" // update-boot leaves it if it fails
 )
 
 func (loader) Name() string { return "test" }
@@ -40,7 +42,7 @@ func (loader) Plan(s *bootloader.System, e bootloader.Edit) (*bootloader.Plan, e
 	}
 	return &bootloader.Plan{
 		Files:    []bootloader.File{{Path: source, Old: old, New: []byte(e.Apply(line) + "\n"), Mode: 0o644}},
-		Commands: []bootloader.Command{{Args: []string{program}, Why: "writes " + booted, Writes: []string{"/boot/l*"}}},
+		Commands: []bootloader.Command{{Args: []string{program}, Why: "writes " + booted, Writes: []string{"/boot/l*", unfinished}}},
 	}, nil
 }
 
@@ -71,6 +73,7 @@ func newMachine(t *testing.T) *testMachine {
 				m.put(booted, m.get(source))
 			}
 			if args[0] == m.fail {
+				m.put(unfinished, "half")
 				return []byte("working\nit broke\n"), errors.New("exit status 1")
 			}
 			return nil, nil
@@ -219,6 +222,9 @@ func TestApplyFails(t *testing.T) {
 		}
 		if m.get(source) != "quiet\n" || m.get(booted) != "quiet\n" {
 			t.Errorf("%s: not as before: %q, %q", name, m.get(source), m.get(booted))
+		}
+		if got := m.get(unfinished); got != "-" {
+			t.Errorf("%s: %s is left: %q", name, unfinished, got)
 		}
 		m.fail = ""
 		if left, err := m.Remove(silent); len(left) > 0 || err != nil && !errors.Is(err, ErrNothingToRemove) {
