@@ -62,7 +62,7 @@ func TestUKIPlan(t *testing.T) {
 	}
 	kernelInstall := func(script string, more map[string]string) map[string]string {
 		files := ukiFiles(map[string]string{"/usr/bin/kernel-install": script, "/usr/lib/kernel/install.conf": "# a\nlayout=auto\n",
-			"/etc/kernel/install.conf": "layout=uki\n", "/usr/lib/modules/6.1/vmlinuz": "", "/usr/lib/modules/6.2/modules.dep": "", "/boot/vmlinuz-6.2": ""})
+			"/etc/kernel/install.conf": "layout=uki\n", "/usr/lib/modules/6.1/vmlinuz": ""})
 		maps.Copy(files, more)
 		return files
 	}
@@ -88,7 +88,9 @@ func TestUKIPlan(t *testing.T) {
 		{"mkinitcpio without files", arch(nil), "manual: mkinitcpio takes the command line of the running kernel. Put the words \"" + words + "\", with all others, into /etc/kernel/cmdline and make the images again.\n"},
 		{"mkinitcpio, damaged", arch(map[string]string{preset: "default_uki='\n"}), "error: " + preset + ":1: a quote (') that is not closed\n"},
 		{"kernel-install", kernelInstall("add-all", map[string]string{"/etc/kernel/cmdline": "a"}), "/etc/kernel/cmdline:\n\ta " + words + "\nrun kernel-install add-all\n"},
-		{"kernel-install before 255", kernelInstall("", map[string]string{"/etc/kernel/cmdline": "a\n"}), "/etc/kernel/cmdline:\n\ta " + words + "\n" +
+		{"kernel-install with a kernel of Debian in /boot", kernelInstall("add-all", map[string]string{"/etc/kernel/cmdline": "a\n", "/usr/lib/modules/6.2/modules.dep": "", "/boot/vmlinuz-6.2": ""}), "/etc/kernel/cmdline:\n\ta " + words + "\n" +
+			"run kernel-install add 6.1 /usr/lib/modules/6.1/vmlinuz\nrun kernel-install add 6.2 /boot/vmlinuz-6.2\n"},
+		{"kernel-install before 255", kernelInstall("", map[string]string{"/etc/kernel/cmdline": "a\n", "/usr/lib/modules/6.2/modules.dep": "", "/boot/vmlinuz-6.2": ""}), "/etc/kernel/cmdline:\n\ta " + words + "\n" +
 			"run kernel-install add 6.1 /usr/lib/modules/6.1/vmlinuz\nrun kernel-install add 6.2 /boot/vmlinuz-6.2\n"},
 		{"uki.conf", kernelInstall("add-all", map[string]string{ukiConf: "[PCRSignature:x]\nCmdline=no\n[UKI]\r\n Cmdline = a b\r\nOSRelease=@x\n"}),
 			ukiConf + ":\n\t Cmdline = a b " + words + "\r\nrun kernel-install add-all\n"},

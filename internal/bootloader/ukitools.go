@@ -87,25 +87,30 @@ func ukiCmdline(t *textFile) (int, string) {
 	return -1, ""
 }
 
-// kernelInstallCommands installs all kernels again: add-all since systemd 255, before one
-// by one.
+// kernelInstallCommands installs all kernels again: by add-all, which systemd has since
+// 255, or one by one. add-all installs /usr/lib/modules/RELEASE/vmlinuz only
+// (kernel-install(8)), and Debian has its kernels in /boot.
 func kernelInstallCommands(s *System) [][]string {
-	program := s.program("kernel-install")
-	if data, err := s.read(program); err == nil && bytes.Contains(data, []byte("add-all")) {
-		return [][]string{{"kernel-install", "add-all"}}
-	}
-	var commands [][]string
 	releases, _ := s.names("/usr/lib/modules")
 	if len(releases) == 0 {
 		releases, _ = s.names("/lib/modules")
 	}
+	var commands [][]string
+	elsewhere := false
 	for _, release := range releases {
 		for _, image := range []string{path.Join("/usr/lib/modules", release, "vmlinuz"), path.Join("/lib/modules", release, "vmlinuz"), "/boot/vmlinuz-" + release} {
 			if s.exists(image) {
 				commands = append(commands, []string{"kernel-install", "add", release, image})
+				elsewhere = elsewhere || strings.HasPrefix(image, "/boot/")
 				break
 			}
 		}
+	}
+	if elsewhere {
+		return commands
+	}
+	if data, err := s.read(s.program("kernel-install")); err == nil && bytes.Contains(data, []byte("add-all")) {
+		return [][]string{{"kernel-install", "add-all"}}
 	}
 	return commands
 }
