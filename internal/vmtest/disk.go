@@ -47,6 +47,7 @@ type Disk struct {
 	Format string // qcow2 or raw; raw if empty
 	Bus    Bus    // VirtioBlk if empty
 	Serial string // as the guest sees it, at most 20 bytes; SD cards have none
+	First  bool   // the firmware boots it; for VirtioBlk only
 }
 
 // sectors4K are the extra options of a device with logical sectors of 4096 bytes.
@@ -81,6 +82,9 @@ func (d Disk) args(id string) ([]string, error) {
 		}
 		device("scsi-hd,bus=%s.0,%s%s", bus, dev, serial)
 	case d.Bus == VirtioBlk || d.Bus == "":
+		if d.First {
+			dev += ",bootindex=1" // QEMU has 0 for -kernel
+		}
 		device("virtio-blk-pci,%s%s", dev, serial)
 	case d.Bus == VirtioBlk4K:
 		device("virtio-blk-pci,%s%s%s", dev, sectors4K, serial)

@@ -25,11 +25,12 @@ const (
 	KVM Accel = "kvm"
 )
 
-// Options describe a machine. Kernel is required.
+// Options describe a machine. Without Kernel its firmware boots the disk with First.
 type Options struct {
 	Kernel  string // bzImage
 	Initrd  string
 	Cmdline string // console=ttyS0 is for the caller to give
+	UEFI    UEFI   // SeaBIOS if zero
 
 	MemoryMiB int    // 1024 if zero
 	Memory    string // file that keeps the memory, also over runs; none if empty
@@ -51,6 +52,12 @@ type Options struct {
 	Line func(string)
 }
 
+// UEFI is a firmware such as OVMF in two flash chips.
+type UEFI struct {
+	Code string // file that is only read
+	Vars string // file that keeps the variables
+}
+
 // Args returns the arguments of qemu-system-x86_64 for o. It fails for a bus
 // that it does not know.
 func (o *Options) Args() ([]string, error) {
@@ -68,7 +75,15 @@ func (o *Options) Args() ([]string, error) {
 		"-machine", "q35,sata=off", "-accel", string(accel),
 		"-m", strconv.Itoa(memory) + "M", "-smp", strconv.Itoa(cpus),
 		"-nodefaults", "-display", "none", "-serial", "mon:stdio",
-		"-kernel", o.Kernel,
+	}
+	if o.Kernel != "" {
+		a = append(a, "-kernel", o.Kernel)
+	} else {
+		a = append(a, "-device", "VGA") // boot loaders want to draw their menus
+	}
+	if o.UEFI != (UEFI{}) {
+		a = append(a, "-drive", "if=pflash,format=raw,readonly=on,file="+comma(o.UEFI.Code),
+			"-drive", "if=pflash,format=raw,file="+comma(o.UEFI.Vars))
 	}
 	if o.Memory != "" {
 		a = append(a, "-object", fmt.Sprintf("memory-backend-file,id=memory,size=%dM,share=on,mem-path=%s", memory, comma(o.Memory)),

@@ -92,6 +92,25 @@ func containsRun(args, words []string) bool {
 	return false
 }
 
+func TestArgsOfFirmware(t *testing.T) {
+	o := Options{UEFI: UEFI{Code: "code.fd", Vars: "vars.fd"}, Disks: []Disk{{Path: "a.img"}, {Path: "b.img", First: true}}}
+	args, err := o.Args()
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := strings.Join(args, " ")
+	for _, want := range []string{
+		"readonly=on,file=code.fd", "-drive if=pflash,format=raw,file=vars.fd", "drive=disk1-image,bootindex=1",
+	} {
+		if !strings.Contains(line, want) {
+			t.Errorf("no %q in %s", want, line)
+		}
+	}
+	if strings.Contains(line, "-kernel") || strings.Contains(line, "disk0-image,bootindex") {
+		t.Error(line)
+	}
+}
+
 func TestShellQuote(t *testing.T) {
 	for in, want := range map[string]string{
 		"":          "''",

@@ -36,15 +36,17 @@ type Hardware struct {
 	Watchdog bool   // an i6300esb
 	KeepRAM  bool   // the memory outlives a reset, for persistent memory in it
 	ERST     bool   // storage for pstore that outlives a reset
+	UEFI     bool   // OVMF in place of SeaBIOS; its variables outlive a reset
 }
 
 // Disk is a disk beside the root disk. The guest finds it by Magic in its first
 // bytes.
 type Disk struct {
-	Name string     // in the magic, and the serial number
-	Bus  vmtest.Bus // VirtioBlk if empty
-	Size int64      // bytes, 2 GiB if zero
-	NBD  bool       // the server that Machine.NBD returns can make it fail
+	Name  string     // in the magic, and the serial number
+	Bus   vmtest.Bus // VirtioBlk if empty
+	Size  int64      // bytes, 2 GiB if zero
+	NBD   bool       // the server that Machine.NBD returns can make it fail
+	First bool       // Boot.Firmware boots it
 }
 
 // Magic returns the first bytes of a new disk with that name.
@@ -89,11 +91,30 @@ func New(ctx context.Context, name string, h Hardware) (*Machine, error) {
 			return nil, err
 		}
 	}
+	if h.UEFI {
+		vars, err := os.ReadFile(ovmf.Vars)
+		if err == nil {
+			err = os.WriteFile(m.vars(), vars, 0o644)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("firmware: %w", err)
+		}
+	}
 	return m, nil
 }
 
 func (m *Machine) overlay() string { return filepath.Join(m.Dir, "root.qcow2") }
 func (m *Machine) erst() string    { return filepath.Join(m.Dir, "erst") }
+func (m *Machine) vars() string    { return filepath.Join(m.Dir, "vars.fd") }
+
+// ovmf has the files of Debian's package ovmf. Those of 4 MiB are in all suites.
+var ovmf = vmtest.UEFI{Code: "/usr/share/OVMF/OVMF_CODE_4M.fd", Vars: "/usr/share/OVMF/OVMF_VARS_4M.fd"}
+
+// HasUEFI reports whether machines with Hardware.UEFI can be made here.
+func HasUEFI() bool {
+	_, err := os.Stat(ovmf.Code)
+	return err == nil
+}
 
 func (m *Machine) addDisk(ctx context.Context, d Disk) error {
 	size := d.Size
@@ -112,7 +133,7 @@ func (m *Machine) addDisk(ctx context.Context, d Disk) error {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	disk := vmtest.Disk{Path: image, Bus: d.Bus, Serial: d.Name}
+	disk := vmtest.Disk{Path: image, Bus: d.Bus, Serial: d.Name, First: d.First}
 	if d.NBD {
 		n, err := vmtest.ServeNBD(ctx, image)
 		if err != nil {
@@ -167,6 +188,9 @@ type Boot struct {
 	Kernel   string // an image instead of one of the root disk
 	Initrd   string // instead of the one that boots the root disk
 	CPUs     int    // 1 if zero
+	// Firmware lets the firmware and a boot loader start the machine. Payload, Init and
+	// the command line are then those that are on the disks.
+	Firmware bool
 }
 
 // Quick is the init of machines that run Payload.Run without systemd.
@@ -213,6 +237,9 @@ func (m *Machine) Boot(ctx context.Context, b Boot) (*vmtest.VM, error) {
 	if m.hardware.ERST {
 		o.ERST = m.erst()
 	}
+	if m.hardware.UEFI && b.Firmware {
+		o.UEFI = vmtest.UEFI{Code: ovmf.Code, Vars: m.vars()}
+	}
 	if m.hardware.KeepRAM {
 		o.Memory = filepath.Join(m.Dir, "memory")
 	}
@@ -221,6 +248,9 @@ func (m *Machine) Boot(ctx context.Context, b Boot) (*vmtest.VM, error) {
 	}
 	if b.Initrd != "" {
 		o.Initrd = b.Initrd
+	}
+	if b.Firmware {
+		o.Kernel, o.Initrd, o.Cmdline = "", "", ""
 	}
 	return vmtest.Start(ctx, o)
 }

@@ -47,6 +47,19 @@ func MakeRoot(ctx context.Context, repo, suite string, progress io.Writer) (*Roo
 	return &Root{Suite: suite, Dir: strings.TrimSpace(out.String())}, nil
 }
 
+// Packages downloads packages of the root's suite, and those that they need beyond the
+// packages of the root. It returns the directory of the files, which the cache keeps.
+func (r *Root) Packages(ctx context.Context, repo string, names []string, progress io.Writer) (string, error) {
+	suite, _, _ := strings.Cut(r.Suite, "-")
+	cmd := exec.CommandContext(ctx, filepath.Join(repo, "scripts/debs"), append([]string{r.Dir, suite}, names...)...)
+	cmd.Stderr = progress
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("packages %s of %s: %w", strings.Join(names, " "), r.Suite, err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
 func (r *Root) disk() string             { return filepath.Join(r.Dir, "disk.img") }
 func (r *Root) vmlinuz(f Flavour) string { return filepath.Join(r.Dir, string(f)+".vmlinuz") }
 func (r *Root) initrd(f Flavour) string  { return filepath.Join(r.Dir, string(f)+".initrd") }

@@ -174,3 +174,21 @@ func unpack(name, dir string) error {
 		}
 	}
 }
+
+// Files reads the files of a directory of the host as those of a payload, below the
+// directory under.
+func Files(under, dir string) (map[string]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	files := make(map[string]string)
+	for _, e := range entries {
+		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		files[path.Join(under, e.Name())] = string(b)
+	}
+	return files, nil
+}
