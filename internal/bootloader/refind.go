@@ -1,14 +1,10 @@
 package bootloader
 
 import (
-	"errors"
-	"fmt"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
-
-	"ukdump/internal/advice"
 )
 
 // refind is rEFInd, which takes options from refind_linux.conf beside the kernel and from
@@ -121,10 +117,6 @@ func (s *System) refindFile(name string) (*refindFile, error) {
 	return readRefind(t)
 }
 
-// errNoRefindOptions says that rEFInd makes up the options: from /etc/fstab, or of the type
-// of the root partition.
-var errNoRefindOptions = errors.New("no refind_linux.conf and no stanza of Linux in refind.conf")
-
 func (refind) Plan(s *System, e Edit) (*Plan, error) {
 	if err := e.plain(); err != nil {
 		return nil, err
@@ -159,7 +151,8 @@ func (refind) Plan(s *System, e Edit) (*Plan, error) {
 		}
 	}
 	if len(linux) == 0 && !boots && len(e.Words) > 0 {
-		return &Plan{Manual: fmt.Sprintf("rEFInd makes up the kernel's options: %v. Run mkrlconf, which writes /boot/refind_linux.conf, and try again.", errNoRefindOptions)}, nil
+		// rEFInd makes them up of /etc/fstab, or of the type of the root partition.
+		return &Plan{Manual: "No file has the options that rEFInd gives the kernel. Run mkrlconf, which writes /boot/refind_linux.conf, and try again."}, nil
 	}
 	return p, nil
 }
@@ -198,9 +191,5 @@ func (refind) Next(s *System) ([]Entry, error) {
 			})
 		}
 	}
-	entries = append(entries, manual...)
-	if len(entries) == 0 {
-		return nil, advice.With(errNoRefindOptions, "Run mkrlconf, which writes /boot/refind_linux.conf.")
-	}
-	return entries, nil
+	return append(entries, manual...), nil
 }
