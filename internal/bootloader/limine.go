@@ -189,12 +189,9 @@ func (s *System) sealed(name string) bool {
 }
 
 func (limine) Next(s *System) ([]Entry, error) {
-	configs, legacy, err := s.limineConfigs()
+	configs, _, err := s.limineConfigs() // of a limine.cfg the entries are not known
 	if err != nil {
 		return nil, err
-	}
-	if legacy != "" {
-		return nil, fmt.Errorf("%s has the format of Limine before version 8", legacy)
 	}
 	files, _, err := s.limineFiles(configs)
 	if err != nil {
