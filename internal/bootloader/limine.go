@@ -199,10 +199,32 @@ func (limine) Next(s *System) ([]Entry, error) {
 	}
 	var entries []Entry
 	for i, f := range files {
-		for _, e := range f.boot() {
+		for _, e := range f.boot(s.limineImage(f)) {
 			e.Default = e.Default && i == 0 // the first file is the one that Limine takes
 			entries = append(entries, e)
 		}
 	}
 	return entries, nil
+}
+
+// limineImage returns the function that reads the command line inside the unified image of
+// an entry. It knows the partition of the configuration only, boot().
+func (s *System) limineImage(f *limineFile) func(*limineEntry) (Entry, bool) {
+	return func(e *limineEntry) (Entry, bool) {
+		name, ok := strings.CutPrefix(e.path, "boot():")
+		roots, err := s.firmwareRoots()
+		if !ok || err != nil {
+			return Entry{}, false
+		}
+		name, _, _ = strings.Cut(name, "#") // of its checksum
+		for _, root := range roots {
+			if !strings.HasPrefix(f.name, root+"/") {
+				continue
+			}
+			if it, err := s.unifiedImage(s.inESP(root, name)); err == nil && it != nil {
+				return Entry{Source: it.Source, Cmdline: it.Cmdline}, true
+			}
+		}
+		return Entry{}, false
+	}
 }

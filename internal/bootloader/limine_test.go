@@ -83,7 +83,7 @@ func TestLimineDefault(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := ""
-		for _, e := range f.boot() {
+		for _, e := range f.boot(noImage) {
 			if e.Default {
 				got = e.Title
 			}
@@ -129,6 +129,17 @@ func TestLimineSeal(t *testing.T) {
 	}
 }
 
+func TestLimineImage(t *testing.T) {
+	s := tree(t, map[string]string{
+		"/boot/limine.conf":          "/A\nprotocol: efi\npath: boot():/EFI/Linux/a.efi#0123\n/B\nprotocol: efi\npath: boot():/EFI/Linux/gone.efi\n",
+		"/boot/EFI/Linux/a.efi":      image(".linux", "k", ".cmdline", "root=/dev/a rw"),
+		"/boot/EFI/BOOT/BOOTX64.EFI": "MZ",
+	})
+	compareLines(t, cmdlines(t, limine{}, s), "*A /boot/EFI/Linux/a.efi: root=/dev/a rw")
+}
+
+func noImage(*limineEntry) (Entry, bool) { return Entry{}, false }
+
 func FuzzLimine(f *testing.F) {
 	f.Add(testdata(f, "limine/cachyos"))
 	f.Add("${A}=b\n/+A\n//${A}\nprotocol: efi\ncmdline: ${A}${B} crashkernel=1M -- x\nkernel_cmdline:\n")
@@ -144,7 +155,7 @@ func FuzzLimine(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q became %q: %v", text, once, err)
 		}
-		for _, e := range again.boot() {
+		for _, e := range again.boot(noImage) {
 			if got := strings.Join(Of(e.Cmdline, "crashkernel"), " "); got != strings.Join(setCrash.Words, " ") && !strings.Contains(e.Cmdline, `"`) && !strings.Contains(e.Cmdline, "--") {
 				t.Fatalf("%q became %q with the command line %q", text, once, e.Cmdline)
 			}

@@ -237,13 +237,21 @@ func (f *limineFile) editMacros(e Edit, take func(*limineEntry) bool) {
 }
 
 // boot returns what the menu offers. Entries of snapshots are left out: each is as it was
-// when its snapshot was taken.
-func (f *limineFile) boot() []Entry {
+// when its snapshot was taken. image reads the command line of an entry that has none, from
+// a unified image.
+func (f *limineFile) boot(image func(*limineEntry) (Entry, bool)) []Entry {
 	chosen := f.chosen()
 	var entries []Entry
 	for i := range f.entries {
 		e := &f.entries[i]
-		if !e.linux() || e.snapshot() {
+		if e.snapshot() {
+			continue
+		}
+		if !e.linux() {
+			if entry, ok := image(e); ok {
+				entry.Title, entry.Default = strings.Join(e.titles, "/"), i == chosen
+				entries = append(entries, entry)
+			}
 			continue
 		}
 		value, _ := f.value(e)
