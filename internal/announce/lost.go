@@ -74,8 +74,9 @@ func likely(rec *state.LoadRecord) string {
 	return ""
 }
 
-// waitingDumps returns the devices with a raw dump of this machine, or one that
-// cannot be read, that collect has left there, if known has not got its key.
+// waitingDumps returns the devices with a raw dump that collect has left there, if known
+// has not got its key: one of this machine, one that cannot be read, and without a
+// machine-id one that names no machine.
 func (r *Run) waitingDumps(known *state.AnnounceLog) (paths, keys []string) {
 	machine := ""
 	if h, err := host.Open(r.Root); err == nil {
@@ -100,8 +101,8 @@ func (r *Run) waitingDumps(known *state.AnnounceLog) (paths, keys []string) {
 		switch {
 		case herr == nil && (errors.As(err, &damaged) || errors.As(err, &version)):
 			key = "raw-" + state.ID(head) // whose it is cannot be read
-		case err != nil || dump.Header.Foreign(machine):
-			continue
+		case err != nil || dump.Header.MachineID != machine:
+			continue // if neither has an ID it may be of this machine
 		default:
 			key = "raw-" + dump.Header.ID
 		}

@@ -53,7 +53,7 @@ type Build struct {
 	RawSizes       map[string]int64 // bytes of the raw devices, by plan.Target.Dir
 	Uncollected    []string         // raw targets with a dump that keeps the next one out
 	ReadOnly       []*host.ReadOnlyTargetError
-	Warnings       []string // things a person should know, but that do not stop
+	Warnings       []string // things a person should know, but that do not stop; without ReadOnly
 
 	host        *host.Host
 	conf        *kimage.Config // of Kernel
@@ -134,6 +134,7 @@ func New(o Options) (*Build, error) {
 	if err := b.checkKernelWords(o.Config); err != nil {
 		return nil, err
 	}
+	b.warnBootConfig()
 	if err := b.checkLength(o.Config); err != nil {
 		return nil, err
 	}

@@ -754,3 +754,16 @@ func TestNixOS(t *testing.T) {
 		t.Errorf("%s, files %v, want %v", b.Makedumpfile, b.Files, plain.Files)
 	}
 }
+
+// A raw dump without a machine ID is not collected by itself: that is said before a crash.
+func TestWarnRawWithoutMachineID(t *testing.T) {
+	m := buildtest.New(t)
+	m.AddSwap()
+	named := strings.Join(newBuild(t, m).Warnings, "\n")
+	m.Remove("etc/machine-id")
+	nameless := strings.Join(newBuild(t, m).Warnings, "\n")
+	const want = "raw:swap: only kdumpctl collect --foreign saves a dump there"
+	if strings.Contains(named, want) || !strings.Contains(nameless, want) {
+		t.Errorf("with an ID:\n%s\nwithout one:\n%s", named, nameless)
+	}
+}

@@ -53,6 +53,9 @@ func (b *Build) emergency(o Options, conf *kimage.Config) error {
 	if err := b.findInitramfs(o.Config); err != nil {
 		return err
 	}
+	if f := kfeature.LoadPinEnforced; f.In(b.Kernel.Release, conf) == kfeature.Yes {
+		b.warn("%s loads modules from one file system only (%s in %s): drivers that are missing in %s cannot be loaded", b.Kernel.Release, f.Option, conf.Source, b.Initramfs)
+	}
 	guard, err := readPid1(o.Pid1, b.Kernel.Arch)
 	if err != nil {
 		return err

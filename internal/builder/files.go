@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"ukdump/initramfs"
@@ -39,6 +40,15 @@ func (b *Build) add(name string, data []byte, perm fs.FileMode, why string) erro
 
 func (b *Build) warn(format string, a ...any) {
 	b.Warnings = append(b.Warnings, fmt.Sprintf(format, a...))
+}
+
+// AllWarnings returns Warnings, and one for each read-only target.
+func (b *Build) AllWarnings() []string {
+	list := slices.Clone(b.Warnings)
+	for _, ro := range b.ReadOnly {
+		list = append(list, ro.Error())
+	}
+	return list
 }
 
 // addPid1 packs kdumpinit and the files that it needs to start.

@@ -24,6 +24,19 @@ func (b *Build) kernelWords() (line string, last bool) {
 	return "", false
 }
 
+// warnBootConfig warns of words that the capture kernel reads from itself and that nobody
+// can check before. Ours come later.
+func (b *Build) warnBootConfig() {
+	has := func(f kfeature.Feature) bool { return f.In(b.Kernel.Release, b.conf) == kfeature.Yes }
+	if file := b.conf.Get(kfeature.BootConfigFile); !has(kfeature.BootConfig) || file == "" || file == `""` {
+		return
+	}
+	if has(kfeature.BootConfigForced) || hasKey(splitWords(b.Cmdline), "bootconfig") {
+		b.warn("%s has a boot configuration of its own (%s in %s), which adds words to its command line: unknown whether they disturb a capture",
+			b.Kernel.Release, kfeature.BootConfig.Option, b.conf.Source)
+	}
+}
+
 // checkKernelWords refuses a kernel that adds a word to its command line with which it
 // would save nothing: one that BOOT_OPTIONS may not have either.
 func (b *Build) checkKernelWords(c *config.Config) error {

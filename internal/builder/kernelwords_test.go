@@ -55,3 +55,28 @@ func TestCheckKernelWords(t *testing.T) {
 		t.Error("too long: no error")
 	}
 }
+
+// A boot configuration in the kernel has words that nobody can check.
+func TestWarnBootConfig(t *testing.T) {
+	embedded := []string{"CONFIG_BOOT_CONFIG_EMBED=y", `CONFIG_BOOT_CONFIG_EMBED_FILE="/boot.conf"`}
+	for _, tt := range []struct {
+		name, words string
+		conf        []string
+		warns       bool
+	}{
+		{"none", "quiet", []string{"# CONFIG_BOOT_CONFIG_EMBED is not set", "CONFIG_BOOT_CONFIG_FORCE=y"}, false},
+		{"unknown configuration", "bootconfig", nil, false},
+		{"read only if asked to", "quiet", embedded, false},
+		{"asked to", "quiet bootconfig", embedded, true},
+		{"forced", "quiet", append(embedded, "CONFIG_BOOT_CONFIG_FORCE=y"), true},
+		{"an empty one", "quiet", []string{"CONFIG_BOOT_CONFIG_EMBED=y", `CONFIG_BOOT_CONFIG_EMBED_FILE=""`, "CONFIG_BOOT_CONFIG_FORCE=y"}, false},
+	} {
+		b := &Build{Kernel: &kimage.Image{Path: "/k", Arch: "amd64", Release: "6.6"}, Cmdline: tt.words}
+		if tt.conf != nil {
+			b.conf = kernelConfig(t, tt.conf...)
+		}
+		if b.warnBootConfig(); (len(b.Warnings) > 0) != tt.warns {
+			t.Errorf("%s: %q", tt.name, b.Warnings)
+		}
+	}
+}

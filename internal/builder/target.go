@@ -84,6 +84,9 @@ func (b *Build) target(t target.Target, overwrite bool) (plan.Target, []kmod.Req
 		return plan.Target{}, nil, err
 	}
 	b.checkIOMMU(name, r.Devices)
+	if b.Plan.Host.MachineID == "" {
+		b.warn("%s: only kdumpctl collect --foreign saves a dump there, as this machine has no machine-id", name)
+	}
 	layers, requests, err := b.layers(name, r.Stack)
 	if refused := (*host.UnsupportedError)(nil); errors.As(err, &refused) {
 		refused.Raw = true
@@ -118,7 +121,6 @@ func (b *Build) directory(dir string) (plan.Target, []kmod.Request, error) {
 	b.checkIOMMU(s.Dir, s.Devices)
 	if ro := s.ReadOnlyTarget(); ro != nil {
 		b.ReadOnly = append(b.ReadOnly, ro)
-		b.warn("%v", ro)
 	}
 	layers, requests, err := b.layers(s.Dir, s.Stack)
 	if len(s.Copies) > 0 && len(layers) == 0 { // an assembled device has more to match, as one volume of several snapshots

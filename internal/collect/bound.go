@@ -10,6 +10,7 @@ import (
 	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/host"
+	"ukdump/internal/rawdump"
 )
 
 // In bytes.
@@ -87,13 +88,15 @@ func refused(err error) error {
 	return left(err)
 }
 
-// whose says of which other machine a dump is.
-func whose(hostname, machine string) string {
-	if machine == "" {
-		return fmt.Sprintf("a dump that names no machine (host %s)", cli.OrDash(hostname))
+// whose says of which machine a dump is that is not known to be of this one.
+func (r *Run) whose(h *rawdump.Header) string {
+	switch {
+	case h.MachineID == "":
+		return fmt.Sprintf("a dump that names no machine (host %s)", cli.OrDash(h.Host))
+	case r.machine == "":
+		return fmt.Sprintf("a dump of the machine %s (this one has no machine-id)", h.MachineID)
+	case h.Host == "": // it has no /etc/hostname
+		return "a dump of another machine, " + h.MachineID + ","
 	}
-	if hostname == "" { // it has no /etc/hostname
-		hostname = machine
-	}
-	return "a dump of another machine, " + hostname + ","
+	return "a dump of another machine, " + h.Host + ","
 }

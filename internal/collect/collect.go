@@ -176,7 +176,7 @@ func (r *Run) look(dev host.RawDevice) (bool, error) {
 	}
 	r.found = true
 	if dump.Header.Foreign(r.machine) && !r.Foreign {
-		r.Out.Warn(fmt.Sprintf("%s has %s which stays there: kdumpctl collect --foreign would save it", dev.Path, whose(dump.Header.Host, dump.Header.MachineID)))
+		r.Out.Warn(fmt.Sprintf("%s has %s which stays there: kdumpctl collect --foreign would save it", dev.Path, r.whose(&dump.Header)))
 		return false, nil
 	}
 	return true, nil

@@ -744,7 +744,7 @@ func TestCollectNameless(t *testing.T) {
 		"of another":             {strings.Repeat("e", 32), machineID, false},
 		"names none":             {"", machineID, false},
 		"here is none":           {machineID, "", false},
-		"none of either":         {"", "", true},
+		"none of either":         {"", "", false},
 		"this one in upper case": {strings.Repeat("E", 32), machineID, false},
 	} {
 		t.Run(name, func(t *testing.T) {

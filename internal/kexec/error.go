@@ -21,6 +21,7 @@ const (
 	LoadLimit               // sysctl kernel.kexec_load_limit_panic
 	Lockdown                // no valid signature, and the kernel is locked down
 	Denied                  // EPERM for another reason, such as a security module
+	Pinned                  // LoadPin permits files of one file system only
 	NoSupport               // kernel without CONFIG_CRASH_DUMP or CONFIG_KEXEC_CORE
 	NoReservation           // no crashkernel= on the command line
 	ReservationFailed       // crashkernel= did not lead to a reservation
@@ -87,6 +88,8 @@ var causes = [...]struct{ reason, advice string }{
 	Lockdown: {"the kernel is locked down ({detail}) and the image has no signature that it trusts", useSigned},
 	Denied: {"the kernel or a security module forbids it",
 		"Find the denial with `journalctl -k --grep=denied`."},
+	Pinned: {"LoadPin permits only files of the file system of the first module",
+		"Boot with loadpin.exclude=kexec-image,kexec-initramfs on the kernel command line."},
 	NoSupport: {"the running kernel cannot start a capture kernel (it lacks CONFIG_KEXEC_CORE or CONFIG_CRASH_DUMP)",
 		"Boot a kernel that is built with CONFIG_KEXEC_FILE=y and CONFIG_CRASH_DUMP=y."},
 	NoReservation: {"no memory is reserved, the running kernel's command line has no crashkernel=",
@@ -156,6 +159,13 @@ func (s *Slot) forbidden() Cause {
 	return 0
 }
 
+// pinned reports whether LoadPin may have refused the files of a load: sysctl
+// kernel.loadpin.enforce, Linux 4.20 (security/loadpin/loadpin.c).
+func (s *Slot) pinned() bool {
+	text, err := s.read("proc/sys/kernel/loadpin/enforce")
+	return err == nil && text == "1"
+}
+
 // noRoom fills in why need bytes do not fit the reservation.
 func (s *Slot) noRoom(e *Error, need, have int64) {
 	e.Need, e.Have = need, have
@@ -190,8 +200,11 @@ func (s *Slot) explain(e *Error, kernel *Kernel, initrd *os.File) {
 		if mode == "" && s.SecureBoot() && s.Lockdown() == "" {
 			mode = "Secure Boot is on" // whether it led to a lockdown is unknown
 		}
-		if mode != "" {
+		switch {
+		case mode != "":
 			e.Cause, e.Detail = Lockdown, mode
+		case kernel != nil && s.pinned():
+			e.Cause = Pinned
 		}
 	case unix.EADDRNOTAVAIL:
 		m, err := s.Memory()

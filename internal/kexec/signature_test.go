@@ -35,6 +35,8 @@ func TestLockdown(t *testing.T) {
 		{"signed by a stranger", ask, true, unix.EPERM, false, Lockdown, "integrity", true},
 		{"not locked", nil, false, nil, false, 0, "", true},
 		{"Secure Boot without lockdown", machine{efiVars + "SecureBoot" + efiGlobal: secureBoot}, false, unix.EPERM, false, Denied, "", true},
+		{"LoadPin", machine{"proc/sys/kernel/loadpin/enforce": "1\n"}, false, unix.EPERM, false, Pinned, "", true},
+		{"LoadPin, not enforced", machine{"proc/sys/kernel/loadpin/enforce": "0\n"}, false, unix.EPERM, false, Denied, "", true},
 		{"lockdown cannot be read", machine{"sys/kernel/security/lockdown": "", efiVars + "SecureBoot" + efiGlobal: secureBoot}, false, unix.EPERM, false,
 			Lockdown, "Secure Boot is on", true},
 		{"kexec-tools under lockdown", ask, true, unix.ENOSYS, true, LockedTools, "integrity", true},

@@ -57,6 +57,8 @@ func TestIn(t *testing.T) {
 		{"only an option, no configuration", ModuleSig, "6.1", nil, Unknown},
 		{"only an option, absent", ModuleSig, "6.1", config{}, No},
 		{"only an option, not set", ModuleSig, "6.1", config{"CONFIG_MODULE_SIG": "n"}, No},
+		{"embedded", BootConfig, "6.1", config{"CONFIG_BOOT_CONFIG_EMBED": "y"}, Yes},
+		{"embedded, not set", BootConfig, "6.1", config{"CONFIG_BOOT_CONFIG_EMBED": "n"}, No},
 		{"an empty string", CmdlineLast, "5.11", config{"CONFIG_CMDLINE_EXTEND": `""`}, No},
 		{"the number 0", Words["sysctl.kernel.hung_task_panic=0"], "6.19", config{"CONFIG_BOOTPARAM_HUNG_TASK_PANIC": "0"}, No},
 		{"a number", Words["sysctl.kernel.hung_task_panic=0"], "6.19", config{"CONFIG_BOOTPARAM_HUNG_TASK_PANIC": "3"}, Yes},
@@ -112,7 +114,7 @@ func TestAfter(t *testing.T) {
 func TestRows(t *testing.T) {
 	rows := slices.Concat(Required, RequiredBySystemd, Forbidden, OnlySigned, []Feature{
 		UnpacksZstd, UnpacksGzip, CrashDMCrypt, Eventfs, LockdownLSM, LockdownActive, ModuleSig, Modules, FiveLevel,
-		CmdlineFirst, CmdlineLast, XFSVersion4, XFSRealtime, BtrfsChecksums,
+		CmdlineFirst, CmdlineLast, BootConfig, BootConfigForced, LoadPinEnforced, XFSVersion4, XFSRealtime, BtrfsChecksums,
 	})
 	for _, f := range PartitionTables {
 		rows = append(rows, f)

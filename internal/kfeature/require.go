@@ -63,6 +63,25 @@ var (
 		Why: "its words override ours", Source: "arch/arm64/Kconfig of Linux 5.11"}
 )
 
+// A boot configuration in the kernel adds words before the command line, so that ours win.
+// The kernel reads it if the command line has the word bootconfig, or if it is forced to.
+var (
+	BootConfig = Feature{Name: "a boot configuration of its own", By: CommandLine, Since: Version{5, 19}, Option: "CONFIG_BOOT_CONFIG_EMBED",
+		Why: "its words count as well, and the kernel's configuration does not have them", Source: "Documentation/admin-guide/bootconfig.rst"}
+	BootConfigForced = Feature{Name: "a boot configuration without being asked for it", By: CommandLine, Since: Version{6, 3}, Option: "CONFIG_BOOT_CONFIG_FORCE",
+		Why: "it reads its boot configuration at every start", Source: "init/Kconfig"}
+)
+
+// BootConfigFile is the option with the name of the file that was embedded, "" for none.
+const BootConfigFile = "CONFIG_BOOT_CONFIG_EMBED_FILE"
+
+// LoadPinEnforced makes a kernel read modules and firmware from one file system only, that
+// of the first one, and refuse init_module(2). PID 1 is not hindered: it loads all modules
+// from the image, with finit_module(2). The distribution in emergency mode is, once it
+// loads a module from the root file system or unpacks one itself.
+var LoadPinEnforced = Feature{Name: "modules from one file system only", By: Systemd, Since: Version{4, 20}, Option: "CONFIG_SECURITY_LOADPIN_ENFORCE",
+	Why: "modules are refused after the change to the root file system", Source: "security/loadpin/loadpin.c; Documentation/admin-guide/LSM/LoadPin.rst"}
+
 // CmdlineWords is the option with the words of CmdlineFirst and CmdlineLast.
 const CmdlineWords = "CONFIG_CMDLINE"
 

@@ -149,7 +149,7 @@ func (ld *Loader) prepare() (*builder.Build, error) {
 	if err != nil {
 		return nil, err
 	}
-	ld.Out.Warn(b.Warnings...)
+	ld.Out.Warn(b.AllWarnings()...)
 	return b, nil
 }
 

@@ -135,7 +135,7 @@ func build(p *cli.Program, o *options) error {
 	if err := b.WriteFile(path); err != nil {
 		return err
 	}
-	p.Warn(b.Warnings...)
+	p.Warn(b.AllWarnings()...)
 	if o.explain {
 		if err := printFiles(p.Stdout, b); err != nil {
 			return err

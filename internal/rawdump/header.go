@@ -144,7 +144,8 @@ func readFull(r io.ReaderAt, b []byte, off int64) error {
 }
 
 // Foreign reports whether a dump is not known to be of the machine with this
-// machine-id(5), which is empty if it has none: its dumps name no machine.
+// machine-id(5). Nothing is known if the machine has none, "", or if the dump names none:
+// the disk may have come from anywhere.
 func (h *Header) Foreign(machineID string) bool {
-	return h.MachineID != machineID
+	return machineID == "" || h.MachineID != machineID
 }
