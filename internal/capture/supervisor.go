@@ -2,6 +2,7 @@ package capture
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"slices"
@@ -375,13 +376,17 @@ func (s *supervisor) reap(p *process) {
 
 // logStderr logs the output of the last role: a Go traceback.
 func (s *supervisor) logStderr() {
-	b, err := os.ReadFile(stderrFile)
-	if err != nil || len(b) == 0 {
+	f, err := os.Open(stderrFile)
+	if err != nil {
 		return
 	}
-	const max = 1500 // a slow serial console would stop PID 1
-	if len(b) > max {
-		b = b[:max] // the reason is at the top of a traceback
+	defer f.Close()
+	// The reason is at the top of a traceback. All of it would fill the memory, or stop PID 1
+	// on a slow serial console.
+	b := make([]byte, 1500)
+	n, _ := io.ReadFull(f, b)
+	if b = b[:n]; n == 0 {
+		return
 	}
 	s.log.errorf("%s", strings.ReplaceAll(string(b), "\t", " "))
 }
