@@ -62,6 +62,7 @@ func (w *worker) followModules(argv []string) (failed int, how string, err error
 	}
 	limit := seconds(w.plan.Deadlines.Module)
 	var out bytes.Buffer
+	var dead time.Duration // since when its first thread is
 	for last := uptime(); ; waitReadable(r, 100*time.Millisecond) {
 		ended := p.poll() // before the read, so that no output is missed
 		n := readSome(r, &out)
@@ -73,15 +74,23 @@ func (w *worker) followModules(argv []string) (failed int, how string, err error
 			w.sample()
 		case ended:
 			return failed, p.how(), nil
-		case p.leaderDead():
+		case !p.leaderDead():
+			dead = 0
+			if uptime()-last > limit {
+				p.kill(time.Second)
+				return failed, p.how(), nil
+			}
+		case dead == 0: // at a normal end, other threads may take a moment longer
+			dead = uptime()
+		case uptime()-dead > deadLimit:
 			p.kill(time.Second)
 			return failed, "died in the kernel", nil
-		case uptime()-last > limit:
-			p.kill(time.Second)
-			return failed, p.how(), nil
 		}
 	}
 }
+
+// deadLimit is how long the other threads of a child may outlive the first one.
+const deadLimit = 2 * time.Second
 
 // countModules removes whole lines from the child's output, one for each module, and
 // returns the number of errors. It need not save the state each time: loading a module
