@@ -11,23 +11,26 @@ import (
 	"ukdump/test/debian"
 )
 
-// damageTarget loads, and then moves the superblock of the target, an ext4, to the unused
+// damageTarget makes a file system on another disk, loads, and then moves the superblock of the target, an ext4, to the unused
 // block in front of it.
 const damageTarget = `. /ukdump-test/lib.sh
 . /ukdump-test/cell
 make_target && mount_target || fail 'no target'
+other=$(new_disk other)
+mkfs.ext4 -q -F $other
 kdumpctl load || fail 'not loaded'
 dev=$(findmnt -nvo SOURCE /var/crash)
 umount /var/crash
 dd if=$dev of=$dev bs=1024 skip=1 count=1 conv=notrunc,fsync
 dd if=/dev/zero of=$dev bs=1024 seek=1 count=1 conv=notrunc,fsync
-say "the target is $dev"
+say "the target is $dev, the other disk is $other"
 say "$mark"
 echo c >/proc/sysrq-trigger
 `
 
 // TestRescue types on the console of a machine whose target cannot be mounted: it
-// repairs the target, captures again, and the dump is complete.
+// saves the dump to another disk, repairs the target, captures again, and both dumps are
+// complete.
 func TestRescue(t *testing.T) {
 	if vmSet(t) != "matrix" {
 		t.Skip("UKDUMP_VM=matrix only: it waits for a missing disk")
@@ -38,6 +41,7 @@ func TestRescue(t *testing.T) {
 	for _, name := range l.disks() {
 		h.Disks = append(h.Disks, debian.Disk{Name: name})
 	}
+	h.Disks = append(h.Disks, debian.Disk{Name: "other"})
 	m, err := debian.New(t.Context(), "rescue", h)
 	if err != nil {
 		t.Fatal(err)
@@ -89,15 +93,20 @@ func repair(vm *vmtest.VM, mark string) error {
 			return err
 		}
 	}
-	found := regexp.MustCompile(`the target is /dev/(\w+)`).FindStringSubmatch(strings.Join(vm.Console(), "\n"))
+	found := regexp.MustCompile(`the target is /dev/(\w+), the other disk is /dev/(\w+)`).FindStringSubmatch(strings.Join(vm.Console(), "\n"))
 	if found == nil {
 		return vm.Fail("the machine did not name its target")
 	}
-	dev := found[1]
+	dev, other := found[1], found[2]
 	for _, step := range []struct{ typed, shown string }{
 		{"echo it is $((6 * 7))", "it is 42"},
 		{"lsblk | grep " + dev, " 2048.0 MiB "},
 		{"blkid " + dev, "no known file system"},
+		{"save /tmp", "/tmp is in memory"},
+		{"save " + other, "saved /run/ukdump/save/"}, // the log
+		{"mount -r " + other + " /tmp && ls /tmp/20*", "vmcore-dmesg.txt"},
+		{"grep outcome /tmp/20*/report.json", `"outcome": "complete"`},
+		{"umount /tmp; mount | grep -v /tmp | grep /dev/" + other + " || echo it is unmounted", "it is unmounted"},
 		{"dd if=/dev/" + dev + " of=/dev/" + dev + " bs=1K count=1 seek=1", "1024 bytes copied"},
 		{"blkid " + dev, "TYPE=ext4"},
 		{"capture", "outcome: complete: reboot"},
