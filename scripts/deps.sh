@@ -20,8 +20,10 @@ packages=(
 	makedumpfile            # the demo opens its dump on the host
 	mmdebstrap              # root disks
 	nbdkit                  # failing disks, for test-faults
+	pacman-package-manager  # with rpm: packages are tried
 	qemu-system-x86
 	qemu-utils              # qemu-img
+	rpm
 	uidmap                  # mmdebstrap as an ordinary user
 	xfsprogs                # file systems of machines that are only files
 	xz-utils                # compressed modules
