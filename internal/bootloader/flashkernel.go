@@ -85,7 +85,6 @@ func (flashKernel) Plan(s *System, e Edit) (*Plan, error) {
 // parameter out of all other assignments.
 func editFlashKernel(f *shellFile, e Edit) ([]byte, error) {
 	last := f.last(flashKernelLast)
-	content := f.data
 	var others []int
 	for i, a := range f.vars {
 		if i != last && (a.name == flashKernelLast || a.name == flashKernelFirst) {
