@@ -14,8 +14,10 @@ import (
 	"ukdump/internal/advice"
 	"ukdump/internal/cli"
 	"ukdump/internal/crashtest"
+	"ukdump/internal/host"
 	"ukdump/internal/plan"
 	"ukdump/internal/state"
+	"ukdump/internal/verify"
 )
 
 const aboutTest = `Crashes this machine on purpose and lets the capture kernel save a dump, which proves
@@ -132,6 +134,9 @@ func (c *ctl) describeTest(rec *state.LoadRecord, o testOptions) error {
 		c.Say("The machine starts again, and the boot announces the result in the journal. kdumpctl status shows it.")
 	default:
 		c.Say("The machine ends with FINAL_ACTION=%s. The next boot announces the result in the journal. kdumpctl status shows it.", conf.FinalAction)
+	}
+	if !host.UnitEnabled(c.root, verify.AnnounceUnit) {
+		c.Warn(verify.AnnounceUnit+" is not enabled: the next boot does not announce the result", "Run kdumpctl announce then, or systemctl enable ukdump.service now.")
 	}
 	return nil
 }

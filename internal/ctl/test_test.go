@@ -20,6 +20,7 @@ func testable(t *testing.T) *machine {
 	m.Write("proc/sysrq-trigger", "")
 	m.Write("dev/kmsg", "")
 	m.Write("run/systemd/system/x", "")
+	m.enable("ukdump-announce.service")
 	m.Write("usr/lib/systemd/system-shutdown/ukdump-test.shutdown", "")
 	if err := os.Chmod(filepath.Join(m.Root, "usr/lib/systemd/system-shutdown/ukdump-test.shutdown"), 0o755); err != nil {
 		t.Fatal(err)

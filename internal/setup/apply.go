@@ -47,7 +47,52 @@ func (m *Machine) Apply(p *Plan, say func(format string, a ...any)) error {
 	if err := m.makeChanges(p, say); err != nil {
 		return errors.Join(err, m.restore(p, outputs), m.saveRecord(before))
 	}
+	if err := m.recordOutputs(r, p, outputs); err != nil {
+		return fmt.Errorf("record the changes: %w", err)
+	}
 	return m.Check(p)
+}
+
+// recordOutputs notes the files that commands have changed for which there is no command
+// that takes that back.
+func (m *Machine) recordOutputs(r *record, p *Plan, outputs map[string][]byte) error {
+	for _, c := range p.Run {
+		if !slices.Equal(c.Undo, []string{"true"}) {
+			continue
+		}
+		names, err := m.matching(c.Writes)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			before, known := outputs[name]
+			now, err := m.read(name)
+			if err != nil || !known || same(before, now) {
+				continue
+			}
+			if err := r.add(m, &bootloader.File{Path: name, Old: before, New: now}); err != nil {
+				return err
+			}
+		}
+	}
+	return m.saveRecord(r)
+}
+
+// matching returns the files of at most maxFile bytes that have one of the patterns.
+func (m *Machine) matching(patterns []string) (names []string, err error) {
+	for _, pattern := range patterns {
+		found, err := filepath.Glob(m.path(pattern))
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range found {
+			if fi, err := os.Stat(name); err != nil || !fi.Mode().IsRegular() || fi.Size() > maxFile {
+				continue // made again by the command
+			}
+			names = append(names, strings.TrimPrefix(name, strings.TrimSuffix(m.Root, "/")))
+		}
+	}
+	return names, nil
 }
 
 // possible returns the reason why the plan cannot be carried out, before anything is.
@@ -77,20 +122,15 @@ func (m *Machine) outputs(p *Plan) (map[string][]byte, error) {
 	outputs := map[string][]byte{}
 	for _, c := range p.Run {
 		for _, pattern := range c.Writes {
-			names, err := filepath.Glob(m.path(pattern))
+			names, err := m.matching([]string{pattern})
 			if err != nil {
 				return nil, err
 			}
-			if len(names) == 0 && !strings.ContainsAny(pattern, `*?[\`) {
+			if len(names) == 0 && !strings.ContainsAny(pattern, `*?[\`) && !m.exists(pattern) {
 				outputs[pattern] = nil
 			}
 			for _, name := range names {
-				fi, err := os.Stat(name)
-				if err != nil || !fi.Mode().IsRegular() || fi.Size() > maxFile {
-					continue // made again by the command
-				}
-				inside := strings.TrimPrefix(name, strings.TrimSuffix(m.Root, "/"))
-				if outputs[inside], err = m.read(inside); err != nil {
+				if outputs[name], err = m.read(name); err != nil {
 					return nil, err
 				}
 			}

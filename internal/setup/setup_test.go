@@ -296,6 +296,31 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+// If no command takes back what one has written, the files are restored.
+func TestRestoresOutputs(t *testing.T) {
+	m := newMachine(t)
+	m.put("/boot/entries/a.conf", "options quiet\n")
+	m.put("/boot/entries/b.conf", "options debug\n")
+	run := m.Run
+	m.Run = func(args []string) ([]byte, error) {
+		if args[0] == "grubby" {
+			m.put("/boot/entries/a.conf", "options quiet crashkernel=128M\n")
+		}
+		return run(args)
+	}
+	p := &Plan{Run: []bootloader.Command{{Args: []string{"grubby", "--args=crashkernel=128M"}, Undo: []string{"true"}, Writes: []string{"/boot/entries/*.conf"}}}}
+	if err := m.Apply(p, silent); err != nil {
+		t.Fatal(err)
+	}
+	left, err := m.Remove(silent)
+	if err != nil || len(left) > 0 {
+		t.Errorf("%v, %v", left, err)
+	}
+	if got := m.get("/boot/entries/a.conf"); got != "options quiet\n" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestUnknownLoader(t *testing.T) {
 	m := newMachine(t)
 	m.Loader = func() ([]bootloader.Found, error) { return nil, errors.New("no boot loader found that ukdump knows") }

@@ -11,8 +11,9 @@ import (
 
 // Units that have to be enabled.
 const (
-	LoadUnit    = "ukdump.service"
-	CollectUnit = "ukdump-collect.service"
+	LoadUnit     = "ukdump.service"
+	CollectUnit  = "ukdump-collect.service"
+	AnnounceUnit = "ukdump-announce.service"
 )
 
 // OtherTools returns the problem that another tool is enabled, which loads its own
