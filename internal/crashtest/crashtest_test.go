@@ -97,7 +97,7 @@ func TestMark(t *testing.T) {
 		t.Fatal(err)
 	}
 	line, ok := strings.CutPrefix(read(t, m, mark), "<5>")
-	if got := vmcore.FindTest([]byte("[ 1.0] " + line + "[ 1.1] sysrq: Trigger a crash\n")); !ok || got != token {
+	if got := vmcore.FindTest([]byte("[    1.000000] " + line + "[    1.100000] sysrq: Trigger a crash\n")); !ok || got != token {
 		t.Errorf("mark %q: found %q, want %q", line, got, token)
 	}
 	if got := read(t, m, devkmsg); got != "on\n" {

@@ -18,24 +18,29 @@ func TestMark(token string) string { return testMark + token + testMarkEnd }
 // FindTest returns the token of the test that a kernel log, of WriteLog or dmesg(1), ends
 // with; "" if the kernel crashed for another reason, even if a test was about to begin.
 func FindTest(log []byte) string {
-	at := bytes.LastIndex(log, []byte(testMark))
-	if at < 0 {
+	token, at := "", 0
+	for off := 0; off < len(log); {
+		line := lineAt(log, off)
+		off += len(line) + 1
+		if text, _ := message(line); bytes.HasPrefix(text, []byte(testMark)) {
+			token, at = string(text[len(testMark):]), off
+		}
+	}
+	n := len(token) - len(testMarkEnd)
+	if n <= 0 || n > MaxTestToken || token[n:] != testMarkEnd {
 		return ""
 	}
-	line, rest, _ := bytes.Cut(log[at+len(testMark):], []byte("\n"))
-	token, ok := bytes.CutSuffix(bytes.TrimRight(line, " \r"), []byte(testMarkEnd))
-	if !ok || len(token) == 0 || len(token) > MaxTestToken {
-		return ""
-	}
-	for _, c := range token {
+	token = token[:n]
+	for _, c := range []byte(token) {
 		if (c < '0' || c > '9') && (c < 'a' || c > 'z') {
 			return ""
 		}
 	}
 	// The log must go on with the crash on request: anything else crashed first.
+	rest := log[at:]
 	p := FindPanic(rest)
 	if p.Cause != "" || !bytes.Contains(rest, []byte(sysrqCrash+"\n")) {
 		return ""
 	}
-	return string(token)
+	return token
 }

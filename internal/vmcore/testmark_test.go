@@ -20,11 +20,11 @@ func TestFindTest(t *testing.T) {
 		"an oops before the crash":     {mark + oops, ""},
 		"nothing behind it":            {mark, ""},
 		"cut":                          {"[ 1.0] ukdump: test", ""},
-		"no token":                     {"[ 1.0] " + TestMark("") + "\n" + crash, ""},
-		"another mark follows":         {mark + "[ 43.0] ukdump: test ffff requested\n" + crash, ""},
-		"a token with other letters":   {"[ 1.0] " + TestMark("a\x1b[2Jb") + "\n" + crash, ""},
-		"a token that is too long":     {"[ 1.0] " + TestMark(strings.Repeat("a", 65)) + "\n" + crash, ""},
-		"the second test counts":       {"[ 1.0] " + TestMark("aaaa") + "\n" + mark + crash, token},
+		"no token":                     {"[    1.000000] " + TestMark("") + "\n" + crash, ""},
+		"another mark follows":         {mark + "[   43.000000] ukdump: test ffff requested\n" + crash, ""},
+		"a token with other letters":   {"[    1.000000] " + TestMark("a\x1b[2Jb") + "\n" + crash, ""},
+		"a token that is too long":     {"[    1.000000] " + TestMark(strings.Repeat("a", 65)) + "\n" + crash, ""},
+		"the second test counts":       {"[    1.000000] " + TestMark("aaaa") + "\n" + mark + crash, token},
 		"a warning before it":          {"[ 41.9] WARNING: CPU: 0 PID: 1 at a.c:1\n" + mark + crash, token},
 		"an oops long before the test": {oops + mark + crash, token},
 	} {
@@ -38,7 +38,7 @@ func TestFindTest(t *testing.T) {
 }
 
 func FuzzFindTest(f *testing.F) {
-	f.Add("[ 1.0] "+TestMark("ab")+"\n", "[ 1.0] sysrq: Trigger a crash\n")
+	f.Add("[    1.000000] "+TestMark("ab")+"\n", "[ 1.0] sysrq: Trigger a crash\n")
 	f.Fuzz(func(t *testing.T, a, b string) {
 		token := FindTest([]byte(a + b))
 		if len(token) > MaxTestToken || strings.ContainsFunc(token, func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'z') }) {
