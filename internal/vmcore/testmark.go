@@ -37,7 +37,7 @@ func FindTest(log []byte) string {
 		}
 	}
 	// The log must go on with the crash on request: anything else crashed first.
-	rest := log[at:]
+	rest := log[min(at, len(log)):] // the last line may have no end
 	p := FindPanic(rest)
 	if p.Cause != "" || !bytes.Contains(rest, []byte(sysrqCrash+"\n")) {
 		return ""

@@ -19,6 +19,7 @@ func TestFindTest(t *testing.T) {
 		"a crash on request":           {crash, ""},
 		"an oops before the crash":     {mark + oops, ""},
 		"nothing behind it":            {mark, ""},
+		"not even a newline":           {strings.TrimSuffix(mark, "\n"), ""},
 		"cut":                          {"[ 1.0] ukdump: test", ""},
 		"no token":                     {"[    1.000000] " + TestMark("") + "\n" + crash, ""},
 		"another mark follows":         {mark + "[   43.000000] ukdump: test ffff requested\n" + crash, ""},
