@@ -32,6 +32,9 @@ const (
 	passed       = " passed: Linux "
 	spare        = " of memory to spare (the loaded image)"
 	listedPassed = "test passed"
+
+	// begun waits until a test has begun, while the machine is about to shut down.
+	begun = "kdumpctl test --yes & until [ -e /var/lib/ukdump/tested.json ]; do sleep 0.1; done; "
 )
 
 var trials = []trial{
@@ -44,9 +47,9 @@ var trials = []trial{
 	{name: "var", layout: "var", mount: "/var ext4", test: "kdumpctl test --yes", message: passed, status: spare, list: listedPassed},
 
 	// Tests that fail.
-	{name: "hook-lost", layout: "root", test: "kdumpctl test --yes & mount --bind /dev/null /usr/lib/systemd/system-shutdown/ukdump-test.shutdown",
+	{name: "hook-lost", layout: "root", test: begun + "rm /usr/lib/systemd/system-shutdown/ukdump-test.shutdown",
 		message: " FAILED: nothing was saved", status: "it FAILED: nothing was saved"},
-	{name: "power-lost", layout: "root", test: "kdumpctl test --yes & sleep 3; sync; echo b >/proc/sysrq-trigger",
+	{name: "power-lost", layout: "root", test: begun + "sync; echo b >/proc/sysrq-trigger",
 		message: " FAILED: nothing was saved", status: "it FAILED: nothing was saved"},
 	{name: "hook-missing", layout: "root", test: "rm /usr/lib/systemd/system-shutdown/ukdump-test.shutdown; kdumpctl test --yes && fail 'it began'; systemctl reboot",
 		status: "kdumpctl test was not run"},
