@@ -172,7 +172,12 @@ func (m *bootMenu) theDefault() *menuItem {
 	return &m.items[i]
 }
 
-// noESP is the error if a loader on it is to be changed.
-func noESP(loader string) error {
-	return fmt.Errorf("%s: this machine has no EFI system partition on %s", loader, strings.Join(espDirs, ", "))
+// needBootMenu is bootMenu, but without an EFI system partition it returns an error that
+// names loader.
+func (s *System) needBootMenu(loader string) (*bootMenu, error) {
+	m, err := s.bootMenu()
+	if err == nil && m == nil {
+		err = fmt.Errorf("%s: this machine has no EFI system partition on %s", loader, strings.Join(espDirs, ", "))
+	}
+	return m, err
 }

@@ -162,6 +162,16 @@ func cmdlineText(t *textFile) (string, error) {
 	return t.text(0), nil
 }
 
+// raspberryLine reads a cmdline.txt and returns its line, too.
+func (s *System) raspberryLine(name string) (*textFile, string, error) {
+	t, err := s.textFile(name)
+	if err != nil {
+		return nil, "", err
+	}
+	line, err := cmdlineText(t)
+	return t, line, err
+}
+
 func (raspberryPi) Plan(s *System, e Edit) (*Plan, error) {
 	if err := e.plain(); err != nil {
 		return nil, err
@@ -177,11 +187,7 @@ func (raspberryPi) Plan(s *System, e Edit) (*Plan, error) {
 		return nil, advice.With(err, "Write the command line of /proc/cmdline into "+dir+"/cmdline.txt.")
 	}
 	for _, name := range files {
-		t, err := s.textFile(name)
-		if err != nil {
-			return nil, err
-		}
-		line, err := cmdlineText(t)
+		t, line, err := s.raspberryLine(name)
 		if err != nil {
 			return nil, err
 		}
@@ -233,11 +239,7 @@ func (raspberryPi) Next(s *System) ([]Entry, error) {
 	}
 	var entries []Entry
 	for i, name := range files {
-		t, err := s.textFile(name)
-		if err != nil {
-			return nil, err
-		}
-		line, err := cmdlineText(t)
+		_, line, err := s.raspberryLine(name)
 		if err != nil {
 			return nil, err
 		}

@@ -266,10 +266,7 @@ func (l *shellLexer) balanced(end byte, line, depth int) error {
 		case c == '\n':
 			l.line++
 		case c == '\\' && l.pos < len(l.src):
-			if l.src[l.pos] == '\n' {
-				l.line++
-			}
-			l.pos++
+			l.escaped()
 		case c == '\'' && end == ')':
 			l.pos--
 			_, err = l.single(nil)
@@ -288,6 +285,14 @@ func (l *shellLexer) balanced(end byte, line, depth int) error {
 	return l.fail(line, "an expansion ($) that is not closed")
 }
 
+// escaped skips a character behind a backslash.
+func (l *shellLexer) escaped() {
+	if l.src[l.pos] == '\n' {
+		l.line++
+	}
+	l.pos++
+}
+
 // until skips to the next quote of the same kind that is not escaped.
 func (l *shellLexer) until(quote byte, line int) error {
 	for l.pos < len(l.src) {
@@ -299,10 +304,7 @@ func (l *shellLexer) until(quote byte, line int) error {
 		case c == '\n':
 			l.line++
 		case c == '\\' && l.pos < len(l.src):
-			if l.src[l.pos] == '\n' {
-				l.line++
-			}
-			l.pos++
+			l.escaped()
 		}
 	}
 	return l.fail(line, "a quote (%c) that is not closed", quote)

@@ -61,12 +61,9 @@ func (m *bootMenu) sources(keep func(*menuItem) bool) []string {
 }
 
 func (systemdBoot) Next(s *System) ([]Entry, error) {
-	m, err := s.bootMenu()
+	m, err := s.needBootMenu("systemd-boot")
 	if err != nil {
 		return nil, err
-	}
-	if m == nil {
-		return nil, noESP("systemd-boot")
 	}
 	return m.entries(func(*menuItem) bool { return true }), nil
 }
@@ -75,12 +72,9 @@ func (systemdBoot) Plan(s *System, e Edit) (*Plan, error) {
 	if err := e.plain(); err != nil {
 		return nil, err
 	}
-	m, err := s.bootMenu()
+	m, err := s.needBootMenu("systemd-boot")
 	if err != nil {
 		return nil, err
-	}
-	if m == nil {
-		return nil, noESP("systemd-boot")
 	}
 	if s.exists(sdbootManage) && s.program("sdboot-manage") != "" {
 		return m.planSdbootManage(s, e)

@@ -43,12 +43,9 @@ func (uki) Find(s *System) (*Found, error) {
 }
 
 func (uki) Next(s *System) ([]Entry, error) {
-	m, err := s.bootMenu()
+	m, err := s.needBootMenu("unified images")
 	if err != nil {
 		return nil, err
-	}
-	if m == nil {
-		return nil, noESP("unified images")
 	}
 	return m.entries(isImage), nil
 }
@@ -80,12 +77,9 @@ func (uki) Plan(s *System, e Edit) (*Plan, error) {
 	if err := e.plain(); err != nil {
 		return nil, err
 	}
-	m, err := s.bootMenu()
+	m, err := s.needBootMenu("unified images")
 	if err != nil {
 		return nil, err
-	}
-	if m == nil {
-		return nil, noESP("unified images")
 	}
 	words := strings.Join(e.Words, " ")
 	for _, tool := range ukiTools {

@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -76,7 +77,7 @@ func (c *ctl) setupPlan(m *setup.Machine, o setupOptions) (*setup.Plan, error) {
 	}
 	chosen, known := m.Triggers()
 	if !known {
-		o.triggers = orDefault(o.triggers, strings.Join(trigger.DefaultChoices, ","))
+		o.triggers = cmp.Or(o.triggers, strings.Join(trigger.DefaultChoices, ","))
 	}
 	if o.triggers != "" {
 		if chosen, err = trigger.ParseChoices(o.triggers); err != nil {
@@ -92,13 +93,6 @@ func (c *ctl) setupPlan(m *setup.Machine, o setupOptions) (*setup.Plan, error) {
 			return c.chooseSize(now)
 		},
 	})
-}
-
-func orDefault(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
 
 // sizeWord is a value of crashkernel= (Documentation/admin-guide/kernel-parameters.txt).

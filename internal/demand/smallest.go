@@ -19,9 +19,10 @@ const (
 // succeed, in bytes, with a margin and a multiple of 8 MiB; 0 if none is. earlier are
 // captures of this machine.
 func (c *Capture) Smallest(m Machine, earlier []state.Capture) int64 {
+	earlier = incomplete(earlier)
 	for size := 2 * step; size <= largest; size += step {
 		need, have := c.Bytes(Unplaced(size), m)
-		need = c.Correct(need, have, c.incomplete(earlier))
+		need = c.Correct(need, have, earlier)
 		if need+need/doubt <= have {
 			return size
 		}
@@ -31,7 +32,7 @@ func (c *Capture) Smallest(m Machine, earlier []state.Capture) int64 {
 
 // incomplete returns the captures without those that prove a reservation to be enough:
 // the kernel may choose another place for it, where the same capture takes more.
-func (c *Capture) incomplete(earlier []state.Capture) (list []state.Capture) {
+func incomplete(earlier []state.Capture) (list []state.Capture) {
 	for _, e := range earlier {
 		e.Complete = false
 		list = append(list, e)

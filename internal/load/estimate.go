@@ -3,6 +3,7 @@ package load
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"ukdump/internal/builder"
 	"ukdump/internal/demand"
@@ -22,12 +23,7 @@ type Sizing struct {
 
 // Tested reports whether a capture of this kernel has saved a complete dump.
 func (s *Sizing) Tested() bool {
-	for _, c := range s.Measured {
-		if c.Complete {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.Measured, func(c state.Capture) bool { return c.Complete })
 }
 
 // Recommended returns the reservation to set now, in bytes.

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"ukdump/internal/cryptkeys"
@@ -48,6 +49,12 @@ type Piece struct {
 
 // String names the loaded kernel and image in messages.
 func (l *LoadRecord) String() string { return l.Release + " with " + filepath.Base(l.Image) }
+
+// Matches reports whether the set is the one with these IDs, command line without the words of a
+// forecast, and descriptions of volume keys.
+func (l *LoadRecord) Matches(kernelID, imageID, bare string, keys []string) bool {
+	return l.KernelID == kernelID && l.ImageID == imageID && l.Bare() == bare && slices.Equal(l.KeyDescriptions(), keys)
+}
 
 // KeyDescriptions returns the descriptions of the volume keys.
 func (l *LoadRecord) KeyDescriptions() (list []string) {

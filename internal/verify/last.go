@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"time"
 
 	"ukdump/internal/state"
@@ -35,7 +34,7 @@ func LastResult(st state.Store, rec *state.LoadRecord) *Last {
 		l.Why = fmt.Sprintf("%d problems, the first: %s", n, r.Problems[0])
 	case rec == nil:
 		l.Why = "the verified set is not loaded now"
-	case r.ImageID != rec.ImageID || r.KernelID != rec.KernelID || r.Cmdline != rec.Bare() || !slices.Equal(r.Keys, rec.KeyDescriptions()):
+	case !rec.Matches(r.KernelID, r.ImageID, r.Cmdline, r.Keys):
 		l.Why = "another set was loaded since"
 	case r.Running != st.Running():
 		l.Why = "verified under another running kernel, " + r.Running

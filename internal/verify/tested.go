@@ -2,7 +2,6 @@ package verify
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"ukdump/internal/cli"
@@ -36,7 +35,7 @@ func LastTest(st state.Store, rec *state.LoadRecord) *Tested {
 		l.Doubt = "it FAILED: " + t.Why
 	case rec == nil:
 		l.Doubt = "the tested set is not loaded now"
-	case t.ImageID != rec.ImageID || t.KernelID != rec.KernelID || t.Cmdline != rec.Bare() || !slices.Equal(t.Keys, rec.KeyDescriptions()):
+	case !rec.Matches(t.KernelID, t.ImageID, t.Cmdline, t.Keys):
 		l.Doubt = "another set was loaded since"
 	case t.Running != st.Running():
 		l.Doubt = "tested under another running kernel, " + t.Running
