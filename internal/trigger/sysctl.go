@@ -11,22 +11,21 @@ import (
 // Choice is an event that a sysctl can make a panic.
 type Choice struct {
 	Name   string // on the command line
-	Event  string // as in Report
 	Line   string // for sysctl.d(5)
 	Reason string // for the comment above it
 }
 
 // Choices are the events that can be chosen. docs/triggers.md has what each costs.
 var Choices = []Choice{
-	{"oops", "oops in a process", "kernel.panic_on_oops = 1", "A bug of the kernel has ended a process: go on with nothing that it may have damaged."},
-	{"softlockup", "soft lockup", "kernel.softlockup_panic = 1", "A processor does not schedule."},
-	{"hardlockup", "hard lockup", "kernel.hardlockup_panic = 1", "A processor takes no interrupt."},
-	{"hungtask", "hung task", "kernel.hung_task_panic = 1", "A task waits for minutes. A disk or server that is slow causes it, too."},
-	{"rcustall", "RCU stall", "kernel.panic_on_rcu_stall = 1", "A processor does not leave a critical section."},
-	{"nmi", "NMI button", "kernel.unknown_nmi_panic = 1", "The NMI button of the machine, or of its hypervisor."},
-	{"ionmi", "I/O check NMI", "kernel.panic_on_io_nmi = 1", "A card reports an error."},
-	{"oom", "out of memory", "vm.panic_on_oom = 1", "No memory is left, where a process would be killed."},
-	{"warn", "kernel warning", "kernel.panic_on_warn = 1", "Any warning. For tests only."},
+	{"oops", "kernel.panic_on_oops = 1", "A bug of the kernel has ended a process: go on with nothing that it may have damaged."},
+	{"softlockup", "kernel.softlockup_panic = 1", "A processor does not schedule."},
+	{"hardlockup", "kernel.hardlockup_panic = 1", "A processor takes no interrupt."},
+	{"hungtask", "kernel.hung_task_panic = 1", "A task waits for minutes. A disk or server that is slow causes it, too."},
+	{"rcustall", "kernel.panic_on_rcu_stall = 1", "A processor does not leave a critical section."},
+	{"nmi", "kernel.unknown_nmi_panic = 1", "The NMI button of the machine, or of its hypervisor."},
+	{"ionmi", "kernel.panic_on_io_nmi = 1", "A card reports an error."},
+	{"oom", "vm.panic_on_oom = 1", "No memory is left, where a process would be killed."},
+	{"warn", "kernel.panic_on_warn = 1", "Any warning. For tests only."},
 }
 
 // DefaultChoices are what a machine wants that has nobody to look at it.
