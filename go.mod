@@ -3,6 +3,7 @@ module ukdump
 go 1.26.0
 
 require (
+	github.com/anchore/go-lzo v0.1.1
 	github.com/cavaliergopher/cpio v1.0.1
 	github.com/klauspost/compress v1.18.1
 	github.com/rogpeppe/go-internal v1.16.0

@@ -45,6 +45,7 @@ type Header struct {
 	bitmap, bitmapSize int64
 	maxPFN             uint64
 	split              bool
+	first, end         uint64 // page frames of this part, if split
 	extras             [3]extent
 }
 
@@ -150,9 +151,8 @@ func readKdump(r io.ReaderAt) (Header, error) {
 	if bs < 4096 || bs > kdumpMaxBlock || bs&(bs-1) != 0 {
 		return Header{}, fmt.Errorf("block size %d is not a page size", bs)
 	}
-	// Version 6 came in 2013 and carries the 64-bit page frame numbers.
-	if version < 6 || version > math.MaxInt32 {
-		return Header{}, fmt.Errorf("header version %d is not supported, only 6 and later", int32(version))
+	if version < 1 || version > math.MaxInt32 {
+		return Header{}, fmt.Errorf("header version %d is not supported, only 1 and later", int32(version))
 	}
 	if subBlocks == 0 || bitmapBlocks == 0 || bitmapBlocks%2 != 0 {
 		return Header{}, fmt.Errorf("sub header of %d and bitmaps of %d blocks", subBlocks, bitmapBlocks)
@@ -163,7 +163,15 @@ func readKdump(r io.ReaderAt) (Header, error) {
 		return Header{}, fmt.Errorf("sub header: %w", err)
 	}
 	h.DumpLevel = int(int32(le.Uint32(sub[8:])))
+	frames := sub[80:]
+	if version < 6 {
+		// The numbers of page frames were 32-bit until 2013, and fields came one by one.
+		copy(sub[80:96], sub[16:32])
+		le.PutUint64(sub[96:], uint64(le.Uint32(b[440:])))
+		clear(sub[[...]int{12, 12, 32, 48, 64}[version-1]:80])
+	}
 	h.split = le.Uint32(sub[12:]) != 0
+	h.first, h.end = le.Uint64(frames), le.Uint64(frames[8:])
 	h.bitmap = (1 + int64(subBlocks)) * int64(bs)
 	h.bitmapSize = int64(bitmapBlocks) * int64(bs)
 	h.maxPFN = le.Uint64(sub[96:])

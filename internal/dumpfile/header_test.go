@@ -167,7 +167,7 @@ func TestReadHeaderRefuses(t *testing.T) {
 		{"diskdump", edit(0, []byte("DISKDUMP")...), "not a dump"},
 		{"machine", edit(272, []byte("s390x\x00")...), `"s390x"`},
 		{"block size", edit(428, 0, 0, 0), "not a page size"},
-		{"version", edit(8, 5), "version 5"},
+		{"version", edit(8, 0), "version 0"},
 		{"no bitmap", edit(436, 0), "bitmaps of 0"},
 		{"too many pages", edit(testBlock+96, 0, 0, 0, 0, 1), "too small"},
 		{"cut in header", good[:400], "unexpected EOF"},

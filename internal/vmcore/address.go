@@ -63,6 +63,23 @@ func (f *File) physical(v uint64) (uint64, bool) {
 	return v - base, v >= base
 }
 
+// Physical translates an address of the kernel's image, or of the linear map of arm64, by
+// VMCOREINFO alone. KASLR moves the direct map of x86-64, so its addresses are not known.
+func (in Info) Physical(machine string, v uint64) (uint64, bool) {
+	if machine != "arm64" {
+		// Without KASLR modules begin in the middle of x86TextSize.
+		image, ok := in.Number("KERNEL_IMAGE_SIZE")
+		if !ok {
+			image = x86TextSize / 2
+		}
+		if v < x86TextBase || v-x86TextBase >= min(image, x86TextSize) {
+			return 0, false
+		}
+	}
+	f := File{Machine: machine, Info: in}
+	return f.physical(v)
+}
+
 // physicalArm64 knows both layouts of Documentation/arch/arm64/memory.rst:
 // since 5.4 the direct map is the lower part of the kernel's half and the image
 // lies above it. Before 5.4 the image was below the direct map.

@@ -50,8 +50,9 @@ type File struct {
 	CPUs    int    // number of NT_PRSTATUS notes, one for each CPU that was saved
 	Flags   uint32 // e_flags of the ELF header
 
-	r     io.ReaderAt
-	loads []segment
+	r       io.ReaderAt
+	loads   []segment
+	visitor StatusVisitor
 }
 
 // segment is one PT_LOAD header: size bytes of memory at file offset off.
@@ -59,6 +60,7 @@ type segment struct {
 	off          int64
 	vaddr, paddr uint64
 	size         uint64
+	mem          uint64 // p_memsz
 }
 
 // Open reads the ELF header, the program headers and the notes of r, which is
@@ -82,7 +84,7 @@ func Open(r io.ReaderAt) (*File, error) {
 		}
 		switch le.Uint32(b[0:]) {
 		case ptLoad:
-			f.loads = append(f.loads, segment{off: int64(off), vaddr: le.Uint64(b[16:]), paddr: le.Uint64(b[24:]), size: size})
+			f.loads = append(f.loads, segment{off: int64(off), vaddr: le.Uint64(b[16:]), paddr: le.Uint64(b[24:]), size: size, mem: le.Uint64(b[40:])})
 		case ptNote:
 			if err := f.readNotes(int64(off), int64(off+size)); err != nil {
 				return nil, fmt.Errorf("read ELF notes: %w", err)
@@ -208,6 +210,9 @@ func (f *File) readNotes(off, end int64) error {
 		switch {
 		case typ == ntPrstat && string(name) == "CORE":
 			f.CPUs++
+			if f.visitor != nil {
+				f.visitor.VisitStatus(desc, int64(descsz))
+			}
 		case typ == 0 && string(name) == "VMCOREINFO":
 			if descsz > maxInfo {
 				return fmt.Errorf("VMCOREINFO has %d bytes, more than %d", descsz, maxInfo)
