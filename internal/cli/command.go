@@ -29,10 +29,14 @@ type Command struct {
 	// Values returns the arguments that a shell completes; nil stands for files,
 	// if there are arguments.
 	Values func() []string
+	Files  bool // files complete an argument, too, where no value fits
 
 	Root   bool     // only root can run it
 	Status []string // exit statuses beside those of every verb, one line each
 	Run    func(args []string) error
+	// RunWith takes the place of Run for a verb that runs another program: rest has that
+	// program's arguments, which stand behind "--".
+	RunWith func(args, rest []string) error
 }
 
 // Dispatch runs the command that the arguments name, or root where they name none.
@@ -88,6 +92,7 @@ func (p *Program) command(v *Command, uid int) *cobra.Command {
 		}
 	})
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		args, _ = v.split(cmd, args)
 		switch {
 		case len(args) < v.Min:
 			return misuse(cmd, errors.New("an argument is missing"))
@@ -101,7 +106,11 @@ func (p *Program) command(v *Command, uid int) *cobra.Command {
 		case v.Max >= 0 && len(args) >= v.Max:
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		case v.Values != nil:
-			return slices.DeleteFunc(v.Values(), func(s string) bool { return slices.Contains(args, s) }), cobra.ShellCompDirectiveNoFileComp
+			directive := cobra.ShellCompDirectiveNoFileComp
+			if v.Files {
+				directive = cobra.ShellCompDirectiveDefault
+			}
+			return slices.DeleteFunc(v.Values(), func(s string) bool { return slices.Contains(args, s) }), directive
 		}
 		return nil, cobra.ShellCompDirectiveDefault
 	}
@@ -112,9 +121,20 @@ func (p *Program) command(v *Command, uid int) *cobra.Command {
 		if v.Root && uid != 0 {
 			return advice.With(fmt.Errorf("%s: only root can do that", v.Name), "Run sudo "+p.Name+" "+v.Name+".")
 		}
+		if args, rest := v.split(cmd, args); v.RunWith != nil {
+			return v.RunWith(args, rest)
+		}
 		return v.Run(args)
 	}
 	return cmd
+}
+
+// split takes off the arguments of another program.
+func (v *Command) split(cmd *cobra.Command, args []string) (own, rest []string) {
+	if n := cmd.ArgsLenAtDash(); v.RunWith != nil && n >= 0 {
+		return args[:n], args[n:]
+	}
+	return args, nil
 }
 
 // tooMany is the error of an argument that is one too many: for the program itself,

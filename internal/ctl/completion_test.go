@@ -33,6 +33,7 @@ func TestShellCompletion(t *testing.T) {
 		{"kdumpctl completion f", []string{"fish"}},
 		{"kdumpctl help colle", []string{"collect"}},
 		{"kdumpctl info --dir " + crash + " 2026-11-23", []string{"2026-11-23T01-00-00Z"}},
+		{"kdumpctl debug --dir " + crash + " 2026-11-23", []string{"2026-11-23T01-00-00Z"}},
 		{"kdumpctl rm --dir " + crash + " 2026-11-22T01-00-00Z 2026", []string{"2026-11-23T01-00-00Z"}},
 	} {
 		for shell, complete := range map[string]func(t *testing.T, script, line string) string{"bash": inBash, "zsh": inZsh, "fish": inFish} {

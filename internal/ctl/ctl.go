@@ -3,6 +3,7 @@ package ctl
 
 import (
 	"os"
+	"os/exec"
 	"slices"
 	"time"
 
@@ -47,6 +48,9 @@ type ctl struct {
 	tryWrite func(dir string) error // writes to a directory and leaves nothing there
 	ask      func(question string) (bool, error)
 	reboot   func() error // begins a shutdown, and returns
+	lookPath func(program string) (string, error)
+	// exec runs a program in place of this one, and returns only with an error.
+	exec func(path string, args []string) error
 	// setupMachine returns what setup changes.
 	setupMachine func() *setup.Machine
 }
@@ -58,6 +62,7 @@ func Run(p *cli.Program) int {
 		Program: p, root: root, pid1: builder.DefaultPid1(), store: state.Store{Root: root}, uid: os.Geteuid(),
 		kexec: kexec.New(root), keys: cryptkeys.New(root, load.KeyInTable(root)),
 		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: collect.Swapon, reloadUnit: reloadUnit, mountJobs: host.MountJobs, tryWrite: verify.TryWrite, reboot: reboot,
+		lookPath: exec.LookPath, exec: replaceBy,
 	}
 	c.ask = c.askTerminal
 	c.setupMachine = func() *setup.Machine { return setup.New(root, c.store) }
@@ -95,7 +100,7 @@ func (c *ctl) program() *cli.Command {
 func (c *ctl) verbs() []*cli.Command {
 	return []*cli.Command{
 		c.setupVerb(), c.loadVerb(), c.reloadVerb(), c.unloadVerb(), c.statusVerb(), c.buildVerb(), c.verifyVerb(), c.testVerb(), c.estimateVerb(), c.shrinkVerb(),
-		c.listVerb(), c.infoVerb(), c.rmVerb(), c.pruneVerb(), c.collectVerb(), c.announceVerb(),
+		c.listVerb(), c.infoVerb(), c.debugVerb(), c.rmVerb(), c.pruneVerb(), c.collectVerb(), c.announceVerb(),
 		{Name: "completion", Summary: "print the completion script of a shell", About: "Prints the script that completes the command line of kdumpctl in bash, zsh or fish.\nPackages install it for all users.",
 			Args: "SHELL", Min: 1, Max: 1, Values: func() []string { return cli.Shells },
 			Run: func(args []string) error { return c.Completion(args[0], c.program(), c.verbs()) }},

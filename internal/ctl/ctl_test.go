@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -71,7 +72,7 @@ type machine struct {
 	reboots   int
 	rebootErr error
 
-	look    map[string]bool // programs that setup finds
+	look    map[string]bool // programs that are installed
 	command func(args []string) ([]byte, error)
 	ran     []string // commands of setup
 
@@ -150,6 +151,16 @@ func (m *machine) ctl() *ctl {
 		ask: func(string) (bool, error) { return m.answer, nil },
 	}
 	c.setupMachine = m.setupMachine
+	c.lookPath = func(name string) (string, error) {
+		if !m.look[name] {
+			return "", exec.ErrNotFound
+		}
+		return "/usr/bin/" + name, nil
+	}
+	c.exec = func(path string, args []string) error {
+		fmt.Fprintf(c.Stdout, "%s %q\n", path, args)
+		return nil
+	}
 	c.reboot = func() error {
 		if m.rebootErr == nil {
 			m.reboots++

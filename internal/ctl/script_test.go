@@ -14,6 +14,7 @@ import (
 
 	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/crashdir"
+	"ukdump/internal/debug/debugtest"
 	"ukdump/internal/state"
 )
 
@@ -119,6 +120,17 @@ func machineCmd(ts *testscript.TestScript, _ bool, args []string) {
 		m.machine.dump(args[1], goodRaw())
 	case "hotplug": // a processor has come
 		m.Write(hotplugFlag, "")
+	case "installed": // programs
+		m.look = map[string]bool{}
+		for _, name := range args[1:] {
+			m.look[name] = true
+		}
+	case "vmlinux": // PATH BUILDID, with debug information
+		m.Write(args[1], string(debugtest.Vmlinux(debugtest.Kernel{BuildID: args[2], Release: buildtest.Release, DWARF: true})))
+	case "vmcore": // PATH BUILDID, kdump-compressed
+		m.Write(args[1], string(debugtest.Dump("amd64", buildtest.Release, "#1 SMP", "OSRELEASE="+buildtest.Release+"\nBUILD-ID="+args[2]+"\nKERNELOFFSET=1e00000\n")))
+	case "os": // ID of os-release
+		m.Write("etc/os-release", "ID="+args[1]+"\n")
 	case "user": // an ordinary user from here on
 		m.uid = 1000
 	case "captured": // a crash after the last load, with so many MiB to spare

@@ -34,9 +34,6 @@ func VerifyFile(name string) (Header, error) {
 	return h, nil
 }
 
-// maxInfo bounds VMCOREINFO: the kernel has one page for it.
-const maxInfo = kdumpMaxBlock
-
 // VerifyImage checks that the dump has the pages of the kernel's image that its VMCOREINFO
 // names and that every tool reads first. It checks nothing in a dump that was made without
 // VMCOREINFO, with the option -x of makedumpfile(8), and in a flattened one.
@@ -51,15 +48,11 @@ func (h Header) VerifyImage(r io.ReaderAt) error {
 }
 
 func (h *Header) verifyKdumpImage(r io.ReaderAt) error {
-	x := h.extras[0]
-	if x.size == 0 || x.size > maxInfo {
-		return nil
+	info, err := h.kdumpInfo(r)
+	if err != nil {
+		return err
 	}
-	text := make([]byte, x.size)
-	if err := readFull(r, text, int64(x.off)); err != nil {
-		return fmt.Errorf("read VMCOREINFO: %w", err)
-	}
-	for _, addr := range vmcore.ParseInfo(text).ImageAddrs(h.Machine) {
+	for _, addr := range info.ImageAddrs(h.Machine) {
 		var b [1]byte
 		off, mask, ok := h.bitOf(addr)
 		if !ok {

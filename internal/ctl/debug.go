@@ -1,0 +1,140 @@
+package ctl
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"ukdump/internal/advice"
+	"ukdump/internal/cli"
+	"ukdump/internal/debug"
+)
+
+const aboutDebug = `Opens a dump in a debugger: finds the vmlinux with debug information that belongs to it,
+by its build ID, and runs crash, drgn or gdb with both.
+
+DUMP is a name as for info, FILE is any vmcore. The default is the newest dump. ARGS go
+to the debugger.`
+
+// debugOptions are the options of debug.
+type debugOptions struct {
+	dumpOptions
+	with, vmlinux string
+	print         bool
+}
+
+func (c *ctl) debugVerb() *cli.Command {
+	var o debugOptions
+	return &cli.Command{
+		Name: "debug", Summary: "open a dump in crash, drgn or gdb", About: aboutDebug,
+		Options: func(f *pflag.FlagSet) {
+			f.StringVar(&o.with, "with", "", "`DEBUGGER` crash, drgn or gdb (default: the first of them that is installed)")
+			f.StringVar(&o.vmlinux, "vmlinux", "", "`FILE` the kernel with debug information")
+			f.BoolVar(&o.print, "print", false, "only print the command")
+			o.addDir(f)
+		},
+		Args: "[DUMP | FILE] [-- ARGS]", Max: 1, Values: c.dumpNames(&o.dumpOptions), Files: true,
+		RunWith: func(args, rest []string) error { return c.debug(o, strings.Join(args, ""), rest) },
+	}
+}
+
+func (c *ctl) debug(o debugOptions, name string, args []string) error {
+	if o.with != "" && !slices.Contains(debug.Debuggers, debug.Debugger(o.with)) {
+		return cli.Usage(fmt.Errorf("debugger %q: there are crash, drgn and gdb", o.with))
+	}
+	core, err := c.vmcore(o.dir, name)
+	if err != nil {
+		return err
+	}
+	k, err := debug.IdentifyFile(core)
+	if err != nil {
+		return err
+	}
+	d, err := debug.Choose(o.with, k.Header.Format, c.lookPath)
+	if err != nil {
+		return err
+	}
+	found, err := c.vmlinux(k, o.vmlinux)
+	if err != nil {
+		return err
+	}
+	if !found.Exact {
+		c.Warn(found.Path + ": no build ID to compare: release and version are those of the dump")
+	}
+	cmd := d.Command(found, core, k, args)
+	if o.print {
+		c.Say("%s", cli.Clean(debug.ShellQuote(cmd)))
+		return nil
+	}
+	path, err := c.lookPath(cmd[0])
+	if err != nil {
+		return advice.With(fmt.Errorf("%s: not installed", cmd[0]), "Install the package "+cmd[0]+".")
+	}
+	if err := c.exec(path, cmd); err != nil {
+		return fmt.Errorf("run %s: %w", path, err)
+	}
+	return nil
+}
+
+// replaceBy runs another program in place of this one.
+func replaceBy(path string, args []string) error { return unix.Exec(path, args, os.Environ()) }
+
+// vmcore returns the absolute path of the vmcore that name stands for: of a dump, or a file.
+// A name without a slash is a file only if it is no dump, so nobody can put a file in
+// place of a dump.
+func (c *ctl) vmcore(dir, name string) (string, error) {
+	fi, err := os.Stat(name)
+	isFile := err == nil && !fi.IsDir()
+	if isFile && strings.Contains(name, "/") {
+		return filepath.Abs(name)
+	}
+	d, err := c.findDump(dir, name)
+	if err != nil && isFile {
+		return filepath.Abs(name)
+	}
+	if err != nil {
+		return "", err
+	}
+	if d.Vmcore == "" {
+		return "", advice.With(fmt.Errorf("dump %s: no vmcore in it", d.Name), "kdumpctl info "+d.Name+" shows why.")
+	}
+	return filepath.Abs(d.Vmcore)
+}
+
+// downloadLimit bounds the download of the debug information of a kernel, about 1 GB.
+const downloadLimit = 30 * time.Minute
+
+// vmlinux returns the kernel with debug information for a dump.
+func (c *ctl) vmlinux(k debug.Kernel, given string) (debug.Found, error) {
+	f := debug.Finder{Root: c.root}
+	if given != "" {
+		abs, err := filepath.Abs(given)
+		if err != nil {
+			return debug.Found{}, err
+		}
+		return f.Find(k, abs)
+	}
+	f.Download = func(id string) (string, error) {
+		program, err := c.lookPath("debuginfod-find")
+		d := debug.Debuginfod{Root: c.root, Program: program, Limit: downloadLimit}
+		urls := d.URLs()
+		if err != nil || urls == "" {
+			return "", nil
+		}
+		if stderr, ok := c.Stderr.(*os.File); ok && cli.IsTerminal(stderr) {
+			d.Progress = true // its own
+			fmt.Fprintf(stderr, "%s: asking %s for build ID %s\n", c.Name, cli.Clean(urls), id)
+			return d.Find(id)
+		}
+		task := c.Begin("asking %s for build ID %s", urls, id)
+		defer task.End()
+		return d.Find(id)
+	}
+	return f.Find(k, "")
+}

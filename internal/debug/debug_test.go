@@ -1,0 +1,305 @@
+package debug
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ukdump/internal/advice"
+	"ukdump/internal/debug/debugtest"
+	"ukdump/internal/dumpfile"
+)
+
+const (
+	id      = "5bf0c35bd1a0eb1bcd1df5c9a2bca7ac13b1c1ba"
+	otherID = "0000c35bd1a0eb1bcd1df5c9a2bca7ac13b1c1ba"
+	release = "6.1.0-57-amd64"
+	version = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.192-3 (2026-11-26)"
+)
+
+func write(t *testing.T, root, name string, content []byte) string {
+	t.Helper()
+	path := filepath.Join(root, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestIdentify(t *testing.T) {
+	for _, tt := range []struct {
+		name, info string
+		want       Kernel
+	}{
+		{"new kernel", "OSRELEASE=" + release + "\nBUILD-ID=" + strings.ToUpper(id) + "\nKERNELOFFSET=1e00000\n", Kernel{BuildID: id, Offset: 0x1e00000}},
+		{"before 5.9", "OSRELEASE=" + release + "\n", Kernel{}},
+		{"no VMCOREINFO", "", Kernel{}},
+		{"linked without an ID", "BUILD-ID=" + strings.Repeat("0", 40) + "\n", Kernel{}},
+		{"hostile", "BUILD-ID=../../../../tmp/x\nKERNELOFFSET=zz\n", Kernel{}},
+		{"huge", "BUILD-ID=" + strings.Repeat("ab", 65) + "\n", Kernel{}},
+	} {
+		got, err := Identify(bytes.NewReader(debugtest.Dump("amd64", release, version, tt.info)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tt.want.Machine, tt.want.Release, tt.want.Version, tt.want.Header = "amd64", release, version, got.Header
+		if got != tt.want {
+			t.Errorf("%s: got %+v\nwant %+v", tt.name, got, tt.want)
+		}
+	}
+	if _, err := Identify(strings.NewReader("no dump")); err == nil {
+		t.Error("no error for a file that is no dump")
+	}
+}
+
+func TestInspect(t *testing.T) {
+	dir := t.TempDir()
+	for _, tt := range []struct {
+		name string
+		file []byte
+		want Vmlinux
+		err  string
+	}{
+		{"with DWARF", debugtest.Vmlinux(debugtest.Kernel{BuildID: id, DWARF: true}), Vmlinux{Machine: "amd64", BuildID: id, DWARF: true}, ""},
+		{"stripped", debugtest.Vmlinux(debugtest.Kernel{BuildID: id}), Vmlinux{Machine: "amd64", BuildID: id}, ""},
+		{"debug information only", debugtest.Vmlinux(debugtest.Kernel{BuildID: id, DWARF: true, Split: true}), Vmlinux{Machine: "amd64", BuildID: id, DWARF: true, Split: true}, ""},
+		{"without an ID", debugtest.Vmlinux(debugtest.Kernel{Machine: "arm64", DWARF: true}), Vmlinux{Machine: "arm64", DWARF: true}, ""},
+		{"no ELF", []byte("#!/bin/sh\n"), Vmlinux{}, "no ELF: no ELF file: EOF"},
+	} {
+		path := write(t, dir, tt.name, tt.file)
+		tt.want.Path = path
+		got, err := Inspect(path)
+		if tt.err != "" {
+			if err == nil || err.Error() != filepath.Join(dir, tt.err) {
+				t.Errorf("%s: %v, want %s", tt.name, err, tt.err)
+			}
+			continue
+		}
+		if err != nil || got != tt.want {
+			t.Errorf("%s: %+v, %v\nwant %+v", tt.name, got, err, tt.want)
+		}
+	}
+	if _, err := Inspect(dir); err == nil || err.Error() != dir+": not a regular file" {
+		t.Errorf("a directory: %v", err)
+	}
+}
+
+func TestFind(t *testing.T) {
+	good := debugtest.Vmlinux(debugtest.Kernel{BuildID: id, Release: release, Version: version, DWARF: true})
+	other := debugtest.Vmlinux(debugtest.Kernel{BuildID: otherID, Release: release, Version: version, DWARF: true})
+	stripped := debugtest.Vmlinux(debugtest.Kernel{BuildID: id, Release: release, Version: version})
+	split := debugtest.Vmlinux(debugtest.Kernel{BuildID: id, DWARF: true, Split: true})
+	anonymous := debugtest.Vmlinux(debugtest.Kernel{Release: release, Version: version, DWARF: true})
+	older := debugtest.Vmlinux(debugtest.Kernel{Release: release, Version: "#1 SMP PREEMPT_DYNAMIC Debian 6.1.1-1", DWARF: true})
+	arm := debugtest.Vmlinux(debugtest.Kernel{Machine: "arm64", BuildID: id, DWARF: true})
+	const debian, boot, build = "usr/lib/debug/boot/vmlinux-" + release, "boot/vmlinux-" + release, "lib/modules/" + release + "/build/vmlinux"
+	byID := "usr/lib/debug/.build-id/" + id[:2] + "/" + id[2:] + ".debug"
+	kernel := Kernel{Machine: "amd64", Release: release, Version: version, BuildID: id}
+	unknown := kernel
+	unknown.BuildID = ""
+	for _, tt := range []struct {
+		name  string
+		k     Kernel
+		files map[string][]byte
+		given string
+		want  string // path, and "?" if it is not exact
+		err   string // ROOT/ is omitted
+	}{
+		{"Debian", kernel, map[string][]byte{debian: good}, "", debian, ""},
+		{"by ID first", kernel, map[string][]byte{debian: other, byID: good}, "", byID, ""},
+		{"the second place", kernel, map[string][]byte{debian: other, boot: stripped, build: good}, "", build, ""},
+		{"debug information only", kernel, map[string][]byte{byID: split, boot: stripped}, "", byID + " " + boot, ""},
+		{"given", kernel, map[string][]byte{"tmp/x": good}, "tmp/x", "tmp/x", ""},
+		{"given, of another build", kernel, map[string][]byte{"tmp/x": other}, "tmp/x", "",
+			"tmp/x: of another kernel: its build ID is " + otherID + ", the dump's is " + id},
+		{"given, of another machine", kernel, map[string][]byte{"tmp/x": arm}, "tmp/x", "", "tmp/x: of another kernel: its machine is arm64, the dump's is amd64"},
+		{"given, stripped", kernel, map[string][]byte{"tmp/x": stripped}, "tmp/x", "", "tmp/x: no debug information in it"},
+		{"given, missing", kernel, nil, "tmp/x", "", "tmp/x: no such file or directory"},
+		{"no ID in the dump", unknown, map[string][]byte{debian: good}, "", debian + "?", ""},
+		{"no ID in the file", kernel, map[string][]byte{debian: anonymous}, "", debian + "?", ""},
+		{"no ID, another version", unknown, map[string][]byte{debian: older}, "", "",
+			"vmlinux of kernel " + release + ": not found with debug information;\n" + debian + ": of another kernel: its version is #1 SMP PREEMPT_DYNAMIC Debian 6.1.1-1, the dump's is " + version},
+		{"nothing", kernel, map[string][]byte{boot: stripped}, "", "",
+			"vmlinux of kernel " + release + " with build ID " + id + ": not found with debug information;\n" + boot + ": no debug information in it"},
+		{"hostile release", Kernel{Machine: "amd64", Release: "../../tmp"}, map[string][]byte{"tmp/vmlinux": good}, "", "",
+			"vmlinux of kernel ../../tmp: not found with debug information"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			root := t.TempDir()
+			for name, content := range tt.files {
+				write(t, root, name, content)
+			}
+			if tt.given != "" {
+				tt.given = filepath.Join(root, tt.given)
+			}
+			f := Finder{Root: root}
+			found, err := f.Find(tt.k, tt.given)
+			got := found.Path
+			if found.Code != "" {
+				got += " " + found.Code
+			}
+			if err == nil && !found.Exact {
+				got += "?"
+			}
+			text := ""
+			if err != nil {
+				text = err.Error()
+			}
+			trim := func(s string) string { return strings.ReplaceAll(s, root+"/", "") }
+			if trim(got) != tt.want || trim(text) != tt.err {
+				t.Errorf("got %s, error %s\nwant %s, error %s", trim(got), trim(text), tt.want, tt.err)
+			}
+		})
+	}
+}
+
+func TestDownload(t *testing.T) {
+	root := t.TempDir()
+	good := write(t, root, "cache/debuginfo", debugtest.Vmlinux(debugtest.Kernel{BuildID: id, DWARF: true}))
+	bad := write(t, root, "cache/bad", debugtest.Vmlinux(debugtest.Kernel{BuildID: otherID, DWARF: true}))
+	kernel := Kernel{Machine: "amd64", Release: release, BuildID: id}
+	for _, tt := range []struct {
+		path string
+		err  error
+		want string // of the error
+	}{
+		{good, nil, ""},
+		{"", nil, "not found with debug information"},
+		{"", errors.New("debuginfod: no server has it"), "debuginfod: no server has it"},
+		{bad, nil, "its build ID is " + otherID},
+	} {
+		f := Finder{Root: root, Download: func(got string) (string, error) {
+			if got != id {
+				t.Errorf("asked for %s", got)
+			}
+			return tt.path, tt.err
+		}}
+		found, err := f.Find(kernel, "")
+		if tt.want == "" {
+			if err != nil || found.Path != tt.path {
+				t.Errorf("%+v, %v", found, err)
+			}
+		} else if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%v, want %s", err, tt.want)
+		}
+	}
+}
+
+// A program in place of debuginfod-find.
+func TestDebuginfod(t *testing.T) {
+	root := t.TempDir()
+	t.Setenv("DEBUGINFOD_URLS", "https://one")
+	d := Debuginfod{Root: root, Limit: 1 << 40, Program: write(t, root, "find", []byte("#!/bin/sh\n[ $1 = debuginfo ] && [ \"$DEBUGINFOD_URLS\" = https://one ] && echo /cache/$2 || { echo no >&2; exit 1; }\n"))}
+	os.Chmod(d.Program, 0o755)
+	if path, err := d.Find(id); path != "/cache/"+id || err != nil {
+		t.Errorf("%s, %v", path, err)
+	}
+	write(t, root, "etc/debuginfod/x.urls", []byte("https://two\nhttps://three\n"))
+	if got := d.URLs(); got != "https://one" {
+		t.Errorf("got %s", got)
+	}
+	t.Setenv("DEBUGINFOD_URLS", "")
+	if _, err := d.Find(id); err == nil || err.Error() != "debuginfod: no" {
+		t.Error(err)
+	}
+	os.Unsetenv("DEBUGINFOD_URLS")
+	if got := d.URLs(); got != "https://two https://three" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestAdvice(t *testing.T) {
+	for os, want := range map[string]string{
+		"ID=debian":                                 "Run apt-get install linux-image-6.1.0-57-amd64-dbg.",
+		"ID=ubuntu\nID_LIKE=debian":                 "Run apt-get install linux-image-6.1.0-57-amd64-dbgsym; it is on ddebs.ubuntu.com, see the package ubuntu-dbgsym-keyring.",
+		"ID=\"rocky\"\nID_LIKE=\"rhel fedora\"":     "Run dnf debuginfo-install kernel-core-6.1.0-57-amd64.",
+		"ID=arch":                                   "Run it again with DEBUGINFOD_URLS=https://debuginfod.archlinux.org and the package debuginfod.",
+		"ID=opensuse-leap\nID_LIKE='suse opensuse'": "Run zypper --plus-content debug install kernel-amd64-debuginfo.",
+		"": "Install the debug information of kernel 6.1.0-57-amd64, or give --vmlinux FILE.",
+	} {
+		root := t.TempDir()
+		write(t, root, "etc/os-release", []byte(os+"\n"))
+		f := Finder{Root: root}
+		_, err := f.Find(Kernel{Machine: "amd64", Release: release}, "")
+		if got := advice.For(err); got != want+" Without it, kdumpctl info works." {
+			t.Errorf("%q: %s", os, got)
+		}
+	}
+	hostile := NotFoundError{os: map[string]string{"ID": "debian"}, Kernel: Kernel{Release: "x; rm -rf /"}}
+	if got := hostile.Advice(); strings.Contains(got, "rf") {
+		t.Error(got)
+	}
+}
+
+func TestCommand(t *testing.T) {
+	found := Found{Vmlinux: Vmlinux{Path: "/a b/vmlinux"}}
+	for _, tt := range []struct {
+		d    Debugger
+		code string
+		want string
+	}{
+		{Crash, "", "crash '/a b/vmlinux' /v/vmcore -s"},
+		{Crash, "/boot/vmlinux", "crash /boot/vmlinux '/a b/vmlinux' /v/vmcore -s"},
+		{Drgn, "", "drgn -c /v/vmcore -s '/a b/vmlinux' -s"},
+		{GDB, "", `gdb -c /v/vmcore -ex 'symbol-file '\''/a b/vmlinux'\'' -o 0x1e00000' -s`},
+	} {
+		found.Code = tt.code
+		if got := ShellQuote(tt.d.Command(found, "/v/vmcore", Kernel{Offset: 0x1e00000}, []string{"-s"})); got != tt.want {
+			t.Errorf("got %s\nwant %s", got, tt.want)
+		}
+	}
+}
+
+func TestChoose(t *testing.T) {
+	for _, tt := range []struct {
+		with, installed string
+		format          dumpfile.Format
+		want            Debugger
+	}{
+		{"", "gdb drgn crash", dumpfile.Kdump, Crash},
+		{"", "gdb drgn", dumpfile.Kdump, Drgn},
+		{"", "gdb", dumpfile.Kdump, ""},
+		{"", "gdb", dumpfile.ELF, GDB},
+		{"", "", dumpfile.ELF, ""},
+		{"drgn", "crash", dumpfile.Kdump, Drgn},
+		{"gdb", "gdb", dumpfile.Kdump, ""},
+	} {
+		look := func(name string) (string, error) {
+			if strings.Contains(tt.installed, name) {
+				return "/usr/bin/" + name, nil
+			}
+			return "", os.ErrNotExist
+		}
+		got, err := Choose(tt.with, tt.format, look)
+		if got != tt.want || (err == nil) != (tt.want != "") || err != nil && advice.For(err) == "" {
+			t.Errorf("%+v: %s, %v", tt, got, err)
+		}
+	}
+}
+
+func FuzzInspect(f *testing.F) {
+	f.Add(debugtest.Vmlinux(debugtest.Kernel{BuildID: id, Release: release, DWARF: true}))
+	f.Add(debugtest.Vmlinux(debugtest.Kernel{BuildID: id, Release: release, Split: true}))
+	f.Fuzz(func(t *testing.T, file []byte) {
+		var v Vmlinux
+		if v.read(bytes.NewReader(file), true) == nil && v.BuildID != buildID(v.BuildID) {
+			t.Errorf("build ID %q", v.BuildID)
+		}
+	})
+}
+
+func FuzzIdentify(f *testing.F) {
+	f.Add(debugtest.Dump("amd64", release, version, "BUILD-ID="+id+"\nKERNELOFFSET=1e00000\n"))
+	f.Fuzz(func(t *testing.T, dump []byte) {
+		k, err := Identify(bytes.NewReader(dump))
+		if err == nil && k.BuildID != buildID(k.BuildID) {
+			t.Errorf("build ID %q", k.BuildID)
+		}
+	})
+}
