@@ -18,6 +18,7 @@ type loaderTest struct {
 	uefi     bool
 	packages []string
 	install  string // runs after guest/boot-install
+	first    string // runs in the first boot by the loader, before kdumpctl setup
 	faults   bool   // also tries boot_faults of guest/boot
 }
 
@@ -29,6 +30,79 @@ packages
 grub_words
 grub-install --target=i386-pc "$boot"
 update-grub
+`,
+	},
+	{
+		name: "grub-efi", loader: "grub", because: "LoaderInfo is .GRUB", suite: "trixie", uefi: true, packages: []string{"grub-efi-amd64"},
+		install: `own_esp /boot/efi
+packages
+grub_words
+grub-install --target=x86_64-efi --efi-directory=/boot/efi --removable --no-nvram
+update-grub
+`,
+		// Only now there is EFI, for which it adds an entry.
+		first: "update-grub",
+	},
+	{
+		name: "systemd-boot", loader: "systemd-boot", because: "LoaderInfo is .systemd-boot", suite: "bookworm", uefi: true, packages: []string{"systemd-boot"},
+		install: `own_esp /boot
+packages
+rm -rf /boot/loader /boot/EFI /boot/"$(cat /etc/machine-id)" /etc/kernel/postinst.d/*systemd-boot
+bootctl install --no-variables
+mkdir -p /boot/loader/entries
+cat >/boot/loader/entries/debian.conf <<END
+# by hand
+title   Debian
+linux   /vmlinuz-$release
+options root=PARTUUID=$root rw
+options $words
+END
+`,
+	},
+	{
+		name: "kernel-install", loader: "systemd-boot", because: "LoaderInfo is .systemd-boot", suite: "trixie", uefi: true, packages: []string{"systemd-boot"},
+		install: `own_esp /efi
+mkdir -p /etc/kernel
+echo "root=PARTUUID=$root rw $words" >/etc/kernel/cmdline
+packages
+bootctl install --no-variables
+kernel-install add "$release" "/boot/vmlinuz-$release"
+`,
+	},
+	{
+		name: "uki", loader: "uki", because: "StubInfo is .systemd-stub", suite: "trixie", uefi: true, packages: []string{"systemd-boot", "systemd-ukify"},
+		install: `own_esp /efi
+mkdir -p /etc/kernel
+echo "root=PARTUUID=$root rw $words" >/etc/kernel/cmdline
+printf 'layout=uki\nuki_generator=ukify\n' >/etc/kernel/install.conf
+packages
+bootctl install --no-variables
+kernel-install add "$release" "/boot/vmlinuz-$release"
+`,
+	},
+	{
+		name: "refind", loader: "refind", because: "LoaderInfo is .rEFInd", suite: "bookworm", uefi: true, packages: []string{"refind"},
+		install: `own_esp /boot
+packages
+mkdir -p /boot/EFI/BOOT
+cp /usr/share/refind/refind/refind_x64.efi /boot/EFI/BOOT/bootx64.efi
+printf 'timeout -1\ntextonly\nscanfor internal\nwrite_systemd_vars true\n' >/boot/EFI/BOOT/refind.conf
+echo "\"Boot with standard options\"  \"root=PARTUUID=$root rw $words\"" >/boot/refind_linux.conf
+`,
+	},
+	{
+		name: "extlinux", loader: "extlinux", because: "bootloader_type is 0x3", suite: "bookworm", packages: []string{"extlinux", "syslinux-common"},
+		install: `own_boot -O ^64bit,^metadata_csum,^metadata_csum_seed
+packages
+mkdir -p /boot/extlinux
+extlinux --install /boot/extlinux
+dd if=/usr/lib/syslinux/mbr/mbr.bin of="$boot" conv=notrunc status=none
+cat >/boot/extlinux/extlinux.conf <<END
+default debian
+label debian
+	linux /vmlinuz-$release
+	append root=PARTUUID=$root rw $words
+END
 `,
 	},
 }
@@ -111,7 +185,7 @@ func (l loaderTest) installer(t *testing.T, root *debian.Root, payload debian.Pa
 	if l.faults {
 		faults = "yes"
 	}
-	steps := fmt.Sprintf("loader=%s because='%s' faults=%s\n. /ukdump-test/boot\n", l.loader, l.because, faults)
+	steps := fmt.Sprintf("loader=%s because='%s' faults=%s first='%s'\n. /ukdump-test/boot\n", l.loader, l.because, faults, l.first)
 	payload = payload.With("ukdump-test/steps", steps).With("etc/systemd/system/ukdump-test.service.d/alone.conf", aloneUnit)
 	payload.Run = ". /ukdump-test/boot-install\nkeep_cloud\n" + l.install + "installed\n"
 	return payload

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ type trial struct {
 	ci     bool
 	layout string
 	mount  string // line of fstab for the layout
+	words  string // of the command line, instead of the usual reservation
 	// test is the shell command that begins it; then the machine has to go down by itself.
 	test    string
 	message string // in the announcement
@@ -51,6 +53,12 @@ var trials = []trial{
 		message: " FAILED: nothing was saved", status: "it FAILED: nothing was saved"},
 	{name: "power-lost", layout: "root", test: begun + "sync; echo b >/proc/sysrq-trigger",
 		message: " FAILED: nothing was saved", status: "it FAILED: nothing was saved"},
+	{name: "memory-gone", layout: "root", test: begun + "echo BOOT_OPTIONS=log_buf_len=32M >/etc/ukdump.conf.d/words.conf; kdumpctl load",
+		message: "; the likely cause: 192.0 MiB were reserved for it, and it needs about ", status: "it FAILED: nothing was saved"},
+	{name: "target-gone", layout: "ext4", mount: "/var/crash ext4", test: begun + "tune2fs -f -U random /dev/disk/by-label/target",
+		message: " FAILED: ", status: "it FAILED: "},
+	{name: "reservation-small", layout: "root", words: "crashkernel=64M", test: "kdumpctl test --yes && fail 'it began'; systemctl reboot",
+		status: "kdumpctl test was not run"},
 	{name: "hook-missing", layout: "root", test: "rm /usr/lib/systemd/system-shutdown/ukdump-test.shutdown; kdumpctl test --yes && fail 'it began'; systemctl reboot",
 		status: "kdumpctl test was not run"},
 }
@@ -118,10 +126,11 @@ func (tr trial) run(t *testing.T) {
 		t.Fatal(err)
 	}
 	payload = payload.With("ukdump-test/cell", l.script("mark-trial"))
+	words := cmp.Or(tr.words, reservation) + " panic=5"
 	boot := func(name, init, script, mark string) {
 		t.Helper()
 		payload.Run = script
-		vm, err := m.Boot(t.Context(), debian.Boot{Name: name, Init: init, Payload: payload, Cmdline: reservation + " panic=5"})
+		vm, err := m.Boot(t.Context(), debian.Boot{Name: name, Init: init, Payload: payload, Cmdline: words})
 		if err == nil {
 			err = vm.Wait()
 		}

@@ -121,7 +121,7 @@ func (c *Capture) Parts(r *kexec.Memory, m Machine) []Part {
 	}
 	add("processors", int64(c.cpus(m)-1)*perCPU)
 	add("devices", int64(m.PCI)*perPCI+int64(m.IOMMUs)*perIOMMU)
-	return list
+	return append(list, c.byWords(r, m)...)
 }
 
 // Bytes returns the estimate of the memory that c needs, and how much of the
