@@ -100,6 +100,8 @@ func repair(vm *vmtest.VM, mark string) error {
 	dev, other := found[1], found[2]
 	for _, step := range []struct{ typed, shown string }{
 		{"echo it is $((6 * 7))", "it is 42"},
+		{"echo it will take; sleep 10000", "it will take"},
+		{"\x03", "interrupted"},
 		{"lsblk | grep " + dev, " 2048.0 MiB "},
 		{"blkid " + dev, "no known file system"},
 		{"save /tmp", "/tmp is in memory"},
@@ -119,4 +121,67 @@ func repair(vm *vmtest.VM, mark string) error {
 		}
 	}
 	return nil
+}
+
+// What a shell does without anybody, and the shell of busybox where ukdump-rescue is not
+// installed.
+func TestRescueShells(t *testing.T) {
+	if vmSet(t) != "matrix" {
+		t.Skip("UKDUMP_VM=matrix only: it waits for a missing disk")
+	}
+	const conf = "TARGET=/var/crash\nFAILURE_ACTION=shell\nTIMEOUT=1min\n"
+	for _, tt := range []struct {
+		name, conf, prepare string
+		says                []string
+		typed               []string
+		ends                string
+	}{
+		{name: "nobody", conf: conf + "SHELL_TIMEOUT=60s\n",
+			says: []string{"the shell ends after 1 minute: reboot", "no input: reboot in", "reboot: Restarting system"}},
+		{name: "busybox", conf: conf, prepare: "rm /usr/lib/ukdump/ukdump-rescue\n",
+			says: []string{"starting the configured shell on the console; when it ends: reboot"}, typed: []string{"echo it is $((6 * 7))", "exit"},
+			ends: "the shell ended: exit status 0"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			root, payload := lab(t, "bookworm")
+			mark, l := "mark-"+rand.Text(), layouts["ext4"]
+			h := debian.Hardware{Root: root, Flavour: debian.Cloud}
+			for _, name := range append(l.disks(), "other") {
+				h.Disks = append(h.Disks, debian.Disk{Name: name})
+			}
+			m, err := debian.New(t.Context(), "rescue-"+tt.name, h)
+			if err != nil {
+				t.Fatal(err)
+			}
+			payload = payload.With("ukdump-test/cell", l.script(mark)).With("etc/ukdump.conf.d/shell.conf", tt.conf)
+			payload.Run = tt.prepare + damageTarget
+			vm, err := m.Boot(t.Context(), debian.Boot{Name: "crash", Init: debian.Quick, Payload: payload, Cmdline: reservation + " panic=5", Deadline: bootLimit})
+			for _, line := range append([]string{"ukdump-test: " + mark}, tt.says...) {
+				if err == nil {
+					err = vm.Expect(line, bootLimit)
+				}
+			}
+			for _, line := range tt.typed {
+				if err == nil {
+					err = vm.Type(line)
+				}
+			}
+			if err == nil {
+				err = vm.Wait()
+			}
+			if err == nil && tt.ends != "" {
+				err = vm.Expect(tt.ends, 0)
+			}
+			if err == nil && len(tt.typed) > 0 {
+				err = vm.Expect("it is 42", 0)
+			}
+			if err != nil {
+				t.Fatalf("%v\n--- its disks and logs are kept in %s", err, m.Dir)
+			}
+			if err := m.Remove(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }

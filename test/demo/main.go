@@ -1,5 +1,5 @@
-// Demo shows ukdump's main job in a virtual machine with a real Debian and
-// systemd: load the capture kernel, crash, capture, reboot, look at the dump.
+// Demo shows ukdump in a virtual machine with a real Debian, GRUB and systemd: the
+// package, setup, a reboot, kdumpctl test with its crash, and the result.
 //
 // Synopsis:
 //
@@ -30,12 +30,10 @@ import (
 	"ukdump/test/debian"
 )
 
-// The machine. Debian's generic kernel has its disk driver and ext4 as modules,
-// so the image must load them.
+// The machine. Debian's cloud kernel needs no initramfs to boot.
 const (
-	suite       = "bookworm"
-	flavour     = debian.Generic
-	reservation = "crashkernel=192M"
+	suite   = "bookworm"
+	flavour = debian.Cloud
 )
 
 func main() {
@@ -77,8 +75,8 @@ func (d *demo) run() (err error) {
 	if err := d.command("scripts/deps.sh"); err != nil {
 		return err
 	}
-	d.begin("Build mkkdumpinitrd, kdumpctl and kdumpinit")
-	if err := d.command("make", "-s", "build"); err != nil {
+	d.begin("Build the package with make packages")
+	if err := d.command("make", "-s", "packages", "PACKAGE_ARCHS=amd64", "DIST="+tmp); err != nil {
 		return err
 	}
 	d.begin("Make a Debian root disk, or find it in the cache")
@@ -86,18 +84,17 @@ func (d *demo) run() (err error) {
 	if err != nil {
 		return err
 	}
-	d.begin("Install ukdump into it with make install")
-	staging, err := debian.Install(d.ctx, d.repo, tmp)
+	payload, err := d.payload(root, tmp)
 	if err != nil {
 		return err
 	}
-	if d.m, err = debian.New(d.ctx, "demo", debian.Hardware{Root: root, Flavour: flavour}); err != nil {
+	if d.m, err = debian.New(d.ctx, "demo", debian.Hardware{
+		Root: root, Flavour: flavour,
+		Disks: []debian.Disk{{Name: "boot", Size: 256 << 20, First: true}},
+	}); err != nil {
 		return err
 	}
-	dump, err := d.crash(debian.Payload{
-		Trees: []string{staging},
-		Files: map[string]string{"etc/ukdump.conf.d/vm.conf": "BOOT_OPTIONS=\"no_timer_check loglevel=5\"\n"},
-	})
+	dump, err := d.crash(payload)
 	if err != nil {
 		return fmt.Errorf("%w\n--- its disks and logs are kept in %s", err, d.m.Dir)
 	}
@@ -122,15 +119,36 @@ func (d *demo) command(name string, args ...string) error {
 	return nil
 }
 
+// payload returns the files for the machine's first boot: the package below dist, those
+// of the boot loader, and the steps of the later boots.
+func (d *demo) payload(root *debian.Root, dist string) (p debian.Payload, err error) {
+	dir, err := root.Packages(d.ctx, d.repo, []string{"grub-pc"}, d)
+	if err != nil {
+		return p, err
+	}
+	if p.Files, err = debian.Files("ukdump-test/debs", dir); err != nil {
+		return p, err
+	}
+	found, err := filepath.Glob(filepath.Join(dist, "ukdump_*_amd64.deb"))
+	if err != nil || len(found) != 1 {
+		return p, fmt.Errorf("packages for amd64 in %s: %d, not 1", dist, len(found))
+	}
+	deb, err := os.ReadFile(found[0])
+	if err != nil {
+		return p, err
+	}
+	p.Files["ukdump-test/"+filepath.Base(found[0])] = string(deb)
+	p.Files["ukdump-test/steps"] = stepScript
+	p.Files["etc/ukdump.conf.d/vm.conf"] = "BOOT_OPTIONS=\"no_timer_check loglevel=5\"\n"
+	p.Run = installScript
+	return p, nil
+}
+
 // boot runs the machine until it resets or switches itself off.
-func (d *demo) boot(name, cmdline string, payload debian.Payload) (*vmtest.VM, error) {
+func (d *demo) boot(b debian.Boot) (*vmtest.VM, error) {
 	d.live = false
-	vm, err := d.m.Boot(d.ctx, debian.Boot{
-		Name:    name,
-		Cmdline: cmdline + " panic=5 loglevel=5 systemd.show_status=no",
-		Payload: payload,
-		Line:    d.console,
-	})
+	b.Line = d.console
+	vm, err := d.m.Boot(d.ctx, b)
 	if err != nil {
 		return nil, err
 	}
@@ -143,19 +161,22 @@ func (d *demo) boot(name, cmdline string, payload debian.Payload) (*vmtest.VM, e
 	return vm, nil
 }
 
-// crash crashes the machine, boots it again, copies the dump to this computer
-// and returns it.
+// crash sets the machine up, crashes it, copies the dump to this computer and returns it.
 func (d *demo) crash(payload debian.Payload) (dump crashdir.Dump, err error) {
-	d.begin("Boot the machine with systemd and " + reservation)
-	payload.Run = crashScript
-	if _, err := d.boot("crash", reservation, payload); err != nil {
-		return dump, err
-	}
-	d.begin("Boot the same disk again")
-	payload.Run = afterScript
-	vm, err := d.boot("after", "", payload)
-	if err != nil {
-		return dump, err
+	var vm *vmtest.VM
+	for _, step := range []struct {
+		title string
+		boot  debian.Boot
+	}{
+		{"Install GRUB in a virtual machine", debian.Boot{Name: "install", Init: debian.Quick, Payload: payload}},
+		{"Boot the machine", debian.Boot{Name: "setup", Firmware: true}},
+		{"Reboot, now with reserved memory", debian.Boot{Name: "test", Firmware: true}},
+		{"Boot after the crash", debian.Boot{Name: "after", Firmware: true}},
+	} {
+		d.begin(step.title)
+		if vm, err = d.boot(step.boot); err != nil {
+			return dump, err
+		}
 	}
 	dir, err := d.m.Results()
 	if err != nil {
@@ -169,6 +190,8 @@ func (d *demo) crash(payload debian.Payload) (dump crashdir.Dump, err error) {
 		return dump, vm.Fail("%d dumps in /var/crash, not 1", len(dumps))
 	case dumps[0].Outcome != crashdir.Complete:
 		return dump, vm.Fail("the dump is not complete but %s", dumps[0].Outcome)
+	case !dumps[0].Test:
+		return dump, vm.Fail("the dump is not of the test")
 	}
 	return dumps[0], nil
 }

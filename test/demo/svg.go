@@ -40,7 +40,7 @@ text{font:13px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",mon
 @keyframes show{from{opacity:0}}`
 
 // drawing returns the capture of a recording as an animated picture (SVG): the
-// load, the crash with the seconds since then, and the list of dumps. The same
+// setup, the crash with the seconds since then, and the result. The same
 // recording gives the same bytes.
 func drawing(c *cast) ([]byte, error) {
 	rows := rowsOf(c)
@@ -135,12 +135,12 @@ func rowsOf(c *cast) []row {
 // the messages of the capture kernel's start are long and left out.
 func shown(phase, command, line string) bool {
 	switch phase {
-	case phases["load"]:
-		return command == "# kdumpctl load"
+	case phases["setup"]:
+		return strings.HasPrefix(line, "# ") && line != "# kdumpctl setup" || command == "# kdumpctl setup --apply" && strings.HasPrefix(line, "The next boot has ")
 	case phases["list"]:
-		return command == "# kdumpctl list"
+		return command == "# kdumpctl" || command == "# kdumpctl list"
 	case phases["crash"]:
-		return slices.ContainsFunc([]string{"# ", "sysrq: ", "Kernel panic", "kdumpinit: ", "reboot: "},
+		return line != "# kdumpctl status" && slices.ContainsFunc([]string{"# ", "sysrq: ", "Kernel panic", "kdumpinit: ", "reboot: "},
 			func(prefix string) bool { return strings.HasPrefix(line, prefix) })
 	}
 	return false
