@@ -345,24 +345,8 @@ func (p *Plan) grubDiff(s *System, from, to *grubFiles) error {
 		if err := p.add(s, name, old[name], changed[name]); err != nil {
 			return err
 		}
-		if owner := s.conffileOf(name); owner != "" {
-			p.Notes = append(p.Notes, fmt.Sprintf("%s is from the package %s: an upgrade that changes the file will ask about it.", name, owner))
-		}
 	}
 	return nil
-}
-
-// conffileOf returns the Debian package that has the file as a configuration file, "" if
-// none has.
-func (s *System) conffileOf(name string) string {
-	lists, _ := s.matching("/var/lib/dpkg/info", "*.conffiles")
-	for _, list := range lists {
-		data, err := s.read(list)
-		if err == nil && slices.Contains(strings.Fields(string(data)), name) {
-			return strings.TrimSuffix(path.Base(list), ".conffiles")
-		}
-	}
-	return ""
 }
 
 // grubStale reports whether an entry that grub-mkconfig has written for this system has

@@ -143,10 +143,8 @@ func TestGRUBPlan(t *testing.T) {
 	}{
 		{"Debian as installed", debian, nil, wrote + update},
 		{"kdump-tools' file", debian, map[string]string{
-			"/etc/default/grub.d/kdump-tools.cfg":      "GRUB_CMDLINE_LINUX_DEFAULT=\"$GRUB_CMDLINE_LINUX_DEFAULT crashkernel=384M-:128M\"\n",
-			"/var/lib/dpkg/info/kdump-tools.conffiles": "/etc/kdump/sysctl.conf\n/etc/default/grub.d/kdump-tools.cfg\n"},
-			"/etc/default/grub.d/kdump-tools.cfg:\n\tGRUB_CMDLINE_LINUX_DEFAULT=\"$GRUB_CMDLINE_LINUX_DEFAULT " + words + "\"\n" + update +
-				"note: /etc/default/grub.d/kdump-tools.cfg is from the package kdump-tools: an upgrade that changes the file will ask about it.\n"},
+			"/etc/default/grub.d/kdump-tools.cfg": "GRUB_CMDLINE_LINUX_DEFAULT=\"$GRUB_CMDLINE_LINUX_DEFAULT crashkernel=384M-:128M\"\n"},
+			"/etc/default/grub.d/kdump-tools.cfg:\n\tGRUB_CMDLINE_LINUX_DEFAULT=\"$GRUB_CMDLINE_LINUX_DEFAULT " + words + "\"\n" + update},
 		{"words in three places", debian, map[string]string{
 			"/etc/default/grub":         "GRUB_CMDLINE_LINUX_DEFAULT=\"quiet crashkernel=1M\"\nGRUB_CMDLINE_LINUX='crashkernel=2M x'\n",
 			"/etc/default/grub.d/a.cfg": "GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX y crashkernel=3M\"\n"},

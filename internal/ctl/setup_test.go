@@ -41,6 +41,7 @@ func grubMachine(t *testing.T) *machine {
 func (m *machine) setupMachine() *setup.Machine {
 	s := setup.New(m.Root, m.ctl().store)
 	s.Loader = func() ([]bootloader.Found, error) { return bootloader.Detect(&bootloader.System{Root: m.Root}) }
+	s.Owner = nil // asks the package manager of this machine
 	s.Look = func(name string) (string, error) {
 		if !m.look[name] {
 			return "", errors.New("not found")

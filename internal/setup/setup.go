@@ -30,6 +30,7 @@ type Machine struct {
 	Look   func(name string) (string, error)   // finds a program
 	Loader func() ([]bootloader.Found, error)  // detects the boot loaders
 	Choose func(founds []bootloader.Found, name string) (bootloader.Loader, error)
+	Owner  func(file string) string // the note about the package of a file, "" for none; may be nil
 }
 
 // New returns this machine.
@@ -38,7 +39,7 @@ func New(root string, store state.Store) *Machine {
 		Root: root, Store: store, Look: exec.LookPath,
 		Run:    func(args []string) ([]byte, error) { return exec.Command(args[0], args[1:]...).CombinedOutput() },
 		Loader: func() ([]bootloader.Found, error) { return bootloader.Detect(system(root)) },
-		Choose: bootloader.Choose,
+		Choose: bootloader.Choose, Owner: owner,
 	}
 }
 
@@ -116,6 +117,7 @@ func (m *Machine) planLoader(p *Plan, o Options) error {
 		return fmt.Errorf("%s: %w", l.Name(), err)
 	}
 	p.Files, p.Run, p.Notes = changes.Files, changes.Commands, changes.Notes
+	m.noteOwners(p)
 	if changes.Manual != "" {
 		p.Manual = append(p.Manual, changes.Manual)
 	}

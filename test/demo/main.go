@@ -89,7 +89,7 @@ func (d *demo) run() (err error) {
 		return err
 	}
 	if d.m, err = debian.New(d.ctx, "demo", debian.Hardware{
-		Root: root, Flavour: flavour,
+		Root: root, Flavour: flavour, RootBus: vmtest.NVMe, // built into this kernel
 		Disks: []debian.Disk{{Name: "boot", Size: 256 << 20, First: true}},
 	}); err != nil {
 		return err
