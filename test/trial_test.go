@@ -19,6 +19,7 @@ const testID = "18489ef1de1b4204a72d8aeab58b9743"
 type trial struct {
 	name   string
 	ci     bool
+	suite  string // bookworm if empty
 	layout string
 	mount  string // line of fstab for the layout
 	words  string // of the command line, instead of the usual reservation
@@ -47,6 +48,8 @@ var trials = []trial{
 	{name: "btrfs", layout: "btrfs", mount: "/var/crash btrfs", test: "kdumpctl test --yes", message: passed, status: spare, list: listedPassed},
 	{name: "lvm", layout: "lvm-xfs", mount: "/var/crash xfs", test: "kdumpctl test --yes", message: passed, status: spare, list: listedPassed},
 	{name: "var", layout: "var", mount: "/var ext4", test: "kdumpctl test --yes", message: passed, status: spare, list: listedPassed},
+
+	{name: "lent", suite: "sid", layout: "root", words: "crashkernel=80M crashkernel=48M,cma", test: "kdumpctl test --yes", message: passed, status: spare, list: listedPassed},
 
 	// Tests that fail.
 	{name: "hook-lost", layout: "root", test: begun + "rm /usr/lib/systemd/system-shutdown/ukdump-test.shutdown",
@@ -115,7 +118,7 @@ func TestTrial(t *testing.T) {
 }
 
 func (tr trial) run(t *testing.T) {
-	root, payload := lab(t, "bookworm")
+	root, payload := lab(t, cmp.Or(tr.suite, "bookworm"))
 	l := layouts[tr.layout]
 	h := debian.Hardware{Root: root, Flavour: debian.Cloud}
 	for _, name := range l.disks() {

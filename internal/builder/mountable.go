@@ -76,6 +76,14 @@ func (b *Build) runs() bool {
 	return err == nil && running == b.Kernel.Release
 }
 
+// CanLend reports whether the running kernel is known to lend reserved memory until a
+// crash, and the dump is without the pages of programs, which are lost there.
+func (b *Build) CanLend() bool {
+	const userPages = 8 // the dump level that excludes them, see makedumpfile(8)
+	return b.runs() && b.Initramfs == "" && b.DumpLevel&userPages != 0 &&
+		kfeature.LentReservation.For(b.Kernel.Arch) && kfeature.LentReservation.In(b.Kernel.Release, b.conf) == kfeature.Yes
+}
+
 // pageSize returns the size of the capture kernel's pages in bytes. An arm64 kernel
 // that does not say has those of most.
 func (b *Build) pageSize() int {

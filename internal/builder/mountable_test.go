@@ -11,9 +11,40 @@ import (
 	"ukdump/internal/kimage"
 )
 
-// A file system that only the running kernel can write to is no target of another one.
-func TestCheckFilesystem(t *testing.T) {
-	const running = "7.5.0-generic"
+func TestCanLend(t *testing.T) {
+	const running = "7.2.13+deb14-amd64"
+	h := hostOf(t, running)
+	for _, tt := range []struct {
+		release, arch, conf, initramfs string
+		level                          int
+		want                           bool
+	}{
+		{running, "amd64", "CONFIG_CMA=y", "", 31, true},
+		{running, "amd64", "CONFIG_CMA=y", "", 8, true},
+		{running, "amd64", "CONFIG_CMA=y", "", 23, false},        // the dump has pages of programs
+		{running, "amd64", "CONFIG_CMA=y", "/boot/i", 31, false}, // somebody else's makedumpfile
+		{running, "amd64", "# CONFIG_CMA is not set", "", 31, false},
+		{running, "amd64", "", "", 31, false},
+		{running, "arm64", "CONFIG_CMA=y", "", 31, false},
+		{"7.1.0", "amd64", "CONFIG_CMA=y", "", 31, false}, // the running kernel reserves
+	} {
+		b := &Build{host: h, Kernel: &kimage.Image{Release: tt.release, Arch: tt.arch}, DumpLevel: tt.level, Initramfs: tt.initramfs}
+		if tt.conf != "" {
+			b.conf = kernelConfig(t, "CONFIG_Y=y", tt.conf)
+		}
+		if got := b.CanLend(); got != tt.want {
+			t.Errorf("%+v: %t", tt, got)
+		}
+	}
+	old := &Build{host: hostOf(t, "6.12.1"), Kernel: &kimage.Image{Release: "6.12.1", Arch: "amd64"}, DumpLevel: 31, conf: kernelConfig(t, "CONFIG_CMA=y")}
+	if old.CanLend() {
+		t.Error("Linux 6.12 lends")
+	}
+}
+
+// hostOf is a machine that runs a kernel.
+func hostOf(t *testing.T, running string) *host.Host {
+	t.Helper()
 	root := t.TempDir()
 	osrelease := filepath.Join(root, "proc/sys/kernel/osrelease")
 	if err := os.MkdirAll(filepath.Dir(osrelease), 0o755); err != nil {
@@ -26,6 +57,13 @@ func TestCheckFilesystem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return h
+}
+
+// A file system that only the running kernel can write to is no target of another one.
+func TestCheckFilesystem(t *testing.T) {
+	const running = "7.5.0-generic"
+	h := hostOf(t, running)
 	feature := func(flags []kfeature.Flag, name string) []kfeature.Feature {
 		for _, f := range flags {
 			if f.Name == name {

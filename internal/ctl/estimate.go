@@ -63,11 +63,31 @@ func (c *ctl) estimate(asJSON bool) error {
 	}
 	list.add("measured", "%s", measuredLine(z))
 	list.add("smallest", "crashkernel=%dM is the smallest that is safe", z.Smallest>>20)
-	if r, err := c.kexec.Reserved(); err == nil {
+	if r, err := c.reserved(); err == nil {
 		list.add("reserved", "%s", reservedLine(r))
+	}
+	if z.Lent > 0 {
+		list.add("to lend", "%s", lendLine(z))
 	}
 	list.add("next", "%s", c.nextSize(z))
 	return list.print(c.Stdout, c.terminalWidth())
+}
+
+// reserved returns the memory that a capture gets, in bytes, with the part that is lent
+// until a crash.
+func (c *ctl) reserved() (int64, error) {
+	m, err := c.kexec.Memory()
+	if err != nil {
+		return 0, err
+	}
+	return m.Total(), nil
+}
+
+// lendLine says how a part of the reservation can be lent.
+func lendLine(z *load.Sizing) string {
+	fixed := z.Recommended() - z.Lent
+	return fmt.Sprintf("kdumpctl setup --crashkernel='%dM %dM,cma' lends %s of the memory to programs until a crash, which loses their pages and waits 10 seconds for devices",
+		fixed>>20, z.Lent>>20, cli.Size(z.Lent))
 }
 
 func reservedLine(n int64) string {
@@ -95,7 +115,7 @@ func measuredLine(z *load.Sizing) string {
 
 // nextSize says what to do about the size of the reservation.
 func (c *ctl) nextSize(z *load.Sizing) string {
-	r, err := c.kexec.Reserved()
+	r, err := c.reserved()
 	switch {
 	case err != nil:
 		return err.Error()

@@ -84,15 +84,21 @@ func (c *ctl) setupPlan(m *setup.Machine, o setupOptions) (*setup.Plan, error) {
 			return nil, cli.Usage(fmt.Errorf("--trigger: %w", err))
 		}
 	}
-	return m.Plan(setup.Options{
+	lend := ""
+	p, err := m.Plan(setup.Options{
 		Loader: o.loader, Triggers: chosen, DisableOthers: o.disableOthers,
-		Crashkernel: func(now []string) ([]string, string) {
+		Crashkernel: func(now []string) (words []string, why string) {
 			if given != nil {
 				return given, "as --crashkernel says"
 			}
-			return c.chooseSize(now)
+			words, why, lend = c.chooseSize(now)
+			return words, why
 		},
 	})
+	if err == nil && lend != "" {
+		p.Notes = append(p.Notes, lend+".")
+	}
+	return p, err
 }
 
 // sizeWord is a value of crashkernel= (Documentation/admin-guide/kernel-parameters.txt).
@@ -110,9 +116,10 @@ func parseCrashkernel(s string) (words []string, err error) {
 	return words, nil
 }
 
-// chooseSize returns the words to reserve memory with. now are those of the next boot.
-func (c *ctl) chooseSize(now []string) (words []string, why string) {
-	reserved, err := c.kexec.Reserved()
+// chooseSize returns the words to reserve memory with, and how to lend a part of it, "" if
+// that cannot be offered. now are the words of the next boot.
+func (c *ctl) chooseSize(now []string) (words []string, why, lend string) {
+	reserved, err := c.reserved()
 	if err != nil {
 		reserved = 0
 	}
@@ -120,21 +127,24 @@ func (c *ctl) chooseSize(now []string) (words []string, why string) {
 	z, err := c.sizing()
 	if err != nil {
 		if len(now) > 0 {
-			return now, "the next boot has it already; how much is needed is not known: " + err.Error()
+			return now, "the next boot has it already; how much is needed is not known: " + err.Error(), ""
 		}
-		return []string{fmt.Sprintf("crashkernel=%dM", fallbackSize())}, "a default for this architecture, as the need is not known: " + err.Error()
+		return []string{fmt.Sprintf("crashkernel=%dM", fallbackSize())}, "a default for this architecture, as the need is not known: " + err.Error(), ""
 	}
 	switch {
 	case len(now) > 0 && !slices.Equal(now, line):
-		return now, "the next boot has it already; it is not tried yet"
+		return now, "the next boot has it already; it is not tried yet", ""
 	case len(now) > 0 && reserved >= z.Smallest:
-		return now, fmt.Sprintf("the next boot has it already, and it is enough: %d MiB are safe", z.Smallest>>20)
+		return now, fmt.Sprintf("the next boot has it already, and it is enough: %d MiB are safe", z.Smallest>>20), ""
 	case z.Tested():
 		why = fmt.Sprintf("captures on this machine show that %d MiB are safe", z.Smallest>>20)
 	default:
 		why = fmt.Sprintf("comfortable until kdumpctl test has measured it: the estimate is %d MiB", z.Smallest>>20)
 	}
-	return []string{fmt.Sprintf("crashkernel=%dM", z.Recommended()>>20)}, why
+	if z.Lent > 0 {
+		lend = lendLine(z)
+	}
+	return []string{fmt.Sprintf("crashkernel=%dM", z.Recommended()>>20)}, why, lend
 }
 
 // fallbackSize is the reservation for a kernel of which nothing is known, in MiB. arm64

@@ -55,6 +55,21 @@ func ReachOf(r *kexec.Memory, release string, targets []builder.Stack) Reach {
 	return all
 }
 
+// ReachAll reports whether the controllers below the targets are known to use all memory of
+// the machine.
+func ReachAll(targets []builder.Stack) bool {
+	for _, t := range targets {
+		for _, b := range t.Blocks {
+			for _, d := range host.Masters(t.Devices, b.Path) {
+				if d.DMABits < manyBits {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
 // unusable returns why a controller with addresses of that many bits cannot use r, ""
 // if it can or nothing is known.
 func unusable(r *kexec.Memory, release string, bits int) string {

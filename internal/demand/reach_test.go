@@ -19,6 +19,21 @@ func stackOn(target, driver string, bits int) builder.Stack {
 	}
 }
 
+func TestReachAll(t *testing.T) {
+	for _, tt := range []struct {
+		bits []int
+		want bool
+	}{{nil, true}, {[]int{64}, true}, {[]int{64, 48}, true}, {[]int{64, 32}, false}, {[]int{0}, false}} {
+		var targets []builder.Stack
+		for _, n := range tt.bits {
+			targets = append(targets, stackOn("/var/crash", "x", n))
+		}
+		if got := ReachAll(targets); got != tt.want {
+			t.Errorf("%d: %t", tt.bits, got)
+		}
+	}
+}
+
 func TestReachOf(t *testing.T) {
 	high := at(5000, 192)
 	with := func(start, low int64) *kexec.Memory {

@@ -30,6 +30,15 @@ func (c *Capture) Smallest(m Machine, earlier []state.Capture) int64 {
 	return 0
 }
 
+// Fixed returns the size of a reservation that kernel and image fit into before the kernel
+// runs, in bytes, a multiple of 8 MiB. Memory that is lent until a crash can be the rest.
+func (c *Capture) Fixed() int64 {
+	const others = 4 * mib // the header of the dump, purgatory, alignment
+	n := c.InitSize + c.Packed + others
+	n += n / doubt
+	return (n + step - 1) / step * step
+}
+
 // incomplete returns the captures without those that prove a reservation to be enough:
 // the kernel may choose another place for it, where the same capture takes more.
 func incomplete(earlier []state.Capture) (list []state.Capture) {

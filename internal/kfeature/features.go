@@ -43,6 +43,9 @@ var (
 		Why: "a kernel that is locked down refuses modules without one", Source: "kernel/module/Kconfig"}
 	Modules = Feature{Name: "loadable modules", By: Target, Option: "CONFIG_MODULES",
 		Why: "a kernel without them has its drivers built in", Source: "Documentation/kbuild/kconfig-language.rst"}
+	// LentReservation is a part of the reserved memory that programs use until a crash.
+	LentReservation = Feature{Name: "crashkernel=SIZE,cma", By: Reservation, Since: Version{6, 17}, Arch: "amd64", Option: "CONFIG_CMA", Shared: true,
+		Why: "less memory is lost to the running system", Source: "Documentation/admin-guide/kdump/kdump.rst, arch/x86/kernel/setup.c"}
 	FiveLevel = Feature{Name: "start from 5-level page tables", By: PID1, Since: Version{5, 2}, Arch: "amd64",
 		Why:    "kexec_file_load(2) refuses a kernel without it if the running kernel uses 5-level page tables",
 		Source: "arch/x86/kernel/kexec-bzimage64.c (XLF_5LEVEL)"}

@@ -52,6 +52,7 @@ const (
 	CommandLine By = "the command line"
 	Image       By = "the image"
 	Systemd     By = "systemd" // in emergency mode
+	Reservation By = "the reservation"
 )
 
 // Feature is one fact about kernels. It is comparable.

@@ -18,6 +18,7 @@ type Sizing struct {
 	Estimate  int64           `json:"estimate"`  // their sum
 	Smallest  int64           `json:"smallest"`  // safe reservation
 	Suggested int64           `json:"suggested"` // reservation until a capture has measured it
+	Lent      int64           `json:"lent"`      // of Recommended, what crashkernel=SIZE,cma can be; 0 if it is not sensible or not possible
 	Measured  []state.Capture `json:"measured"`  // captures with this kernel
 }
 
@@ -61,6 +62,10 @@ func (ld *Loader) Size(b *builder.Build, packed, unpacked int64) (*Sizing, error
 		if e.Release == s.Release && e.Emergency == s.Emergency {
 			z.Measured = append(z.Measured, e)
 		}
+	}
+	const worth = 16 << 20 // less is not worth that a capture begins later
+	if lent := z.Recommended() - c.Fixed(); lent >= worth && b.CanLend() && demand.ReachAll(b.Targets()) {
+		z.Lent = lent
 	}
 	return z, nil
 }
