@@ -9,8 +9,8 @@
 #                    downloaded
 #   make test-packages installs, updates, removes and purges them in new roots of
 #                    Debian, in an empty root by rpm and in one by pacman
-#   make demo        the main job in a virtual machine: load, crash, capture,
-#                    reboot, look at the dump
+#   make demo        the main job in a virtual machine: package, setup, reboot,
+#                    test with its crash, result
 #   make capture     the same, and draws docs/capture.svg from it
 #   make test        everything CI runs: lint, test-unit, test-vm
 #   make test-unit   unit tests and the seeds of the fuzz targets

@@ -64,7 +64,11 @@ func (c *cast) keep(record, picture string) error {
 	if picture == "" {
 		return nil
 	}
-	svg, err := drawing(c)
+	kept, err := parseCast(c.bytes()) // with its rounded times
+	if err != nil {
+		return err
+	}
+	svg, err := drawing(kept)
 	if err != nil {
 		return err
 	}

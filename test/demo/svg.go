@@ -102,7 +102,7 @@ func rowsOf(c *cast) []row {
 		line = stamp.ReplaceAllString(line, "")
 		since := math.NaN()
 		if phase == phases["crash"] {
-			if strings.HasPrefix(line, "sysrq: ") {
+			if strings.HasPrefix(line, trigger) {
 				crash = e.seconds
 			}
 			since = e.seconds - crash
@@ -131,6 +131,9 @@ func rowsOf(c *cast) []row {
 	return rows
 }
 
+// trigger begins the kernel's line about the crash.
+const trigger = "sysrq: Trigger"
+
 // shown says whether the picture has a line. The trace of the crashed kernel and
 // the messages of the capture kernel's start are long and left out.
 func shown(phase, command, line string) bool {
@@ -140,7 +143,7 @@ func shown(phase, command, line string) bool {
 	case phases["list"]:
 		return command == "# kdumpctl" || command == "# kdumpctl list"
 	case phases["crash"]:
-		return line != "# kdumpctl status" && slices.ContainsFunc([]string{"# ", "sysrq: ", "Kernel panic", "kdumpinit: ", "reboot: "},
+		return line != "# kdumpctl status" && slices.ContainsFunc([]string{"# ", trigger, "Kernel panic", "kdumpinit: ", "reboot: "},
 			func(prefix string) bool { return strings.HasPrefix(line, prefix) })
 	}
 	return false
@@ -150,7 +153,7 @@ func classOf(line string) string {
 	switch {
 	case strings.HasPrefix(line, "# "):
 		return "command"
-	case strings.HasPrefix(line, "sysrq: "), strings.HasPrefix(line, "Kernel panic"):
+	case strings.HasPrefix(line, trigger), strings.HasPrefix(line, "Kernel panic"):
 		return "panic"
 	case strings.HasPrefix(line, "kdumpinit: "):
 		return "capture"
