@@ -90,12 +90,14 @@ func newSandbox(t *testing.T, programs ...string) sandbox {
 	}
 	// A machine, not a chroot or a container.
 	s.write(t, "bin/systemd-detect-virt", "#!/bin/sh\nexit 1\n")
-	remove, err := exec.LookPath("rm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(remove, s.path("bin/rm")); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"rm", "mkdir"} {
+		program, err := exec.LookPath(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(program, s.path("bin/"+name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return s
 }
@@ -120,7 +122,7 @@ func (s sandbox) run(t *testing.T, name, args string, env ...string) []string {
 	t.Helper()
 	lines := scriptText(t, name)
 	if len(env) == 0 { // else the variables name the root
-		lines = strings.NewReplacer("/run/", s.dir+"/run/", "/var/lib/", s.dir+"/var/lib/").Replace(lines)
+		lines = strings.NewReplacer("/run/", s.dir+"/run/", "/var/lib/", s.dir+"/var/lib/", "/usr/lib/systemd/", s.dir+"/usr/lib/systemd/").Replace(lines)
 	}
 	if name == archInstall {
 		return s.runText(t, "bash", lines+"\n\"$@\"\n", args, env...)
@@ -180,6 +182,22 @@ func TestScriptsWithoutSystemd(t *testing.T) {
 			want := slices.DeleteFunc(slices.Clone(c.want), func(call string) bool { return call != ifChanged })
 			s.check(t, s.run(t, c.script, c.args), want, c.gone)
 		})
+	}
+}
+
+// dpkg of bookworm removes a directory of systemd's with our file in it.
+func TestDirectoryOfSystemd(t *testing.T) {
+	s := newSandbox(t, "systemctl")
+	s.run(t, debPostrm, "remove")
+	if s.exists("usr") {
+		t.Error("a directory for a systemd that is not there")
+	}
+	if err := os.MkdirAll(s.path("usr/lib/systemd/system"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.run(t, debPostrm, "remove")
+	if !s.exists("usr/lib/systemd/system-shutdown") {
+		t.Error("the directory is gone")
 	}
 }
 
