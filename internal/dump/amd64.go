@@ -16,7 +16,8 @@ func (d *Dump) amd64Walker(root uint64) (*walker, error) {
 	}
 	// With SME an entry has the bit that encrypts its page.
 	sme, _ := d.info.Number("sme_mask")
-	return &walker{root, levels, x86Entry(x86Addr &^ sme)}, nil
+	first := ^uint64(0) << (levels[0].shift + 8) // upper half
+	return &walker{first, root, levels, x86Entry(x86Addr &^ sme)}, nil
 }
 
 // x86Entry is the mask of the address in an entry.

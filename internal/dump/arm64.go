@@ -25,7 +25,7 @@ func (d *Dump) arm64Walker(root uint64) (*walker, error) {
 	if t1sz, ok := d.info.Number("TCR_EL1_T1SZ"); ok && t1sz >= 64-config && t1sz <= 64-36 {
 		actual = 64 - t1sz
 	}
-	return &walker{root, arm64Levels(shift, uint(config), uint(actual)), arm64Entry{}.layout(d, shift, actual)}, nil
+	return &walker{^uint64(0) << actual, root, arm64Levels(shift, uint(config), uint(actual)), arm64EntryOf(shift, uint(actual))}, nil
 }
 
 // arm64Levels returns the tables for pages of 1<<shift bytes and addresses of actual bits
@@ -52,16 +52,12 @@ type arm64Entry struct {
 	highShift uint   // by which high is moved up
 }
 
-// layout returns the decoder for pages of 1<<shift bytes.
-func (arm64Entry) layout(d *Dump, shift uint, actual uint64) arm64Entry {
-	if shift == 16 {
-		e := arm64Entry{low: 1<<48 - 1<<16}
-		if n, _ := d.info.Number("MAX_PHYSMEM_BITS"); n == 52 || actual == 52 {
-			e.high, e.highShift = 0xf<<12, 36 // bits 15-12 are address bits 51-48
-		}
-		return e
+// arm64EntryOf returns the decoder for pages of 1<<shift bytes and addresses of va bits.
+func arm64EntryOf(shift, va uint) arm64Entry {
+	if shift == 16 { // LPA: bits 15-12 are address bits 51-48, and zero without it
+		return arm64Entry{1<<48 - 1<<16, 0xf << 12, 36}
 	}
-	if actual == 52 { // LPA2: bits 9-8 are address bits 51-50
+	if va == 52 { // LPA2: bits 9-8 are address bits 51-50
 		return arm64Entry{1<<50 - 1<<shift, 3 << 8, 42}
 	}
 	return arm64Entry{low: 1<<48 - 1<<shift}

@@ -61,16 +61,19 @@ func Open(name string) (*Dump, error) {
 }
 
 func openFile(name string) (*Dump, error) {
-	f, size, err := openSized(name)
+	var parts opened
+	err := parts.open(name)
+	if err == nil && parts.sources[0].header.Layout().Split {
+		parts.addSiblings(name)
+	}
+	var d *Dump
+	if err == nil {
+		d, err = parts.dump()
+	}
 	if err != nil {
+		parts.close()
 		return nil, err
 	}
-	d, err := New(f, size)
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	d.files = append(d.files, f)
 	return d, nil
 }
 
@@ -100,10 +103,14 @@ func New(r io.ReaderAt, size int64) (*Dump, error) {
 	if err != nil {
 		return nil, err
 	}
-	if src.header.Layout().Pages == 0 {
-		return newELF(src)
+	return newDump([]source{src})
+}
+
+func newDump(parts []source) (*Dump, error) {
+	if isELF(parts[0].header) {
+		return newELF(parts[0])
 	}
-	return newKdump([]source{src})
+	return newKdump(parts)
 }
 
 // Close closes the files that Open opened.
@@ -170,6 +177,7 @@ func openSource(r io.ReaderAt, size int64) (source, error) {
 			return source{}, err
 		}
 		h.Format = dumpfile.Flattened
+		h.Complete = h.Complete && flat.whole
 		r, size = flat, flat.size
 	}
 	return source{h, r, size}, nil

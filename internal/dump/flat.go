@@ -19,6 +19,7 @@ const maxSpans = 2 << 20
 type flat struct {
 	r     io.ReaderAt
 	size  int64  // of the dump inside
+	whole bool   // the records end with an end mark
 	spans []span // sorted by off, without overlap
 }
 
@@ -48,6 +49,7 @@ func newFlat(r io.ReaderAt, size int64) (*flat, error) {
 			return nil, err
 		}
 		if err != nil || rec.End {
+			f.whole = err == nil
 			break
 		}
 		at += dumpfile.FlatRecordSize
@@ -153,7 +155,8 @@ func (l *latest) Pop() any {
 	return x
 }
 
-// ReadAt implements io.ReaderAt. Bytes that no record has are zeros.
+// ReadAt implements io.ReaderAt. Bytes that no record has are zeros, or the end if the
+// file was cut and the record may have been lost.
 func (f *flat) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, fmt.Errorf("read at offset %d", off)
@@ -170,6 +173,9 @@ func (f *flat) ReadAt(p []byte, off int64) (int, error) {
 			break
 		}
 		s := &f.spans[i]
+		if off < s.off && !f.whole {
+			break
+		}
 		if off < s.off { // a hole
 			hole := min(int64(len(p)-n), s.off-off)
 			clear(p[n : n+int(hole)])

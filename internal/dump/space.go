@@ -22,9 +22,10 @@ type tlbEntry struct{ page, addr uint64 } // page is the number of the page, 0 i
 
 // walker translates by page tables of several levels.
 type walker struct {
+	first  uint64  // virtual address of the kernel's part
 	root   uint64  // physical address of the first table
 	levels []level // from the first table to the last
-	pages  entry
+	entry  entry
 }
 
 // level says how an address selects an entry of a table.
@@ -111,9 +112,8 @@ func (d *Dump) translate(addr uint64) (uint64, error) {
 // walk translates by the page tables. Their number of levels is fixed, so a loop of tables
 // ends.
 func (d *Dump) walk(w *walker, addr uint64) (uint64, error) {
-	top := w.levels[0].shift + w.levels[0].bits
-	if int64(addr)>>(top-1) != -1 && int64(addr)>>(top-1) != 0 {
-		return 0, &UnmappedError{addr} // not canonical
+	if addr < w.first {
+		return 0, &UnmappedError{addr}
 	}
 	table := w.root
 	for i, l := range w.levels {
@@ -123,7 +123,7 @@ func (d *Dump) walk(w *walker, addr uint64) (uint64, error) {
 		if err := d.readPhys(b[:], at); err != nil {
 			return 0, &UntranslatableError{addr, err}
 		}
-		next, large, present := w.pages.decode(le.Uint64(b[:]), last)
+		next, large, present := w.entry.decode(le.Uint64(b[:]), last)
 		if !present || large && !l.large {
 			return 0, &UnmappedError{addr}
 		}
@@ -139,7 +139,7 @@ func (d *Dump) walk(w *walker, addr uint64) (uint64, error) {
 // fixed translates an address of the kernel's image or linear map without page tables.
 func (d *Dump) fixed(addr uint64) (uint64, bool) {
 	if p, ok := d.info.Physical(d.header.Machine, addr); ok {
-		return p, true
+		return p, p>>52 == 0
 	}
 	if d.space.walk != nil {
 		return 0, false
@@ -147,7 +147,8 @@ func (d *Dump) fixed(addr uint64) (uint64, bool) {
 	// kexec-tools misstates these addresses of a kernel with KASLR, QEMU knows them.
 	for _, s := range d.space.segments {
 		if addr >= s.Vaddr && addr-s.Vaddr < s.Memory {
-			return s.Paddr + addr - s.Vaddr, true
+			p := s.Paddr + addr - s.Vaddr
+			return p, p>>52 == 0
 		}
 	}
 	return 0, false

@@ -168,7 +168,7 @@ func readKdump(r io.ReaderAt) (Header, error) {
 		// The numbers of page frames were 32-bit until 2013, and fields came one by one.
 		copy(sub[80:96], sub[16:32])
 		le.PutUint64(sub[96:], uint64(le.Uint32(b[440:])))
-		clear(sub[[...]int{12, 12, 32, 48, 64}[version-1]:80])
+		clear(sub[[...]int{12, 32, 48, 64, 80}[version-1]:80])
 	}
 	h.split = le.Uint32(sub[12:]) != 0
 	h.first, h.end = le.Uint64(frames), le.Uint64(frames[8:])

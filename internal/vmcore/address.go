@@ -88,9 +88,13 @@ func (f *File) physicalArm64(v uint64) (uint64, bool) {
 	if !ok || bits < 36 || bits > 52 {
 		return 0, false
 	}
-	// The border is that of 48 bits even in a kernel that runs with 52
-	// (_PAGE_END(VA_BITS_MIN)).
-	border := ^uint64(0) << (min(bits, 48) - 1)
+	// The border is that of 48 bits even in a kernel that runs with 52, and of 47 bits with
+	// pages of 16 KiB (_PAGE_END(VA_BITS_MIN)).
+	least := min(bits, 48)
+	if bits > 48 && f.Info.PageSize() == 16<<10 {
+		least = 47
+	}
+	border := ^uint64(0) << (least - 1)
 	stext, ok := f.Info.Symbol("_stext")
 	linear := v < border
 	first := ^uint64(0) << bits // first address of the direct map
