@@ -270,7 +270,7 @@ func TestVerbs(t *testing.T) {
 		m.expect(verb+" x", result{2, "", "kdumpctl: unexpected argument \"x\": see kdumpctl " + verb + " --help\n"})
 	}
 	m.expect("--version", result{0, "kdumpctl " + plan.Software + "\n", ""})
-	m.expect("help laod", result{2, "", "kdumpctl: unknown verb \"laod\", did you mean load?: see kdumpctl --help\n"})
+	m.expect("help laod", result{2, "", "kdumpctl: unknown verb \"laod\", did you mean load or log?: see kdumpctl --help\n"})
 	m.uid = 1000
 	for _, verb := range []string{"load", "reload", "unload", "build", "verify", "prune", "collect", "announce"} {
 		m.expect(verb, result{1, "", "kdumpctl: " + verb + ": only root can do that\nkdumpctl: Run sudo kdumpctl " + verb + ".\n"})

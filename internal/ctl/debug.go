@@ -86,18 +86,11 @@ func (c *ctl) debug(o debugOptions, name string, args []string) error {
 func replaceBy(path string, args []string) error { return unix.Exec(path, args, os.Environ()) }
 
 // vmcore returns the absolute path of the vmcore that name stands for: of a dump, or a file.
-// A name without a slash is a file only if it is no dump, so nobody can put a file in
-// place of a dump.
 func (c *ctl) vmcore(dir, name string) (string, error) {
-	fi, err := os.Stat(name)
-	isFile := err == nil && !fi.IsDir()
-	if isFile && strings.Contains(name, "/") {
-		return filepath.Abs(name)
+	if file, ok := c.vmcoreFile(dir, name); ok {
+		return filepath.Abs(file)
 	}
 	d, err := c.findDump(dir, name)
-	if err != nil && isFile {
-		return filepath.Abs(name)
-	}
 	if err != nil {
 		return "", err
 	}
@@ -105,6 +98,20 @@ func (c *ctl) vmcore(dir, name string) (string, error) {
 		return "", advice.With(fmt.Errorf("dump %s: no vmcore in it", d.Name), "kdumpctl info "+d.Name+" shows why.")
 	}
 	return filepath.Abs(d.Vmcore)
+}
+
+// vmcoreFile returns the file that name stands for, false if that is a dump. A name without
+// a slash is a file only if it is no dump, so nobody can put a file in place of a dump.
+func (c *ctl) vmcoreFile(dir, name string) (string, bool) {
+	fi, err := os.Stat(name)
+	if err != nil || fi.IsDir() {
+		return "", false
+	}
+	if strings.Contains(name, "/") {
+		return name, true
+	}
+	_, err = c.findDump(dir, name)
+	return name, err != nil
 }
 
 // downloadLimit bounds the download of the debug information of a kernel, about 1 GB.

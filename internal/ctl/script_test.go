@@ -129,6 +129,8 @@ func machineCmd(ts *testscript.TestScript, _ bool, args []string) {
 		m.Write(args[1], string(debugtest.Vmlinux(debugtest.Kernel{BuildID: args[2], Release: buildtest.Release, DWARF: true})))
 	case "vmcore": // PATH BUILDID, kdump-compressed
 		m.Write(args[1], string(debugtest.Dump("amd64", buildtest.Release, "#1 SMP", "OSRELEASE="+buildtest.Release+"\nBUILD-ID="+args[2]+"\nKERNELOFFSET=1e00000\n")))
+	case "log": // DIRECTORY, a log that was saved as text
+		m.Write(args[1]+"/vmcore-dmesg.txt", "[    0.000000] Linux version 6.1.0\n[    7.250000] hostile \x1b[2J\xff\n[   61.000001] Kernel panic - not syncing: sysrq triggered crash\n")
 	case "os": // ID of os-release
 		m.Write("etc/os-release", "ID="+args[1]+"\n")
 	case "user": // an ordinary user from here on

@@ -227,7 +227,7 @@ func TestAdvice(t *testing.T) {
 		write(t, root, "etc/os-release", []byte(os+"\n"))
 		f := Finder{Root: root}
 		_, err := f.Find(Kernel{Machine: "amd64", Release: release}, "")
-		if got := advice.For(err); got != want+" Without it, kdumpctl info works." {
+		if got := advice.For(err); got != want+" Without it, kdumpctl info and kdumpctl log work." {
 			t.Errorf("%q: %s", os, got)
 		}
 	}

@@ -137,7 +137,7 @@ func (e *NotFoundError) Error() string {
 
 // Advice is the command that installs it on this distribution.
 func (e *NotFoundError) Advice() string {
-	return install(e.os, e.Kernel) + " Without it, kdumpctl info works."
+	return install(e.os, e.Kernel) + " Without it, kdumpctl info and kdumpctl log work."
 }
 
 // osRelease returns the fields of os-release(5), nil if it cannot be read.

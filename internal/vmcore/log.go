@@ -8,26 +8,41 @@ import (
 	"io"
 )
 
+// Record is one record of a kernel log.
+type Record struct {
+	Time  uint64 // nanoseconds since the kernel's start
+	Level int    // severity, see syslog(3); -1 if not known
+	Text  []byte // one or several lines, valid until the function returns
+}
+
 // WriteLog decodes the kernel log of the crashed kernel and writes it to w,
 // oldest record first, in the format of dmesg(1): "[%5d.%06d] text", where a
 // record of several lines has the time in front of each. Bytes that are neither
 // printable ASCII nor a tab become \xNN, as vmcore-dmesg(8) writes them.
 //
-// It knows the lockless ring of Linux 5.10 and later (prb) and the records of
-// 3.5 to 5.9 (log_buf). Of a damaged log it writes all records that it can decode, and
-// returns an error with the place where it stopped or the records that it skipped.
+// Of a damaged log it writes all records that it can decode, and returns an error with the
+// place where it stopped or the records that it skipped.
 func (f *File) WriteLog(w io.Writer) error {
-	out := &logWriter{w: bufio.NewWriterSize(w, 16<<10)}
+	b := bufio.NewWriterSize(w, 16<<10)
+	err := f.Records(func(r Record) { writeRecord(b, r) })
+	if ferr := b.Flush(); ferr != nil { // errors of w stick in it
+		return fmt.Errorf("write kernel log: %w", ferr)
+	}
+	return err
+}
+
+// Records decodes the kernel log of the crashed kernel and calls each for every record,
+// oldest first. It knows the lockless ring of Linux 5.10 and later (prb) and the records of
+// 3.5 to 5.9 (log_buf). The error is that of WriteLog.
+func (f *File) Records(each func(Record)) error {
+	out := &logReader{each: each}
 	var err error
 	if prb, ok := f.Info.Symbol("prb"); ok {
-		err = f.writeRing(out, prb)
+		err = f.readRing(out, prb)
 	} else if _, ok := f.Info.Symbol("log_first_idx"); ok {
-		err = f.writeRecords(out)
+		err = f.readRecords(out)
 	} else {
 		err = errors.New("VMCOREINFO has no known log buffer (prb or log_first_idx)")
-	}
-	if ferr := out.w.Flush(); ferr != nil {
-		return fmt.Errorf("write kernel log: %w", ferr)
 	}
 	if err == nil && out.skipped > 0 {
 		err = fmt.Errorf("%d damaged records, the first: %w", out.skipped, out.first)
@@ -38,33 +53,32 @@ func (f *File) WriteLog(w io.Writer) error {
 	return nil
 }
 
-// logWriter formats records. Errors of the underlying writer stick in the
-// bufio.Writer and come out of its Flush.
-type logWriter struct {
-	w       *bufio.Writer
+// writeRecord writes the lines of a record.
+func writeRecord(w *bufio.Writer, r Record) {
+	for more := true; more; {
+		var line []byte
+		line, r.Text, more = bytes.Cut(r.Text, []byte("\n"))
+		fmt.Fprintf(w, "[%5d.%06d] ", r.Time/1e9, r.Time%1e9/1e3)
+		for _, c := range line {
+			if c >= ' ' && c <= '~' || c == '\t' {
+				w.WriteByte(c)
+			} else {
+				fmt.Fprintf(w, `\x%02x`, c)
+			}
+		}
+		w.WriteByte('\n')
+	}
+}
+
+// logReader passes records on, and counts the damaged ones.
+type logReader struct {
+	each    func(Record)
 	skipped int
 	first   error // of the first of them
 }
 
-// record writes one record; ts is in nanoseconds since the kernel's start.
-func (l *logWriter) record(ts uint64, text []byte) {
-	for more := true; more; {
-		var line []byte
-		line, text, more = bytes.Cut(text, []byte("\n"))
-		fmt.Fprintf(l.w, "[%5d.%06d] ", ts/1e9, ts%1e9/1e3)
-		for _, c := range line {
-			if c >= ' ' && c <= '~' || c == '\t' {
-				l.w.WriteByte(c)
-			} else {
-				fmt.Fprintf(l.w, `\x%02x`, c)
-			}
-		}
-		l.w.WriteByte('\n')
-	}
-}
-
 // skip counts a damaged record.
-func (l *logWriter) skip(err error) {
+func (l *logReader) skip(err error) {
 	if l.skipped == 0 {
 		l.first = err
 	}
@@ -96,6 +110,25 @@ func (l *layout) checked(key string, get func(string) (uint64, bool), name strin
 		return int(n)
 	}
 	return 0
+}
+
+// level returns the offset of the byte with the severity in its upper three bits, which is
+// bytes away from the field of that name; -1 if it is not known. No kernel names it in
+// VMCOREINFO.
+func (l *layout) level(name string, bytes, size int) int {
+	n, ok := l.info.Offset(name)
+	if n += uint64(bytes); !ok || n >= uint64(size) {
+		return -1
+	}
+	return int(n)
+}
+
+// severity returns the severity in a structure with the byte at offset level.
+func severity(b []byte, level int) int {
+	if level < 0 {
+		return -1
+	}
+	return int(b[level] >> 5)
 }
 
 // within sets l.err if a field of n bytes at off does not fit size.

@@ -2,13 +2,13 @@ package vmcore
 
 import "fmt"
 
-// writeRecords writes the log of Linux 3.5 to 5.9: log_buf is an array of bytes
+// readRecords reads the log of Linux 3.5 to 5.9: log_buf is an array of bytes
 // that holds records of varying length, each a struct printk_log (struct log
 // until 3.10), its text and its dictionary. A record never crosses the end of
 // the array; a length of 0 sends the reader back to its beginning. The oldest is
 // at log_first_idx, the next one would be written to log_next_idx
 // (kernel/printk/printk.c of those releases).
-func (f *File) writeRecords(out *logWriter) error {
+func (f *File) readRecords(out *logReader) error {
 	name := "printk_log"
 	if _, ok := f.Info.Size(name); !ok {
 		name = "log"
@@ -23,6 +23,7 @@ func (f *File) writeRecords(out *logWriter) error {
 	if l.err != nil {
 		return l.err
 	}
+	level := l.level(name+".dict_len", 3, size) // u16 dict_len; u8 facility; u8 flags:5, level:3
 
 	b, err := f.openRecords()
 	if err != nil {
@@ -42,7 +43,7 @@ func (f *File) writeRecords(out *logWriter) error {
 			return fmt.Errorf("stopped at index %d: %w", idx, err)
 		}
 		n, text := uint32(le.Uint16(h[length:])), uint32(le.Uint16(h[textLen:]))
-		time := le.Uint64(h[ts:])
+		r := Record{Time: le.Uint64(h[ts:]), Level: severity(h, level)}
 		if n == 0 {
 			if wrapped {
 				return fmt.Errorf("stopped at index %d: the end of the buffer again", idx)
@@ -58,7 +59,8 @@ func (f *File) writeRecords(out *logWriter) error {
 		if err != nil {
 			return fmt.Errorf("stopped at index %d: %w", idx, err)
 		}
-		out.record(time, b[size:])
+		r.Text = b[size:]
+		out.each(r)
 		idx = end
 	}
 	return nil

@@ -24,7 +24,7 @@ const (
 type ring struct {
 	// sizes of the structures and where their fields are
 	descSize, state, begin, next int
-	infoSize, ts, textLen        int
+	infoSize, ts, textLen, level int
 
 	descBits, textBits uint32
 	tail, head         uint64
@@ -36,9 +36,9 @@ type ring struct {
 	textAt       uint64
 }
 
-// writeRing writes the records of the ring that the pointer at address prb
+// readRing reads the records of the ring that the pointer at address prb
 // points to.
-func (f *File) writeRing(out *logWriter, prb uint64) error {
+func (f *File) readRing(out *logReader, prb uint64) error {
 	r, err := f.openRing(prb)
 	if err != nil {
 		return err
@@ -50,7 +50,7 @@ func (f *File) writeRing(out *logWriter, prb uint64) error {
 		n = count
 	}
 	for id := r.head - n + 1; n > 0; id, n = id+1, n-1 {
-		if err := r.writeRecord(out, id&descIDMask); err != nil {
+		if err := r.readRecord(out, id&descIDMask); err != nil {
 			return fmt.Errorf("stopped %d records before the end: %w", n, err)
 		}
 	}
@@ -70,6 +70,7 @@ func (f *File) openRing(prb uint64) (*ring, error) {
 		ts:       l.offset("printk_info.ts_nsec"),
 		textLen:  l.offset("printk_info.text_len"),
 	}
+	r.level = l.level("printk_info.caller_id", -1, r.infoSize) // u8 facility; u8 flags:5, level:3; u32 caller_id
 	desc := uint64(l.offset("printk_ringbuffer.desc_ring"))
 	text := uint64(l.offset("printk_ringbuffer.text_data_ring"))
 	descBits := desc + uint64(l.offset("prb_desc_ring.count_bits"))
@@ -123,9 +124,9 @@ func (f *File) openRing(prb uint64) (*ring, error) {
 	return r, nil
 }
 
-// writeRecord writes the record of a descriptor. After an error the rest of the ring
+// readRecord reads the record of a descriptor. After an error the rest of the ring
 // cannot be read.
-func (r *ring) writeRecord(out *logWriter, id uint64) error {
+func (r *ring) readRecord(out *logReader, id uint64) error {
 	i := id & (1<<r.descBits - 1)
 	d, err := r.descs.at(r.descsAt+i*uint64(r.descSize), r.descSize)
 	if err != nil {
@@ -141,11 +142,12 @@ func (r *ring) writeRecord(out *logWriter, id uint64) error {
 	if err != nil {
 		return fmt.Errorf("record %d: %w", i, err)
 	}
-	ts, length := le.Uint64(info[r.ts:]), int(le.Uint16(info[r.textLen:]))
+	rec := Record{Time: le.Uint64(info[r.ts:]), Level: severity(info, r.level)}
+	length := int(le.Uint16(info[r.textLen:]))
 
 	if begin&1 == 1 && next&1 == 1 {
 		if begin == emptyLine && next == emptyLine {
-			out.record(ts, nil)
+			out.each(rec)
 		}
 		return nil
 	}
@@ -158,11 +160,10 @@ func (r *ring) writeRecord(out *logWriter, id uint64) error {
 		out.skip(fmt.Errorf("record %d: text of %d bytes, of which %d are left", i, length, size))
 		length = int(size)
 	}
-	text, err := r.text.at(r.textAt+at, length)
-	if err != nil {
+	if rec.Text, err = r.text.at(r.textAt+at, length); err != nil {
 		return fmt.Errorf("text of record %d: %w", i, err)
 	}
-	out.record(ts, text)
+	out.each(rec)
 	return nil
 }
 
