@@ -100,7 +100,7 @@ install: build
 	install -m 755 $(patsubst %,$(BIN)/%,$(filter-out kdumpinit ukdump-rescue,$(PROGRAMS))) $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(BIN)/kdumpinit $(BIN)/ukdump-rescue $(DESTDIR)$(PREFIX)/lib/ukdump
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	for unit in $(wildcard packaging/*.service packaging/*.path packaging/*.target); do \
+	for unit in $(wildcard packaging/*.service packaging/*.path packaging/*.target packaging/*.timer); do \
 		sed 's|/usr/bin/|$(PREFIX)/bin/|; s|/usr/lib/ukdump/|$(PREFIX)/lib/ukdump/|' $$unit >$(BIN)/$${unit##*/} && \
 		install -m 644 $(BIN)/$${unit##*/} $(DESTDIR)$(PREFIX)/lib/systemd/system || exit 1; \
 	done

@@ -24,8 +24,8 @@ const (
 const (
 	daemonReload = "systemctl daemon-reload"
 	reload       = "systemctl --no-block try-reload-or-restart ukdump.service"
-	disable      = "systemctl --quiet --no-reload disable ukdump.service"
-	stop         = "systemctl stop ukdump*.path ukdump*.service"
+	disable      = "systemctl --quiet --no-reload disable ukdump.service ukdump-metrics.timer"
+	stop         = "systemctl stop ukdump*.path ukdump*.timer ukdump*.service"
 	unload       = "kdumpctl unload"
 	ifChanged    = "kdumpctl reload --if-changed"
 )

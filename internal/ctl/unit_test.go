@@ -150,6 +150,23 @@ func TestUnitsAreConfined(t *testing.T) {
 	}
 }
 
+// The metrics are written where the unit may write.
+func TestMetricsUnit(t *testing.T) {
+	t.Parallel()
+	u := unit(t, "ukdump-metrics.service")
+	dir := strings.Join(u["Unit.ConditionPathIsDirectory"], " ")
+	for key, want := range map[string]string{
+		"Service.ExecStart": "/usr/bin/kdumpctl metrics --output " + dir + "/ukdump.prom", "Service.ReadWritePaths": "-" + dir, "Service.ProtectSystem": "strict",
+	} {
+		if got := strings.Join(u[key], " "); got != want {
+			t.Errorf("%s=%s, want %s", key, got, want)
+		}
+	}
+	if got := unit(t, "ukdump-metrics.timer")["Install.WantedBy"]; !slices.Equal(got, []string{"timers.target"}) {
+		t.Errorf("WantedBy=%q", got)
+	}
+}
+
 // The program and the units must agree on the file that stands for an event.
 func TestHotplugUnits(t *testing.T) {
 	t.Parallel()
