@@ -123,13 +123,16 @@ install: build
 	for doc in $(wildcard packaging/*.conf) CHANGELOG.md; do \
 		install -D -m 644 $$doc $(DESTDIR)$(PREFIX)/share/doc/ukdump/$${doc##*/} || exit 1; \
 	done
+	for example in $(wildcard packaging/examples/*); do \
+		install -D -m 644 $$example $(DESTDIR)$(PREFIX)/share/doc/ukdump/examples/$${example##*/} || exit 1; \
+	done
 	install -D -m 644 $(BIN)/LICENSE $(DESTDIR)$(PREFIX)/share/licenses/ukdump/LICENSE
 
 # The list of files is that of "make install".
 uninstall:
 	rm -rf $(BIN)/installed
 	$(MAKE) -s install DESTDIR=$(BIN)/installed
-	cd $(BIN)/installed && find . ! -type d >../installed.list && find . -depth -type d \( -name ukdump -o -name swap.d \) >../installed.dirs
+	cd $(BIN)/installed && find . ! -type d >../installed.list && find . -depth -type d \( -name ukdump -o -name swap.d -o -path "*/ukdump/examples" \) >../installed.dirs
 	while read -r file; do rm -f "$(DESTDIR)/$$file"; done <$(BIN)/installed.list
 	while read -r dir; do rmdir "$(DESTDIR)/$$dir" 2>/dev/null; done <$(BIN)/installed.dirs; rm -rf $(BIN)/installed*
 

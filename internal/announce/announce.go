@@ -23,6 +23,8 @@ type Run struct {
 	Root         string       // of the machine; "/" but for tests
 	Store        state.Store
 	JournalLimit time.Duration // how long journald may take to take an entry
+	// StartHooks has RunHooks run, and does not wait for it.
+	StartHooks func() error
 }
 
 // The MESSAGE_IDs of our entries (sd_journal_print(3)).
@@ -76,6 +78,9 @@ func (r *Run) Announce(conf *config.Config) error {
 		if deaf {
 			fmt.Fprintf(r.Out.Stderr, "%s: %s\n", r.Out.Name, e.message)
 		}
+		if conf.Hook != "" {
+			r.queueHook(e)
+		}
 		// After the telling: rather twice than never.
 		if err := r.remember(known, &e, tests); err != nil {
 			errs = append(errs, err)
@@ -88,6 +93,9 @@ func (r *Run) Announce(conf *config.Config) error {
 	}
 	if err := r.writeMotd(conf.Motd, known); err != nil {
 		r.Out.Warn(err.Error())
+	}
+	if conf.Hook != "" {
+		r.startHooks()
 	}
 	return errors.Join(errs...)
 }

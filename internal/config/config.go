@@ -40,7 +40,9 @@ type Config struct {
 	Timeout       time.Duration   // TIMEOUT: from the boot of the capture kernel to the final action; 0 is derived from the size of the RAM
 	Modules       []string        // MODULES: names of modules to load in addition to those that are needed
 
-	Motd bool // MOTD: announce new dumps at login
+	Motd        bool          // MOTD: announce new dumps at login
+	Hook        string        // HOOK: absolute path of the program that is run after each announced crash; "" for none
+	HookTimeout time.Duration // HOOK_TIMEOUT: of one run
 
 	mode  mode // MODE; "" leaves it to INITRAMFS, see Emergency
 	where map[string]string

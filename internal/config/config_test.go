@@ -21,7 +21,7 @@ func TestDefault(t *testing.T) {
 	c := Default()
 	want := &Config{
 		Targets: targets("/var/crash", "raw:swap"), Evidence: []string{Pstore}, DumpLevel: 31, Compress: "auto", Keep: 5,
-		FinalAction: plan.Reboot, FailureAction: plan.Reboot, ShellTimeout: 10 * time.Minute,
+		FinalAction: plan.Reboot, FailureAction: plan.Reboot, ShellTimeout: 10 * time.Minute, HookTimeout: time.Minute,
 		where: map[string]string{}, set: map[string]bool{},
 	}
 	if !reflect.DeepEqual(c, want) {
@@ -60,6 +60,7 @@ func TestApply(t *testing.T) {
 		{"evidence again", "EVIDENCE=none\nEVIDENCE=", func(*Config) {}},
 		{"space", "KEEP=0\nMAX_USE=10G\nKEEP_FREE=512 M", func(c *Config) { c.Keep, c.MaxUse, c.KeepFree = 0, 10<<30, 512<<20 }},
 		{"motd", "MOTD=yes", func(c *Config) { c.Motd = true }},
+		{"hook", "HOOK=/etc/ukdump.hook\nHOOK_TIMEOUT=5min", func(c *Config) { c.Hook, c.HookTimeout = "/etc/ukdump.hook", 5*time.Minute }},
 		{"later wins", "DUMP_LEVEL=1\nDUMP_LEVEL=2\n", func(c *Config) { c.DumpLevel = 2 }},
 		{"blanks", " \tDUMP_LEVEL \t= \t17 \t\n", func(c *Config) { c.DumpLevel = 17 }},
 		{"CRLF", "DUMP_LEVEL=17\r\nBOOT_OPTIONS=\"a \\\r\nb\"\r\n", func(c *Config) { c.DumpLevel = 17; c.BootOptions = "a b" }},
@@ -90,14 +91,14 @@ func TestApply(t *testing.T) {
 }
 
 func TestMistakes(t *testing.T) {
-	const known = " (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, SHELL_TIMEOUT, TIMEOUT, MODULES, MOTD, MODE)"
+	const known = " (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, SHELL_TIMEOUT, TIMEOUT, MODULES, MOTD, HOOK, HOOK_TIMEOUT, MODE)"
 	for _, tt := range []struct{ text, want string }{
 		{"KERNAL=x", "f:1: unknown key KERNAL (did you mean KERNEL?)"},
 		{"\n\nkernel=x", "f:3: unknown key kernel (did you mean KERNEL?)"},
 		{"DUMPLEVEL=1", "f:1: unknown key DUMPLEVEL (did you mean DUMP_LEVEL?)"},
 		{"BOOT_OPTIONS=\\\na\nTARGETS=/x", "f:3: unknown key TARGETS (did you mean TARGET?)"},
-		{"HOST=3", "f:1: unknown key HOST (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, SHELL_TIMEOUT, TIMEOUT, MODULES, MOTD, MODE)"},
-		{"export KERNEL=x", "f:1: unknown key export KERNEL (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, SHELL_TIMEOUT, TIMEOUT, MODULES, MOTD, MODE)"},
+		{"HOST=3", "f:1: unknown key HOST (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, SHELL_TIMEOUT, TIMEOUT, MODULES, MOTD, HOOK, HOOK_TIMEOUT, MODE)"},
+		{"export KERNEL=x", "f:1: unknown key export KERNEL (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, SHELL_TIMEOUT, TIMEOUT, MODULES, MOTD, HOOK, HOOK_TIMEOUT, MODE)"},
 		{"KERNEL", `f:1: no = in "KERNEL"; a line is KEY=VALUE or a comment`},
 		{"KER\\\nNEL=x", `f:1: no = in "KER\\"; a line is KEY=VALUE or a comment` + ";\n" + strings.Replace("f:2: unknown key HOST"+known, "HOST", "NEL", 1)},
 		{"=x", "f:1: no key before the ="},
@@ -129,6 +130,8 @@ func TestMistakes(t *testing.T) {
 		{"KEEP=x", "f:1: KEEP=x: not a number of dumps; 0 is no limit"},
 		{"KEEP=2147483648", "f:1: KEEP=2147483648: not a number of dumps; 0 is no limit"},
 		{"MOTD=1", "f:1: MOTD=1: not yes or no"},
+		{"HOOK=hook", "f:1: HOOK=hook: not an absolute path"},
+		{"HOOK_TIMEOUT=0", "f:1: HOOK_TIMEOUT=0: not a time from 1s to 168h, such as 60 (seconds) or 5min"},
 		{"RAW_OVERWRITE=YES", "f:1: RAW_OVERWRITE=YES: not yes or no"},
 		{"EVIDENCE=boot", `f:1: EVIDENCE=boot: "boot" is neither an absolute path of a directory, nor pstore, nor none; directories are separated by spaces`},
 		{"EVIDENCE=none pstore", "f:1: EVIDENCE=none pstore: none stands alone"},

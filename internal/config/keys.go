@@ -97,6 +97,21 @@ var keys = []key{
 		return nil
 	}},
 	{"MOTD", "no", func(c *Config, v string) error { return yesNo(&c.Motd, v) }},
+	{"HOOK", "", func(c *Config, v string) error {
+		if v != "" && !filepath.IsAbs(v) {
+			return errors.New("not an absolute path")
+		}
+		c.Hook = v
+		return nil
+	}},
+	{"HOOK_TIMEOUT", "60s", func(c *Config, v string) error {
+		d, ok := parseTime(v)
+		if !ok || d < time.Second {
+			return errors.New("not a time from 1s to 168h, such as 60 (seconds) or 5min")
+		}
+		c.HookTimeout = d
+		return nil
+	}},
 	{"MODE", "", func(c *Config, v string) error {
 		if v == "" {
 			c.mode = ""
@@ -144,35 +159,39 @@ var timeUnits = map[string]time.Duration{
 // maxTimeout is the longest deadline that plan.Validate accepts.
 const maxTimeout = 7 * 24 * time.Hour
 
-// parseTimeout reads "600", "10min" or "1h 30min".
+// parseTimeout reads the limit of something: 0, or a minute at least.
 func parseTimeout(v string) (time.Duration, error) {
-	bad := errors.New("not a time from 60s to 168h, such as 600 (seconds), 10min or 1h 30min; 0 is derived from the size of the memory")
-	var sum time.Duration
+	sum, ok := parseTime(v)
+	if !ok || sum > 0 && sum < minTimeout {
+		return 0, errors.New("not a time from 60s to 168h, such as 600 (seconds), 10min or 1h 30min; 0 is derived from the size of the memory")
+	}
+	return sum, nil
+}
+
+// parseTime reads "600", "10min" or "1h 30min", maxTimeout at most.
+func parseTime(v string) (sum time.Duration, ok bool) {
 	rest := strings.TrimSpace(v)
 	if rest == "" {
-		return 0, bad
+		return 0, false
 	}
 	for rest != "" {
 		digits := rest[:len(rest)-len(strings.TrimLeft(rest, "0123456789"))]
 		n, err := strconv.ParseUint(digits, 10, 32)
 		if err != nil {
-			return 0, bad
+			return 0, false
 		}
 		rest = strings.TrimLeft(rest[len(digits):], " ")
 		name := rest[:len(rest)-len(strings.TrimLeft(rest, "abcdefghijklmnopqrstuvwxyz"))]
 		unit, ok := timeUnits[name]
 		if !ok || n > uint64(maxTimeout/unit) {
-			return 0, bad
+			return 0, false
 		}
 		if sum += time.Duration(n) * unit; sum > maxTimeout {
-			return 0, bad
+			return 0, false
 		}
 		rest = strings.TrimLeft(rest[len(name):], " ")
 	}
-	if sum > 0 && sum < minTimeout {
-		return 0, bad
-	}
-	return sum, nil
+	return sum, true
 }
 
 // minTimeout is the shortest total: starting the kernel and finishing the dump

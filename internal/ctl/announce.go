@@ -1,16 +1,23 @@
 package ctl
 
 import (
+	"bytes"
+	"os"
+	"os/exec"
+	"syscall"
+
 	"github.com/spf13/pflag"
 
 	"ukdump/internal/announce"
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
+	"ukdump/internal/crashdir"
 	"ukdump/internal/host"
+	"ukdump/internal/state"
 )
 
 func (c *ctl) announceVerb() *cli.Command {
-	var watch, shutdown bool
+	var watch, shutdown, hooks bool
 	return &cli.Command{
 		Name: "announce", Summary: "report new crashes to the journal",
 		About: `Reports each new crash once, as an entry in the journal of priority crit that says
@@ -20,10 +27,14 @@ ukdump-announce.service runs it at every boot.`,
 		Options: func(f *pflag.FlagSet) {
 			f.BoolVar(&watch, "watch", false, "also watch this boot: if it ends without announce --shutdown while a capture kernel is loaded, the next announce reports that")
 			f.BoolVar(&shutdown, "shutdown", false, "only end the watch, because the machine is shut down")
+			f.BoolVar(&hooks, "hooks", false, "only run the program of HOOK for crashes that were announced")
 		},
 		Run: func([]string) error {
-			if shutdown {
+			switch {
+			case shutdown:
 				return c.store.EndWatch()
+			case hooks:
+				return c.runHooks()
 			}
 			return c.announce(watch)
 		},
@@ -62,10 +73,57 @@ func (c *ctl) announceNow(early bool) error {
 			return bad
 		}
 	}
-	run := announce.Run{Out: c.Program, Root: c.root, Store: c.store, JournalLimit: c.journalLimit}
+	run := c.announcer()
 	err := run.Announce(conf)
 	if bad != nil {
 		return bad
 	}
 	return err
+}
+
+// announcer returns the value that announces for this run.
+func (c *ctl) announcer() *announce.Run {
+	return &announce.Run{Out: c.Program, Root: c.root, Store: c.store, JournalLimit: c.journalLimit, StartHooks: c.startHooks}
+}
+
+// hookJSON is the standard input of a hook.
+type hookJSON struct {
+	*state.Hook
+	Dump *dumpJSON `json:"dump,omitempty"` // as info --json prints it
+}
+
+// runHooks runs the program of HOOK for each crash that waits for it.
+func (c *ctl) runHooks() error {
+	conf, err := c.config()
+	if err != nil {
+		return err
+	}
+	return c.announcer().RunHooks(conf, func(h *state.Hook) ([]byte, error) {
+		in := hookJSON{Hook: h}
+		if h.Directory != "" {
+			// A dump that was removed meanwhile is no reason to report nothing.
+			if d, err := crashdir.Read(h.Directory); err == nil {
+				l := jsonOf(d)
+				in.Dump = &l
+			}
+		}
+		var b bytes.Buffer
+		err := cli.WriteJSON(&b, in)
+		return b.Bytes(), err
+	})
+}
+
+// startHooks starts the unit that runs the hooks; without systemd, a process.
+func startHooks() error {
+	if _, err := os.Stat("/run/systemd/system"); err != nil { // sd_booted(3)
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		cmd := exec.Command(self, "announce", "--hooks")
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		return cmd.Start()
+	}
+	return systemctl("--no-block", "start", "ukdump-hook.service")
 }

@@ -41,6 +41,7 @@ type ctl struct {
 	swapon func() error // turns on the swap that the machine is configured to have
 	// reloadUnit has systemd reload ukdump.service, without waiting for that.
 	reloadUnit func() error
+	startHooks func() error // starts announce --hooks, without waiting for that
 	// mountJobs returns where systemd is about to mount something.
 	mountJobs func() ([]string, error)
 	// memUsage runs makedumpfile --mem-usage; nil is the real one.
@@ -61,7 +62,7 @@ func Run(p *cli.Program) int {
 	c := &ctl{
 		Program: p, root: root, pid1: builder.DefaultPid1(), store: state.Store{Root: root}, uid: os.Geteuid(),
 		kexec: kexec.New(root), keys: cryptkeys.New(root, load.KeyInTable(root)),
-		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: collect.Swapon, reloadUnit: reloadUnit, mountJobs: host.MountJobs, tryWrite: verify.TryWrite, reboot: reboot,
+		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: collect.Swapon, reloadUnit: reloadUnit, startHooks: startHooks, mountJobs: host.MountJobs, tryWrite: verify.TryWrite, reboot: reboot,
 		lookPath: exec.LookPath, exec: replaceBy,
 	}
 	c.ask = c.askTerminal

@@ -129,12 +129,17 @@ func reloadUnit() error {
 	if _, err := os.Stat("/run/systemd/system"); err != nil { // sd_booted(3)
 		return advice.With(errors.New("systemd does not run"), "Run kdumpctl reload.")
 	}
-	const limit = 30 * time.Second // systemctl(1) answers at once
+	return systemctl("--no-block", "try-reload-or-restart", "ukdump.service")
+}
+
+// systemctl runs systemctl(1) for a request that it answers at once.
+func systemctl(args ...string) error {
+	const limit = 30 * time.Second
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "systemctl", "--no-block", "try-reload-or-restart", "ukdump.service").CombinedOutput()
+	out, err := exec.CommandContext(ctx, "systemctl", args...).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("systemctl try-reload-or-restart ukdump.service: %w: %s", err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("systemctl %s: %w: %s", strings.Join(args[1:], " "), err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }

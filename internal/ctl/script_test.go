@@ -3,6 +3,7 @@ package ctl
 import (
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -131,6 +132,16 @@ func machineCmd(ts *testscript.TestScript, _ bool, args []string) {
 		m.Write(args[1], string(debugtest.Dump("amd64", buildtest.Release, "#1 SMP", "OSRELEASE="+buildtest.Release+"\nBUILD-ID="+args[2]+"\nKERNELOFFSET=1e00000\n")))
 	case "log": // DIRECTORY, a log that was saved as text
 		m.Write(args[1]+"/vmcore-dmesg.txt", "[    0.000000] Linux version 6.1.0\n[    7.250000] hostile \x1b[2J\xff\n[   61.000001] Kernel panic - not syncing: sysrq triggered crash\n")
+	case "hook": // a program that prints its standard input
+		m.Write("etc/hook", "#!/bin/sh\ncat\n")
+		m.Write("etc/ukdump.conf", "HOOK=/etc/hook\n")
+		for name, mode := range map[string]os.FileMode{"etc/hook": 0o755, "etc": 0o755, ".": 0o755} {
+			ts.Check(os.Chmod(filepath.Join(m.Root, name), mode))
+		}
+	case "hooks": // N: so often they were started
+		if strconv.Itoa(m.hooks) != args[1] {
+			ts.Fatalf("%d starts of the hooks, want %s", m.hooks, args[1])
+		}
 	case "os": // ID of os-release
 		m.Write("etc/os-release", "ID="+args[1]+"\n")
 	case "user": // an ordinary user from here on

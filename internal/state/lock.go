@@ -92,7 +92,12 @@ const sweepAge = 10 * time.Minute
 
 // LockAnnounce keeps others from announcing at the same time. It does not wait.
 func (st Store) LockAnnounce() (unlock func(), err error) {
-	path := st.file("announce.lock")
+	return st.tryLock("announce.lock", "another kdumpctl announce is running")
+}
+
+// tryLock locks a file in Dir; taken is the error if another process has it.
+func (st Store) tryLock(name, taken string) (unlock func(), err error) {
+	path := st.file(name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
@@ -102,7 +107,7 @@ func (st Store) LockAnnounce() (unlock func(), err error) {
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("another kdumpctl announce is running: %w", err)
+		return nil, fmt.Errorf("%s: %w", taken, err)
 	}
 	return func() { release(f) }, nil
 }

@@ -1,0 +1,110 @@
+package announce
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ukdump/internal/cli"
+	"ukdump/internal/config"
+	"ukdump/internal/journal"
+	"ukdump/internal/state"
+)
+
+// hookRun is a machine with a hook.
+func hookRun(t *testing.T, script string) (*Run, *config.Config, *bytes.Buffer) {
+	t.Helper()
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "hook"), []byte("#!/bin/sh\n"+script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var errs bytes.Buffer
+	conf := config.Default()
+	conf.Hook = "/hook"
+	return &Run{Out: &cli.Program{Name: "kdumpctl", Stdout: &errs, Stderr: &errs}, Root: root, Store: state.Store{Root: root}}, conf, &errs
+}
+
+func message(h *state.Hook) ([]byte, error) { return []byte(h.Message + " " + h.Directory + "\n"), nil }
+
+func TestHooks(t *testing.T) {
+	r, conf, out := hookRun(t, "cat\n[ -z \"$SECRET\" ] && pwd\n")
+	t.Setenv("SECRET", "x")
+	r.queueHook(event{message: "first", fields: []journal.Field{{Name: "UKDUMP_DIRECTORY", Value: "/var/crash/x"}, {Name: "UKDUMP_CAUSE"}}})
+	r.queueHook(event{message: "second"})
+	started := 0
+	r.StartHooks = func() error { started++; return nil }
+	r.startHooks()
+	if started != 1 {
+		t.Errorf("started %d times", started)
+	}
+	if err := r.RunHooks(conf, message); err != nil {
+		t.Error(err)
+	}
+	if want := "first /var/crash/x\n/\nsecond \n/\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out, want)
+	}
+	r.startHooks()
+	if names, err := r.Store.Hooks(); len(names) > 0 || err != nil || started != 1 {
+		t.Errorf("%q, %v, started %d times", names, err, started)
+	}
+}
+
+// A hook that fails or hangs is a warning, and the next one is run.
+func TestHookFails(t *testing.T) {
+	r, conf, out := hookRun(t, "read line\ncase $line in hang*) sleep 1000;; fail*) echo trouble >&2; exit 3;; esac\necho $line\n")
+	conf.HookTimeout = time.Second
+	for _, m := range []string{"fail", "hang", "good"} {
+		r.queueHook(event{message: m})
+	}
+	if err := r.RunHooks(conf, message); err != nil {
+		t.Error(err)
+	}
+	want := "trouble\nkdumpctl: warning: HOOK /hook: exit status 3\nkdumpctl: warning: HOOK /hook: ended by HOOK_TIMEOUT, after 1 seconds\ngood\n"
+	if out.String() != want {
+		t.Errorf("got %q\nwant %q", out, want)
+	}
+}
+
+// A program that another user could change is not run, and the crashes wait.
+func TestHookTrusted(t *testing.T) {
+	r, conf, out := hookRun(t, "echo run\n")
+	r.queueHook(event{message: "x"})
+	hook := filepath.Join(r.Root, "hook")
+	for _, tt := range []struct {
+		name   string
+		change func() error
+		want   string
+	}{
+		{"writable by the group", func() error { return os.Chmod(hook, 0o775) }, "others may write to it"},
+		{"not executable", func() error { return os.Chmod(hook, 0o644) }, "not an executable file"},
+		{"directory writable", func() error { return os.Chmod(r.Root, 0o777) }, "others may write to it"},
+		{"missing", func() error { return os.Remove(hook) }, "no such file"},
+		{"a directory", func() error { return os.Mkdir(hook, 0o755) }, "not an executable file"},
+	} {
+		if err := tt.change(); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.RunHooks(conf, message); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %s", tt.name, err, tt.want)
+		}
+		os.Chmod(r.Root, 0o755)
+		os.Chmod(hook, 0o755)
+	}
+	if names, _ := r.Store.Hooks(); len(names) != 1 || out.Len() > 0 {
+		t.Errorf("%q wait, output %q", names, out)
+	}
+}
+
+func TestHooksBounded(t *testing.T) {
+	st := state.Store{Root: t.TempDir()}
+	var err error
+	for i := 0; err == nil && i < 1000; i++ {
+		err = st.QueueHook(&state.Hook{})
+	}
+	if names, _ := st.Hooks(); err == nil || len(names) != 100 {
+		t.Errorf("%d wait, %v", len(names), err)
+	}
+}
