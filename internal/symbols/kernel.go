@@ -42,7 +42,7 @@ type Kernel struct {
 
 	image      *table
 	start, end uint64 // of the image, with its data
-	text       Range
+	text, init Range
 
 	types    *Types
 	typesErr error
@@ -84,6 +84,7 @@ func Open(mem Memory, info vmcore.Info, machine string) (*Kernel, error) {
 	if k.text.Start == 0 || k.text.End <= k.text.Start {
 		return nil, fmt.Errorf("read symbols: the text from _stext %#x to _etext %#x is empty", k.text.Start, k.text.End)
 	}
+	k.init = Range{first("_sinittext"), first("_einittext")}
 	k.start = min(k.text.Start, first("_text", "_stext"))
 	// Without CONFIG_KALLSYMS_ALL only functions have symbols.
 	if k.end = first("_end", "_einittext"); k.end < k.text.End {
@@ -98,6 +99,10 @@ func (k *Kernel) Count() int { return len(k.image.syms) }
 // Text returns the addresses of the functions of the kernel's image, without those
 // that the kernel frees after boot.
 func (k *Kernel) Text() Range { return k.text }
+
+// InitText returns the addresses of the functions that the kernel freed after boot.
+// They are still the outermost callers of CPU 0.
+func (k *Kernel) InitText() Range { return k.init }
 
 // Lookup returns the address of a symbol of the kernel's image. Static symbols can
 // share a name; it returns the lowest address then.
@@ -131,15 +136,16 @@ func (k *Kernel) Symbolize(addr uint64) (Symbol, bool) {
 	return k.jitSymbol(addr)
 }
 
-// IsText reports whether addr is in a function of the kernel's image or in the text
-// of a module.
+// IsText reports whether a CPU can execute at addr: in a function of the kernel's
+// image, in the text of a module or in a program of BPF.
 func (k *Kernel) IsText(addr uint64) bool {
 	if k.text.Contains(addr) {
 		return true
 	}
 	m := k.ModuleAt(addr)
 	if m == nil {
-		return false
+		_, ok := k.jitSymbol(addr)
+		return ok
 	}
 	for _, r := range m.Text {
 		if r.Contains(addr) {
