@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 )
 
 // Record is one record of a kernel log.
@@ -24,7 +25,7 @@ type Record struct {
 // place where it stopped or the records that it skipped.
 func (f *File) WriteLog(w io.Writer) error {
 	b := bufio.NewWriterSize(w, 16<<10)
-	err := f.Records(func(r Record) { writeRecord(b, r) })
+	err := f.decodeLog(func(ts uint64, text, _ []byte) { writeRecord(b, ts, text) })
 	if ferr := b.Flush(); ferr != nil { // errors of w stick in it
 		return fmt.Errorf("write kernel log: %w", ferr)
 	}
@@ -35,6 +36,33 @@ func (f *File) WriteLog(w io.Writer) error {
 // oldest first. It knows the lockless ring of Linux 5.10 and later (prb) and the records of
 // 3.5 to 5.9 (log_buf). The error is that of WriteLog.
 func (f *File) Records(each func(Record)) error {
+	level := f.levelOffset()
+	return f.decodeLog(func(ts uint64, text, head []byte) {
+		r := Record{Time: ts, Level: -1, Text: text}
+		if level < uint64(len(head)) {
+			r.Level = int(head[level] >> 5)
+		}
+		each(r)
+	})
+}
+
+// levelOffset returns the offset of the byte with the severity in its upper three bits in
+// the structure of a record. No kernel names it in VMCOREINFO, so it goes by its neighbour.
+// PID 1 needs no severity and does not link this.
+func (f *File) levelOffset() uint64 {
+	if n, ok := f.Info.Offset("printk_info.caller_id"); ok {
+		return n - 1 // u8 facility; u8 flags:5, level:3; u32 caller_id
+	}
+	for _, name := range []string{"printk_log", "log"} {
+		if n, ok := f.Info.Offset(name + ".dict_len"); ok {
+			return n + 3 // u16 dict_len; u8 facility; u8 flags:5, level:3
+		}
+	}
+	return math.MaxUint64
+}
+
+// decodeLog calls each with the time, the text and the structure of every record.
+func (f *File) decodeLog(each func(ts uint64, text, head []byte)) error {
 	out := &logReader{each: each}
 	var err error
 	if prb, ok := f.Info.Symbol("prb"); ok {
@@ -54,11 +82,11 @@ func (f *File) Records(each func(Record)) error {
 }
 
 // writeRecord writes the lines of a record.
-func writeRecord(w *bufio.Writer, r Record) {
+func writeRecord(w *bufio.Writer, ts uint64, text []byte) {
 	for more := true; more; {
 		var line []byte
-		line, r.Text, more = bytes.Cut(r.Text, []byte("\n"))
-		fmt.Fprintf(w, "[%5d.%06d] ", r.Time/1e9, r.Time%1e9/1e3)
+		line, text, more = bytes.Cut(text, []byte("\n"))
+		fmt.Fprintf(w, "[%5d.%06d] ", ts/1e9, ts%1e9/1e3)
 		for _, c := range line {
 			if c >= ' ' && c <= '~' || c == '\t' {
 				w.WriteByte(c)
@@ -72,7 +100,7 @@ func writeRecord(w *bufio.Writer, r Record) {
 
 // logReader passes records on, and counts the damaged ones.
 type logReader struct {
-	each    func(Record)
+	each    func(ts uint64, text, head []byte)
 	skipped int
 	first   error // of the first of them
 }
@@ -110,25 +138,6 @@ func (l *layout) checked(key string, get func(string) (uint64, bool), name strin
 		return int(n)
 	}
 	return 0
-}
-
-// level returns the offset of the byte with the severity in its upper three bits, which is
-// bytes away from the field of that name; -1 if it is not known. No kernel names it in
-// VMCOREINFO.
-func (l *layout) level(name string, bytes, size int) int {
-	n, ok := l.info.Offset(name)
-	if n += uint64(bytes); !ok || n >= uint64(size) {
-		return -1
-	}
-	return int(n)
-}
-
-// severity returns the severity in a structure with the byte at offset level.
-func severity(b []byte, level int) int {
-	if level < 0 {
-		return -1
-	}
-	return int(b[level] >> 5)
 }
 
 // within sets l.err if a field of n bytes at off does not fit size.

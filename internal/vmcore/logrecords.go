@@ -23,7 +23,6 @@ func (f *File) readRecords(out *logReader) error {
 	if l.err != nil {
 		return l.err
 	}
-	level := l.level(name+".dict_len", 3, size) // u16 dict_len; u8 facility; u8 flags:5, level:3
 
 	b, err := f.openRecords()
 	if err != nil {
@@ -43,7 +42,7 @@ func (f *File) readRecords(out *logReader) error {
 			return fmt.Errorf("stopped at index %d: %w", idx, err)
 		}
 		n, text := uint32(le.Uint16(h[length:])), uint32(le.Uint16(h[textLen:]))
-		r := Record{Time: le.Uint64(h[ts:]), Level: severity(h, level)}
+		time := le.Uint64(h[ts:])
 		if n == 0 {
 			if wrapped {
 				return fmt.Errorf("stopped at index %d: the end of the buffer again", idx)
@@ -59,8 +58,7 @@ func (f *File) readRecords(out *logReader) error {
 		if err != nil {
 			return fmt.Errorf("stopped at index %d: %w", idx, err)
 		}
-		r.Text = b[size:]
-		out.each(r)
+		out.each(time, b[size:], b[:size])
 		idx = end
 	}
 	return nil

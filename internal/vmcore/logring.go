@@ -24,7 +24,7 @@ const (
 type ring struct {
 	// sizes of the structures and where their fields are
 	descSize, state, begin, next int
-	infoSize, ts, textLen, level int
+	infoSize, ts, textLen        int
 
 	descBits, textBits uint32
 	tail, head         uint64
@@ -70,7 +70,6 @@ func (f *File) openRing(prb uint64) (*ring, error) {
 		ts:       l.offset("printk_info.ts_nsec"),
 		textLen:  l.offset("printk_info.text_len"),
 	}
-	r.level = l.level("printk_info.caller_id", -1, r.infoSize) // u8 facility; u8 flags:5, level:3; u32 caller_id
 	desc := uint64(l.offset("printk_ringbuffer.desc_ring"))
 	text := uint64(l.offset("printk_ringbuffer.text_data_ring"))
 	descBits := desc + uint64(l.offset("prb_desc_ring.count_bits"))
@@ -142,12 +141,11 @@ func (r *ring) readRecord(out *logReader, id uint64) error {
 	if err != nil {
 		return fmt.Errorf("record %d: %w", i, err)
 	}
-	rec := Record{Time: le.Uint64(info[r.ts:]), Level: severity(info, r.level)}
-	length := int(le.Uint16(info[r.textLen:]))
+	ts, length := le.Uint64(info[r.ts:]), int(le.Uint16(info[r.textLen:]))
 
 	if begin&1 == 1 && next&1 == 1 {
 		if begin == emptyLine && next == emptyLine {
-			out.each(rec)
+			out.each(ts, nil, info)
 		}
 		return nil
 	}
@@ -160,10 +158,11 @@ func (r *ring) readRecord(out *logReader, id uint64) error {
 		out.skip(fmt.Errorf("record %d: text of %d bytes, of which %d are left", i, length, size))
 		length = int(size)
 	}
-	if rec.Text, err = r.text.at(r.textAt+at, length); err != nil {
+	text, err := r.text.at(r.textAt+at, length)
+	if err != nil {
 		return fmt.Errorf("text of record %d: %w", i, err)
 	}
-	out.each(rec)
+	out.each(ts, text, info)
 	return nil
 }
 
