@@ -175,3 +175,14 @@ func (c *Config) readFile(name string, resolve func() (string, error)) error {
 	}
 	return c.apply(name, string(text))
 }
+
+// Files returns the paths of the files that set keys, sorted.
+func (c *Config) Files() (names []string) {
+	for _, where := range c.where {
+		if i := strings.LastIndexByte(where, ':'); i > 0 && !slices.Contains(names, where[:i]) {
+			names = append(names, where[:i])
+		}
+	}
+	slices.Sort(names)
+	return names
+}

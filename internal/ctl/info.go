@@ -61,7 +61,7 @@ func (c *ctl) findDump(dir, name string) (crashdir.Dump, error) {
 		return crashdir.Dump{}, noDump(parent, name)
 	}
 	if name == "" {
-		return dumps[len(dumps)-1], nil
+		return newestDump(dumps), nil
 	}
 	var found []crashdir.Dump
 	for _, d := range dumps {
@@ -80,6 +80,16 @@ func (c *ctl) findDump(dir, name string) (crashdir.Dump, error) {
 	}
 	return crashdir.Dump{}, fmt.Errorf("dump %s: the name fits %d dumps, from %s to %s: give more of it",
 		name, len(found), found[0].Name, found[len(found)-1].Name)
+}
+
+// newestDump returns the newest dump of this machine, or else the newest that was imported.
+func newestDump(dumps []crashdir.Dump) crashdir.Dump {
+	for i := len(dumps) - 1; i >= 0; i-- {
+		if !imported(&dumps[i]) {
+			return dumps[i]
+		}
+	}
+	return dumps[len(dumps)-1]
 }
 
 // noDump is the error for a dump that is not in dir.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -22,17 +23,19 @@ type dumpJSON struct {
 	Time    time.Time        `json:"time"`
 	Outcome crashdir.Outcome `json:"outcome"`
 	Test    bool             `json:"test,omitempty"` // the crash was one of kdumpctl test
-	Vmcore  string           `json:"vmcore,omitempty"`
-	Bytes   *int64           `json:"bytes,omitempty"`  // of all files; nil if they cannot be read
-	Reason  string           `json:"reason,omitempty"` // of the crash, from any file that has it
-	Problem string           `json:"problem,omitempty"`
-	Report  *crashdir.Report `json:"report,omitempty"`
+	// Imported is true for a dump of kdumpctl import.
+	Imported bool             `json:"imported,omitempty"`
+	Vmcore   string           `json:"vmcore,omitempty"`
+	Bytes    *int64           `json:"bytes,omitempty"`  // of all files; nil if they cannot be read
+	Reason   string           `json:"reason,omitempty"` // of the crash, from any file that has it
+	Problem  string           `json:"problem,omitempty"`
+	Report   *crashdir.Report `json:"report,omitempty"`
 
 	outcome, reason string // for people
 }
 
 func jsonOf(d crashdir.Dump) dumpJSON {
-	l := dumpJSON{Name: d.Name, Path: d.Path, Time: d.Time, Outcome: d.Outcome, Test: d.Test, Vmcore: d.Vmcore, Report: d.Report}
+	l := dumpJSON{Name: d.Name, Path: d.Path, Time: d.Time, Outcome: d.Outcome, Test: d.Test, Imported: imported(&d), Vmcore: d.Vmcore, Report: d.Report}
 	if d.Outcome != crashdir.Unknown {
 		l.Bytes = &d.Size
 	}
@@ -74,7 +77,7 @@ kernel and the size give way to the reason.`,
 }
 
 func (c *ctl) list(o dumpOptions) error {
-	dumps, parent, unread := c.scan(o.dir)
+	dumps, parent, unread := c.scanImported(o.dir)
 	if unread != nil && len(dumps.Dumps) == 0 {
 		return unread
 	}
@@ -115,10 +118,35 @@ func (c *ctl) warnLeftOut(dumps crashdir.Contents) {
 	}
 }
 
-// dumps lists the dumps as scan does.
+// dumps lists the dumps as scanImported does.
 func (c *ctl) dumps(dir string) (dumps []crashdir.Dump, where string, err error) {
-	all, where, err := c.scan(dir)
+	all, where, err := c.scanImported(dir)
 	return all.Dumps, where, err
+}
+
+// scanImported is scan, and lists imported dumps, too, if dir is empty.
+func (c *ctl) scanImported(dir string) (all crashdir.Contents, where string, err error) {
+	all, where, err = c.scan(dir)
+	conf, bad := c.config()
+	if dir != "" || bad != nil {
+		return all, where, err
+	}
+	var errs []error
+	for _, d := range conf.DumpDirs(c.root) {
+		from := filepath.Join(d, importedDir)
+		if fi, err := os.Stat(from); err != nil || !fi.IsDir() {
+			continue // nothing was imported, or scan has reported the directory above
+		}
+		here, err := crashdir.Scan(from)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		all.Dumps = append(all.Dumps, here.Dumps...)
+		all.LeftOut = append(all.LeftOut, here.LeftOut...)
+		all.NLeftOut += here.NLeftOut
+	}
+	crashdir.Sort(all.Dumps)
+	return all, where, errors.Join(append([]error{err}, errs...)...)
 }
 
 // scan lists the dumps in dir, or in the configured targets if dir is empty,

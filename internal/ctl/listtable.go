@@ -48,6 +48,8 @@ func outcomeOf(d *crashdir.Dump) string {
 	switch {
 	case d.Outcome == crashdir.Unknown:
 		return notKnown
+	case imported(d):
+		return string(d.Outcome) + ", imported"
 	case !d.Test:
 		return string(d.Outcome)
 	// The vmcore of a test that passed is removed when that was announced.

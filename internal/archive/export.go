@@ -1,0 +1,170 @@
+package archive
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"ukdump/internal/advice"
+	"ukdump/internal/crashdir"
+)
+
+// Export is one archive of a dump.
+type Export struct {
+	Dump   crashdir.Dump
+	Vmcore bool      // with the vmcore
+	Scrub  *Scrubber // nil to strike out nothing
+	Config []string  // paths of files of the configuration
+}
+
+// Check returns why the archive cannot be made.
+func (e *Export) Check() error {
+	switch {
+	case e.Vmcore && e.Scrub != nil:
+		return advice.With(errors.New("a vmcore is the memory of the machine: nothing can be struck out of it"), "Give one of --vmcore and --scrub.")
+	case e.Vmcore && e.Dump.Vmcore == "":
+		return fmt.Errorf("dump %s: no vmcore in it", e.Dump.Name)
+	}
+	return nil
+}
+
+// Write writes the archive, a tar archive in zstd. copied is called with the bytes that were
+// read, and may be nil.
+func (e *Export) Write(w io.Writer, copied func(n int64)) error {
+	if err := e.Check(); err != nil {
+		return err
+	}
+	z, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	a := &writer{tar: tar.NewWriter(z), dir: e.Dump.Name, time: e.Dump.Time, scrub: e.Scrub, copied: copied}
+	for _, base := range texts {
+		if base == "report.html" && e.Scrub != nil {
+			continue // placeholders would be elements of HTML; report.txt has the same
+		}
+		for _, name := range []string{base, base + crashdir.Suffix} {
+			f, err := e.Dump.Open(name)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			err = a.text(name, f)
+			f.Close()
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		}
+	}
+	for _, name := range e.Config {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		err = a.text(path.Join("config", filepath.Base(name)), f)
+		f.Close()
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if e.Vmcore {
+		name := filepath.Base(e.Dump.Vmcore)
+		f, err := e.Dump.Open(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		fi, err := f.Stat()
+		if err == nil {
+			err = a.file(name, f, fi.Size())
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if err := a.tar.Close(); err != nil {
+		return err
+	}
+	return z.Close()
+}
+
+// writer writes the files of an archive.
+type writer struct {
+	tar    *tar.Writer
+	dir    string
+	time   time.Time
+	scrub  *Scrubber
+	copied func(int64)
+}
+
+// text adds a text, scrubbed if that is asked for. A scrubbed one is kept in a file until its
+// size is known.
+func (a *writer) text(name string, f *os.File) error {
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !fi.Mode().IsRegular() || fi.Size() > maxText {
+		return fmt.Errorf("%d bytes: not a text of a dump", fi.Size())
+	}
+	if a.scrub == nil {
+		return a.file(name, f, fi.Size())
+	}
+	tmp, err := os.CreateTemp("", "ukdump-export")
+	if err != nil {
+		return err
+	}
+	defer tmp.Close()
+	if err := os.Remove(tmp.Name()); err != nil {
+		return err
+	}
+	if err := a.scrub.Copy(tmp, io.LimitReader(f, fi.Size())); err != nil {
+		return err
+	}
+	size, err := tmp.Seek(0, io.SeekCurrent)
+	if err == nil {
+		_, err = tmp.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return err
+	}
+	return a.file(name, tmp, size)
+}
+
+// file adds the first size bytes of r.
+func (a *writer) file(name string, r io.Reader, size int64) error {
+	h := &tar.Header{Name: a.dir + "/" + name, Typeflag: tar.TypeReg, Mode: 0o600, Size: size, ModTime: a.time, Format: tar.FormatPAX}
+	if err := a.tar.WriteHeader(h); err != nil {
+		return err
+	}
+	n, err := io.Copy(a.tar, &counted{io.LimitReader(r, size), a.copied})
+	if err == nil && n < size {
+		err = io.ErrUnexpectedEOF // a file that somebody made shorter
+	}
+	return err
+}
+
+// counted calls a function with the number of bytes that were read.
+type counted struct {
+	r    io.Reader
+	call func(int64)
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if c.call != nil {
+		c.call(int64(n))
+	}
+	return n, err
+}

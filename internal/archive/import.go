@@ -1,0 +1,230 @@
+package archive
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"ukdump/internal/advice"
+	"ukdump/internal/crashdir"
+	"ukdump/internal/dumpfile"
+)
+
+// Import takes a file in as a dump of its own.
+type Import struct {
+	Dir    string      // of the imported dumps
+	Copied func(int64) // is called with the bytes that were written; may be nil
+	// Room returns the room in a directory, for tests; nil is crashdir.RoomIn.
+	Room func(dir string) (crashdir.Room, error)
+}
+
+var zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd} // RFC 8878
+
+// maxWindow bounds the memory for unpacking. The encoder of Export uses 8 MiB.
+const maxWindow = 128 << 20
+
+// File takes in the archive or vmcore at path, and returns the path of the new dump. After
+// an error nothing of it is left.
+func (im *Import) File(path string) (dir string, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if !fi.Mode().IsRegular() {
+		return "", fmt.Errorf("%s: not a regular file", path)
+	}
+	var magic [4]byte
+	f.ReadAt(magic[:], 0)
+	if bytes.Equal(magic[:], zstdMagic) {
+		dir, err = im.archive(f)
+	} else {
+		var h dumpfile.Header
+		if h, err = dumpfile.ReadHeader(f); err != nil {
+			return "", advice.With(fmt.Errorf("%s: neither an exported archive nor a vmcore: %w", path, err), "kdumpctl import takes kdump-compressed, flattened and ELF dumps, and archives of kdumpctl export.")
+		}
+		at := fi.ModTime()
+		if h.Time > 0 {
+			at = time.Unix(h.Time, 0)
+		}
+		dir, err = im.into(at, func(dir string) error { return im.copyVmcore(dir, "vmcore", f, fi.Size()) })
+	}
+	if err != nil {
+		return "", fmt.Errorf("import %s: %w", path, err)
+	}
+	return dir, nil
+}
+
+// into makes a new dump with the files that fill writes, and removes it if that fails.
+func (im *Import) into(at time.Time, fill func(dir string) error) (string, error) {
+	dir, err := crashdir.Create(im.Dir, crashdir.Clamp(at))
+	if err != nil {
+		return "", err
+	}
+	if err = fill(dir); err == nil {
+		err = judge(dir)
+	}
+	if err != nil {
+		os.RemoveAll(dir) // ours, and nobody else may write to it
+		return "", err
+	}
+	return dir, crashdir.SyncDir(dir)
+}
+
+// archive takes in an archive.
+func (im *Import) archive(r io.Reader) (string, error) {
+	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true))
+	if err != nil {
+		return "", err
+	}
+	defer z.Close()
+	t := tar.NewReader(z)
+	first, err := t.Next()
+	if err == io.EOF {
+		return "", errors.New("the archive is empty")
+	}
+	if err != nil {
+		return "", err
+	}
+	name, _, _ := strings.Cut(first.Name, "/")
+	at, _, ok := crashdir.ParseName(name)
+	if !ok {
+		at = first.ModTime
+	}
+	return im.into(at, func(dir string) error { return im.unpack(dir, t, first) })
+}
+
+// unpack writes the files of an archive into dir; h is the header of the first. Every entry
+// must be a regular file with a name that Export gives, so no link and no path leads
+// elsewhere.
+func (im *Import) unpack(dir string, t *tar.Reader, h *tar.Header) error {
+	seen := map[string]bool{}
+	for {
+		name, err := member(h.Name)
+		switch {
+		case h.Typeflag != tar.TypeReg:
+			return fmt.Errorf("archive: %q: not a regular file", h.Name)
+		case err != nil:
+			return fmt.Errorf("archive: %q: %w", h.Name, err)
+		case seen[name] || len(seen) >= maxFiles:
+			return fmt.Errorf("archive: %q: once more, or more than %d files", h.Name, maxFiles)
+		}
+		seen[name] = true
+		if vmcoreName.MatchString(name) {
+			err = im.copyVmcore(dir, name, t, h.Size)
+		} else if h.Size > maxText {
+			err = errLong
+		} else {
+			err = im.copyFile(dir, name, t, h.Size)
+		}
+		if err != nil {
+			return fmt.Errorf("archive: %q: %w", h.Name, err)
+		}
+		if h, err = t.Next(); err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// copyVmcore writes a vmcore. It is called complete only if it was verified.
+func (im *Import) copyVmcore(dir, name string, r io.Reader, size int64) error {
+	if err := im.copyFile(dir, name, r, size); err != nil {
+		return err
+	}
+	if name != "vmcore" {
+		return nil
+	}
+	if _, err := dumpfile.VerifyFile(filepath.Join(dir, name)); err != nil {
+		return os.Rename(filepath.Join(dir, name), filepath.Join(dir, name+crashdir.Suffix))
+	}
+	return nil
+}
+
+// copyFile writes the size bytes of r to a new file, if there is room. Zeros become holes.
+func (im *Import) copyFile(dir, name string, r io.Reader, size int64) error {
+	roomIn := im.Room
+	if roomIn == nil {
+		roomIn = crashdir.RoomIn
+	}
+	room, err := roomIn(dir)
+	if err != nil {
+		return err
+	}
+	if size < 0 || size > room.Free-spare || size > room.Largest {
+		return advice.With(fmt.Errorf("%d bytes: no room in %s, which has %d bytes free", size, dir, room.Free), "Free some space, or give --dir.")
+	}
+	path := filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil { // config
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w := &sparse{f: f}
+	n, err := copyMost(w, &counted{r, im.Copied}, size)
+	if err == nil && n < size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err == nil {
+		err = f.Truncate(size)
+	}
+	if err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// sparse leaves holes where a block of the source is all zeros.
+type sparse struct {
+	f  *os.File
+	at int64
+}
+
+func (s *sparse) Write(p []byte) (int, error) {
+	n := len(p)
+	if len(bytes.TrimLeft(p, "\x00")) > 0 {
+		if m, err := s.f.WriteAt(p, s.at); err != nil {
+			return m, err
+		}
+	}
+	s.at += int64(n)
+	return n, nil
+}
+
+// judge returns an error if the files in dir are no dump.
+func judge(dir string) error {
+	d, err := crashdir.Read(dir)
+	if err != nil {
+		return err
+	}
+	if d.Vmcore == "" && d.Report == nil {
+		names, err := os.ReadDir(dir)
+		if err != nil {
+			return err
+		}
+		for _, e := range names {
+			if strings.HasPrefix(e.Name(), "vmcore-dmesg.txt") || strings.HasPrefix(e.Name(), "kexec-dmesg.log") {
+				return nil
+			}
+		}
+		return errors.New("neither a vmcore nor a report nor a log in it")
+	}
+	return nil
+}

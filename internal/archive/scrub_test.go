@@ -1,0 +1,113 @@
+package archive
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestScrub(t *testing.T) {
+	s := NewScrubber([]string{"web7.example.org", "localhost"}, []string{"alice"})
+	for _, tt := range []struct{ in, want string }{
+		{"nothing private here: RIP: 0010:bad_function+0x10/0x20 [bad]", ""},
+		{"web7 crashed, WEB7.EXAMPLE.ORG too, web78 not", "<host-2> crashed, <host-1> too, web78 not"},
+		{"alice: alice's shell, malice", "<user-1>: <user-1>'s shell, malice"},
+		{"eth0: 52:54:00:12:34:56, 52:54:00:12:34:57 and 52:54:00:12:34:56", "eth0: <mac-1>, <mac-2> and <mac-1>"},
+		{"from 192.168.7.20 to 10.0.0.1:53, not 127.0.0.1, 6.1.0.999", "from <ip-1> to <ip-2>:53, not 127.0.0.1, 6.1.0.999"},
+		{"fe80::5054:ff:fe12:3456 is up, ::1 not, at 12:34:56", "<ip-3> is up, ::1 not, at 12:34:56"},
+		{"pci 0000:00:1f.2: [8086:2922]", ""},
+		{"Command line: root=UUID=0a1b2c3d-1111-2222-3333-444455556666 rd.luks.key=/key:UUID=x rd.luks.name=0a1b=root ip=10.0.0.2::10.0.0.1:255.255.255.0:web7:eth0:none quiet",
+			"Command line: root=UUID=<id-1> rd.luks.key=<secret-1> rd.luks.name=<secret-2> ip=<net-1> quiet"},
+		{`my.password="two words" API_TOKEN=abc rest`, `my.password="<secret-3>" API_TOKEN=<secret-4> rest`},
+		{"https://bob:hunter2@git/x", "https://<secret-5>@git/x"},
+		{"usb 1-1: SerialNumber: 0123ABC", "usb 1-1: SerialNumber: <serial-1>"},
+		{"cd /home/bob/src; again /home/bob", "cd /home/<user-2>/src; again /home/<user-2>"},
+		{"audit: acct=\"carol\" exe=x", "audit: acct=\"<user-3>\" exe=x"},
+		{"mail to dave@example.com now", "mail to <mail-1> now"},
+		{`  "machine_id": "00112233445566778899aabbccddeeff",`, `  "machine_id": "<id-2>",`},
+		{`  "host": "db1",`, `  "host": "<host-3>",`},
+		{"GNU ld 2.47.50.20261021, Serial: 8250/16550 driver", ""},
+		{"Linux version 6.12.0 (eve@laptop) (gcc)", "Linux version 6.12.0 (<mail-2>) (gcc)"},
+		{"Code: 40 00 48 8b 15 b1 aa 0d 00", ""},
+		{"pass=x<y> token=<z", "pass=<secret-6> token=<secret-7>"},
+	} {
+		if tt.want == "" {
+			tt.want = tt.in
+		}
+		if got := s.Line(tt.in); got != tt.want {
+			t.Errorf("%s\ngot  %s\nwant %s", tt.in, got, tt.want)
+		}
+	}
+}
+
+// Of real logs nothing is left that names the machine, and a second run changes nothing.
+func TestScrubRealLogs(t *testing.T) {
+	names, _ := filepath.Glob("../vmcore/testdata/*.dmesg.gz")
+	if dir := os.Getenv("UKDUMP_VMCORES"); dir != "" {
+		for _, pattern := range []string{"*/*.txt", "*/*.log", "*/report.json"} {
+			more, _ := filepath.Glob(filepath.Join(dir, pattern))
+			names = append(names, more...)
+		}
+	}
+	if len(names) < 3 {
+		t.Fatal("no logs")
+	}
+	for _, name := range names {
+		f, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		var r io.Reader = f
+		if strings.HasSuffix(name, ".gz") {
+			if r, err = gzip.NewReader(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		log, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var once, twice bytes.Buffer
+		if err := NewScrubber(nil, nil).Copy(&once, bytes.NewReader(log)); err != nil {
+			t.Fatal(err)
+		}
+		if err := NewScrubber(nil, nil).Copy(&twice, bytes.NewReader(once.Bytes())); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(once.Bytes(), twice.Bytes()) {
+			t.Errorf("%s: a second run changes it", name)
+		}
+		if a, b := bytes.Count(log, []byte("\n")), bytes.Count(once.Bytes(), []byte("\n")); a != b {
+			t.Errorf("%s: %d lines of %d", name, b, a)
+		}
+		before, after := strings.Split(string(log), "\n"), strings.Split(once.String(), "\n")
+		changed := 0
+		for i := range min(len(before), len(after)) {
+			if before[i] != after[i] {
+				changed++
+				t.Logf("%s\n%s", before[i], after[i])
+			}
+		}
+		if changed > len(before)/5 {
+			t.Errorf("%s: %d of %d lines changed", name, changed, len(before))
+		}
+	}
+}
+
+func FuzzScrub(f *testing.F) {
+	f.Add("ip=10.0.0.1 pass=\"x y\" /home/bob fe80::1 52:54:00:12:34:56 web7 alice")
+	f.Fuzz(func(t *testing.T, line string) {
+		if strings.Contains(line, "\n") {
+			return
+		}
+		s := NewScrubber([]string{"web7"}, []string{"alice"})
+		if got := s.Line(line); strings.Contains(got, "\n") {
+			t.Errorf("%q became %q", line, got)
+		}
+	})
+}
