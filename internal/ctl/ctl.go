@@ -52,6 +52,7 @@ type ctl struct {
 	lookPath func(program string) (string, error)
 	// exec runs a program in place of this one, and returns only with an error.
 	exec func(path string, args []string) error
+	wait func(path string, args []string) error // runs a program and waits for it
 	// setupMachine returns what setup changes.
 	setupMachine func() *setup.Machine
 }
@@ -63,7 +64,7 @@ func Run(p *cli.Program) int {
 		Program: p, root: root, pid1: builder.DefaultPid1(), store: state.Store{Root: root}, uid: os.Geteuid(),
 		kexec: kexec.New(root), keys: cryptkeys.New(root, load.KeyInTable(root)),
 		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: collect.Swapon, reloadUnit: reloadUnit, startHooks: startHooks, mountJobs: host.MountJobs, tryWrite: verify.TryWrite, reboot: reboot,
-		lookPath: exec.LookPath, exec: replaceBy,
+		lookPath: exec.LookPath, exec: replaceBy, wait: runAndWait,
 	}
 	c.ask = c.askTerminal
 	c.setupMachine = func() *setup.Machine { return setup.New(root, c.store) }

@@ -163,6 +163,7 @@ func (m *machine) ctl() *ctl {
 		fmt.Fprintf(c.Stdout, "%s %q\n", path, args)
 		return nil
 	}
+	c.wait = c.exec
 	c.reboot = func() error {
 		if m.rebootErr == nil {
 			m.reboots++

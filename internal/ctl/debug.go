@@ -1,8 +1,12 @@
 package ctl
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"os"
+	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,7 +17,9 @@ import (
 
 	"ukdump/internal/advice"
 	"ukdump/internal/cli"
+	"ukdump/internal/crashdir"
 	"ukdump/internal/debug"
+	"ukdump/internal/dump"
 )
 
 const aboutDebug = `Opens a dump in a debugger: finds the vmlinux with debug information that belongs to it,
@@ -56,7 +62,7 @@ func (c *ctl) debug(o debugOptions, name string, args []string) error {
 	if err != nil {
 		return err
 	}
-	d, err := debug.Choose(o.with, k.Header.Format, c.lookPath)
+	d, err := debug.Choose(o.with, k, c.lookPath)
 	if err != nil {
 		return err
 	}
@@ -67,15 +73,21 @@ func (c *ctl) debug(o debugOptions, name string, args []string) error {
 	if !found.Exact {
 		c.Warn(found.Path + ": no build ID to compare: release and version are those of the dump")
 	}
-	cmd := d.Command(found, core, k, args)
 	if o.print {
-		c.Say("%s", cli.Clean(debug.ShellQuote(cmd)))
+		if d.Converted(k) {
+			c.Warn("gdb reads no such dump: without --print, an ELF core of it is made")
+		}
+		c.Say("%s", cli.Clean(debug.ShellQuote(d.Command(found, core, k, args))))
 		return nil
 	}
-	path, err := c.lookPath(cmd[0])
+	path, err := c.lookPath(string(d))
 	if err != nil {
-		return advice.With(fmt.Errorf("%s: not installed", cmd[0]), "Install the package "+cmd[0]+".")
+		return advice.With(fmt.Errorf("%s: not installed", d), "Install the package "+string(d)+".")
 	}
+	if d.Converted(k) {
+		return c.withELF(core, k, func(elf string) error { return c.wait(path, d.Command(found, elf, k, args)) })
+	}
+	cmd := d.Command(found, core, k, args)
 	if err := c.exec(path, cmd); err != nil {
 		return fmt.Errorf("run %s: %w", path, err)
 	}
@@ -84,6 +96,71 @@ func (c *ctl) debug(o debugOptions, name string, args []string) error {
 
 // replaceBy runs another program in place of this one.
 func replaceBy(path string, args []string) error { return unix.Exec(path, args, os.Environ()) }
+
+// runAndWait runs another program, with this one's input and output.
+func runAndWait(path string, args []string) error {
+	// Ctrl-C is for the debugger.
+	ignored := make(chan os.Signal, 1)
+	signal.Notify(ignored, os.Interrupt)
+	defer signal.Stop(ignored)
+	cmd := exec.Command(path)
+	cmd.Args = args
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	return cmd.Run()
+}
+
+// withELF calls f with an ELF core of the dump, which is in a directory that only the caller
+// can read, and is removed afterwards.
+func (c *ctl) withELF(core string, k debug.Kernel, f func(elf string) error) error {
+	parent := cmp.Or(os.Getenv("TMPDIR"), "/var/tmp") // it is large, see file-hierarchy(7)
+	if err := roomForELF(core, k, parent); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(parent, "ukdump-debug-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	d, err := dump.Open(core)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	elf, err := os.OpenFile(filepath.Join(dir, "vmcore"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	task := c.Begin("making an ELF core for gdb")
+	err = debug.ELFCore(elf, d, task.Share)
+	task.End()
+	if err = cmp.Or(err, elf.Close()); err != nil {
+		return err
+	}
+	return f(elf.Name())
+}
+
+// roomForELF returns an error if an ELF core of the dump has no room in dir.
+func roomForELF(core string, k debug.Kernel, dir string) error {
+	const spare = 64 << 20 // headers, and the rest of the machine
+	f, err := os.Open(core)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	pages, err := k.Header.Pages(f)
+	if err != nil { // flattened: the pages are not counted in one place
+		return nil
+	}
+	room, err := crashdir.RoomIn(dir)
+	if err != nil {
+		return fmt.Errorf("room in %s: %w", dir, err)
+	}
+	need := pages*uint64(k.Header.BlockSize) + spare
+	if room.Free < 0 || need > uint64(room.Free) {
+		return advice.With(fmt.Errorf("an ELF core for gdb takes %s, %s has %s free", cli.Size(int64(min(need, math.MaxInt64))), dir, cli.Size(room.Free)), "Set TMPDIR to a directory with more room, or use crash or drgn.")
+	}
+	return nil
+}
 
 // vmcore returns the absolute path of the vmcore that name stands for: of a dump, or a file.
 func (c *ctl) vmcore(dir, name string) (string, error) {

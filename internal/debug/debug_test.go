@@ -2,6 +2,7 @@ package debug
 
 import (
 	"bytes"
+	"debug/elf"
 	"errors"
 	"os"
 	"path/filepath"
@@ -10,7 +11,9 @@ import (
 
 	"ukdump/internal/advice"
 	"ukdump/internal/debug/debugtest"
+	"ukdump/internal/dump"
 	"ukdump/internal/dumpfile"
+	"ukdump/internal/symbols"
 )
 
 const (
@@ -258,17 +261,18 @@ func TestCommand(t *testing.T) {
 
 func TestChoose(t *testing.T) {
 	for _, tt := range []struct {
-		with, installed string
-		format          dumpfile.Format
-		want            Debugger
+		with, installed, machine string
+		format                   dumpfile.Format
+		want                     Debugger
 	}{
-		{"", "gdb drgn crash", dumpfile.Kdump, Crash},
-		{"", "gdb drgn", dumpfile.Kdump, Drgn},
-		{"", "gdb", dumpfile.Kdump, ""},
-		{"", "gdb", dumpfile.ELF, GDB},
-		{"", "", dumpfile.ELF, ""},
-		{"drgn", "crash", dumpfile.Kdump, Drgn},
-		{"gdb", "gdb", dumpfile.Kdump, ""},
+		{"", "gdb drgn crash", "amd64", dumpfile.Kdump, Crash},
+		{"", "gdb drgn", "amd64", dumpfile.Kdump, Drgn},
+		{"", "gdb", "amd64", dumpfile.Kdump, GDB},
+		{"", "gdb", "arm64", dumpfile.Kdump, ""},
+		{"", "gdb", "arm64", dumpfile.ELF, GDB},
+		{"", "", "amd64", dumpfile.ELF, ""},
+		{"drgn", "crash", "amd64", dumpfile.Kdump, Drgn},
+		{"gdb", "gdb", "arm64", dumpfile.Kdump, ""},
 	} {
 		look := func(name string) (string, error) {
 			if strings.Contains(tt.installed, name) {
@@ -276,10 +280,72 @@ func TestChoose(t *testing.T) {
 			}
 			return "", os.ErrNotExist
 		}
-		got, err := Choose(tt.with, tt.format, look)
+		got, err := Choose(tt.with, Kernel{Machine: tt.machine, Header: dumpfile.Header{Format: tt.format}}, look)
 		if got != tt.want || (err == nil) != (tt.want != "") || err != nil && advice.For(err) == "" {
 			t.Errorf("%+v: %s, %v", tt, got, err)
 		}
+	}
+}
+
+// The ELF core of a real dump has the same memory, by the same addresses.
+func TestELFCore(t *testing.T) {
+	dir := os.Getenv("UKDUMP_VMCORES")
+	if dir == "" {
+		t.Skip("UKDUMP_VMCORES is not set")
+	}
+	names, _ := filepath.Glob(filepath.Join(dir, "*", "vmcore"))
+	for _, name := range names {
+		d, err := dump.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		path := filepath.Join(t.TempDir(), "core")
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := ELFCore(f, d, nil); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		core, err := elf.NewFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := symbols.Open(d, d.Info(), d.Machine())
+		if err != nil {
+			t.Fatal(err)
+		}
+		banner, err := k.Lookup("linux_banner")
+		if err != nil {
+			t.Fatal(err)
+		}
+		modules, _ := k.Modules()
+		base, _ := directMap(d, k)
+		p, _ := d.Translate(banner)
+		for _, addr := range []uint64{banner, base + p, modules[0].Addr} {
+			var want, got [64]byte
+			if err := d.ReadVirt(want[:], addr); err != nil {
+				t.Fatal(err)
+			}
+			found := false
+			for _, ph := range core.Progs {
+				if ph.Type == elf.PT_LOAD && addr >= ph.Vaddr && addr+64 <= ph.Vaddr+ph.Filesz {
+					ph.ReadAt(got[:], int64(addr-ph.Vaddr))
+					found = true
+				}
+			}
+			if !found || got != want {
+				t.Errorf("%s: %#x: found %v, %q, want %q", name, addr, found, got, want)
+			}
+		}
+		k2, err := IdentifyFile(path)
+		if err != nil || k2.Header.Format != dumpfile.ELF {
+			t.Errorf("%+v, %v", k2, err)
+		}
+		fi, _ := f.Stat()
+		t.Logf("%s: %d segments, %d bytes", name, len(core.Progs), fi.Size())
 	}
 }
 

@@ -22,26 +22,29 @@ const (
 // Debuggers is the list of them.
 var Debuggers = []Debugger{Crash, Drgn, GDB}
 
-// Reads reports whether the debugger reads dumps of that format. gdb reads only ELF cores,
-// and makedumpfile(8) makes none of a kdump-compressed file.
-func (d Debugger) Reads(f dumpfile.Format) bool { return d != GDB || f == dumpfile.ELF }
+// Converted reports whether the debugger needs an ELF core of the dump: gdb reads no other
+// format, and makedumpfile(8) makes none of a kdump-compressed file.
+func (d Debugger) Converted(k Kernel) bool { return d == GDB && k.Header.Format != dumpfile.ELF }
+
+// reads reports whether the debugger can open the dump.
+func (d Debugger) reads(k Kernel) bool { return !d.Converted(k) || k.Machine == "amd64" }
 
 // Choose returns the debugger to use: the one that is asked for, else the first that is
-// installed and reads the format. look finds a program.
-func Choose(with string, f dumpfile.Format, look func(string) (string, error)) (Debugger, error) {
+// installed and can open the dump. look finds a program.
+func Choose(with string, k Kernel, look func(string) (string, error)) (Debugger, error) {
 	if with != "" {
 		d := Debugger(with)
-		if !d.Reads(f) {
-			return "", advice.With(fmt.Errorf("%s: it reads ELF cores only, this dump is %s", d, f), "Use crash or drgn.")
+		if !d.reads(k) {
+			return "", advice.With(fmt.Errorf("%s: it reads ELF cores only, this dump is %s", d, k.Header.Format), "Use crash or drgn.")
 		}
 		return d, nil
 	}
 	for _, d := range Debuggers {
-		if _, err := look(string(d)); err == nil && d.Reads(f) {
+		if _, err := look(string(d)); err == nil && d.reads(k) {
 			return d, nil
 		}
 	}
-	return "", advice.With(fmt.Errorf("no debugger for a dump that is %s: neither crash nor drgn is installed", f), "Install the package crash or drgn.")
+	return "", advice.With(fmt.Errorf("no debugger for a dump that is %s: neither crash nor drgn is installed", k.Header.Format), "Install the package crash or drgn.")
 }
 
 // Command returns the command line that opens a dump. All paths are absolute.
