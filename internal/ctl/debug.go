@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -106,7 +107,12 @@ func runAndWait(path string, args []string) error {
 	cmd := exec.Command(path)
 	cmd.Args = args
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	return cmd.Run()
+	err := cmd.Run()
+	var ended *exec.ExitError
+	if errors.As(err, &ended) && ended.ExitCode() > 0 {
+		return advice.Answer(ended.ExitCode()) // the debugger has said why
+	}
+	return err
 }
 
 // withELF calls f with an ELF core of the dump, which is in a directory that only the caller

@@ -324,7 +324,7 @@ func TestELFCore(t *testing.T) {
 		modules, _ := k.Modules()
 		base, _ := directMap(d, k)
 		p, _ := d.Translate(banner)
-		for _, addr := range []uint64{banner, base + p, modules[0].Addr} {
+		for _, addr := range []uint64{banner, base + p, modules[0].Addr, d.CPUs()[0].SP() &^ 63} {
 			var want, got [64]byte
 			if err := d.ReadVirt(want[:], addr); err != nil {
 				t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 //
 //	PT_NOTE   registers of the CPUs (NT_PRSTATUS)
 //	PT_LOAD   each run of pages in the dump, at its address in the direct map
-//	PT_LOAD   the kernel's image and the modules: pages of the runs again
+//	PT_LOAD   the kernel's image, the modules and the stacks of the CPUs: these pages again
 //
 // Pages that the dump lacks are in no segment, so gdb reports them and shows no zeros.
 // progress is called with the share of the memory that is done. Only x86-64 has this.
@@ -144,6 +144,13 @@ func (c *elfCore) mapImage(k *symbols.Kernel) {
 	for _, m := range modules {
 		for _, r := range m.Memory {
 			c.mapRange(r.Start, r.End)
+		}
+	}
+	// Stacks are in the area of vmalloc, aligned to their size (CONFIG_VMAP_STACK).
+	const stack = 16 << 10 // THREAD_SIZE, arch/x86/include/asm/page_64_types.h
+	for _, cpu := range c.d.CPUs() {
+		if sp := cpu.SP() &^ (stack - 1); sp >= 0xff00<<48 && sp+stack > sp {
+			c.mapRange(sp, sp+stack)
 		}
 	}
 }
