@@ -357,7 +357,8 @@ func (p *printer) modules(list []Module) {
 
 // columns prints a line of which the columns stay where they are.
 func (p *printer) columns(line string) {
-	p.w.WriteString("  " + strings.TrimRight(cli.Text(line, maxText), " ") + "\n")
+	indent := len(line) - len(strings.TrimLeft(line, " "))
+	p.w.WriteString("  " + strings.Repeat(" ", min(indent, 4)) + cli.Text(line, maxText) + "\n")
 }
 
 func (p *printer) problems(list []Problem) {
