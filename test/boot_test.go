@@ -33,7 +33,7 @@ update-grub
 `,
 	},
 	{
-		name: "grub-efi", loader: "grub", because: "LoaderInfo is .GRUB", suite: "trixie", uefi: true, packages: []string{"grub-efi-amd64"},
+		name: "grub-efi", loader: "grub", because: "LoaderInfo is .GRUB", suite: "bookworm", uefi: true, packages: []string{"grub-efi-amd64"},
 		install: `own_esp /boot/efi
 packages
 grub_words

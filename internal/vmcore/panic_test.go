@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestFindPanicReal reads the logs that Debian's 6.1 left when a module crashed
@@ -115,17 +114,16 @@ func TestFindPanicWithoutTimes(t *testing.T) {
 	}
 }
 
+// A search in quadratic time would not end before the time limit of go test.
 func TestFindPanicIsLinear(t *testing.T) {
 	for name, line := range map[string]string{
 		"reports": "[    1.000000] BUG: x\n[   99.000000] Kernel panic - not syncing: y\n",
 		"traces":  "[    1.000000] Call Trace:\n",
 		"empty":   "\n",
 	} {
-		log := []byte(strings.Repeat(line, 4<<20/len(line)))
-		start := time.Now()
-		FindPanic(log)
-		if d := time.Since(start); d > 5*time.Second {
-			t.Errorf("%s: %v for %d bytes", name, d, len(log))
+		p := FindPanic([]byte(strings.Repeat(line, 32<<20/len(line))))
+		if got := p.Line != ""; got != (name == "reports") {
+			t.Errorf("%s: %+v", name, p)
 		}
 	}
 	long := FindPanic([]byte("Kernel panic - not syncing: " + strings.Repeat("y", 1<<20)))
