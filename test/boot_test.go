@@ -34,10 +34,11 @@ update-grub
 	},
 	{
 		name: "grub-efi", loader: "grub", because: "LoaderInfo is .GRUB", suite: "bookworm", uefi: true, packages: []string{"grub-efi-amd64"},
-		install: `own_esp /boot/efi
+		// GRUB cannot read the root file system.
+		install: `own_esp /boot
 packages
 grub_words
-grub-install --target=x86_64-efi --efi-directory=/boot/efi --removable --no-nvram
+grub-install --target=x86_64-efi --efi-directory=/boot --removable --no-nvram
 update-grub
 `,
 		// Only now there is EFI, for which it adds an entry.
