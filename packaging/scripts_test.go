@@ -90,7 +90,7 @@ func newSandbox(t *testing.T, programs ...string) sandbox {
 	}
 	// A machine, not a chroot or a container.
 	s.write(t, "bin/systemd-detect-virt", "#!/bin/sh\nexit 1\n")
-	for _, name := range []string{"rm", "mkdir"} {
+	for _, name := range []string{"rm", "mkdir", "grep"} {
 		program, err := exec.LookPath(name)
 		if err != nil {
 			t.Fatal(err)
@@ -187,17 +187,18 @@ func TestScriptsWithoutSystemd(t *testing.T) {
 
 // dpkg of bookworm removes a directory of systemd's with our file in it.
 func TestDirectoryOfSystemd(t *testing.T) {
-	s := newSandbox(t, "systemctl")
-	s.run(t, debPostrm, "remove")
-	if s.exists("usr") {
-		t.Error("a directory for a systemd that is not there")
-	}
-	if err := os.MkdirAll(s.path("usr/lib/systemd/system"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	s.run(t, debPostrm, "remove")
-	if !s.exists("usr/lib/systemd/system-shutdown") {
-		t.Error("the directory is gone")
+	for list, want := range map[string]bool{
+		"/lib/systemd\n/lib/systemd/system-shutdown\n":         true,  // bookworm
+		"/usr/lib/systemd\n/usr/lib/systemd/system-shutdown\n": false, // dpkg knows the owner
+		"/usr/lib/systemd\n":                                   false, // trixie
+		"":                                                     false,
+	} {
+		s := newSandbox(t, "systemctl")
+		s.write(t, "bin/dpkg-query", "#!/bin/sh\nprintf '"+list+"'\n")
+		s.run(t, debPostrm, "remove")
+		if got := s.exists("usr/lib/systemd/system-shutdown"); got != want {
+			t.Errorf("systemd has %q: %v", list, got)
+		}
 	}
 }
 

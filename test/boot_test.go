@@ -13,7 +13,7 @@ import (
 type loaderTest struct {
 	name     string
 	loader   string // as kdumpctl calls it
-	because  string // how kdumpctl knows that it has booted, a regular expression of grep
+	because  string // how kdumpctl knows that it has booted, a regular expression of grep; "" if nothing tells
 	suite    string
 	uefi     bool
 	packages []string
@@ -33,7 +33,7 @@ update-grub
 `,
 	},
 	{
-		name: "grub-efi", loader: "grub", because: "LoaderInfo is .GRUB", suite: "bookworm", uefi: true, packages: []string{"grub-efi-amd64"},
+		name: "grub-efi", loader: "grub", because: "bootloader_type is 0x72", suite: "bookworm", uefi: true, packages: []string{"grub-efi-amd64"},
 		// GRUB cannot read the root file system.
 		install: `own_esp /boot
 packages
@@ -71,23 +71,23 @@ kernel-install add "$release" "/boot/vmlinuz-$release"
 `,
 	},
 	{
-		name: "uki", loader: "uki", because: "StubInfo is .systemd-stub", suite: "trixie", uefi: true, packages: []string{"systemd-boot", "systemd-ukify"},
+		name: "uki", loader: "uki", because: "StubInfo is .systemd-stub", suite: "trixie", uefi: true, packages: []string{"systemd-boot", "systemd-boot-efi", "systemd-ukify"},
 		install: `own_esp /efi
 mkdir -p /etc/kernel
 echo "root=PARTUUID=$root rw $words" >/etc/kernel/cmdline
-printf 'layout=uki\nuki_generator=ukify\n' >/etc/kernel/install.conf
 packages
+printf 'layout=uki\nuki_generator=ukify\n' >/etc/kernel/install.conf
 bootctl install --no-variables
 kernel-install add "$release" "/boot/vmlinuz-$release"
 `,
 	},
 	{
-		name: "refind", loader: "refind", because: "LoaderInfo is .rEFInd", suite: "bookworm", uefi: true, packages: []string{"refind"},
+		name: "refind", loader: "refind", suite: "bookworm", uefi: true, packages: []string{"refind"},
 		install: `own_esp /boot
 packages
 mkdir -p /boot/EFI/BOOT
 cp /usr/share/refind/refind/refind_x64.efi /boot/EFI/BOOT/bootx64.efi
-printf 'timeout -1\ntextonly\nscanfor internal\nwrite_systemd_vars true\n' >/boot/EFI/BOOT/refind.conf
+printf 'timeout -1\ntextonly\nscanfor internal\n' >/boot/EFI/BOOT/refind.conf
 echo "\"Boot with standard options\"  \"root=PARTUUID=$root rw $words\"" >/boot/refind_linux.conf
 `,
 	},
