@@ -52,6 +52,8 @@ const (
 	bad       = text + 0x700 // cannot be unwound
 	iret      = text + 0x800 // only the frame of iret
 	crash     = text + 0x900 // __crash_kexec
+	switchTo  = text + 0x1600
+	fork      = text + 0x1700
 	textEnd   = text + 0x2000
 
 	data    = 0xffffffff82000000
@@ -74,7 +76,7 @@ var names = map[uint64][]string{
 	text: {"_stext", "_text"}, leaf: {"leaf"}, middle: {"middle"}, syscall: {"entry_SYSCALL_64"}, start: {"start_thread"},
 	interrupt: {"asm_interrupt"}, onIRQ: {"on_irq"}, bad: {"bad"}, iret: {"asm_iret"}, crash: {"__crash_kexec"},
 	text + 0x1000: {"panic"}, text + 0x1100: {"vfs_read"}, text + 0x1200: {"vfs_write"}, text + 0x1300: {"do_exit"},
-	text + 0x1400: {"return_to_handler"}, text + 0x1500: {"el1h_64_irq"}, textEnd: {"_etext"},
+	text + 0x1400: {"return_to_handler"}, switchTo: {"__switch_to_asm"}, fork: {"ret_from_fork_asm"}, text + 0x1500: {"el1h_64_irq"}, textEnd: {"_etext"},
 	data: {"init_uts_ns"}, data + 0x10: {"nr_cpu_ids"}, data + 0x18: {"__per_cpu_offset"}, data + 0x20: {"hardirq_stack_ptr"},
 	data + 0x28: {"cea_exception_stacks"}, data + 0x30: {"irq_stack_ptr"}, data + 0x38: {"current_task"}, data + 0x40: {"other"},
 	btfAt: {"__start_BTF"}, ipsAt - 0x1000: {"__stop_BTF"}, ipsAt: {"__start_orc_unwind_ip"}, orcAt: {"__start_orc_unwind"},
@@ -193,7 +195,7 @@ func (f format) types() []byte {
 	page := add(0, 3<<24, 0, u64, u32, 512)
 	context := structure("cpu_context", 24, member{"fp", u64, 0, 0}, member{"sp", u64, 64, 0}, member{"pc", u64, 128, 0})
 	thread := structure("thread_struct", 32, member{"sp", u64, 0, 0}, member{"cpu_context", context, 64, 0})
-	structure("task_struct", 64, member{"stack", u64, 0, 0}, member{"on_cpu", u32, 64, 0}, member{"thread", thread, 128, 0})
+	structure("task_struct", 64, member{"stack", u64, 0, 0}, member{"on_cpu", u32, 64, 0}, member{"thread", thread, 128, 0}, member{"exit_state", u32, 384, 0})
 	structure("cea_exception_stacks", 8192, member{"NMI_stack", page, 0, 0}, member{"DF_stack", page, 8 * 4096, 0})
 	entry := []member{{"sp_offset", s16, 0, 0}, {"bp_offset", s16, 16, 0}, {"sp_reg", u32, 32, 4}, {"bp_reg", u32, 36, 4}, {"type", u32, 40, f.typeBits}}
 	bit := 40 + f.typeBits

@@ -139,6 +139,8 @@ func tasks(t *testing.T, k *symbols.Kernel, u *Unwinder, current []uint64) {
 	if err != nil {
 		t.Log(err)
 	}
+	places := make(map[string]int)
+	defer func() { t.Logf("saved registers searched on the stack: %v", places) }()
 	complete, all, missing, ends := 0, 0, 0, make(map[string]int)
 	for _, p := range processes {
 		signal, err := k.Value(p, "task_struct", "signal")
@@ -157,10 +159,34 @@ func tasks(t *testing.T, k *symbols.Kernel, u *Unwinder, current []uint64) {
 			all++
 			if stack := u.Sleeping(task); stack.Complete {
 				complete++
+				search(t, u, task, places)
 			} else {
 				ends[stack.End]++
 			}
 		}
 	}
 	t.Logf("%d of %d sleeping tasks end reliably; %d tasks are not in the dump; others: %v", complete, all, missing, ends)
+}
+
+// search verifies that the saved registers of a task are found on its stack, as for a
+// task whose thread.sp is not in the dump, and counts whether this is certain.
+func search(t *testing.T, u *Unwinder, task uint64, places map[string]int) {
+	w := &walk{u: u, task: task}
+	w.taskStack()
+	want, err := u.inactive(task)
+	if err != nil || len(w.stacks) == 0 {
+		places["unknown"]++
+		return
+	}
+	got, certain, err := w.searchInactive()
+	switch {
+	case err != nil || certain && got != want:
+		t.Errorf("task %#x: got %+v, certain %v, %v, want %+v", task, got, certain, err, want)
+	case certain:
+		places["certain"]++
+	case got == want:
+		places["right"]++
+	default:
+		places["wrong"]++
+	}
 }

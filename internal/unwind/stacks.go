@@ -40,7 +40,7 @@ func (w *walk) taskStack() {
 	base, err := w.u.k.Value(w.task, "task_struct", "stack")
 	switch {
 	case err != nil:
-		w.noStack = err.Error()
+		w.noStack, w.unread = err.Error(), true
 	case base == 0 || base+w.u.threadSize < base:
 		w.noStack = fmt.Sprintf("task_struct.stack is %#x", base)
 	default:

@@ -106,6 +106,7 @@ type Unwinder struct {
 	image      orcTable
 	modules    map[uint64]orcTable // by address of struct module
 	threadSize uint64
+	current    map[uint64]bool // tasks that a CPU ran, nil if not yet read
 	replaced   map[uint64]bool // places that tracers put into return addresses
 	pac        uint64          // arm64: the bits above an address
 }
@@ -161,9 +162,22 @@ func (u *Unwinder) Sleeping(task uint64) Stack {
 	w.taskStack()
 	var err error
 	if w.state, err = u.inactive(task); err != nil {
-		return Stack{End: err.Error()}
+		if len(w.stacks) == 0 || u.k.Machine != "amd64" {
+			return Stack{End: err.Error()}
+		}
+		found, certain, none := w.searchInactive()
+		if none != nil {
+			return Stack{End: err.Error()}
+		}
+		if w.state = found; !certain {
+			w.doubt(fmt.Sprintf("%v, and the stack may have registers of several sleeps", err))
+		}
+	} else if len(w.stacks) == 0 && w.unread {
+		w.alignedStack()
 	}
-	if on, err := u.k.Value(task, "task_struct", "on_cpu"); err == nil && on != 0 {
+	// The address was read at the stack pointer.
+	w.unsure = w.unsure || w.find(w.SP-8) < 0 || !u.k.IsText(w.PC)
+	if u.ran(task) {
 		return w.guess("the task ran, and its registers are those of its last sleep")
 	}
 	return w.run()
@@ -219,6 +233,7 @@ type walk struct {
 	frames []Frame
 	// noStack is the reason why the stack of the task is unknown.
 	noStack string
+	unread  bool // the reason is the dump
 	state
 }
 

@@ -311,7 +311,15 @@ func FuzzUnwind(f *testing.F) {
 		copy(m[data][ipsAt-data:], ips)
 		copy(m[data][orcAt-data:], orc)
 		copy(m[task], stack)
-		for _, s := range []Stack{u.Running(task, 0, Regs{PC: pc, SP: at, FP: fp}), u.Sleeping(task)} {
+		m.call(middle+0x30, switchTo)
+		stacks := []Stack{u.Running(task, 0, Regs{PC: pc, SP: at, FP: fp}), u.Sleeping(task)}
+		whole := m[task]
+		m[task] = whole[:16] // without thread.sp
+		stacks = append(stacks, u.Sleeping(task))
+		delete(m, task)
+		m[task+16] = whole[16:] // without task_struct.stack
+		stacks = append(stacks, u.Sleeping(task))
+		for _, s := range stacks {
 			guessed := false
 			for _, frame := range s.Frames {
 				guessed = guessed || !frame.Reliable

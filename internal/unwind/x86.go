@@ -28,22 +28,35 @@ func x86Registers(v []uint64) Regs {
 		r10: v[x86R10], r13: v[x86R13], dx: v[x86DX], di: v[x86DI]}
 }
 
-// x86Inactive returns the state of a task that sleeps: struct inactive_task_frame
-// of arch/x86/include/asm/switch_to.h is at thread.sp.
+// x86Inactive returns the state of a task that sleeps, by thread.sp.
 func (u *Unwinder) x86Inactive(task uint64) (state, error) {
 	sp, err := u.k.Value(task, "task_struct", "thread.sp")
 	if err != nil {
 		return state{}, err
 	}
-	// r15, r14, r13, r12, bx, bp and the return address.
-	bp, ret, size := uint64(40), uint64(48), uint64(56)
-	if types, _ := u.k.Types(); types.Has("struct inactive_task_frame") {
-		for path, p := range map[string]*uint64{"bp": &bp, "ret_addr": &ret} {
-			if *p, err = types.Offset("struct inactive_task_frame", path); err != nil {
-				return state{}, err
-			}
-		}
-		size = ret + 8
+	return u.inactiveAt(sp)
+}
+
+// inactiveFrame returns the offsets of rbp and of the return address, in bytes, in
+// struct inactive_task_frame of arch/x86/include/asm/switch_to.h. The return address is
+// its last member.
+func (u *Unwinder) inactiveFrame() (bp, ret uint64, err error) {
+	types, _ := u.k.Types()
+	if !types.Has("struct inactive_task_frame") {
+		return 40, 48, nil // r15, r14, r13, r12, bx, bp and the return address
+	}
+	if bp, err = types.Offset("struct inactive_task_frame", "bp"); err != nil {
+		return 0, 0, err
+	}
+	ret, err = types.Offset("struct inactive_task_frame", "ret_addr")
+	return bp, ret, err
+}
+
+// inactiveAt returns the state that struct inactive_task_frame at sp describes.
+func (u *Unwinder) inactiveAt(sp uint64) (state, error) {
+	bp, ret, err := u.inactiveFrame()
+	if err != nil {
+		return state{}, err
 	}
 	var s state
 	if s.FP, err = u.k.U64(sp + bp); err != nil {
@@ -52,7 +65,7 @@ func (u *Unwinder) x86Inactive(task uint64) (state, error) {
 	if s.PC, err = u.k.U64(sp + ret); err != nil {
 		return s, fmt.Errorf("read the stack: %w", err)
 	}
-	s.SP = sp + size
+	s.SP = sp + ret + 8
 	// A new task returns to the start of ret_from_fork.
 	if f, ok := u.k.Symbolize(s.PC); ok && f.Offset == 0 {
 		s.exact = true
