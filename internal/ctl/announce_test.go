@@ -116,13 +116,13 @@ func TestAnnounce(t *testing.T) {
 			m.Write("var/crash/"+name+"/"+f, atCrash(name, content))
 		}
 	}
-	put("2026-11-20T01-00-00Z", map[string]string{"vmcore": kdump(false), "report.json": report(func(r *crashdir.Report) { r.ID = "abc-1" })})
-	put("2026-11-21T01-00-00Z", map[string]string{"vmcore-incomplete": kdump(true), "report.json": report(func(r *crashdir.Report) {
+	put("2026-11-20T01-00-00Z", map[string]string{"vmcore": kdump(false), "report.json": captureReport(func(r *crashdir.Report) { r.ID = "abc-1" })})
+	put("2026-11-21T01-00-00Z", map[string]string{"vmcore-incomplete": kdump(true), "report.json": captureReport(func(r *crashdir.Report) {
 		r.Outcome, r.Errors = crashdir.Incomplete, []string{"collect: no space left on device", "another"}
 		r.Panic = crashdir.Panic{Line: "Kernel panic - not syncing: sysrq triggered crash"}
 	})})
 	put("1970-01-01T00-00-09Z", map[string]string{"vmcore-dmesg.txt": "log"})
-	put("2026-11-23T01-00-00Z", map[string]string{"report.json": report(func(r *crashdir.Report) {
+	put("2026-11-23T01-00-00Z", map[string]string{"report.json": captureReport(func(r *crashdir.Report) {
 		r.Outcome, r.Kernel, r.ID, r.Errors = crashdir.Failed, evil, evil, []string{evil}
 		r.Panic = crashdir.Panic{Line: evil + strings.Repeat("x", 5000)}
 	})})
@@ -156,7 +156,7 @@ func TestAnnounceOnce(t *testing.T) {
 	m.Write("etc/ukdump.conf", "TARGET=/srv/dumps /var/crash\n")
 	m.announce(j)
 	one := func(o crashdir.Outcome) string {
-		return report(func(r *crashdir.Report) { r.ID, r.Outcome, r.Panic.Cause = "one", o, "" })
+		return captureReport(func(r *crashdir.Report) { r.ID, r.Outcome, r.Panic.Cause = "one", o, "" })
 	}
 	m.Write("srv/dumps/2026-11-21T01-00-00Z/report.json", one(crashdir.Failed))
 	m.Write("var/crash/2026-11-21T01-00-07Z/report.json", one(crashdir.Complete))
@@ -197,7 +197,7 @@ func TestAnnounceFirst(t *testing.T) {
 			if boot, at, ok := strings.Cut(tt.loaded, " "); ok {
 				m.Write("var/lib/ukdump/loaded.json", fmt.Sprintf(`{"boot_id":%q,"time":%q}`, boot, at))
 			}
-			m.Write("var/crash/"+tt.dump+"/report.json", report(func(r *crashdir.Report) {
+			m.Write("var/crash/"+tt.dump+"/report.json", captureReport(func(r *crashdir.Report) {
 				r.Outcome, r.CrashTime = crashdir.Failed, time.Time{}
 				if tt.crash > 0 {
 					r.CrashTime = time.Now().Add(-tt.crash).UTC()

@@ -72,7 +72,7 @@ func goodRaw() raw {
 			ID: rawID, Host: "recorded", MachineID: machineID, Kernel: buildtest.Release,
 			Started: time.Date(2026, 11, 22, 23, 4, 8, 0, time.UTC), Held: fsid.ID{Type: "swap", UUID: "30313233-3435-3637-3839-616263646566"},
 		},
-		report: report(func(r *crashdir.Report) {
+		report: captureReport(func(r *crashdir.Report) {
 			r.ID, r.Target = rawID, crashdir.Target{Dir: "raw:PARTUUID=x", Device: "vdz1", FSType: "swap"}
 		}),
 		stream: flattened(kdump(false)), complete: true, finish: true,
@@ -607,7 +607,7 @@ func TestCollectReadError(t *testing.T) {
 func TestCollectSameCrash(t *testing.T) {
 	t.Parallel()
 	m := collecting(t)
-	m.Write(crashDir+"/report.json", report(func(r *crashdir.Report) { r.ID, r.Outcome = rawID, crashdir.Incomplete }))
+	m.Write(crashDir+"/report.json", captureReport(func(r *crashdir.Report) { r.ID, r.Outcome = rawID, crashdir.Incomplete }))
 	m.Write(crashDir+"/vmcore-incomplete", kdump(true))
 	d := goodRaw()
 	d.length, d.finish = 9000, false
@@ -648,7 +648,7 @@ func TestCollectHostile(t *testing.T) {
 	d := goodRaw()
 	d.header.Host = "\x1b[2J"
 	d.header.MachineID = strings.Repeat("e", 32)
-	d.report = report(func(r *crashdir.Report) {
+	d.report = captureReport(func(r *crashdir.Report) {
 		r.ID, r.Raw, r.Host, r.Machine = "../../../etc", "../..", evil, evil
 		r.Target = crashdir.Target{Dir: "../../../etc", Device: "../../sda"}
 		r.Errors, r.Outcome = []string{evil}, crashdir.Complete

@@ -42,8 +42,8 @@ func kdump(incomplete bool) string {
 	return string(b)
 }
 
-// report returns the report of a capture that went well, changed.
-func report(change func(r *crashdir.Report)) string {
+// captureReport returns the report of a capture that went well, changed.
+func captureReport(change func(r *crashdir.Report)) string {
 	at := time.Date(2026, 11, 22, 23, 4, 5, 0, time.UTC)
 	r := &crashdir.Report{
 		Version: crashdir.ReportVersion, Software: "0.1.0", Outcome: crashdir.Complete, Host: "recorded",
@@ -84,15 +84,15 @@ func dumps(m *machine) {
 			m.Write("var/crash/"+name+"/"+f, atCrash(name, content))
 		}
 	}
-	put("2026-11-20T01-00-00Z", map[string]string{"vmcore": kdump(false), "vmcore-dmesg.txt": "log", "report.json": report(func(*crashdir.Report) {})})
-	put("2026-11-21T01-00-00Z", map[string]string{"vmcore-incomplete": kdump(true), "report.json": report(func(r *crashdir.Report) {
+	put("2026-11-20T01-00-00Z", map[string]string{"vmcore": kdump(false), "vmcore-dmesg.txt": "log", "report.json": captureReport(func(*crashdir.Report) {})})
+	put("2026-11-21T01-00-00Z", map[string]string{"vmcore-incomplete": kdump(true), "report.json": captureReport(func(r *crashdir.Report) {
 		r.Outcome, r.Errors, r.Warnings = crashdir.Incomplete, []string{"collect: no space left on device"}, []string{"makedumpfile does not know this kernel"}
 		r.Panic = crashdir.Panic{Line: "Kernel panic - not syncing: sysrq triggered crash"}
 	})})
 	put("2026-11-21T01-00-00Z-2", map[string]string{"vmcore-dmesg.txt": "log"})
 	put("2026-11-22T01-00-00Z", map[string]string{"vmcore": "no header", "report.json": `{"version":9}`})
 	put("2026-11-22T02-00-00Z", map[string]string{"report.json": "not JSON " + evil})
-	put("2026-11-23T01-00-00Z", map[string]string{"vmcore-dmesg.txt": "log", "report.json": report(func(r *crashdir.Report) {
+	put("2026-11-23T01-00-00Z", map[string]string{"vmcore-dmesg.txt": "log", "report.json": captureReport(func(r *crashdir.Report) {
 		r.Outcome, r.Vmcore, r.Memory = crashdir.DmesgOnly, -1, -1
 		r.Host, r.Kernel, r.Capture, r.Collector, r.Software = evil, evil, evil, evil, evil
 		r.Target = crashdir.Target{Dir: evil, Device: evil, FSType: evil, UUID: evil}

@@ -31,7 +31,7 @@ func FuzzReport(f *testing.F) {
 			f.Add(s, "", 0.0, byte(80))
 		}
 	}
-	good := report(func(*crashdir.Report) {})
+	good := captureReport(func(*crashdir.Report) {})
 	f.Add(good, "", 0.0, byte(0))
 	f.Add(strings.Replace(good, "2026-11-22T23:04:05Z", "9999-12-31T23:59:59-23:59", 2), "", 0.0, byte(60))
 	for _, s := range []string{

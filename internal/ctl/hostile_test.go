@@ -262,7 +262,7 @@ func TestPlanted(t *testing.T) {
 	m.boot(1)
 	m.expect("announce", result{0, "", ""})
 	const name = "2026-11-22T01-00-00Z"
-	m.Write("var/crash/"+name+"/report.json", report(func(*crashdir.Report) {}))
+	m.Write("var/crash/"+name+"/report.json", captureReport(func(*crashdir.Report) {}))
 	if err := os.Chmod(m.Root+"/var/crash", 0o777|os.ModeSticky|os.ModeSetgid); err != nil {
 		t.Fatal(err)
 	}

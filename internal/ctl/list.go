@@ -14,6 +14,7 @@ import (
 	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/evidence"
+	"ukdump/internal/report"
 )
 
 // dumpJSON is one dump as list --json and info --json print it.
@@ -30,6 +31,8 @@ type dumpJSON struct {
 	Reason   string           `json:"reason,omitempty"` // of the crash, from any file that has it
 	Problem  string           `json:"problem,omitempty"`
 	Report   *crashdir.Report `json:"report,omitempty"`
+	// Fingerprint is that of the report which kdumpctl report keeps, nil without one.
+	Fingerprint *report.Fingerprint `json:"fingerprint,omitempty"`
 
 	outcome, reason string // for people
 }
@@ -39,6 +42,7 @@ func jsonOf(d crashdir.Dump) dumpJSON {
 	if d.Outcome != crashdir.Unknown {
 		l.Bytes = &d.Size
 	}
+	l.Fingerprint = fingerprintOf(&d)
 	why := evidence.OfDump(&d)
 	l.Reason = why.Panic.Reason()
 	l.outcome, l.reason = outcomeOf(&d), reasonOf(why)
@@ -66,13 +70,22 @@ func (o *dumpOptions) addJSON(f *pflag.FlagSet, of string) {
 
 func (c *ctl) listVerb() *cli.Command {
 	var o dumpOptions
+	var group bool
 	return &cli.Command{
 		Name: "list", Summary: "list the dumps",
 		About: `Lists the dumps, oldest first: name, size, outcome, kernel and reason of the crash. Lines
 are cut to the width of the terminal, or to 120 characters. On a narrow terminal the
 kernel and the size give way to the reason.`,
-		Options: func(f *pflag.FlagSet) { o.addJSON(f, "print a JSON array, with nothing cut") },
-		Run:     func([]string) error { return c.list(o) },
+		Options: func(f *pflag.FlagSet) {
+			f.BoolVar(&group, "group", false, "count the dumps by the fingerprint of the crash")
+			o.addJSON(f, "print a JSON array, with nothing cut")
+		},
+		Run: func([]string) error {
+			if group {
+				return c.groups(o)
+			}
+			return c.list(o)
+		},
 	}
 }
 

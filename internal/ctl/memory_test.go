@@ -36,7 +36,7 @@ func TestMemoryLearned(t *testing.T) {
 			m.boot(2)
 			machine := strings.TrimSpace(m.Read("etc/machine-id"))
 			if tt.lowest > 0 {
-				r := report(func(r *crashdir.Report) {
+				r := captureReport(func(r *crashdir.Report) {
 					r.ID, r.Machine, r.LowestMem, r.CrashTime = "crash", machine, tt.lowest*mib, time.Now()
 					if tt.change != nil {
 						tt.change(r)

@@ -132,6 +132,9 @@ func machineCmd(ts *testscript.TestScript, _ bool, args []string) {
 		m.Write(args[1], string(debugtest.Dump("amd64", buildtest.Release, "#1 SMP", "OSRELEASE="+buildtest.Release+"\nBUILD-ID="+args[2]+"\nKERNELOFFSET=1e00000\n")))
 	case "log": // DIRECTORY, a log that was saved as text
 		m.Write(args[1]+"/vmcore-dmesg.txt", "[    0.000000] Linux version 6.1.0\n[    7.250000] hostile \x1b[2J\xff\n[   61.000001] Kernel panic - not syncing: sysrq triggered crash\n")
+	case "trace": // DIRECTORY, such a log with a call trace
+		m.Write(args[1]+"/vmcore-dmesg.txt", "[   61.000001] Kernel panic - not syncing: sysrq triggered crash\n[   61.000002] Call Trace:\n[   61.000003]  <TASK>\n"+
+			"[   61.000004]  panic+0x118/0x2f4\n[   61.000005]  sysrq_handle_crash+0x16/0x20\n[   61.000006]  </TASK>\n")
 	case "hook": // a program that prints its standard input
 		m.Write("etc/hook", "#!/bin/sh\ncat\n")
 		m.Write("etc/ukdump.conf", "HOOK=/etc/hook\n")
@@ -151,7 +154,7 @@ func machineCmd(ts *testscript.TestScript, _ bool, args []string) {
 		m.Write("etc/machine-id", machineID+"\n")
 		l := state.Store{Root: m.Root}.LastLoaded()
 		m.Write("var/crash/2026-11-22T23-04-05Z/vmcore", kdump(false))
-		m.Write("var/crash/2026-11-22T23-04-05Z/report.json", report(func(r *crashdir.Report) {
+		m.Write("var/crash/2026-11-22T23-04-05Z/report.json", captureReport(func(r *crashdir.Report) {
 			r.ID, r.Machine, r.Capture, r.CrashTime, r.LowestMem = "abc-1", machineID, l.Release, l.Time.Add(time.Second), int64(n)<<20
 		}))
 	case "makedumpfile": // one that knows the running kernel
@@ -204,7 +207,7 @@ func dumpCmd(ts *testscript.TestScript, _ bool, args []string) {
 	case crashdir.Failed:
 		files = map[string]string{"kexec-dmesg.log": "log"}
 	}
-	files["report.json"] = report(func(r *crashdir.Report) {
+	files["report.json"] = captureReport(func(r *crashdir.Report) {
 		r.ID = strings.ToLower(args[0])
 		if r.Outcome = outcome; outcome != crashdir.Complete {
 			r.Errors = []string{"vmcore: no space left on device"}

@@ -127,7 +127,7 @@ func TestTestPassed(t *testing.T) {
 		const dir = "var/crash/2026-11-22T23-04-05Z/"
 		m.Write(dir+"vmcore", kdump(false))
 		m.Write(dir+"vmcore-dmesg.txt", "log")
-		m.Write(dir+"report.json", report(func(r *crashdir.Report) { r.ID, r.Test = "abc-1", l.Token }))
+		m.Write(dir+"report.json", captureReport(func(r *crashdir.Report) { r.ID, r.Test = "abc-1", l.Token }))
 		got := strings.Join(m.announce(j), "")
 		if !strings.Contains(got, " passed: Linux 6.1.0-50-amd64 saved a complete dump of 24.0 KiB in 6 s, with 23.0 MiB of memory to spare: ROOT/"+strings.TrimSuffix(dir, "/")) || !strings.Contains(got, "UKDUMP_TEST=passed\n") {
 			t.Errorf("announced %s", got)
@@ -164,13 +164,13 @@ func TestTestFailed(t *testing.T) {
 		"nothing was saved": {func(*machine, string) {}, " FAILED: nothing was saved: the capture failed, the machine lost power"},
 		"an incomplete dump": {func(m *machine, token string) {
 			m.Write(dir+"vmcore-incomplete", kdump(true))
-			m.Write(dir+"report.json", report(func(r *crashdir.Report) {
+			m.Write(dir+"report.json", captureReport(func(r *crashdir.Report) {
 				r.ID, r.Test, r.Outcome, r.Errors = "abc-1", token, crashdir.Incomplete, []string{"no space left on device"}
 			}))
 		}, " FAILED: the dump is incomplete: no space left on device"},
 		"another crash came first": {func(m *machine, token string) {
 			m.Write(dir+"vmcore", kdump(false))
-			m.Write(dir+"report.json", report(func(r *crashdir.Report) { r.ID = "abc-1" }))
+			m.Write(dir+"report.json", captureReport(func(r *crashdir.Report) { r.ID = "abc-1" }))
 		}, " FAILED: the kernel crashed for another reason: Linux "},
 	} {
 		m := testable(t)

@@ -118,7 +118,7 @@ func TestSwapUnits(t *testing.T) {
 func TestUnitsAreConfined(t *testing.T) {
 	t.Parallel()
 	loads := []string{verify.LoadUnit, "ukdump-hotplug.service", "ukdump-forecast.service"}
-	reads := []string{verify.CollectUnit, "ukdump-announce.service", "ukdump-announce-late.service"}
+	reads := []string{verify.CollectUnit, "ukdump-announce.service", "ukdump-announce-late.service", "ukdump-report.service"}
 	looks := []string{"ukdump-metrics.service"} // as status does
 	for _, name := range slices.Concat(loads, reads, looks) {
 		u := unit(t, name)
@@ -148,6 +148,26 @@ func TestUnitsAreConfined(t *testing.T) {
 		if u["Service.MemoryMax"] == nil || !slices.Equal(u["Service.DevicePolicy"], []string{"closed"}) || slices.Contains(u["Service.CapabilityBoundingSet"], "CAP_SYS_ADMIN") {
 			t.Errorf("%s reads untrusted bytes: %q", name, u)
 		}
+	}
+}
+
+// Reports are made at each boot, and the boot does not wait for them.
+func TestReportUnit(t *testing.T) {
+	t.Parallel()
+	u := unit(t, "ukdump-report.service")
+	for key, want := range map[string]string{
+		"Service.ExecStart": "/usr/bin/kdumpctl report --missing", "Service.Type": "exec",
+		"Service.Nice": "19", "Service.IOSchedulingClass": "idle",
+	} {
+		if got := strings.Join(u[key], " "); got != want {
+			t.Errorf("%s=%s, want %s", key, got, want)
+		}
+	}
+	if !slices.Contains(u["Unit.After"], "ukdump-announce-late.service") || u["Service.RuntimeMaxSec"] == nil {
+		t.Errorf("After=%q, RuntimeMaxSec=%q", u["Unit.After"], u["Service.RuntimeMaxSec"])
+	}
+	if !slices.Contains(unit(t, "ukdump-announce.service")["Unit.Wants"], "ukdump-report.service") {
+		t.Error("nothing starts ukdump-report.service")
 	}
 }
 
@@ -226,7 +246,7 @@ func TestUnitsWithNetworkMount(t *testing.T) {
 			return after == "var-crash.mount" || after == "remote-fs.target" || err == nil && waits(after)
 		})
 	}
-	for _, name := range []string{verify.LoadUnit, verify.CollectUnit, "ukdump-announce.service", "ukdump-announce-late.service", "ukdump-hotplug.path", "ukdump-forecast.service"} {
+	for _, name := range []string{verify.LoadUnit, verify.CollectUnit, "ukdump-announce.service", "ukdump-announce-late.service", "ukdump-report.service", "ukdump-hotplug.path", "ukdump-forecast.service"} {
 		u := unit(t, name)
 		if !slices.Contains(u["Unit.ConditionKernelCommandLine"], "!ukdump.emergency") {
 			t.Errorf("%s is started in the capture kernel", name)
@@ -237,7 +257,7 @@ func TestUnitsWithNetworkMount(t *testing.T) {
 			}
 		}
 	}
-	for name, want := range map[string]bool{verify.LoadUnit: true, "ukdump-announce-late.service": true, verify.CollectUnit: false, "ukdump-announce.service": false} {
+	for name, want := range map[string]bool{verify.LoadUnit: true, "ukdump-announce-late.service": true, "ukdump-report.service": true, verify.CollectUnit: false, "ukdump-announce.service": false} {
 		if waits(name) != want {
 			t.Errorf("%s waits for /var/crash: %v", name, !want)
 		}

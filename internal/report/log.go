@@ -20,12 +20,20 @@ const (
 
 // log reads the log and finds the cause of the crash in it.
 func (m *maker) log(saved func() (io.ReadCloser, error)) error {
-	err := kmsg.Read(m.d, m.record)
+	var err error
+	if m.d != nil {
+		err = kmsg.Read(m.d, m.record)
+	}
 	if len(m.text) == 0 && saved != nil {
-		if f, serr := saved(); serr == nil {
-			err = errors.Join(err, kmsg.ReadText(f, m.record))
+		f, serr := saved()
+		if serr == nil {
+			serr = kmsg.ReadText(f, m.record)
 			f.Close()
 		}
+		err = errors.Join(err, serr)
+	}
+	if n := len(m.r.Log); n > logLines {
+		m.r.Log = m.r.Log[n-logLines:]
 	}
 	p := vmcore.FindPanic(m.text)
 	c := &m.r.Crash
@@ -55,9 +63,6 @@ func (m *maker) record(rec vmcore.Record) {
 
 // info takes the facts of VMCOREINFO.
 func (m *maker) info() {
-	if n := len(m.r.Log); n > logLines {
-		m.r.Log = m.r.Log[n-logLines:]
-	}
 	in := m.d.Info()
 	m.r.Kernel.Release = in.Release()
 	m.r.Kernel.BuildID = in.Get("BUILD-ID")

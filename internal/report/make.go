@@ -60,6 +60,7 @@ func Make(ctx context.Context, d *dump.Dump, o Options) *Report {
 	m.info()
 	m.step("symbols", m.open)
 	if m.k == nil {
+		m.systemByLog()
 		m.fingerprint()
 		return m.r
 	}
@@ -73,6 +74,17 @@ func Make(ctx context.Context, d *dump.Dump, o Options) *Report {
 		m.step("mounts", m.mounts)
 		m.step("disks", m.disks)
 	}
+	m.fingerprint()
+	return m.r
+}
+
+// FromLog makes the report of a crash of which only the log is there. The reason for that is the
+// first of its problems.
+func FromLog(o Options, reason error) *Report {
+	m := &maker{ctx: context.Background(), r: &Report{Version: Version, Software: o.Software, Problems: []Problem{}}}
+	m.problem("vmcore", reason)
+	m.step("log", func() error { return m.log(o.Log) })
+	m.systemByLog()
 	m.fingerprint()
 	return m.r
 }

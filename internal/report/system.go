@@ -63,6 +63,24 @@ func (m *maker) system() {
 	})
 }
 
+// systemByLog takes the facts about the kernel and the machine from the log.
+func (m *maker) systemByLog() {
+	k := &m.r.Kernel
+	if version := m.logged("] Linux version "); version != "" {
+		k.Banner = "Linux version " + version
+		release, _, _ := strings.Cut(version, " ")
+		k.Release = cmp.Or(k.Release, release)
+	}
+	k.CommandLine, k.Secrets = strikeOut(m.loggedCommandLine())
+	m.r.Machine.Hardware = m.logged("] DMI: ")
+}
+
+// loggedCommandLine returns the command line in the log: init/main.c prints it with the first
+// words, arch/x86/kernel/setup.c with the second ones.
+func (m *maker) loggedCommandLine() string {
+	return cmp.Or(m.logged("] Kernel command line: "), m.logged("] Command line: "))
+}
+
 // number returns the value of a variable of the kernel.
 func (m *maker) number(symbol string, size int) (uint64, error) {
 	at, err := m.k.Lookup(symbol)
@@ -90,8 +108,7 @@ func (m *maker) commandLine() error {
 		line, err = m.k.String(at, 4096)
 	}
 	if err != nil {
-		// init/main.c prints it with the first, arch/x86/kernel/setup.c with the second.
-		line = cmp.Or(m.logged("Kernel command line: "), m.logged("Command line: "))
+		line = m.loggedCommandLine()
 	}
 	if line == "" && err != nil {
 		return err

@@ -240,7 +240,7 @@ func (p *printer) tasks(t *Tasks) {
 	}
 	for _, b := range t.Blocked {
 		p.w.WriteString("\n")
-		p.wrapped("  ", fmt.Sprintf("%s, %s for %s", taskName(b.TaskID), b.State, firstOf(seconds(b.BlockedSeconds), "a time not known")))
+		p.wrapped("  ", fmt.Sprintf("%s, %s for %s", taskName(b.TaskID), b.State, atMost(b.BlockedSeconds)))
 		if b.Waits != nil {
 			p.wrapped("    ", b.Waits.String())
 		}
@@ -252,6 +252,14 @@ func (p *printer) tasks(t *Tasks) {
 	if t.Omitted > 0 {
 		p.wrapped("  ", fmt.Sprintf("and %s more in uninterruptible sleep", plural(t.Omitted, "task", "tasks")))
 	}
+}
+
+// atMost prints the time for which a task is blocked.
+func atMost(s *float64) string {
+	if text := seconds(s); text != "" {
+		return "at most " + text
+	}
+	return "a time not known"
 }
 
 // String describes the wait for people.
