@@ -28,7 +28,11 @@ func (m *Machine) Apply(p *Plan, say func(format string, a ...any)) error {
 		return err
 	}
 	r.Loader = p.Loader
+	var made []string
 	for i := range p.Files {
+		if p.Files[i].New != nil {
+			made = append(made, m.missingDirs(p.Files[i].Path)...)
+		}
 		if err := r.add(m, &p.Files[i]); err != nil {
 			return fmt.Errorf("keep a copy of %s: %w", p.Files[i].Path, err)
 		}
@@ -40,12 +44,19 @@ func (m *Machine) Apply(p *Plan, say func(format string, a ...any)) error {
 	if err != nil {
 		return err
 	}
+	for _, dir := range made {
+		if !slices.Contains(r.Dirs, dir) {
+			r.Dirs = append(r.Dirs, dir)
+		}
+	}
 	// What is interrupted from here on can be taken back by --remove.
 	if err := m.saveRecord(r); err != nil {
 		return fmt.Errorf("record the changes: %w", err)
 	}
 	if err := m.makeChanges(p, say); err != nil {
-		return errors.Join(err, m.restore(p, outputs), m.saveRecord(before))
+		err = errors.Join(err, m.restore(p, outputs), m.saveRecord(before))
+		m.removeDirs(made)
+		return err
 	}
 	if err := m.recordOutputs(r, p, outputs); err != nil {
 		return fmt.Errorf("record the changes: %w", err)
@@ -270,6 +281,10 @@ func (m *Machine) Remove(say func(format string, a ...any)) ([]Changed, error) {
 			left = append(left, *c)
 			rest.Files = append(rest.Files, f)
 		}
+	}
+	// Somebody else may have put files there.
+	if dirs := m.removeDirs(r.Dirs); len(rest.Files) > 0 {
+		rest.Dirs = dirs
 	}
 	for _, c := range slices.Backward(r.Commands) {
 		undo := c.Undo

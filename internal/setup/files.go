@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -91,6 +92,24 @@ func (m *Machine) write(name string, data []byte, mode fs.FileMode) error {
 		return err
 	}
 	return crashdir.SyncDir(dir)
+}
+
+// missingDirs returns the directories that a write of the file makes, parents first.
+func (m *Machine) missingDirs(name string) (dirs []string) {
+	for dir := filepath.Dir(name); dir != "/" && dir != "." && !m.exists(dir); dir = filepath.Dir(dir) {
+		dirs = append([]string{dir}, dirs...)
+	}
+	return dirs
+}
+
+// removeDirs removes those of the directories that are empty, and returns the others.
+func (m *Machine) removeDirs(dirs []string) (left []string) {
+	for _, dir := range slices.Backward(dirs) {
+		if err := os.Remove(m.path(dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			left = append([]string{dir}, left...)
+		}
+	}
+	return left
 }
 
 // fill writes the new content of path, whose owner and mode it gets, into f and closes it.

@@ -22,7 +22,8 @@ type record struct {
 	Version  int         `json:"version"`
 	Loader   string      `json:"loader,omitempty"`
 	Files    []recorded  `json:"files"`
-	Commands []undoEntry `json:"commands"` // in the order in which they were run
+	Commands []undoEntry `json:"commands"`              // in the order in which they were run
+	Dirs     []string    `json:"directories,omitempty"` // that were made for the files, parents first
 }
 
 // recorded is a file that was changed.

@@ -128,6 +128,43 @@ func (m *testMachine) apply(o Options) error {
 	return m.Apply(p, silent)
 }
 
+// Directories that were made for a file go with it, if nobody else uses them.
+func TestDirectories(t *testing.T) {
+	const sysctls = "/etc/sysctl.d"
+	for _, tt := range []struct {
+		name  string
+		first func(m *testMachine)
+		after func(m *testMachine)
+		fails bool
+		stays bool
+	}{
+		{name: "made", first: func(*testMachine) {}, after: func(*testMachine) {}},
+		{name: "made, then used", first: func(*testMachine) {}, after: func(m *testMachine) { m.put(sysctls+"/other.conf", "x") }, stays: true},
+		{name: "there before", first: func(m *testMachine) { os.MkdirAll(m.path(sysctls), 0o755) }, after: func(*testMachine) {}, stays: true},
+		{name: "made, and the command fails", first: func(m *testMachine) { m.fail = program }, fails: true},
+		{name: "applied twice", first: func(*testMachine) {}, after: func(m *testMachine) {
+			if err := m.apply(options("crashkernel=64M")); err != nil {
+				m.t.Error(err)
+			}
+		}},
+	} {
+		m := newMachine(t)
+		tt.first(m)
+		if err := m.apply(options("crashkernel=128M")); (err != nil) != tt.fails {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		if !tt.fails {
+			tt.after(m)
+			if _, err := m.Remove(silent); err != nil {
+				t.Fatalf("%s: %v", tt.name, err)
+			}
+		}
+		if m.exists(sysctls) != tt.stays {
+			t.Errorf("%s: %s is there: %v", tt.name, sysctls, !tt.stays)
+		}
+	}
+}
+
 // A minimal Debian has no sysctl(8).
 func TestRemoveWithoutSysctl(t *testing.T) {
 	m := newMachine(t)
