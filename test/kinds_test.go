@@ -1,0 +1,197 @@
+package test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"ukdump/internal/report"
+	"ukdump/test/debian"
+)
+
+// kind is a kind of crash, which the report of its dump has to show.
+type kind struct {
+	name     string
+	crash    string // the shell commands
+	cause    string // part of the line of the cause, or of the panic without one
+	function string // in a reliable frame of the CPU that panicked; "" for any
+	blocked  string // a task in state D
+}
+
+const inModule = "insmod /ukdump-test/crash.ko; echo %s >/sys/module/ukdump_crash/parameters/how"
+
+var kinds = []kind{
+	{name: "sysrq", crash: "echo c >/proc/sysrq-trigger", cause: "sysrq triggered crash", function: "sysrq_handle_crash"},
+	{name: "null", crash: fmt.Sprintf(inModule, "null"), cause: "NULL pointer dereference", function: "ukdump_crash_null"},
+	{name: "irq", crash: fmt.Sprintf(inModule, "irq"), cause: "NULL pointer dereference", function: "ukdump_crash_expired"},
+	{name: "hung", crash: "echo 5 >/proc/sys/kernel/hung_task_timeout_secs; echo 1 >/proc/sys/kernel/hung_task_panic\n" + fmt.Sprintf(inModule, "hung"),
+		cause: "blocked for more than", blocked: "ukdump-waiter"},
+	{name: "soft", crash: "echo 3 >/proc/sys/kernel/watchdog_thresh; echo 1 >/proc/sys/kernel/softlockup_panic\n" + fmt.Sprintf(inModule, "soft"),
+		cause: "soft lockup", function: "ukdump_crash_set"},
+	{name: "memory", crash: "echo 2 >/proc/sys/vm/panic_on_oom; head -c 4G /dev/zero | tail", cause: "Out of memory", function: "out_of_memory"},
+	{name: "stack", crash: fmt.Sprintf(inModule, "stack"), cause: "stack guard page", function: "ukdump_crash_deeper"},
+}
+
+const crashKind = `. /ukdump-test/lib.sh
+echo 1 >/proc/sys/kernel/panic_on_oops
+kdumpctl load
+say "crashing"
+%s
+sleep 100
+`
+
+const reportKind = `. /ukdump-test/lib.sh
+n=0
+for dump in /var/crash/20*; do
+	n=$((n + 1))
+	kdumpctl report --json "${dump##*/}" >/ukdump-test/out/$n.json || fail "report: status $?"
+	kdumpctl report "${dump##*/}" >/ukdump-test/out/$n.txt || fail "report: status $?"
+done
+results ukdump-test/out
+say "results written"
+`
+
+// TestKinds crashes machines in several ways, each twice. The report of a dump has to show
+// the function that did it, and fingerprints are the same for each kind and differ between
+// the kinds.
+func TestKinds(t *testing.T) {
+	if vmSet(t) != "matrix" {
+		t.Skip("UKDUMP_VM=matrix only")
+	}
+	const suite = "bookworm" // whose kernel the compiler of the host fits
+	root, payload := lab(t, suite)
+	repo, err := debian.Repository()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(filepath.Join(repo, "scripts/testmodule"), root.Dir, suite).Output()
+	if err != nil {
+		var failed *exec.ExitError
+		if errors.As(err, &failed) {
+			t.Fatalf("%v: %s", err, failed.Stderr)
+		}
+		t.Fatal(err)
+	}
+	module, err := os.ReadFile(strings.TrimSpace(string(out)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload = payload.With("ukdump-test/crash.ko", string(module))
+	prints := make(chan [2]string, len(kinds))
+	t.Run("kind", func(t *testing.T) {
+		for _, k := range kinds {
+			t.Run(k.name, func(t *testing.T) {
+				t.Parallel()
+				prints <- [2]string{k.name, k.run(t, root, payload)}
+			})
+		}
+	})
+	close(prints)
+	seen := map[string]string{}
+	for p := range prints {
+		if other := seen[p[1]]; other != "" {
+			t.Errorf("%s and %s have the same fingerprint %s", p[0], other, p[1])
+		}
+		seen[p[1]] = p[0]
+	}
+	fmt.Println("fingerprints:", slices.Sorted(maps.Keys(seen)))
+}
+
+// run crashes a machine twice and returns the fingerprint.
+func (k kind) run(t *testing.T, root *debian.Root, payload debian.Payload) string {
+	m, err := debian.New(t.Context(), "kind-"+k.name, debian.Hardware{Root: root, Flavour: debian.Cloud})
+	if err != nil {
+		t.Fatal(err)
+	}
+	boot := func(name, script string, mark string) {
+		t.Helper()
+		payload.Run = script
+		vm, err := m.Boot(t.Context(), debian.Boot{Name: name, Init: debian.Quick, Payload: payload, Cmdline: reservation + " panic=5", Deadline: bootLimit, CPUs: 2})
+		if err == nil {
+			err = vm.Wait()
+		}
+		if err == nil {
+			err = vm.Expect("ukdump-test: "+mark, 0)
+		}
+		if err != nil {
+			t.Fatalf("%v\n--- its disks and logs are kept in %s", err, m.Dir)
+		}
+	}
+	boot("first", fmt.Sprintf(crashKind, k.crash), "crashing")
+	boot("second", fmt.Sprintf(crashKind, k.crash), "crashing")
+	boot("after", reportKind, "results written")
+	dir, err := m.Results()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reports, err := readReports(os.DirFS(filepath.Join(dir, "ukdump-test/out")))
+	if err != nil || len(reports) != 2 {
+		t.Fatalf("%d reports, not 2: %v\n--- its disks and logs are kept in %s", len(reports), err, m.Dir)
+	}
+	for _, r := range reports {
+		if err := k.judge(r); err != nil {
+			t.Fatalf("%v\n--- its disks and logs are kept in %s", err, m.Dir)
+		}
+	}
+	id, again := reports[0].Fingerprint.ID, reports[1].Fingerprint.ID
+	if id != again {
+		t.Fatalf("the same crash has the fingerprints %s and %s\n--- its disks and logs are kept in %s", id, again, m.Dir)
+	}
+	if err := m.Remove(); err != nil {
+		t.Error(err)
+	}
+	return id
+}
+
+func readReports(dir fs.FS) (reports []*report.Report, err error) {
+	names, err := fs.Glob(dir, "*.json")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		b, err := fs.ReadFile(dir, name)
+		if err != nil {
+			return nil, err
+		}
+		r := new(report.Report)
+		if err := json.Unmarshal(b, r); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		reports = append(reports, r)
+	}
+	return reports, nil
+}
+
+// judge compares a report with the crash.
+func (k kind) judge(r *report.Report) error {
+	switch {
+	case !strings.Contains(r.Crash.Cause+r.Crash.Panic, k.cause):
+		return fmt.Errorf("cause %q, panic %q, not %q", r.Crash.Cause, r.Crash.Panic, k.cause)
+	case r.Fingerprint == nil:
+		return fmt.Errorf("no fingerprint: %+v", r.Problems)
+	case len(r.CPUs) != 2 || !r.CPUs[0].Panicked || r.CPUs[0].Stack == nil:
+		return fmt.Errorf("the first CPU is not the one that panicked: %+v", r.CPUs)
+	}
+	if k.function != "" && !slices.ContainsFunc(r.CPUs[0].Stack.Frames, func(f report.Frame) bool { return f.Function == k.function && f.Reliable }) {
+		return fmt.Errorf("no frame of %s: %+v", k.function, r.CPUs[0].Stack)
+	}
+	if k.blocked == "" {
+		return nil
+	}
+	if r.Tasks == nil {
+		return fmt.Errorf("no tasks: %+v", r.Problems)
+	}
+	i := slices.IndexFunc(r.Tasks.Blocked, func(t report.Task) bool { return t.Comm == k.blocked })
+	if i < 0 || r.Tasks.Blocked[i].Stack == nil || !r.Tasks.Blocked[i].Stack.Complete {
+		return fmt.Errorf("no task %s with its stack: %+v", k.blocked, r.Tasks)
+	}
+	return nil
+}
