@@ -31,8 +31,29 @@ say "results written"
 $end
 `
 
+// later runs when the boot is complete, for which the units for reports and hooks wait.
+const later = `. /ukdump-test/lib.sh
+out=/ukdump-test/out
+for n in $(seq 120); do
+	cp /var/crash/20*/report.txt $out/report.txt 2>/dev/null && [ -s /var/lib/hook.json ] && break
+	sleep 1
+done
+cp /var/lib/hook.json $out/ || true
+systemctl start ukdump-metrics.service
+cp /var/lib/prometheus/node-exporter/ukdump.prom $out/ || true
+journalctl --sync
+journalctl -b -q -o short -u ukdump-report.service -u ukdump-hook.service -u ukdump-metrics.service >$out/later.txt || true
+results ukdump-test/out
+say "the reports are there"
+echo b >/proc/sysrq-trigger
+`
+
+// afterCrash ends the service of the test, so that the boot goes on, and starts later.
+const afterCrash = "mkdir -p /var/lib/prometheus/node-exporter; systemd-run -q --no-block sh /ukdump-test/later; kill -9 $PPID; sleep 600"
+
 // TestAnnounce crashes a machine with systemd and reads the announcements in its
-// journal: the crash once, later a loss of power, and nothing after a shutdown.
+// journal: the crash once, later a loss of power, and nothing after a shutdown. After the
+// crash the units have to make the report, the metrics, and run the hook.
 func TestAnnounce(t *testing.T) {
 	if vmSet(t) != "matrix" {
 		t.Skip("one of the matrix")
@@ -58,6 +79,9 @@ func TestAnnounce(t *testing.T) {
 	}
 	payload = payload.With("ukdump-test/cell", layouts["root"].script("mark-announce")).
 		With("ukdump-test/enable", "#!/bin/sh\nsystemctl --root=/ enable ukdump.service ukdump-announce.service\nexec /sbin/init\n")
+	payload = payload.With("ukdump-test/later", later).
+		With("etc/ukdump.conf.d/hook.conf", "HOOK=/usr/sbin/hook\n").
+		With("usr/sbin/hook", "#!/bin/sh\ncat >/var/lib/hook.new && mv /var/lib/hook.new /var/lib/hook.json\necho the hook has run\n")
 	payload.Run = "load='systemctl is-active ukdump.service'\n. /ukdump-test/crash\n"
 	boot("crash", "/ukdump-test/enable")
 
@@ -65,7 +89,7 @@ func TestAnnounce(t *testing.T) {
 		name, end string
 		want      []string // MESSAGE_ID, outcome and a part of the message
 	}{
-		{"after the crash", "echo b >/proc/sysrq-trigger", []string{crashID + " complete sysrq triggered crash"}},
+		{"after the crash", afterCrash, []string{crashID + " complete sysrq triggered crash"}},
 		{"after the reset", "systemctl --no-block reboot; sleep 600", []string{lostID + " none without a shutdown"}},
 		{"after the shutdown", "", nil},
 	} {
@@ -80,6 +104,12 @@ func TestAnnounce(t *testing.T) {
 		}
 		if err := checkJournal(filepath.Join(dir, "ukdump-test/out"), b.want); err != nil {
 			t.Fatal(vm.Fail("%s: %v\n--- its disks and logs are kept in %s", b.name, err, m.Dir))
+		}
+		if b.end != afterCrash {
+			continue
+		}
+		if err := checkLater(filepath.Join(dir, "ukdump-test/out")); err != nil {
+			t.Fatal(vm.Fail("%v\n--- its disks and logs are kept in %s", err, m.Dir))
 		}
 	}
 	if err := m.Remove(); err != nil {
@@ -122,6 +152,23 @@ func checkJournal(out string, want []string) error {
 		f := strings.SplitN(want[i], " ", 3)
 		if e.ID != f[0] || e.Outcome != f[1] || !strings.Contains(e.Message, f[2]) || e.Priority != "2" || e.Who != "kdumpctl" {
 			return fmt.Errorf("entry %+v, want %s", e, want[i])
+		}
+	}
+	return nil
+}
+
+// checkLater looks into the files of later.
+func checkLater(out string) error {
+	units, err := os.ReadFile(filepath.Join(out, "later.txt"))
+	if err != nil {
+		return err
+	}
+	for name, part := range map[string]string{
+		"report.txt": "sysrq_handle_crash+", "hook.json": `sysrq triggered crash`, "ukdump.prom": "\nukdump_loaded 1\n", "later.txt": "the hook has run",
+	} {
+		b, err := os.ReadFile(filepath.Join(out, name))
+		if err != nil || !strings.Contains(string(b), part) {
+			return fmt.Errorf("%s is without %q: %v\n%s\n%s", name, part, err, b, units)
 		}
 	}
 	return nil

@@ -25,6 +25,9 @@ func (s *Session) banner(w io.Writer) {
 
 // minutes returns a time in words.
 func minutes(d time.Duration) string {
+	if d == time.Minute {
+		return "1 minute"
+	}
 	if d%time.Minute == 0 {
 		return fmt.Sprintf("%d minutes", int(d.Minutes()))
 	}
