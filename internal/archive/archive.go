@@ -25,7 +25,7 @@ const (
 
 // texts are the files of a dump that are text, by their names without a suffix
 // "-incomplete".
-var texts = []string{"vmcore-dmesg.txt", "kexec-dmesg.log", "report.json", "report.txt", "report.html"}
+var texts = []string{"vmcore-dmesg.txt", "kexec-dmesg.log", "report.json", "report.txt", "crash.json", "report.html"}
 
 // configName matches the files of the configuration in an archive: ukdump.conf, or one of
 // ukdump.conf.d.

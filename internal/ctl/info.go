@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -48,6 +49,9 @@ func (c *ctl) info(o dumpOptions, name string) error {
 // findDump returns the dump that name stands for, the newest if it is empty.
 func (c *ctl) findDump(dir, name string) (crashdir.Dump, error) {
 	if strings.Contains(name, "/") {
+		if _, err := os.Lstat(name); err != nil {
+			return crashdir.Dump{}, err
+		}
 		return crashdir.Read(filepath.Clean(name))
 	}
 	dumps, parent, err := c.dumps(dir)
@@ -112,6 +116,9 @@ func printDump(out io.Writer, d crashdir.Dump, width int) error {
 		row("report", "%v", d.ReportErr)
 		printReason(row, why)
 		row("kernel", "%s", cli.OrDash(why.Kernel))
+	}
+	if f := fingerprintOf(&d); f != nil {
+		row("fingerprint", "%s, %s", f.ID, strings.Join(append([]string{f.Kind}, f.Frames...), " < "))
 	}
 	if d.Vmcore != "" {
 		row("vmcore", "%s", describeVmcore(d))

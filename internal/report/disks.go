@@ -14,6 +14,7 @@ const (
 	maxRequests = 50      // requests of a disk in a report
 	maxQueues   = 1 << 13 // hardware queues, at most one for each CPU
 	maxTags     = 1 << 16 // BLK_MQ_MAX_DEPTH is 10240
+	maxFlying   = 1 << 16 // requests of a disk that are read
 )
 
 // disks reads the block devices that are whole disks, and their requests in flight. All block
@@ -76,7 +77,7 @@ func (m *maker) disk(at, bdev, now uint64) (d Disk, err error) {
 		d.ReadOnly = false
 	}
 	counted, counters := m.inFlight(bdev)
-	d.Requests = []Request{}
+	d.Requests = []Request{} // not null
 	queue, set := uint64(0), uint64(0)
 	if queue, err = m.k.Value(at, "gendisk", "queue"); err == nil {
 		set, err = m.k.Value(queue, "request_queue", "tag_set")
@@ -97,7 +98,7 @@ func (m *maker) disk(at, bdev, now uint64) (d Disk, err error) {
 		return d, nil
 	}
 	slices.SortStableFunc(all, func(a, b Request) int { return cmp.Compare(age(b), age(a)) })
-	d.Requests = all[:min(len(all), maxRequests)]
+	d.Requests = append([]Request{}, all[:min(len(all), maxRequests)]...)
 	d.Omitted = len(all) - len(d.Requests)
 	if waiting := counted - len(all); counters == nil && waiting > 0 {
 		d.Note = plural(waiting, "more request", "more requests") + " by its counters: not given to the driver yet"
@@ -168,7 +169,7 @@ func (m *maker) requests(queue, set, now uint64) ([]Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []Request
+	out := []Request{}
 	seen := make(map[uint64]bool) // hardware queues can share tags
 	for i := range min(queues, maxQueues) {
 		tags, err := m.k.Pointer(table + 8*i)
@@ -198,6 +199,9 @@ func (m *maker) requests(queue, set, now uint64) ([]Request, error) {
 			state, err := m.k.Value(rq, "request", "state")
 			if err != nil {
 				return out, err
+			}
+			if len(out) >= maxFlying {
+				return out, fmt.Errorf("there are more than %d", maxFlying)
 			}
 			if state == uint64(flying) {
 				out = append(out, m.request(rq, int(tag), now))

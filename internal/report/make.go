@@ -31,6 +31,7 @@ const maxProblems = 100
 type maker struct {
 	ctx   context.Context
 	d     *dump.Dump
+	mem   symbols.Memory
 	k     *symbols.Kernel // nil without symbols
 	types *symbols.Types  // nil without BTF
 	u     *unwind.Unwinder
@@ -51,18 +52,24 @@ func Make(ctx context.Context, d *dump.Dump, o Options) *Report {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	m := &maker{ctx: ctx, d: d, r: &Report{
+	m := &maker{ctx: ctx, d: d, mem: memory{ctx, d}, r: &Report{
 		Version: Version, Software: o.Software, Problems: []Problem{},
 		Machine: Machine{Arch: d.Machine()},
 		Dump:    Dump{Format: string(d.Header().Format), Level: d.Header().DumpLevel},
 	}}
+	m.gather(o)
+	return m.r
+}
+
+// gather runs all steps.
+func (m *maker) gather(o Options) {
 	m.step("log", func() error { return m.log(o.Log) })
 	m.info()
 	m.step("symbols", m.open)
 	if m.k == nil {
 		m.systemByLog()
 		m.fingerprint()
-		return m.r
+		return
 	}
 	m.system()
 	m.step("modules", m.modules)
@@ -75,7 +82,6 @@ func Make(ctx context.Context, d *dump.Dump, o Options) *Report {
 		m.step("disks", m.disks)
 	}
 	m.fingerprint()
-	return m.r
 }
 
 // FromLog makes the report of a crash of which only the log is there. The reason for that is the
@@ -91,7 +97,7 @@ func FromLog(o Options, reason error) *Report {
 
 // open reads symbols and types and prepares the unwinder.
 func (m *maker) open() error {
-	k, err := symbols.Open(memory{m.ctx, m.d}, m.d.Info(), m.d.Machine())
+	k, err := symbols.Open(m.mem, m.d.Info(), m.d.Machine())
 	if err != nil {
 		return err
 	}

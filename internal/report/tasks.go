@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	maxTasks   = 1 << 22 // PID_MAX_LIMIT, include/linux/threads.h
+	maxTasks   = 1 << 20 // PID_MAX_LIMIT is 4 times that, but so many do not fit into MemoryMax=
 	maxBlocked = 200     // blocked tasks in a report
 )
 
@@ -75,8 +75,11 @@ func (m *maker) readTasks() error {
 
 // addTask reads a task.
 func (m *maker) addTask(addr uint64) error {
-	if _, seen := m.byAddr[addr]; seen || len(m.all) >= maxTasks {
+	if _, seen := m.byAddr[addr]; seen {
 		return nil
+	}
+	if len(m.all) >= maxTasks {
+		return fmt.Errorf("there are more than %d", maxTasks)
 	}
 	id, err := m.taskID(addr)
 	if err != nil {
