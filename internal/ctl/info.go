@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -49,9 +48,6 @@ func (c *ctl) info(o dumpOptions, name string) error {
 // findDump returns the dump that name stands for, the newest if it is empty.
 func (c *ctl) findDump(dir, name string) (crashdir.Dump, error) {
 	if strings.Contains(name, "/") {
-		if _, err := os.Lstat(name); err != nil {
-			return crashdir.Dump{}, err
-		}
 		return crashdir.Read(filepath.Clean(name))
 	}
 	dumps, parent, err := c.dumps(dir)
