@@ -31,6 +31,7 @@ of a dump is also kept beside its vmcore, as report.txt and crash.json.`
 type reportOptions struct {
 	dumpOptions
 	output  string
+	html    bool
 	missing bool
 }
 
@@ -41,15 +42,18 @@ func (c *ctl) reportVerb() *cli.Command {
 		Options: func(f *pflag.FlagSet) {
 			f.StringVar(&o.output, "output", "", "`FILE` write the report to this file")
 			f.BoolVar(&o.missing, "missing", false, "make the reports of all dumps that have none, and print a line for each")
+			f.BoolVar(&o.html, "html", false, "print the report as a page for a browser")
 			o.addJSON(f, "print the report as JSON")
 		},
 		Args: "[DUMP | FILE]", Max: 1, Values: c.dumpNames(&o.dumpOptions), Files: true,
 		Run: func(args []string) error {
 			switch {
+			case o.html && o.json:
+				return cli.Usage(errors.New("--html and --json exclude each other"))
 			case !o.missing:
 				return c.report(o, strings.Join(args, ""))
-			case len(args) > 0 || o.output != "" || o.json:
-				return cli.Usage(errors.New("--missing takes no dump, and neither --json nor --output"))
+			case len(args) > 0 || o.output != "" || o.html || o.json:
+				return cli.Usage(errors.New("--missing takes no dump, and none of --html, --json and --output"))
 			}
 			return c.missingReports(o.dir)
 		},
@@ -62,7 +66,10 @@ func (c *ctl) report(o reportOptions, name string) error {
 		return err
 	}
 	write := r.WriteText
-	if o.json {
+	switch {
+	case o.html:
+		write = r.WriteHTML
+	case o.json:
 		write = func(w io.Writer) error { return cli.WriteJSON(w, r) }
 	}
 	if o.output == "" {
