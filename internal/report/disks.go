@@ -77,7 +77,6 @@ func (m *maker) disk(at, bdev, now uint64) (d Disk, err error) {
 		d.ReadOnly = false
 	}
 	counted, counters := m.inFlight(bdev)
-	d.Requests = []Request{} // not null
 	queue, set := uint64(0), uint64(0)
 	if queue, err = m.k.Value(at, "gendisk", "queue"); err == nil {
 		set, err = m.k.Value(queue, "request_queue", "tag_set")
@@ -87,7 +86,12 @@ func (m *maker) disk(at, bdev, now uint64) (d Disk, err error) {
 		return d, nil
 	}
 	if set == 0 { // a driver of bios, such as that of device-mapper
-		if counters == nil && counted > 0 {
+		switch {
+		case counters != nil:
+			d.Note = "requests are not known: " + counters.Error()
+		case counted == 0:
+			d.Requests = []Request{}
+		default:
 			d.Note = plural(counted, "request", "requests") + " in flight by its counters, without a list of them"
 		}
 		return d, nil
@@ -193,7 +197,12 @@ func (m *maker) requests(queue, set, now uint64) ([]Request, error) {
 			if err != nil {
 				return out, err
 			}
-			if rq == 0 || m.field(rq, "request", "q") != queue || m.field(rq, "request", "tag") != tag {
+			if rq == 0 {
+				continue
+			}
+			if q, err := m.k.Value(rq, "request", "q"); err != nil {
+				return out, err
+			} else if q != queue || m.field(rq, "request", "tag") != tag {
 				continue
 			}
 			state, err := m.k.Value(rq, "request", "state")

@@ -124,6 +124,11 @@ func TestSleeping(t *testing.T) {
 // kernel, which makedumpfile takes for pages of processes.
 func verify(t *testing.T, r *Report, dir string) {
 	t.Helper()
+	for _, d := range r.Disks {
+		if (d.Requests == nil) != strings.Contains(d.Note, "not known") {
+			t.Errorf("disk %s: requests %v, note %q", d.Name, d.Requests, d.Note)
+		}
+	}
 	if f := r.Fingerprint; f == nil || f.ID != "v1:5f40fb21704f7e64" || f.Kind != sysrqKind || f.Source != SourceStack {
 		t.Errorf("fingerprint %+v", r.Fingerprint)
 	}
