@@ -3,6 +3,7 @@ package test
 import (
 	"time"
 
+	"ukdump/internal/crashdir"
 	"ukdump/internal/dumpfile"
 )
 
@@ -43,6 +44,15 @@ var collectorFaults = []fault{
 	{name: "collector-sets-clock-to-1970", change: []string{"collector=first clock"}, want: want{outcomes: complete}},
 	{name: "collector-library-missing", change: []string{"rm=lib/libc.so*"}, want: want{outcomes: dmesgOnly}},
 	{name: "collector-loader-missing", change: []string{"rm=lib64/ld-linux-x86-64.so.2"}, want: want{outcomes: dmesgOnly}},
+	// No fault: there is no collector by choice. The reboot shows that FINAL_ACTION follows.
+	{name: "log-only", conf: "DUMP=log\nFAILURE_ACTION=halt\n",
+		prepare: "mv /usr/bin/makedumpfile /root/",
+		load: "kdumpctl load && kdumpctl verify >$out/verify.txt && kdumpctl status >>$out/verify.txt && " +
+			"grep -q 'only the kernel log and the report are saved (DUMP=log)' $out/verify.txt",
+		repair: "mv /root/makedumpfile /usr/bin/",
+		check: "kdumpctl announce >$out/announce.txt 2>&1; grep -q 'the kernel log was saved, and no vmcore, as DUMP=log asks' $out/announce.txt && " +
+			"grep -q 'log saved' $out/list.txt",
+		want: want{outcomes: []crashdir.Outcome{crashdir.DmesgOnly}, says: "outcome: dmesg-only: reboot"}},
 	{name: "collector-missing", change: []string{"rm=bin/makedumpfile"}, want: want{outcomes: dmesgOnly, says: "no such file"}},
 	{name: "second-crash", ci: true, change: []string{"collector=crash"}, want: want{outcomes: dmesgOnly, panics: true, within: 3 * time.Minute}},
 	{name: "second-crash-after-half", change: []string{"collector=half-crash"}, want: want{outcomes: dmesgOnly, panics: true, within: 3 * time.Minute}},

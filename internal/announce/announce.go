@@ -221,7 +221,7 @@ func bestOfEach(dumps []crashdir.Dump) (best []crashdir.Dump) {
 		case !ok:
 			at[key] = len(best)
 			best = append(best, d)
-		case d.Outcome.Better(best[i].Outcome):
+		case d.Outcome.Better(best[i].Outcome), d.LogOnly && best[i].Outcome == crashdir.DmesgOnly:
 			best[i] = d
 		}
 	}
@@ -247,7 +247,9 @@ func crashEvent(key string, d crashdir.Dump, loaded *state.LoadRecord) event {
 		crashdir.Failed:     "NOTHING WAS SAVED",
 		crashdir.Unknown:    "WHETHER A DUMP WAS SAVED IS NOT KNOWN",
 	}[d.Outcome]
-	if why != "" && d.Outcome != crashdir.Complete {
+	if d.LogOnly {
+		saved = "the kernel log was saved, and no vmcore, as DUMP=log asks"
+	} else if why != "" && d.Outcome != crashdir.Complete {
 		saved += " (" + cli.Text(why, 200) + ")"
 	}
 	if d.Outcome == crashdir.Failed {

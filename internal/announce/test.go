@@ -100,8 +100,12 @@ func testEventOf(t *state.Test, d *crashdir.Dump) *event {
 	begun := t.Time.UTC().Format(time.RFC3339)
 	switch t.Result {
 	case state.TestPassed:
-		e.message = fmt.Sprintf("the test of %s passed: Linux %s saved a complete dump of %s in %.0f s, with %s of memory to spare",
-			begun, cli.Text(d.Report.Capture, 70), cli.Size(t.Bytes), t.Seconds, cli.Size(t.Spare))
+		saved := "a complete dump of " + cli.Size(t.Bytes)
+		if t.LogOnly {
+			saved = "the kernel log, and no vmcore, as DUMP=log asks,"
+		}
+		e.message = fmt.Sprintf("the test of %s passed: Linux %s saved %s in %.0f s, with %s of memory to spare",
+			begun, cli.Text(d.Report.Capture, 70), saved, t.Seconds, cli.Size(t.Spare))
 	default:
 		e.priority = critical
 		e.message = fmt.Sprintf("the test of %s FAILED: %s", begun, cli.Text(t.Why, 600))

@@ -15,6 +15,9 @@ import (
 	"ukdump/internal/target"
 )
 
+// LogOnly describes the dumps of a plan without a vmcore to people.
+const LogOnly = "only the kernel log and the report are saved (DUMP=log)"
+
 // Options says what to build.
 type Options struct {
 	Root     string // of the machine that the image is for, "/" normally
@@ -43,7 +46,7 @@ type Build struct {
 	// CmdlineForeign is the command line for an image with other modules than
 	// those of this build.
 	CmdlineForeign string
-	Makedumpfile   string // its path on the machine
+	Makedumpfile   string // its path on the machine; "" if the plan is LogOnly
 	DumpLevel      int    // of the first collector, as makedumpfile(8) -d
 	Compression    initramfs.Compression
 	Initramfs      string           // path of the distribution's own, in emergency mode alone
@@ -163,6 +166,7 @@ func (b *Build) startPlan(o Options) error {
 		FinalAction:   o.Config.FinalAction,
 		FailureAction: o.Config.FailureAction,
 		ShellTimeout:  shellTimeout(o.Config),
+		LogOnly:       o.Config.LogOnly,
 		MakeSpace:     o.Config.Keep > 0 || o.Config.MaxUse > 0 || o.Config.KeepFree > 0,
 	}
 	return nil

@@ -97,6 +97,12 @@ func TestNew(t *testing.T) {
 		}},
 		// The fallback that nobody configured.
 		{"swap-partition", func(m *buildtest.Machine) { m.AddSwap() }},
+		// Without a vmcore there is no makedumpfile, even on a machine that has none.
+		{"log-only", func(m *buildtest.Machine) {
+			m.AddSwap()
+			m.Remove("usr/bin/makedumpfile")
+			m.Write("etc/ukdump.conf", "DUMP=log\n")
+		}},
 		// A raw device needs no file system, evidence does.
 		{"raw-and-evidence", func(m *buildtest.Machine) {
 			m.AddSwap()

@@ -212,6 +212,9 @@ func escapePath(p string) string {
 
 // systemCollectors plans the ladder with the programs of the system.
 func (b *Build) systemCollectors(o Options) error {
+	if b.Plan.LogOnly {
+		return nil
+	}
 	m, err := b.planCollectors(o)
 	if err != nil {
 		return err

@@ -143,6 +143,19 @@ func TestEmergency(t *testing.T) {
 	}
 }
 
+// With DUMP=log the system needs no makedumpfile.
+func TestEmergencyLogOnly(t *testing.T) {
+	m, _ := emergencyMachine(t)
+	m.Remove("usr/bin/makedumpfile")
+	if _, err := New(options(t, m)); err == nil {
+		t.Fatal("the machine has a makedumpfile")
+	}
+	m.Write("etc/ukdump.conf", "MODE=emergency\nDUMP=log\n")
+	if p := newBuild(t, m).Plan; !p.LogOnly || len(p.Collectors) > 0 {
+		t.Errorf("LogOnly %v, collectors %v", p.LogOnly, p.Collectors)
+	}
+}
+
 // Whatever goes into it changes the fingerprint, and nothing else does.
 func TestEmergencyFingerprint(t *testing.T) {
 	m, stock := emergencyMachine(t)

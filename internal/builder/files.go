@@ -73,8 +73,12 @@ func (b *Build) addPid1(o Options) error {
 	return nil
 }
 
-// addMakedumpfile packs makedumpfile and plans the ladder of collectors.
+// addMakedumpfile packs makedumpfile and plans the ladder of collectors. A dump without a
+// vmcore needs neither.
 func (b *Build) addMakedumpfile(o Options) error {
+	if b.Plan.LogOnly {
+		return nil
+	}
 	m, err := b.planCollectors(o)
 	if err != nil {
 		return err

@@ -80,7 +80,7 @@ func (b *Build) runs() bool {
 // crash, and the dump is without the pages of programs, which are lost there.
 func (b *Build) CanLend() bool {
 	const userPages = 8 // the dump level that excludes them, see makedumpfile(8)
-	return b.runs() && b.Initramfs == "" && b.DumpLevel&userPages != 0 &&
+	return b.runs() && b.Initramfs == "" && (b.Plan.LogOnly || b.DumpLevel&userPages != 0) &&
 		kfeature.LentReservation.For(b.Kernel.Arch) && kfeature.LentReservation.In(b.Kernel.Release, b.conf) == kfeature.Yes
 }
 

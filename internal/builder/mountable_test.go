@@ -9,6 +9,7 @@ import (
 	"ukdump/internal/host"
 	"ukdump/internal/kfeature"
 	"ukdump/internal/kimage"
+	"ukdump/internal/plan"
 )
 
 func TestCanLend(t *testing.T) {
@@ -28,15 +29,18 @@ func TestCanLend(t *testing.T) {
 		{running, "arm64", "CONFIG_CMA=y", "", 31, false},
 		{"7.1.0", "amd64", "CONFIG_CMA=y", "", 31, false}, // the running kernel reserves
 	} {
-		b := &Build{host: h, Kernel: &kimage.Image{Release: tt.release, Arch: tt.arch}, DumpLevel: tt.level, Initramfs: tt.initramfs}
+		b := &Build{host: h, Plan: new(plan.Plan), Kernel: &kimage.Image{Release: tt.release, Arch: tt.arch}, DumpLevel: tt.level, Initramfs: tt.initramfs}
 		if tt.conf != "" {
 			b.conf = kernelConfig(t, "CONFIG_Y=y", tt.conf)
 		}
 		if got := b.CanLend(); got != tt.want {
 			t.Errorf("%+v: %t", tt, got)
 		}
+		if b.Plan.LogOnly = true; tt.level == 23 && !b.CanLend() {
+			t.Errorf("%+v: no vmcore has pages of programs, but nothing is lent", tt)
+		}
 	}
-	old := &Build{host: hostOf(t, "6.12.1"), Kernel: &kimage.Image{Release: "6.12.1", Arch: "amd64"}, DumpLevel: 31, conf: kernelConfig(t, "CONFIG_CMA=y")}
+	old := &Build{host: hostOf(t, "6.12.1"), Plan: new(plan.Plan), Kernel: &kimage.Image{Release: "6.12.1", Arch: "amd64"}, DumpLevel: 31, conf: kernelConfig(t, "CONFIG_CMA=y")}
 	if old.CanLend() {
 		t.Error("Linux 6.12 lends")
 	}

@@ -114,7 +114,7 @@ func (w *worker) settle() {
 		w.fail("read back the dump: %v", err)
 	}
 	if outcome == "" {
-		outcome = (&state{Report: w.state.Report, Logged: w.state.Logged}).saved()
+		outcome = w.state.saved("")
 	}
 	w.report.Outcome, w.report.Vmcore = outcome, size
 }

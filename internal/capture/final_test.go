@@ -196,7 +196,7 @@ func TestSaved(t *testing.T) {
 		"a vmcore at the target before": {state{Report: crashdir.Report{Outcome: crashdir.Failed}, Best: crashdir.Incomplete, Logged: true}, crashdir.Incomplete},
 		"a vmcore that was verified":    {state{Report: crashdir.Report{Outcome: crashdir.Complete}, Best: crashdir.Failed}, crashdir.Complete},
 	} {
-		if got := tt.state.saved(); got != tt.want {
+		if got := tt.state.saved(tt.state.Best); got != tt.want {
 			t.Errorf("%s: %s, want %s", name, got, tt.want)
 		}
 	}

@@ -41,9 +41,9 @@ func (st *state) again(now time.Duration) *state {
 // open reports whether a target was open.
 func (st *state) open() bool { return st.Dir != "" || st.Raw != "" }
 
-// saved returns the best outcome that is certain, however the worker ended.
-func (st *state) saved() crashdir.Outcome {
-	best := st.Best
+// saved returns the best outcome that is certain, however the worker ended. best is that
+// on other targets.
+func (st *state) saved(best crashdir.Outcome) crashdir.Outcome {
 	switch {
 	case st.Report.Outcome == crashdir.Complete:
 		best = crashdir.Complete

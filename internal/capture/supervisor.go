@@ -169,7 +169,7 @@ func (s *supervisor) run() {
 // attempt runs the capture and returns the action for its outcome.
 func (s *supervisor) attempt() (plan.Action, crashdir.Outcome) {
 	outcome := s.capture()
-	if outcome == crashdir.Complete {
+	if outcome.Success(loadState().Report.LogOnly) {
 		s.log.printf("outcome: %s: %s", outcome, s.final)
 		return s.final, outcome
 	}
@@ -210,7 +210,8 @@ func (s *supervisor) capture() crashdir.Outcome {
 	s.log.errorf("all workers failed: saving the results so far")
 	outcome, stuck := s.watch(roleSalvage, stuck, max(end, uptime()+s.finish))
 	if outcome == "" {
-		outcome = loadState().saved()
+		st := loadState()
+		outcome = st.saved(st.Best)
 	}
 	if stuck { // its writes may still be under way
 		s.killAll(s.finish)

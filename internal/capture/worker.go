@@ -94,7 +94,7 @@ func (w *worker) run() {
 	if w.state.Module < len(w.plan.Modules) {
 		w.step(stepModules, w.plan.Deadlines.Module, w.loadModules)
 	}
-	for ; w.state.Target < w.targets() && (w.place != nil || w.state.Best != crashdir.Complete); w.state.Target++ {
+	for ; w.state.Target < w.targets() && (w.place != nil || !w.state.Best.Success(w.report.LogOnly)); w.state.Target++ {
 		t := w.target()
 		if w.place == nil && !w.open(t) {
 			continue
@@ -133,10 +133,10 @@ func (w *worker) target() *plan.Target {
 	return &w.plan.Targets[w.state.Target]
 }
 
-// enough reports whether no other target is needed: the dump is complete, or there is
+// enough reports whether no other target is needed: all is saved, or there is
 // no time for another vmcore and the evidence is saved.
 func (w *worker) enough() bool {
-	return w.state.Best == crashdir.Complete || w.timeLeft() <= 0 && w.state.Best != crashdir.Failed
+	return w.state.Best.Success(w.report.LogOnly) || w.timeLeft() <= 0 && w.state.Best != crashdir.Failed
 }
 
 // resume continues after a worker that died and returns the step to repeat, "" for
@@ -165,7 +165,7 @@ func (w *worker) resume() (again step) {
 	if w.place == nil && st.open() {
 		st.Target++
 		st.Dir, st.Raw = "", ""
-		st.Best = st.saved()
+		st.Best = st.saved(st.Best)
 	}
 	if w.stuck && w.mounted() {
 		unix.Unmount(mountDir, unix.MNT_DETACH)
@@ -281,7 +281,9 @@ func (w *worker) saveDump(again step) {
 		w.state.DmesgBegun = to
 		w.state.Logged = w.step(stepDmesg, w.plan.Deadlines.Finish, w.writeLog) == nil
 	}
-	if w.timeLeft() > 0 && w.state.Target < len(w.plan.Targets) {
+	onTarget := w.state.Target < len(w.plan.Targets)
+	w.report.LogOnly = w.plan.LogOnly && onTarget && w.state.Logged
+	if w.timeLeft() > 0 && onTarget && !w.plan.LogOnly {
 		w.step(stepVmcore, w.plan.Deadlines.Stall, w.collect)
 	}
 	w.step(stepCaptureLog, w.plan.Deadlines.Finish, w.writeCaptureLog)

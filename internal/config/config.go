@@ -29,6 +29,7 @@ type Config struct {
 	Targets       []target.Target // TARGET: the first that works gets the dump
 	RawOverwrite  bool            // RAW_OVERWRITE: a raw device may hold something else than swap
 	Evidence      []string        // EVIDENCE: clean absolute directories and Pstore, for log and report where no target could take them
+	LogOnly       bool            // DUMP=log: the kernel log and the report, and no vmcore
 	DumpLevel     int             // DUMP_LEVEL: 0 to 31, as makedumpfile(8) -d
 	Compress      string          // COMPRESS: of the vmcore: auto, zstd, lzo, snappy, zlib or none
 	Keep          int             // KEEP: dumps in each directory; 0 is no limit

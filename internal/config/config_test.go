@@ -59,6 +59,8 @@ func TestApply(t *testing.T) {
 		{"no evidence", "EVIDENCE=none", func(c *Config) { c.Evidence = nil }},
 		{"evidence again", "EVIDENCE=none\nEVIDENCE=", func(*Config) {}},
 		{"space", "KEEP=0\nMAX_USE=10G\nKEEP_FREE=512 M", func(c *Config) { c.Keep, c.MaxUse, c.KeepFree = 0, 10<<30, 512<<20 }},
+		{"log", "DUMP=log", func(c *Config) { c.LogOnly = true }},
+		{"vmcore after all", "DUMP=log\nDUMP=vmcore", func(*Config) {}},
 		{"motd", "MOTD=yes", func(c *Config) { c.Motd = true }},
 		{"hook", "HOOK=/etc/ukdump.hook\nHOOK_TIMEOUT=5min", func(c *Config) { c.Hook, c.HookTimeout = "/etc/ukdump.hook", 5*time.Minute }},
 		{"later wins", "DUMP_LEVEL=1\nDUMP_LEVEL=2\n", func(c *Config) { c.DumpLevel = 2 }},
@@ -91,14 +93,14 @@ func TestApply(t *testing.T) {
 }
 
 func TestMistakes(t *testing.T) {
-	const known = " (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, SHELL_TIMEOUT, TIMEOUT, MODULES, MOTD, HOOK, HOOK_TIMEOUT, MODE)"
+	const known = " (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, SHELL_TIMEOUT, TIMEOUT, MODULES, MOTD, HOOK, HOOK_TIMEOUT, MODE)"
 	for _, tt := range []struct{ text, want string }{
 		{"KERNAL=x", "f:1: unknown key KERNAL (did you mean KERNEL?)"},
 		{"\n\nkernel=x", "f:3: unknown key kernel (did you mean KERNEL?)"},
 		{"DUMPLEVEL=1", "f:1: unknown key DUMPLEVEL (did you mean DUMP_LEVEL?)"},
 		{"BOOT_OPTIONS=\\\na\nTARGETS=/x", "f:3: unknown key TARGETS (did you mean TARGET?)"},
-		{"HOST=3", "f:1: unknown key HOST (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, SHELL_TIMEOUT, TIMEOUT, MODULES, MOTD, HOOK, HOOK_TIMEOUT, MODE)"},
-		{"export KERNEL=x", "f:1: unknown key export KERNEL (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, SHELL_TIMEOUT, TIMEOUT, MODULES, MOTD, HOOK, HOOK_TIMEOUT, MODE)"},
+		{"HOST=3", "f:1: unknown key HOST (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, SHELL_TIMEOUT, TIMEOUT, MODULES, MOTD, HOOK, HOOK_TIMEOUT, MODE)"},
+		{"export KERNEL=x", "f:1: unknown key export KERNEL (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, SHELL_TIMEOUT, TIMEOUT, MODULES, MOTD, HOOK, HOOK_TIMEOUT, MODE)"},
 		{"KERNEL", `f:1: no = in "KERNEL"; a line is KEY=VALUE or a comment`},
 		{"KER\\\nNEL=x", `f:1: no = in "KER\\"; a line is KEY=VALUE or a comment` + ";\n" + strings.Replace("f:2: unknown key HOST"+known, "HOST", "NEL", 1)},
 		{"=x", "f:1: no key before the ="},
@@ -132,6 +134,7 @@ func TestMistakes(t *testing.T) {
 		{"MOTD=1", "f:1: MOTD=1: not yes or no"},
 		{"HOOK=hook", "f:1: HOOK=hook: not an absolute path"},
 		{"HOOK_TIMEOUT=0", "f:1: HOOK_TIMEOUT=0: not a time from 1s to 168h, such as 60 (seconds) or 5min"},
+		{"DUMP=dmesg", "f:1: DUMP=dmesg: not vmcore or log"},
 		{"RAW_OVERWRITE=YES", "f:1: RAW_OVERWRITE=YES: not yes or no"},
 		{"EVIDENCE=boot", `f:1: EVIDENCE=boot: "boot" is neither an absolute path of a directory, nor pstore, nor none; directories are separated by spaces`},
 		{"EVIDENCE=none pstore", "f:1: EVIDENCE=none pstore: none stands alone"},

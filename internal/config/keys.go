@@ -43,6 +43,12 @@ var keys = []key{
 	{"TARGET", "/var/crash raw:swap", setTargets},
 	{"RAW_OVERWRITE", "no", func(c *Config, v string) error { return yesNo(&c.RawOverwrite, v) }},
 	{"EVIDENCE", Pstore, setEvidence},
+	{"DUMP", "vmcore", func(c *Config, v string) error {
+		var word string
+		err := choose(&word, v, "vmcore", "log")
+		c.LogOnly = word == "log"
+		return err
+	}},
 	{"DUMP_LEVEL", "31", func(c *Config, v string) error {
 		n, err := strconv.ParseUint(v, 10, 8)
 		if err != nil || n > 31 {

@@ -28,6 +28,7 @@ type Dump struct {
 	Outcome Outcome // by the files; a report cannot make it better
 	Vmcore  string  // path of the vmcore, complete or not; empty without one
 	Test    bool    // the crash was a test, by the report
+	LogOnly bool    // there is no vmcore by choice, and the log is whole, by the report
 	Size    int64   // bytes of all files; 0 if Outcome is Unknown
 	Used    int64   // bytes on disk: less than Size if files have holes
 
@@ -157,6 +158,7 @@ func (d *Folder) read(dump *Dump) error {
 	dump.Report, dump.ReportErr = d.readReport()
 	if r := dump.Report; r != nil {
 		dump.Test = r.Test != ""
+		dump.LogOnly = r.LogOnly && have[Dmesg] && dump.Vmcore == ""
 		if !r.CrashTime.Before(clockWrong) {
 			dump.Time = r.CrashTime
 		}

@@ -39,6 +39,10 @@ func (o Outcome) Better(other Outcome) bool {
 	return slices.Index(order, o) > slices.Index(order, other)
 }
 
+// Success reports whether o is all that a capture was to save. logOnly is that of its
+// report.
+func (o Outcome) Success(logOnly bool) bool { return o == Complete || logOnly && o == DmesgOnly }
+
 // Report is the content of report.json: all about a capture that a person wants to
 // know without opening the vmcore.
 type Report struct {
@@ -59,6 +63,7 @@ type Report struct {
 	Started   time.Time `json:"started"`        // boot of the capture kernel, by its clock
 
 	Target    Target    `json:"target"`
+	LogOnly   bool      `json:"log_only,omitempty"`  // DUMP=log, and a target has the whole log: dmesg-only is a success
 	Vmcore    int64     `json:"vmcore_bytes"`        // size of the vmcore file, complete or not
 	Collector string    `json:"collector,omitempty"` // name of the collector that made the vmcore
 	Attempts  []Attempt `json:"attempts,omitempty"`  // every collector that was run

@@ -16,15 +16,15 @@ type Policy struct {
 }
 
 // Expendable returns the dumps that may be removed to make room for others, in the
-// order of removal. dumps are sorted as by List. The newest dump and the newest
-// complete dump are kept, and those that cannot be read: one of these may be the only
-// complete one. Tests come first and are never kept, as nobody has to find their cause. A dump that is still being written must not be among dumps.
+// order of removal. dumps are sorted as by List. The newest dump, the newest complete
+// dump and the newest of LogOnly are kept, and those that cannot be read: one of these
+// may be the only complete one. Tests come first and are never kept, as nobody has to find their cause. A dump that is still being written must not be among dumps.
 func Expendable(dumps []Dump) []Dump {
 	// With a wrong clock the newest dump may have the time of the oldest, or an old one
 	// the time of the newest. So the newest of those before and after all times that can
 	// be right stay as well.
 	future := now().Add(clockOff)
-	var newest, complete [3]int // places of dumps of each era, counted from 1
+	var newest, complete, logs [3]int // places of dumps of each era, counted from 1
 	for i := range dumps {
 		if dumps[i].Test {
 			continue
@@ -34,6 +34,9 @@ func Expendable(dumps []Dump) []Dump {
 		if dumps[i].Outcome == Complete {
 			complete[e] = i + 1
 		}
+		if dumps[i].LogOnly {
+			logs[e] = i + 1
+		}
 	}
 	var tests, list []Dump
 	for i := range dumps {
@@ -41,7 +44,7 @@ func Expendable(dumps []Dump) []Dump {
 		switch {
 		case dumps[i].Test:
 			tests = append(tests, dumps[i])
-		case i+1 != newest[e] && i+1 != complete[e] && dumps[i].Outcome != Unknown:
+		case i+1 != newest[e] && i+1 != complete[e] && i+1 != logs[e] && dumps[i].Outcome != Unknown:
 			list = append(list, dumps[i])
 		}
 	}

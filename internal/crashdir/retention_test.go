@@ -12,9 +12,9 @@ import (
 
 // row makes one dump of 10 bytes for each letter, one second apart, that is
 // called by its place from "a" on: c complete, i incomplete, d dmesg-only, f
-// failed, u unknown, T a complete test. Letters before a "|" are from a clock that stood at 1970.
+// failed, u unknown, l the log by choice, T a complete test. Letters before a "|" are from a clock that stood at 1970.
 func row(letters string) []Dump {
-	outcomes := map[rune]Outcome{'c': Complete, 'i': Incomplete, 'd': DmesgOnly, 'f': Failed, 'u': Unknown, 'T': Complete}
+	outcomes := map[rune]Outcome{'c': Complete, 'i': Incomplete, 'd': DmesgOnly, 'f': Failed, 'u': Unknown, 'l': DmesgOnly, 'T': Complete}
 	t := time.Unix(0, 0)
 	if !strings.Contains(letters, "|") {
 		t = crash
@@ -25,7 +25,7 @@ func row(letters string) []Dump {
 			t = crash
 			continue
 		}
-		dumps = append(dumps, Dump{Name: string(rune('a' + len(dumps))), Time: t, Outcome: outcomes[r], Test: r == 'T', Used: 10})
+		dumps = append(dumps, Dump{Name: string(rune('a' + len(dumps))), Time: t, Outcome: outcomes[r], Test: r == 'T', LogOnly: r == 'l', Used: 10})
 		t = t.Add(time.Second)
 	}
 	return dumps
@@ -55,6 +55,9 @@ func TestExpendable(t *testing.T) {
 		"ccf|":   "a",
 		"ccf|cc": "ad", // b, c may be newer than e
 		"f|f":    "",
+		"cll":    "b",  // the only vmcore stays
+		"llff":   "ac", // b is the last good log
+		"lcd":    "",
 		"T":      "a",
 		"cT":     "b", // the test is newer and complete, and takes the place of nothing
 		"fTcT":   "bda",

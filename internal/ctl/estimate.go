@@ -57,6 +57,9 @@ func (c *ctl) estimate(asJSON bool) error {
 	}
 	var list rows
 	list.add("kernel", "%s", z.Kernel)
+	if z.LogOnly {
+		list.add("dump", builder.LogOnly)
+	}
 	list.add("estimate", "%s, of these:", cli.Size(z.Estimate))
 	for _, p := range z.Parts {
 		list.add("", "%s %s", cli.Size(p.Bytes), p.Name)
@@ -105,6 +108,9 @@ func measuredLine(z *load.Sizing) string {
 	result := "complete"
 	if !last.Complete {
 		result = "not complete"
+	}
+	if z.LogOnly && last.Complete {
+		result = "of a log, which was saved,"
 	}
 	n := "1 capture"
 	if len(z.Measured) > 1 {

@@ -104,7 +104,11 @@ func printDump(out io.Writer, d crashdir.Dump, width int) error {
 	var list rows
 	row := list.add
 	row("dump", "%s", d.Path)
-	row("outcome", "%s", outcomeOf(&d))
+	outcome := outcomeOf(&d)
+	if d.LogOnly {
+		outcome += ", no vmcore by choice (DUMP=log)"
+	}
+	row("outcome", "%s", outcome)
 	why := evidence.OfDump(&d)
 	if r := d.Report; r != nil {
 		printReport(row, r, why)

@@ -15,8 +15,8 @@ func (c *ctl) pruneVerb() *cli.Command {
 	return &cli.Command{
 		Name: "prune", Summary: "remove the oldest dumps beyond the configured limits",
 		About: `Removes the oldest dumps until no directory of TARGET= has more than KEEP, all dumps
-together take no more than MAX_USE there and KEEP_FREE is free. The newest dump and
-the newest complete one stay. load does the same after each load.`,
+together take no more than MAX_USE there and KEEP_FREE is free. The newest dump, the
+newest complete one and the newest of DUMP=log stay. load does the same after each load.`,
 		Root:    true,
 		Options: func(f *pflag.FlagSet) { f.BoolVar(&dry, "dry-run", false, "only say which dumps would be removed") },
 		Run:     func([]string) error { return c.locked("prune", func() error { return c.prune(dry) }) },

@@ -149,12 +149,20 @@ func machineCmd(ts *testscript.TestScript, _ bool, args []string) {
 		m.Write("etc/os-release", "ID="+args[1]+"\n")
 	case "user": // an ordinary user from here on
 		m.uid = 1000
-	case "captured": // a crash after the last load, with so many MiB to spare
+	case "captured": // N [log]: a crash after the last load, with so many MiB to spare
 		n, _ := strconv.Atoi(args[1])
 		m.Write("etc/machine-id", machineID+"\n")
 		l := state.Store{Root: m.Root}.LastLoaded()
-		m.Write("var/crash/2026-11-22T23-04-05Z/vmcore", kdump(false))
+		logOnly := len(args) > 2
+		if logOnly {
+			m.Write("var/crash/2026-11-22T23-04-05Z/vmcore-dmesg.txt", "log")
+		} else {
+			m.Write("var/crash/2026-11-22T23-04-05Z/vmcore", kdump(false))
+		}
 		m.Write("var/crash/2026-11-22T23-04-05Z/report.json", captureReport(func(r *crashdir.Report) {
+			if r.LogOnly = logOnly; logOnly {
+				r.Outcome = crashdir.DmesgOnly
+			}
 			r.ID, r.Machine, r.Capture, r.CrashTime, r.LowestMem = "abc-1", machineID, l.Release, l.Time.Add(time.Second), int64(n)<<20
 		}))
 	case "makedumpfile": // one that knows the running kernel
@@ -194,11 +202,14 @@ func systemdCmd(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// dump NAME OUTCOME makes a dump in /var/crash.
+// dump NAME OUTCOME makes a dump in /var/crash; the outcome log is that of DUMP=log.
 func dumpCmd(ts *testscript.TestScript, _ bool, args []string) {
 	m := scriptMachine(ts)
 	files := map[string]string{"vmcore-dmesg.txt": "log"}
-	outcome := crashdir.Outcome(args[1])
+	outcome, logOnly := crashdir.Outcome(args[1]), args[1] == "log"
+	if logOnly {
+		outcome = crashdir.DmesgOnly
+	}
 	switch outcome {
 	case crashdir.Complete:
 		files["vmcore"] = kdump(false)
@@ -209,7 +220,8 @@ func dumpCmd(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	files["report.json"] = captureReport(func(r *crashdir.Report) {
 		r.ID = strings.ToLower(args[0])
-		if r.Outcome = outcome; outcome != crashdir.Complete {
+		r.LogOnly = logOnly
+		if r.Outcome = outcome; outcome != crashdir.Complete && !logOnly {
 			r.Errors = []string{"vmcore: no space left on device"}
 		}
 	})

@@ -42,6 +42,7 @@ type status struct {
 	InMemory bool              `json:"in_memory,omitempty"`      // the reserved memory was seen to have that set
 	Reserved *int64            `json:"reserved_bytes,omitempty"` // nil if it cannot be read
 	Needed   int64             `json:"needed_bytes,omitempty"`   // by a capture, estimate; 0 if it is not known
+	LogOnly  bool              `json:"log_only,omitempty"`       // the next crash leaves no vmcore, by DUMP=log
 	Image    struct {
 		Path  string    `json:"path,omitempty"`
 		Bytes int64     `json:"bytes,omitempty"`
@@ -115,7 +116,11 @@ func (c *ctl) gatherStatus() *status {
 	c.gatherSlot(s)
 	s.Events = trigger.Read(c.root)
 	conf, err := c.config()
+	s.LogOnly = s.Ours != nil && s.Ours.LogOnly
 	if !s.Problem("configuration", err) {
+		if s.Ours == nil {
+			s.LogOnly = conf.LogOnly
+		}
 		c.gatherTargets(s, conf)
 		c.gatherDumps(s)
 		if !s.Partial {
@@ -364,6 +369,9 @@ func (c *ctl) printStatus(s *status) error {
 	}
 	for _, t := range s.Targets {
 		row("target", "%s", t.line())
+	}
+	if s.LogOnly {
+		row("dump", builder.LogOnly)
 	}
 	if s.Ours != nil && s.Ours.Forecast != nil {
 		row("forecast", "%s", s.forecastLine())

@@ -3,6 +3,7 @@ package ctl
 import (
 	"strings"
 
+	"ukdump/internal/builder"
 	"ukdump/internal/cli"
 )
 
@@ -24,6 +25,9 @@ func (c *ctl) summary() error {
 		targets = append(targets, t.line())
 	}
 	list.add("targets", "%s", cli.OrDash(strings.Join(targets, "; ")))
+	if s.LogOnly {
+		list.add("dump", builder.LogOnly)
+	}
 	if s.Tested != nil {
 		list.add("tested", "%s", s.Tested)
 	}

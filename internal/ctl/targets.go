@@ -146,6 +146,10 @@ func (s *status) noRoom() error {
 		return nil
 	}
 	need := int64(0) // not known
+	noRoom := func(spaces []verify.Space) error { return verify.NoRoom(need, spaces) }
+	if s.LogOnly {
+		noRoom = verify.NoRoomForLog
+	}
 	if s.Ours != nil && s.Ours.Forecast != nil {
 		need = s.Ours.Forecast.Bytes
 	}
@@ -156,7 +160,7 @@ func (s *status) noRoom() error {
 		}
 		spaces = append(spaces, verify.Space{Name: t.Dir, Free: *t.Free, Old: t.old, Most: t.most})
 	}
-	return verify.NoRoom(need, spaces)
+	return noRoom(spaces)
 }
 
 // rawTargets returns the names of the raw targets.

@@ -124,7 +124,9 @@ func (c *ctl) describeTest(rec *state.LoadRecord, o testOptions) error {
 	} else {
 		c.Say("This machine will shut down and crash in the last moment, with all file systems unmounted or read-only.")
 	}
-	if o.keep {
+	if rec.LogOnly {
+		c.Say("The capture kernel then saves the kernel log and the report, which are kept, and no vmcore (DUMP=log).")
+	} else if o.keep {
 		c.Say("The capture kernel then saves a dump, which is kept.")
 	} else {
 		c.Say("The capture kernel then saves a dump, of which the report and the logs are kept.")

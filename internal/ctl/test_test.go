@@ -154,6 +154,39 @@ func TestTestPassed(t *testing.T) {
 	}
 }
 
+// With DUMP=log a log passes.
+func TestTestPassedLog(t *testing.T) {
+	t.Parallel()
+	m := testable(t)
+	m.boot(1)
+	m.Write("etc/ukdump.conf", "DUMP=log\n")
+	m.load()
+	if got := m.kdumpctl("test --yes"); got.status != 0 || !strings.Contains(got.stdout, "saves the kernel log and the report, which are kept, and no vmcore (DUMP=log)") {
+		t.Fatalf("%+v", got)
+	}
+	l := m.lastTest()
+	j := newJournald(t, m)
+	m.announce(j)
+	m.boot(2)
+	const dir = "var/crash/2026-11-22T23-04-05Z/"
+	m.Write(dir+"vmcore-dmesg.txt", "log")
+	m.Write(dir+"report.json", captureReport(func(r *crashdir.Report) {
+		r.ID, r.Test, r.Outcome, r.LogOnly, r.Vmcore = "abc-1", l.Token, crashdir.DmesgOnly, true, 0
+	}))
+	got := strings.Join(m.announce(j), "")
+	if !strings.Contains(got, " passed: Linux 6.1.0-50-amd64 saved the kernel log, and no vmcore, as DUMP=log asks, in 6 s, with 23.0 MiB of memory to spare: ROOT/"+strings.TrimSuffix(dir, "/")) ||
+		!strings.Contains(got, "UKDUMP_TEST=passed\nUKDUMP_OUTCOME=dmesg-only\n") {
+		t.Errorf("announced %s", got)
+	}
+	if got := m.kdumpctl("list").stdout; !strings.Contains(got, "test passed") {
+		t.Error(got)
+	}
+	m.load()
+	if got := m.kdumpctl("status").stdout; !strings.Contains(got, ", passed in 6 s with 23.0 MiB of memory to spare (the loaded image)") {
+		t.Error(got)
+	}
+}
+
 func TestTestFailed(t *testing.T) {
 	t.Parallel()
 	const dir = "var/crash/2026-11-22T23-04-05Z/"

@@ -19,12 +19,12 @@ const enough = 2 * mib
 const elastic = 32
 
 // Correct returns need, the estimate for c with have bytes of memory, corrected by
-// earlier captures. A capture that was complete with no more memory proves that it is
+// earlier captures of its kind. A capture that was complete with no more memory proves that it is
 // enough, whatever the estimate is.
 func (c *Capture) Correct(need, have int64, earlier []state.Capture) int64 {
 	proven := false
 	for _, e := range earlier {
-		if e.Release != c.Release || e.Emergency != c.Emergency || e.Lowest <= 0 || e.Memory <= 0 {
+		if e.Release != c.Release || e.Emergency != c.Emergency || e.LogOnly != c.LogOnly || e.Lowest <= 0 || e.Memory <= 0 {
 			continue
 		}
 		growth := max(0, c.Unpacked-e.Unpacked)

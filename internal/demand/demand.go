@@ -62,6 +62,7 @@ type Capture struct {
 	Packed    int64 // image
 	Unpacked  int64 // files of the image
 	Emergency bool  // the image is the distribution's own
+	LogOnly   bool  // no vmcore is saved
 }
 
 // Machine has the facts about the machine that add to the demand.

@@ -14,15 +14,16 @@ import (
 // Sizing is how much memory the capture kernel needs on this machine. Sizes are in bytes.
 type Sizing struct {
 	Kernel    string          `json:"kernel_release"`
-	Parts     []demand.Part   `json:"parts"`     // of the estimate
-	Estimate  int64           `json:"estimate"`  // their sum
-	Smallest  int64           `json:"smallest"`  // safe reservation
-	Suggested int64           `json:"suggested"` // reservation until a capture has measured it
-	Lent      int64           `json:"lent"`      // of Recommended, what crashkernel=SIZE,cma can be; 0 if it is not sensible or not possible
-	Measured  []state.Capture `json:"measured"`  // captures with this kernel
+	LogOnly   bool            `json:"log_only,omitempty"` // no vmcore is saved
+	Parts     []demand.Part   `json:"parts"`              // of the estimate
+	Estimate  int64           `json:"estimate"`           // their sum
+	Smallest  int64           `json:"smallest"`           // safe reservation
+	Suggested int64           `json:"suggested"`          // reservation until a capture has measured it
+	Lent      int64           `json:"lent"`               // of Recommended, what crashkernel=SIZE,cma can be; 0 if it is not sensible or not possible
+	Measured  []state.Capture `json:"measured"`           // captures with this kernel
 }
 
-// Tested reports whether a capture of this kernel has saved a complete dump.
+// Tested reports whether a capture of this kernel has saved all that it was to save.
 func (s *Sizing) Tested() bool {
 	return slices.ContainsFunc(s.Measured, func(c state.Capture) bool { return c.Complete })
 }
@@ -49,7 +50,7 @@ func (ld *Loader) Size(b *builder.Build, packed, unpacked int64) (*Sizing, error
 	if err != nil {
 		return nil, fmt.Errorf("the memory of earlier captures: %w", err)
 	}
-	z := &Sizing{Kernel: s.Release, Smallest: c.Smallest(m, earlier), Measured: []state.Capture{}}
+	z := &Sizing{Kernel: s.Release, LogOnly: s.LogOnly, Smallest: c.Smallest(m, earlier), Measured: []state.Capture{}}
 	if z.Smallest == 0 {
 		return nil, fmt.Errorf("%s: no reservation is large enough for this kernel and its image", b.Kernel.Path)
 	}
@@ -59,7 +60,7 @@ func (ld *Loader) Size(b *builder.Build, packed, unpacked int64) (*Sizing, error
 		z.Estimate += p.Bytes
 	}
 	for _, e := range earlier {
-		if e.Release == s.Release && e.Emergency == s.Emergency {
+		if e.Release == s.Release && e.Emergency == s.Emergency && e.LogOnly == s.LogOnly {
 			z.Measured = append(z.Measured, e)
 		}
 	}
@@ -74,7 +75,7 @@ func (ld *Loader) Size(b *builder.Build, packed, unpacked int64) (*Sizing, error
 func (ld *Loader) demand(s *state.Set, kernel *kexec.Kernel) *demand.Capture {
 	return &demand.Capture{
 		Arch: ld.Slot.Arch, Release: s.Release, PageSize: kernel.PageSize, InitSize: s.KernelBytes, Cmdline: s.Cmdline,
-		Packed: s.ImageBytes, Unpacked: s.Unpacked, Emergency: s.Emergency,
+		Packed: s.ImageBytes, Unpacked: s.Unpacked, Emergency: s.Emergency, LogOnly: s.LogOnly,
 	}
 }
 

@@ -212,6 +212,10 @@ func (ld *Loader) Learn() error {
 	if err != nil {
 		return err
 	}
+	if rec.LogOnly || b.Plan.LogOnly {
+		ld.Out.Say("nothing to do: " + builder.LogOnly)
+		return nil
+	}
 	if !ld.packs(b, rec.Fingerprint) {
 		ld.Out.Say("nothing to do: the loaded image is not the configured one")
 		return nil

@@ -186,12 +186,17 @@ func (ld *Loader) loadImage(b *builder.Build, im *ImageFile) error {
 	if s.Keys, err = ld.chooseKeys(p); err != nil {
 		return err
 	}
-	s.SetForecast(ld.tried(b, im))
+	if s.LogOnly = p.LogOnly; !s.LogOnly {
+		s.SetForecast(ld.tried(b, im))
+	}
 	if err := ld.put(s, kernel, initrd); err != nil {
 		return err
 	}
 	ld.warnMemory(reach, &s.LoadRecord)
 	ld.Out.Say("loaded %s in %.1f s; dumps go to %s", s, time.Since(begin).Seconds(), TargetNames(reachable(p, s.Keys)))
+	if s.LogOnly {
+		ld.Out.Say(builder.LogOnly)
+	}
 	ld.noteShared(p)
 	if units := host.KdumpTools(ld.Root); len(units) > 0 {
 		ld.Out.Warn(strings.Join(units, ", ") + " is enabled, too: it may load another capture kernel over this one")
@@ -207,6 +212,7 @@ func newSet(b *builder.Build, packed, unpacked int64) *state.Set {
 	return &state.Set{LoadRecord: state.LoadRecord{
 		Kernel: b.Kernel.Path, Release: b.Kernel.Release, KernelID: state.ID(b.Kernel.Loadable()),
 		KernelBytes: kexec.StartSize(b.Kernel.InitSize, int64(len(b.Kernel.Loadable()))), ImageBytes: packed, Unpacked: unpacked, Emergency: b.Initramfs != "",
+		LogOnly: b.Plan.LogOnly,
 	}}
 }
 

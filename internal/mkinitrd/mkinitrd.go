@@ -164,6 +164,9 @@ func printFiles(out io.Writer, b *builder.Build) error {
 	for _, s := range b.Builtin {
 		fmt.Fprintf(out, "%9s  %s\n", "built in", cli.Clean(s))
 	}
+	if b.Plan.LogOnly {
+		fmt.Fprintln(out, "dump: "+builder.LogOnly)
+	}
 	for _, t := range b.Plan.Targets {
 		if t.Kind == plan.Raw {
 			fmt.Fprintf(out, "target: %s: %s, %s, PARTUUID %s, holds %s\n", t.Dir, t.Device.Name, cli.Size(b.RawSizes[t.Dir]),

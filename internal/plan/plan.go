@@ -57,11 +57,12 @@ type Plan struct {
 	Evidence   []Target    `json:"evidence,omitempty"`   // for log and report only, where no target could take them
 	Pstore     bool        `json:"pstore,omitempty"`     // as the last resort leave the log to pstore, by a panic
 	MakeSpace  bool        `json:"make_space,omitempty"` // remove expendable old dumps where there is no room for the new one
-	Collectors []Collector `json:"collectors"`           // tried in order
+	LogOnly    bool        `json:"log_only,omitempty"`   // save the kernel log and the report, and no vmcore
+	Collectors []Collector `json:"collectors"`           // tried in order; none exactly if LogOnly
 	Watchdogs  []Watchdog  `json:"watchdogs,omitempty"`
 	Deadlines  Deadlines   `json:"deadlines"`
 
-	FinalAction   Action `json:"final_action"`   // after a complete dump
+	FinalAction   Action `json:"final_action"`   // after a complete dump, or the log if LogOnly
 	FailureAction Action `json:"failure_action"` // after anything else
 
 	ShellTimeout int `json:"shell_timeout,omitempty"` // seconds without input that end the shell; 0 is no limit
@@ -272,8 +273,8 @@ func (p *Plan) Validate() error {
 			return bad("evidence[%d].kind is %q, not %s", i, t.Kind, Directory)
 		}
 	}
-	if len(p.Collectors) == 0 {
-		return bad("no collectors")
+	if (len(p.Collectors) == 0) != p.LogOnly {
+		return bad("collectors and log_only contradict each other")
 	}
 	for i, c := range p.Collectors {
 		if len(c.Argv) == 0 || !path.IsAbs(c.Argv[0]) {

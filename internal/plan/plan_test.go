@@ -51,12 +51,24 @@ func valid() *Plan {
 	}
 }
 
+// logOnly is a plan for the kernel log alone.
+func logOnly() *Plan {
+	p := valid()
+	p.LogOnly, p.Collectors = true, nil
+	return p
+}
+
 func TestGolden(t *testing.T) {
-	b, err := valid().Encode()
+	for name, p := range map[string]*Plan{"plan.json": valid(), "log-only.json": logOnly()} {
+		golden(t, filepath.Join("testdata", name), p)
+	}
+}
+
+func golden(t *testing.T, file string, p *Plan) {
+	b, err := p.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join("testdata", "plan.json")
 	if os.Getenv("UPDATE_GOLDEN") != "" {
 		os.MkdirAll("testdata", 0o755)
 		if err := os.WriteFile(file, b, 0o644); err != nil {
@@ -68,15 +80,25 @@ func TestGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(b) != string(want) {
-		t.Errorf("the format changed without a new Version:\n%s", b)
+		t.Errorf("%s: the format changed without a new Version:\n%s", file, b)
 	}
-	p, err := Parse(want)
+	p, err = Parse(want)
 	if err != nil {
 		t.Fatal(err)
 	}
 	again, err := p.Encode()
 	if err != nil || string(again) != string(want) {
-		t.Errorf("parse and encode is not the identity: %v\n%s", err, again)
+		t.Errorf("%s: parse and encode is not the identity: %v\n%s", file, err, again)
+	}
+}
+
+// Collectors and LogOnly exclude each other.
+func TestLogOnly(t *testing.T) {
+	for _, p := range []*Plan{valid(), logOnly()} {
+		p.LogOnly = !p.LogOnly
+		if err := p.Validate(); err == nil || !strings.Contains(err.Error(), "log_only") {
+			t.Errorf("%d collectors, LogOnly %v: got %v", len(p.Collectors), p.LogOnly, err)
+		}
 	}
 }
 

@@ -110,6 +110,9 @@ func planCommand(c *call) error {
 	for _, col := range p.Collectors {
 		fmt.Fprintf(c.out, "collector  %s: %v\n", col.Name, col.Argv)
 	}
+	if p.LogOnly {
+		fmt.Fprintf(c.out, "collector  none: only the kernel log and the report are saved (DUMP=log)\n")
+	}
 	fmt.Fprintf(c.out, "time       %d s in all, %d s for a device\n", p.Deadlines.Total, p.Deadlines.Device)
 	fmt.Fprintf(c.out, "then       %s after a complete dump, else %s\n", p.FinalAction, p.FailureAction)
 	return nil

@@ -253,16 +253,17 @@ func TestSave(t *testing.T) {
 		"the second collector": {[]plan.Collector{sh("exit 1"), sh(`cat "$1" >"$2"`)}, crashdir.Complete},
 		"a part of it":         {[]plan.Collector{sh(`head -c 100 "$1" >"$2"`)}, crashdir.Incomplete},
 		"none":                 {[]plan.Collector{sh("exit 1")}, crashdir.DmesgOnly},
+		"none by choice":       {nil, crashdir.DmesgOnly},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := session(t, map[string]string{"proc/vmcore": core, plan.StatePath: failedState})
-			s.Plan = &plan.Plan{Collectors: tt.collectors}
+			s.Plan = &plan.Plan{Collectors: tt.collectors, LogOnly: tt.collectors == nil}
 			out, status := script(t, s, "mkdir to && save to")
 			dumps, err := crashdir.List(filepath.Join(s.Root, "to"))
 			if err != nil || len(dumps) != 1 {
 				t.Fatalf("%d dumps, %v; %s", len(dumps), err, out)
 			}
-			if d := dumps[0]; d.Outcome != tt.want || (status == 0) != (tt.want == crashdir.Complete) {
+			if d := dumps[0]; d.Outcome != tt.want || d.LogOnly != s.Plan.LogOnly || (status == 0) != tt.want.Success(s.Plan.LogOnly) {
 				t.Errorf("outcome %s, status %d, want %s\n%s", d.Outcome, status, tt.want, out)
 			}
 		})

@@ -99,6 +99,10 @@ func (c *call) saveTo(parent string, target crashdir.Target) error {
 		errLog = errors.Join(errLog, crashdir.WriteFile(dir, crashdir.CaptureLog, bytesTo(b)))
 	}
 	errReport := c.writeReport(dir, &r)
+	if r.LogOnly = false; c.s.Plan != nil && c.s.Plan.LogOnly {
+		r.LogOnly = errLog == nil
+		return errors.Join(errLog, c.writeReport(dir, &r))
+	}
 	errCore := c.writeVmcore(dir, &r)
 	if errCore == nil {
 		r.Outcome = crashdir.Complete

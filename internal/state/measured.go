@@ -14,8 +14,9 @@ type Capture struct {
 	Release   string    `json:"release"` // of the capture kernel
 	Time      time.Time `json:"time"`    // of the crash
 	Emergency bool      `json:"emergency,omitempty"`
-	Complete  bool      `json:"complete"`
-	Memory    int64     `json:"memory_bytes"` // that it could use
+	LogOnly   bool      `json:"log_only,omitempty"` // it was to save no vmcore, which takes less memory
+	Complete  bool      `json:"complete"`           // it saved all that it was to save
+	Memory    int64     `json:"memory_bytes"`       // that it could use
 	Packed    int64     `json:"image_bytes"`
 	Unpacked  int64     `json:"unpacked_bytes"`
 	Lowest    int64     `json:"lowest_mem_available"` // as in report.json

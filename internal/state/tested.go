@@ -35,6 +35,7 @@ type Test struct {
 	Cmdline  string     `json:"cmdline"`               // without the words of a forecast
 	Keys     []string   `json:"volume_keys,omitempty"` // by their descriptions
 	Seconds  float64    `json:"seconds,omitempty"`     // from the start of the capture kernel to the report
+	LogOnly  bool       `json:"log_only,omitempty"`    // no vmcore was to be saved
 	Bytes    int64      `json:"dump_bytes,omitempty"`  // of the vmcore
 	Spare    int64      `json:"memory_to_spare,omitempty"`
 }
@@ -58,7 +59,7 @@ func (t *Test) Judge(d *crashdir.Dump) {
 		t.Seconds = max(t.Seconds, s.Start+s.Seconds)
 	}
 	t.Result, t.Why = TestPassed, ""
-	if d.Outcome == crashdir.Complete {
+	if t.LogOnly = d.LogOnly; d.Outcome == crashdir.Complete || d.LogOnly {
 		return
 	}
 	t.Result, t.Why = TestFailed, "the dump is "+string(d.Outcome)

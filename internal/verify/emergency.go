@@ -14,6 +14,10 @@ func (v *Run) emergency() bool { return v.conf.Emergency() }
 // emergency mode: those of the installed system.
 func (v *Run) checkSystem() {
 	v.note("drivers", "MODE=emergency: %s has to open the storage as at every boot; it was not looked into", v.Image.Path)
+	if v.build != nil && v.build.Plan.LogOnly {
+		v.skipMakedumpfile()
+		return
+	}
 	if !v.CanForecast() {
 		v.note("makedumpfile", "it was not tried on the running kernel")
 		return

@@ -64,6 +64,7 @@ func planChanges(p, now *plan.Plan) (list []string) {
 		{"the places for evidence", p.Evidence, now.Evidence},
 		{"pstore", p.Pstore, now.Pstore},
 		{"whether old dumps may go", p.MakeSpace, now.MakeSpace},
+		{"whether a vmcore is saved", p.LogOnly, now.LogOnly},
 		{"the collectors", p.Collectors, now.Collectors},
 		{"the watchdogs", p.Watchdogs, now.Watchdogs},
 		{"the deadlines", p.Deadlines, now.Deadlines},

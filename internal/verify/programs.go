@@ -128,6 +128,10 @@ func (v *Run) checkCollectors() {
 // and by its own loader, on the running kernel.
 func (v *Run) checkMakedumpfile(dir string, loaders map[string]string) {
 	const topic = "makedumpfile"
+	if v.plan.LogOnly {
+		v.skipMakedumpfile()
+		return
+	}
 	i := slices.IndexFunc(v.plan.Collectors, func(c plan.Collector) bool { return filepath.Base(c.Argv[0]) == topic })
 	if i < 0 || !v.CanForecast() {
 		v.note(topic, "it was not tried on the running kernel")
@@ -140,6 +144,11 @@ func (v *Run) checkMakedumpfile(dir string, loaders map[string]string) {
 		argv = []string{filepath.Join(dir, interp), "--library-path", filepath.Join(dir, plan.LibraryDir), program}
 	}
 	v.tryMakedumpfile("the one in the image", v.files[name].Data, argv...)
+}
+
+// skipMakedumpfile reports that no collector was checked.
+func (v *Run) skipMakedumpfile() {
+	v.note("makedumpfile", "skipped, and so are the other collectors: %s", builder.LogOnly)
 }
 
 // tryMakedumpfile makes the forecast with a program of those bytes; which names it for

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"ukdump/internal/advice"
+	"ukdump/internal/builder"
 	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"
 )
@@ -46,6 +47,22 @@ func NoRoom(need int64, spaces []Space) error {
 		"Make room there, remove dumps with kdumpctl rm, or name a larger target in TARGET=.")
 }
 
+// leastLog is less than the files of a dump without a vmcore take, in bytes: the ring
+// buffer alone has 128 KiB or more (LOG_BUF_SHIFT in init/Kconfig).
+const leastLog = 256 << 10
+
+// NoRoomForLog is NoRoom for a dump without a vmcore.
+func NoRoomForLog(spaces []Space) error {
+	for _, s := range spaces {
+		if s.Free+s.Old >= leastLog {
+			return nil
+		}
+	}
+	return advice.With(
+		fmt.Errorf("the next kernel log may not fit: %s", listSpaces(spaces)),
+		"Make room there, remove dumps with kdumpctl rm, or name another target in TARGET=.")
+}
+
 // Expendable returns the bytes of the dumps in dir that make way for the next one.
 func Expendable(dir string) (bytes int64) {
 	dumps, _ := crashdir.List(dir)
@@ -66,6 +83,12 @@ func (v *Run) checkSpace(spaces []Space) {
 		f = v.Loaded.Forecast
 	}
 	if len(spaces) == 0 {
+		return
+	}
+	if v.conf.LogOnly {
+		if !v.Problem("space", NoRoomForLog(spaces)) {
+			v.ok("space", "%s; %s", builder.LogOnly, listSpaces(spaces))
+		}
 		return
 	}
 	if f == nil || f.Bytes == 0 {
