@@ -89,6 +89,11 @@ func (c *ctl) makeReport(dir, name string) (*report.Report, error) {
 		r := report.Make(context.Background(), d, report.Options{Software: plan.Software})
 		return r, understood(file, r)
 	}
+	if strings.Contains(name, "/") {
+		if _, err := os.Stat(name); err != nil {
+			return nil, err
+		}
+	}
 	d, err := c.findDump(dir, name)
 	if err != nil {
 		return nil, err

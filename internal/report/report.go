@@ -187,7 +187,7 @@ type Tasks struct {
 
 // A StateCount is the number of tasks in a state.
 type StateCount struct {
-	State string `json:"state"` // such as "S (sleeping)", as in /proc/PID/status
+	State string `json:"state"` // as in /proc/PID/status, such as "S (sleeping)", or "of unknown state"
 	Count int    `json:"count"`
 }
 

@@ -41,10 +41,16 @@ func (m *maker) readTasks() error {
 	}
 	m.byAddr = make(map[uint64]int)
 	processes, failed := m.k.List(first+off, "task_struct", "tasks", maxTasks)
+	if failed != nil { // a page is missing: those behind it are found from the other end
+		processes = append(processes, m.backward(first+off, off)...)
+	}
 	for _, p := range processes {
 		if err := m.ctx.Err(); err != nil {
 			failed = err
 			break
+		}
+		if err := m.addTask(p); err != nil {
+			failed = err
 		}
 		signal, err := m.k.Value(p, "task_struct", "signal")
 		if err != nil {
@@ -54,9 +60,6 @@ func (m *maker) readTasks() error {
 		list, err := m.k.List(signal+threads, "task_struct", "thread_node", maxTasks)
 		if err != nil {
 			failed = err
-		}
-		if len(list) == 0 {
-			list = []uint64{p}
 		}
 		for _, addr := range list {
 			if err := m.addTask(addr); err != nil {
@@ -71,6 +74,21 @@ func (m *maker) readTasks() error {
 		return fmt.Errorf("some are missing: %w", failed)
 	}
 	return nil
+}
+
+// backward returns the structures in a list from its end on, as far as it can be read. The
+// struct list_head is at the offset off in them.
+func (m *maker) backward(head, off uint64) (list []uint64) {
+	const prev = 8 // behind next
+	for at := head; len(list) < maxTasks; {
+		before, err := m.k.Pointer(at + prev)
+		if err != nil || before == head {
+			break
+		}
+		at = before
+		list = append(list, at-off)
+	}
+	return list
 }
 
 // addTask reads a task.
@@ -90,19 +108,18 @@ func (m *maker) addTask(addr uint64) error {
 	if !m.types.HasField("task_struct", member) {
 		member = "state"
 	}
-	state, err := m.k.Value(addr, "task_struct", member)
-	if err != nil {
-		return err
-	}
+	state, missing := m.k.Value(addr, "task_struct", member)
 	exit, err := m.k.Value(addr, "task_struct", "exit_state")
-	if err != nil {
-		return err
+	if missing == nil {
+		missing = err
 	}
-	t.state = stateName(uint32(state), uint32(exit))
+	if t.state = "of unknown state"; missing == nil {
+		t.state = stateName(uint32(state), uint32(exit))
+	}
 	t.blocked = t.state == stateBlocked
 	m.byAddr[addr] = len(m.all)
 	m.all = append(m.all, t)
-	return nil
+	return missing
 }
 
 // stateBlocked is uninterruptible sleep.
