@@ -240,6 +240,26 @@ func (m *machine) private(name string) {
 	}
 }
 
+// A raw dump of DUMP=log stays one that is a success.
+func TestCollectLogOnly(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.Write("etc/machine-id", machineID+"\n")
+	d := goodRaw()
+	d.stream, d.complete = nil, false
+	d.report = captureReport(func(r *crashdir.Report) {
+		r.ID, r.Outcome, r.LogOnly, r.Vmcore, r.Target = rawID, crashdir.DmesgOnly, true, 0, crashdir.Target{Dir: "raw:swap", Device: "vdz1", FSType: "swap"}
+	})
+	m.dump("vdz1", d)
+	if r := m.kdumpctl("collect"); r.status != 0 || !strings.Contains(r.stdout, "dmesg-only") || r.stderr != "" {
+		t.Errorf("%+v", r)
+	}
+	dumps, err := crashdir.List(filepath.Join(m.Root, "var/crash"))
+	if err != nil || len(dumps) != 1 || !dumps[0].LogOnly || len(dumps[0].Report.Errors) > 0 {
+		t.Errorf("%+v, %v", dumps, err)
+	}
+}
+
 // A capture that did not finish leaves less.
 func TestCollectIncomplete(t *testing.T) {
 	t.Parallel()

@@ -94,6 +94,17 @@ func TestExplainRaw(t *testing.T) {
 	}
 }
 
+// With DUMP=log there is nothing to save the memory with, and --explain says so.
+func TestExplainLogOnly(t *testing.T) {
+	m := buildtest.New(t)
+	m.Write("etc/ukdump.conf", "DUMP=log\n")
+	r := mkkdumpinitrd(m, append(builds, "--explain")...)
+	if r.status != 0 || !strings.Contains(r.stdout, "\ndump: only the kernel log and the report are saved (DUMP=log)\n") ||
+		strings.Contains(r.stdout, "makedumpfile") || strings.Contains(r.stdout, " lib/lib") {
+		t.Errorf("got %+v", r)
+	}
+}
+
 // Options win over the configuration.
 func TestOptions(t *testing.T) {
 	m := buildtest.New(t)
