@@ -71,7 +71,7 @@ func (m *maker) readTasks() error {
 		m.countTasks()
 	}
 	if failed != nil {
-		return fmt.Errorf("some are missing: %w", failed)
+		return fmt.Errorf("some are missing or incomplete: %w", failed)
 	}
 	return nil
 }
