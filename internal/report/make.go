@@ -155,16 +155,6 @@ func (m memory) ReadVirt(p []byte, addr uint64) error {
 	return m.d.ReadVirt(p, addr)
 }
 
-// value returns a pointer to the value of an integer, nil and a problem if it is not known.
-func (m *maker) value(part string, get func() (uint64, error)) *uint64 {
-	v, err := get()
-	if err != nil {
-		m.problem(part, err)
-		return nil
-	}
-	return &v
-}
-
 // field returns the value of an integer, 0 if the kernel lacks the member or the dump the memory.
 func (m *maker) field(addr uint64, typ, path string) uint64 {
 	v, _ := m.k.Value(addr, typ, path)
