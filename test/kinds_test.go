@@ -31,7 +31,7 @@ const inModule = "insmod /ukdump-test/crash.ko; echo %s >/sys/module/ukdump_cras
 var kinds = []kind{
 	{name: "sysrq", crash: "echo c >/proc/sysrq-trigger", cause: "sysrq triggered crash", function: "sysrq_handle_crash"},
 	{name: "null", crash: fmt.Sprintf(inModule, "null"), cause: "NULL pointer dereference", function: "ukdump_crash_null"},
-	{name: "irq", crash: fmt.Sprintf(inModule, "irq"), cause: "NULL pointer dereference", function: "ukdump_crash_expired"},
+	{name: "irq", crash: fmt.Sprintf(inModule, "irq"), cause: "NULL pointer dereference", function: "call_timer_fn"},
 	{name: "hung", crash: "echo 5 >/proc/sys/kernel/hung_task_timeout_secs; echo 1 >/proc/sys/kernel/hung_task_panic\n" + fmt.Sprintf(inModule, "hung"),
 		cause: "blocked for more than", blocked: "ukdump-waiter"},
 	{name: "soft", crash: "echo 3 >/proc/sys/kernel/watchdog_thresh; echo 1 >/proc/sys/kernel/softlockup_panic\n" + fmt.Sprintf(inModule, "soft"),
