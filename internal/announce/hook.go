@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -60,6 +62,17 @@ func (r *Run) RunHooks(conf *config.Config, input func(*state.Hook) ([]byte, err
 	if err != nil {
 		return err
 	}
+	// A crash that is announced meanwhile starts no other run.
+	for len(names) > 0 && err == nil {
+		if err = r.runEach(names, program, conf, input); err == nil {
+			names, err = r.Store.Hooks()
+		}
+	}
+	return err
+}
+
+// runEach runs the program for the waiting crashes of these names.
+func (r *Run) runEach(names []string, program string, conf *config.Config, input func(*state.Hook) ([]byte, error)) error {
 	var errs []error
 	for _, name := range names {
 		h, err := r.Store.Hook(name)
@@ -99,34 +112,62 @@ func (r *Run) runHook(program string, limit time.Duration, in []byte) error {
 	return err
 }
 
-// trusted returns the path of the program at path below root. It runs as root, so nobody
-// else may be able to change it, or any directory above it.
+// maxLinks is MAXSYMLINKS (include/linux/namei.h).
+const maxLinks = 40
+
+// trusted returns the path of the program at path below root, without symbolic links. It
+// runs as root, so nobody else may be able to change it, a link on the way to it, or any
+// directory above them.
 func trusted(root, path string) (string, error) {
-	const remedy = "Only root may be able to write to it and to the directories above it."
-	resolved, err := filepath.EvalSymlinks(filepath.Join(root, path))
-	if err != nil {
-		return "", fmt.Errorf("HOOK: %w", err)
-	}
 	top, err := filepath.EvalSymlinks(root)
 	if err != nil {
 		return "", err
 	}
-	for at := resolved; ; at = filepath.Dir(at) {
+	path = filepath.Join(top, path)
+	for range maxLinks {
+		next, link, err := follow(top, path)
+		if err != nil || !link {
+			return next, err
+		}
+		path = next
+	}
+	return "", &os.PathError{Op: "HOOK: stat", Path: path, Err: unix.ELOOP}
+}
+
+// follow checks the directories of path from the top on, and the file there. If a symbolic
+// link comes first, next is path with its target in place of it.
+func follow(top, path string) (next string, link bool, err error) {
+	const remedy = "Only root may be able to write to it and to the directories above it."
+	var all []string // path, and the directories above it
+	for at := path; ; at = filepath.Dir(at) {
+		all = append(all, at)
+		if at == top || at == "/" {
+			break
+		}
+	}
+	for _, at := range slices.Backward(all) {
 		var st unix.Stat_t
 		if err := unix.Lstat(at, &st); err != nil {
-			return "", &os.PathError{Op: "HOOK: stat", Path: at, Err: err}
+			return "", false, &os.PathError{Op: "HOOK: stat", Path: at, Err: err}
 		}
 		mode := st.Mode & unix.S_IFMT
 		switch {
-		case at == resolved && (mode != unix.S_IFREG || st.Mode&0o100 == 0):
-			return "", fmt.Errorf("HOOK: %s: not an executable file", at)
+		case mode == unix.S_IFLNK: // only who may write to its directory can change it
+			target, err := os.Readlink(at)
+			if err != nil {
+				return "", false, fmt.Errorf("HOOK: %w", err)
+			}
+			if !filepath.IsAbs(target) {
+				target = filepath.Join(filepath.Dir(at), target)
+			}
+			return filepath.Join(target, strings.TrimPrefix(path, at)), true, nil
+		case at == path && (mode != unix.S_IFREG || st.Mode&0o100 == 0):
+			return "", false, fmt.Errorf("HOOK: %s: not an executable file", at)
 		case st.Uid != 0 && int(st.Uid) != os.Geteuid():
-			return "", advice.With(fmt.Errorf("HOOK: %s: belongs to user %d: not run", at, st.Uid), remedy)
+			return "", false, advice.With(fmt.Errorf("HOOK: %s: belongs to user %d: not run", at, st.Uid), remedy)
 		case st.Mode&0o022 != 0:
-			return "", advice.With(fmt.Errorf("HOOK: %s: others may write to it: not run", at), remedy)
-		}
-		if at == top || at == "/" {
-			return resolved, nil
+			return "", false, advice.With(fmt.Errorf("HOOK: %s: others may write to it: not run", at), remedy)
 		}
 	}
+	return path, false, nil
 }

@@ -98,6 +98,47 @@ func TestHookTrusted(t *testing.T) {
 	}
 }
 
+// So is a link that another user could change, wherever it leads.
+func TestHookLink(t *testing.T) {
+	r, conf, _ := hookRun(t, "")
+	r.queueHook(event{message: "x"})
+	open := filepath.Join(r.Root, "open")
+	for _, err := range []error{
+		os.Mkdir(open, 0o755), os.Chmod(open, 0o777),
+		os.Symlink("../hook", open+"/link"), os.Symlink("open/link", r.Root+"/outer"),
+		os.Symlink("hook", r.Root+"/good"), os.Symlink("loop", r.Root+"/loop"),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{"/open/link": "others may write to it", "/outer": "others may write to it", "/loop": "too many levels"} {
+		conf.Hook = name
+		if err := r.RunHooks(conf, message); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", name, err, want)
+		}
+	}
+	conf.Hook = "/good"
+	if err := r.RunHooks(conf, message); err != nil {
+		t.Error(err)
+	}
+}
+
+// A crash that is announced while hooks run has its own run.
+func TestHookMeanwhile(t *testing.T) {
+	r, conf, out := hookRun(t, "cat\n")
+	r.queueHook(event{message: "first"})
+	err := r.RunHooks(conf, func(h *state.Hook) ([]byte, error) {
+		if h.Message == "first" {
+			r.queueHook(event{message: "second"})
+		}
+		return message(h)
+	})
+	if want := "first \nsecond \n"; err != nil || out.String() != want {
+		t.Errorf("got %q, %v, want %q", out, err, want)
+	}
+}
+
 func TestHooksBounded(t *testing.T) {
 	st := state.Store{Root: t.TempDir()}
 	var err error

@@ -158,6 +158,12 @@ func kind(typ byte, link string) func(h *tar.Header) {
 	return func(h *tar.Header) { h.Typeflag, h.Linkname, h.Size = typ, link, 0 }
 }
 
+// damage changes the last byte, which is of the checksum.
+func damage(file []byte) []byte {
+	file[len(file)-1] ^= 1
+	return file
+}
+
 func TestImportHostile(t *testing.T) {
 	log := entry{"d/vmcore-dmesg.txt", "log\n", nil}
 	many := make([]entry, 0, 100)
@@ -185,6 +191,8 @@ func TestImportHostile(t *testing.T) {
 		{"truncated", pack(t, entry{"d/report.json", "x", func(h *tar.Header) { h.Size = 1 << 20 }}), "unexpected EOF"},
 		{"nothing", pack(t), "empty"},
 		{"damaged", pack(t, log)[:20], "EOF"},
+		{"damaged checksum", damage(pack(t, log, entry{"d/report.json", strings.Repeat("{}", 1<<20), nil})), "CRC"},
+		{"long tail", append(pack(t, log), pack(t, entry{"d/vmcore", strings.Repeat("x", maxTail), nil})...), "the end of the archive: too long"},
 		{"no archive", []byte("#!/bin/sh\n"), "neither an exported archive nor a vmcore"},
 		{"only a configuration", pack(t, entry{"d/config/ukdump.conf", "x", nil}), "neither a vmcore nor a report nor a log"},
 	} {

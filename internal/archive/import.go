@@ -31,6 +31,9 @@ var zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd} // RFC 8878
 // maxWindow bounds the memory for unpacking. The encoder of Export uses 8 MiB.
 const maxWindow = 128 << 20
 
+// maxTail bounds the padding at the end of an archive, in bytes.
+const maxTail = 1 << 20
+
 // File takes in the archive or vmcore at path, and returns the path of the new dump. After
 // an error nothing of it is left.
 func (im *Import) File(path string) (dir string, err error) {
@@ -103,7 +106,16 @@ func (im *Import) archive(r io.Reader) (string, error) {
 	if !ok {
 		at = first.ModTime
 	}
-	return im.into(at, func(dir string) error { return im.unpack(dir, t, first) })
+	return im.into(at, func(dir string) error {
+		if err := im.unpack(dir, t, first); err != nil {
+			return err
+		}
+		// Behind the last block is its checksum.
+		if _, err := copyMost(io.Discard, z, maxTail); err != nil {
+			return fmt.Errorf("the end of the archive: %w", err)
+		}
+		return nil
+	})
 }
 
 // unpack writes the files of an archive into dir; h is the header of the first. Every entry

@@ -45,6 +45,8 @@ func NewScrubber(hosts, users []string) *Scrubber {
 	for _, u := range users {
 		add("user", u)
 	}
+	// A name may be the beginning of another: web7 of web7.example.org.
+	slices.SortStableFunc(s.words, func(a, b rule) int { return len(b.re.String()) - len(a.re.String()) })
 	return s
 }
 
@@ -56,22 +58,29 @@ type rule struct {
 	open func(rest string) bool // reports whether the word goes on behind the fact; may be nil
 }
 
-// The end of a value: white space, and the quotes of JSON and of kernel parameters.
-const value = `("[^"\n]*"|[^\s"\\,]+)`
+// The end of a value: white space, and the quotes of JSON and of kernel parameters. In JSON
+// those quotes are \", and \u0026 or \\ is a part of the value.
+const value = `(\\"(?:[^"\\]|\\[^"])*\\"|"(?:[^"\\\n]|\\.)*"|"[^"\n]*"|'[^'\n]*'|(?:[^\s"\\,]|\\[^\s"])+)`
+
+// ours matches a placeholder.
+var ours = regexp.MustCompile(`^<[a-z]+-[0-9]+>$`)
 
 // rules are applied in this order: a value of a parameter before addresses in it.
 var rules = []rule{
 	// Parameters whose value is a secret or names a person's place: passwords, keys and
 	// tokens of any program, and dracut.cmdline(7), kernel-command-line(7),
 	// Documentation/admin-guide/nfs/nfsroot.rst.
-	{kind: "secret", re: regexp.MustCompile(`(?i)([A-Za-z0-9_.-]*(?:pass|passwd|password|passphrase|secret|token|credentials?|psk|apikey|api[_-]key|private|auth|key|keyfile)[A-Za-z0-9_.]*=)` + value)},
+	{kind: "secret", re: regexp.MustCompile(`(?i)([A-Za-z0-9_.-]*(?:pass|passwd|password|passphrase|secret|token|credentials?|psk|apikey|api[_-]key|private|auth|key|keyfile)[A-Za-z0-9_.-]*=)` + value)},
 	{kind: "secret", re: regexp.MustCompile(`(?i)("?\b[A-Za-z0-9_.-]*(?:passwd|password|passphrase|secret|token)\b"?\s*:\s*)` + value)},
 	{kind: "secret", re: regexp.MustCompile(`(?i)(\bbearer\s+)([A-Za-z0-9._~+/=-]+)`)},
-	{kind: "secret", re: regexp.MustCompile(`(\b[A-Za-z][A-Za-z0-9+.-]*://)([^\s/@"]+)@`)},
+	{kind: "secret", re: regexp.MustCompile(`(\b[A-Za-z][A-Za-z0-9+.-]*://)([^\s/"]+)@`)},
 	{kind: "secret", re: regexp.MustCompile(`((?:^|[\s"])(?:rd\.luks[A-Za-z0-9_.]*|luks[A-Za-z0-9_.]*|cryptdevice|cryptopts|rd\.iscsi[A-Za-z0-9_.]*|iscsi_[A-Za-z0-9_]*|rd\.znet|systemd\.set_credential(?:_binary)?)=)` + value)},
 	{kind: "net", re: regexp.MustCompile(`((?:^|[\s"])(?:ip|ifname|bond|vlan|team|bridge|rd\.route|nameserver|rd\.peerdns|netroot|nfsroot|nfsaddrs|BOOTIF|ip6?|proxy|domain)=)` + value)},
 	{kind: "host", re: regexp.MustCompile(`(?i)((?:\b|_)(?:host_?name|nodename|systemd\.hostname)=)` + value)},
 	{kind: "host", re: regexp.MustCompile(`("(?:host|nodename|hostname)"\s*:\s*")([^"\n]+)`)},
+	// The servers of mounts, SERVER:/PATH of NFS and //SERVER/PATH of CIFS.
+	{kind: "host", re: regexp.MustCompile(`(^|[\s"])([A-Za-z0-9][A-Za-z0-9.-]*):/(?:[^/]|$)`)},
+	{kind: "host", re: regexp.MustCompile(`((?:^|[\s"])//)([A-Za-z0-9][A-Za-z0-9.-]*)/`)},
 	{kind: "host", re: regexp.MustCompile(`(systemd\[1\]: Hostname set to <)([^>\n]+)`)},
 	{kind: "user", re: regexp.MustCompile(`(?i)(\b(?:acct|user(?:name)?|login|logname)=)` + value)},
 	{kind: "user", re: regexp.MustCompile(`(/home/|/Users/|/var/spool/mail/)([^/\s:"'\\]+)`)},
@@ -84,6 +93,7 @@ var rules = []rule{
 	{kind: "id", re: regexp.MustCompile(`(\bUUID=)([0-9A-Fa-f-]{4,})`)},
 	{kind: "id", re: regexp.MustCompile(`("(?:uuid|partuuid)"\s*:\s*")([^"\n]+)`)},
 	{kind: "id", re: regexp.MustCompile(`(machine[._-]id"?\s*[=:]\s*"?)([0-9A-Fa-f]{32})`)},
+	{kind: "id", re: regexp.MustCompile(`([/\\])([0-9a-f]{32})[/\\]`)}, // a machine ID in the path of a kernel
 	{kind: "id", re: regexp.MustCompile(`(^|[^0-9A-Fa-f-])([0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12})`)},
 	{kind: "mail", re: regexp.MustCompile(`(Linux version \S+ \()([^@\s()<>]+@[^\s()<>]+)`)}, // who built it, where
 	{kind: "mail", re: regexp.MustCompile(`(^|[^A-Za-z0-9._%+-])([A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)`)},
@@ -117,10 +127,13 @@ func (s *Scrubber) apply(r *rule, line string) string {
 	for _, m := range r.re.FindAllStringSubmatchIndex(line, -1) {
 		fact := line[m[4]:m[5]]
 		quote := ""
-		if len(fact) > 1 && fact[0] == '"' {
-			fact, quote = fact[1:len(fact)-1], `"`
+		for _, q := range []string{`\"`, `"`, `'`} {
+			if len(fact) >= 2*len(q) && strings.HasPrefix(fact, q) && strings.HasSuffix(fact, q) {
+				fact, quote = fact[len(q):len(fact)-len(q)], q
+				break
+			}
 		}
-		if fact == "" || strings.HasPrefix(fact, "<") && strings.HasSuffix(fact, ">") || r.ok != nil && !r.ok(fact) || r.open != nil && r.open(line[m[5]:]) {
+		if fact == "" || ours.MatchString(fact) || r.ok != nil && !r.ok(fact) || r.open != nil && r.open(line[m[5]:]) {
 			continue
 		}
 		b.WriteString(line[at:m[4]] + quote + s.placeholder(r.kind, fact) + quote)

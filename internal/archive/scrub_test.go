@@ -34,6 +34,11 @@ func TestScrub(t *testing.T) {
 		{"Linux version 6.12.0 (eve@laptop) (gcc)", "Linux version 6.12.0 (<mail-2>) (gcc)"},
 		{"Code: 40 00 48 8b 15 b1 aa 0d 00", ""},
 		{"pass=x<y> token=<z", "pass=<secret-6> token=<secret-7>"},
+		{`"cmdline": "rd.luks.key=\"my key\" a.token=x\u0026y\\z quiet"`, `"cmdline": "rd.luks.key=\"<secret-8>\" a.token=<secret-9> quiet"`},
+		{`password=<hunter2> key-file=/k psk='a b'`, `password=<secret-10> key-file=<secret-11> psk='<secret-12>'`},
+		{"https://bob:p@ss@git/x", "https://<secret-13>@git/x"},
+		{"fs1.example.org:/home on /home type nfs4, //srv/a on /b", "<host-4>:/home on /home type nfs4, //<host-5>/a on /b"},
+		{`initrd=\00112233445566778899aabbccddeeff\6.1\linux`, `initrd=\<id-2>\6.1\linux`},
 	} {
 		if tt.want == "" {
 			tt.want = tt.in
@@ -110,4 +115,12 @@ func FuzzScrub(f *testing.F) {
 			t.Errorf("%q became %q", line, got)
 		}
 	})
+}
+
+// A name that begins another leaves nothing of it, in any order.
+func TestScrubLongNames(t *testing.T) {
+	s := NewScrubber([]string{"web1", "web1.example.org"}, []string{"al", "al.smith"})
+	if got, want := s.Line("web1.example.org web1 al.smith al"), "<host-1> <host-2> <user-1> <user-2>"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }

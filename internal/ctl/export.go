@@ -13,7 +13,9 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/archive"
 	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"
@@ -167,7 +169,9 @@ func (c *ctl) importFile(path, dir string) error {
 	}
 	dirs := conf.DumpDirs(c.root)
 	if dir == "" {
-		dir = filepath.Join(dirs[0], importedDir)
+		if dir, err = importedIn(dirs[0]); err != nil {
+			return advice.With(fmt.Errorf("import: %w", err), "Remove it, or give --dir.")
+		}
 	} else if slices.Contains(dirs, filepath.Clean(dir)) {
 		return cli.Usage(errors.New("import: --dir is a directory of this machine's own dumps: omit it"))
 	}
@@ -234,3 +238,20 @@ const importedDir = "imported"
 
 // imported reports whether a dump was imported.
 func imported(d *crashdir.Dump) bool { return filepath.Base(filepath.Dir(d.Path)) == importedDir }
+
+// importedIn returns the path of the imported dumps below dir, with an error if it, or a link
+// there, belongs neither to root, nor to the caller, nor to the owner of dir: some
+// distributions let everyone write to /var/crash. The dumps there are trusted as far as it is.
+func importedIn(dir string) (string, error) {
+	path := filepath.Join(dir, importedDir)
+	var above, link, st unix.Stat_t
+	if unix.Lstat(path, &link) != nil || unix.Stat(path, &st) != nil || unix.Stat(dir, &above) != nil {
+		return path, nil // not there, or whoever opens it says why
+	}
+	for _, uid := range []uint32{link.Uid, st.Uid} {
+		if uid != 0 && int(uid) != os.Geteuid() && uid != above.Uid {
+			return path, &crashdir.OwnerError{Path: path, UID: uid}
+		}
+	}
+	return path, nil
+}

@@ -255,6 +255,30 @@ func TestListDir(t *testing.T) {
 	}
 }
 
+// The directory of imported dumps is used only if it is nobody else's.
+func TestPlantedImported(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	imported := m.Root + "/var/crash/imported"
+	m.Write("var/crash/imported/2026-11-22T01-00-00Z/report.json", captureReport(func(*crashdir.Report) {}))
+	m.Write("away/2026-11-23T01-00-00Z/report.json", captureReport(func(*crashdir.Report) {}))
+	m.Write("vmcore", "x")
+	if err := os.Chown(imported, 4242, 4242); err != nil {
+		t.Skip(err)
+	}
+	check := func() {
+		t.Helper()
+		const who = "ROOT/var/crash/imported belongs to user 4242: not a dump made by ukdump\n"
+		m.expect("list", result{0, "No dumps in ROOT/var/crash.\n", "kdumpctl: warning: left out: " + who})
+		m.expect("import ROOT/vmcore", result{1, "", "kdumpctl: import: " + who + "kdumpctl: Remove it, or give --dir.\n"})
+	}
+	check()
+	if err := errors.Join(os.RemoveAll(imported), os.Symlink("../../away", imported), os.Lchown(imported, 4242, 4242)); err != nil {
+		t.Fatal(err)
+	}
+	check()
+}
+
 // A directory that another user has planted is no dump for anyone.
 func TestPlanted(t *testing.T) {
 	t.Parallel()

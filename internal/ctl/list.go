@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -146,7 +145,12 @@ func (c *ctl) scanImported(dir string) (all crashdir.Contents, where string, err
 	}
 	var errs []error
 	for _, d := range conf.DumpDirs(c.root) {
-		from := filepath.Join(d, importedDir)
+		from, err := importedIn(d)
+		if err != nil {
+			all.LeftOut = append(all.LeftOut, err)
+			all.NLeftOut++
+			continue
+		}
 		if fi, err := os.Stat(from); err != nil || !fi.IsDir() {
 			continue // nothing was imported, or scan has reported the directory above
 		}

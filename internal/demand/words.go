@@ -103,16 +103,16 @@ func memparse(s string) int64 {
 		return 0
 	}
 	shift := 0
-	switch strings.ToUpper(s[len(digits):]) {
+	suffix := strings.ToUpper(s[len(digits):])
+	switch suffix[:min(1, len(suffix))] { // the kernel ignores the rest: 64MB
 	case "K":
 		shift = 10
 	case "M":
 		shift = 20
 	case "G":
 		shift = 30
-	case "":
-	default:
-		return 0
+	case "T":
+		shift = 40
 	}
 	if bits.Len64(n)+shift > 50 {
 		return 0

@@ -13,6 +13,7 @@ func TestWords(t *testing.T) {
 	}{
 		{words: "quiet slub_debug=FZP init_on_alloc=1", want: 0},
 		{words: "log_buf_len=16M", want: 72 << 10},
+		{words: "log_buf_len=16MB", want: 72 << 10},
 		{words: "log_buf_len=9M", want: 72 << 10},
 		{words: `log_buf_len="16M"`, want: 72 << 10},
 		{words: "log_buf_len=16M log_buf_len=1M", want: 4608},
