@@ -244,6 +244,30 @@ func TestImportVmcore(t *testing.T) {
 	}
 }
 
+// Whoever looks while an import goes on, or after it was killed, sees no complete dump.
+func TestImportInterrupted(t *testing.T) {
+	parent := t.TempDir()
+	file := filepath.Join(parent, "file")
+	if err := os.WriteFile(file, []byte(vmcore()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	im := Import{Dir: filepath.Join(parent, "imported")}
+	im.Copied = func(int64) {
+		dumps, err := crashdir.List(im.Dir)
+		for _, d := range dumps {
+			if d.Outcome == crashdir.Complete {
+				t.Error("a dump is complete that is being written")
+			}
+		}
+		if len(dumps) != 1 || err != nil {
+			t.Errorf("%v, %v", dumps, err)
+		}
+	}
+	if _, err := im.File(file); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func FuzzImport(f *testing.F) {
 	f.Add(pack(f, entry{"d/vmcore-dmesg.txt", "log\n", nil}, entry{"d/vmcore", vmcore(), nil}), true)
 	f.Fuzz(func(t *testing.T, data []byte, plain bool) {

@@ -153,18 +153,20 @@ func (im *Import) unpack(dir string, t *tar.Reader, h *tar.Header) error {
 	}
 }
 
-// copyVmcore writes a vmcore. It is called complete only if it was verified.
+// copyVmcore writes a vmcore. It is called complete only after it was verified, so an
+// interrupted import does not look whole.
 func (im *Import) copyVmcore(dir, name string, r io.Reader, size int64) error {
-	if err := im.copyFile(dir, name, r, size); err != nil {
+	if name != "vmcore" {
+		return im.copyFile(dir, name, r, size)
+	}
+	incomplete := filepath.Join(dir, name+crashdir.Suffix)
+	if err := im.copyFile(dir, name+crashdir.Suffix, r, size); err != nil {
 		return err
 	}
-	if name != "vmcore" {
+	if _, err := dumpfile.VerifyFile(incomplete); err != nil {
 		return nil
 	}
-	if _, err := dumpfile.VerifyFile(filepath.Join(dir, name)); err != nil {
-		return os.Rename(filepath.Join(dir, name), filepath.Join(dir, name+crashdir.Suffix))
-	}
-	return nil
+	return os.Rename(incomplete, filepath.Join(dir, name))
 }
 
 // copyFile writes the size bytes of r to a new file, if there is room. Zeros become holes.
