@@ -96,8 +96,8 @@ func (b *Build) planCollectors(o Options) (*makedumpfile.Program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Config.Where("COMPRESS"), err)
 	}
-	b.Makedumpfile, b.DumpLevel = m.Path, o.Config.DumpLevel
-	b.Plan.Collectors, err = collectors(m, o.Config.DumpLevel, compress)
+	b.Makedumpfile, b.DumpLevel = m.Path, b.dumpLevel(o.Config.DumpLevel, m.Version)
+	b.Plan.Collectors, err = collectors(m, b.DumpLevel, compress)
 	return m, err
 }
 

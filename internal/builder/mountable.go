@@ -79,7 +79,6 @@ func (b *Build) runs() bool {
 // CanLend reports whether the running kernel is known to lend reserved memory until a
 // crash, and the dump is without the pages of programs, which are lost there.
 func (b *Build) CanLend() bool {
-	const userPages = 8 // the dump level that excludes them, see makedumpfile(8)
 	return b.runs() && b.Initramfs == "" && (b.Plan.LogOnly || b.DumpLevel&userPages != 0) &&
 		kfeature.LentReservation.For(b.Kernel.Arch) && kfeature.LentReservation.In(b.Kernel.Release, b.conf) == kfeature.Yes
 }

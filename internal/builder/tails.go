@@ -1,0 +1,41 @@
+package builder
+
+import (
+	"fmt"
+
+	"ukdump/internal/kfeature"
+)
+
+// userPages is the bit of the dump level that excludes pages of programs, see
+// makedumpfile(8).
+const userPages = 8
+
+// newTails is the first kernel in whose tail pages of slabs makedumpfile up to 1.7.8 sees
+// pages of programs: commit f50c015 of makedumpfile.
+var newTails = kfeature.Version{7, 1}
+
+// dumpLevel returns the level to use for the running kernel. A program that takes memory
+// of the kernel for that of programs must keep both.
+func (b *Build) dumpLevel(level int, version string) int {
+	running, err := b.host.Kernel()
+	if err != nil || newTails.After(running) || level&userPages == 0 || !before(version, 1, 7, 9) {
+		return level
+	}
+	level &^= userPages
+	b.warn("makedumpfile %s takes memory of Linux %s for that of programs, so the dump keeps both: -d %d, and it is larger. Install makedumpfile 1.7.9 or later", version, running, level)
+	return level
+}
+
+// before reports whether a version such as "1.7.8" is older; false if it is none.
+func before(version string, want ...int) bool {
+	var have [3]int
+	if n, _ := fmt.Sscanf(version, "%d.%d.%d", &have[0], &have[1], &have[2]); n < 2 {
+		return false
+	}
+	for i, w := range want {
+		if have[i] != w {
+			return have[i] < w
+		}
+	}
+	return false
+}
