@@ -127,6 +127,17 @@ func (c *ctl) withELF(core string, k debug.Kernel, f func(elf string) error) err
 		return err
 	}
 	defer os.RemoveAll(dir)
+	// Nobody else removes the copy of the memory.
+	ends := make(chan os.Signal, 1)
+	signal.Notify(ends, os.Interrupt, unix.SIGTERM, unix.SIGHUP)
+	defer close(ends)
+	defer signal.Stop(ends)
+	go func() {
+		if s, ok := <-ends; ok {
+			os.RemoveAll(dir)
+			os.Exit(128 + int(s.(unix.Signal)))
+		}
+	}()
 	d, err := dump.Open(core)
 	if err != nil {
 		return err
@@ -142,6 +153,8 @@ func (c *ctl) withELF(core string, k debug.Kernel, f func(elf string) error) err
 	if err = cmp.Or(err, elf.Close()); err != nil {
 		return err
 	}
+	signal.Stop(ends)
+	signal.Notify(ends, unix.SIGTERM, unix.SIGHUP) // Ctrl-C is for the debugger
 	return f(elf.Name())
 }
 
