@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -195,12 +196,21 @@ func writeReport(path string, write func(io.Writer) error) error {
 	return crashdir.SyncDir(filepath.Dir(path))
 }
 
+// missingLimit is the time after which missingReports begins no other report: the unit would
+// end as failed.
+const missingLimit = 10 * time.Minute
+
 // missingReports makes the reports of the dumps that have none, the newest first. It prints a
 // line for each, which ukdump-report.service writes to the journal.
 func (c *ctl) missingReports(dir string) error {
 	dumps, _, err := c.dumps(dir)
 	errs := []error{err}
+	begun := time.Now()
 	for _, d := range slices.Backward(dumps) {
+		if time.Since(begun) > missingLimit {
+			c.Warn("older dumps have to wait for the next run: reports have taken " + missingLimit.String())
+			break
+		}
 		if d.Outcome == crashdir.Unknown || d.Outcome == crashdir.Failed || hasReport(&d) {
 			continue
 		}
