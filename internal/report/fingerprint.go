@@ -106,8 +106,17 @@ var machinery = regexp.MustCompile(`^(` + strings.Join([]string{
 // sleep are the functions in which all sleeping tasks are.
 var sleep = regexp.MustCompile(`^(__schedule|(io_)?schedule(_timeout|_preempt_disabled|_hrtimeout.*)?|preempt_schedule.*|__switch_to)$`)
 
-// sysrqKind is the kind of a crash that somebody asked for, and the functions that say no more.
-const sysrqKind = "sysrq triggered crash"
+// chance has the kinds of crash that can hit any task, by the beginning of the kind, and the
+// function behind which the stack says nothing of the cause: who asked for the last page, who
+// wrote to /proc, or what an NMI has interrupted.
+var chance = []struct{ kind, function string }{
+	{"sysrq triggered crash", "sysrq_handle_crash"},
+	{"Out of memory", "out_of_memory"}, // mm/oom_kill.c
+	{"System is deadlocked on memory", "out_of_memory"},
+	{"Fatal machine check", "mce_panic"},         // arch/x86/kernel/cpu/mce/core.c
+	{"NMI: Not continuing", "unknown_nmi_error"}, // arch/x86/kernel/nmi.c
+	{"NMI IOCK error", "io_check_error"},
+}
 
 // framesOf returns the functions of a fingerprint and their source.
 func framesOf(kind string, stack *Stack, p vmcore.Panic) (frames []string, source string) {
@@ -121,16 +130,20 @@ func framesOf(kind string, stack *Stack, p vmcore.Panic) (frames []string, sourc
 		return limited(frames), SourceLog
 	}
 	if frames = fromStack(stack, p.Cause != ""); len(frames) > 0 {
-		return sysrqFrames(kind, frames), SourceStack
+		return decisive(kind, frames), SourceStack
 	}
-	return sysrqFrames(kind, fromLog(p)), SourceLog
+	return decisive(kind, fromLog(p)), SourceLog
 }
 
-// sysrqFrames returns the handler alone for a crash by SysRq: the keyboard and /proc lead to it on
-// different ways.
-func sysrqFrames(kind string, frames []string) []string {
-	if i := slices.Index(frames, "sysrq_handle_crash"); i >= 0 && kind == sysrqKind {
-		return frames[i : i+1]
+// decisive returns the functions that belong to the cause.
+func decisive(kind string, frames []string) []string {
+	for _, c := range chance {
+		if !strings.HasPrefix(kind, c.kind) {
+			continue
+		}
+		if i := slices.Index(frames, c.function); i >= 0 {
+			return frames[i : i+1]
+		}
 	}
 	return limited(frames)
 }

@@ -129,7 +129,7 @@ func verify(t *testing.T, r *Report, dir string) {
 			t.Errorf("disk %s: requests %v, note %q", d.Name, d.Requests, d.Note)
 		}
 	}
-	if f := r.Fingerprint; f == nil || f.ID != "v1:5f40fb21704f7e64" || f.Kind != sysrqKind || f.Source != SourceStack {
+	if f := r.Fingerprint; f == nil || f.ID != "v1:5f40fb21704f7e64" || f.Kind != "sysrq triggered crash" || f.Source != SourceStack {
 		t.Errorf("fingerprint %+v", r.Fingerprint)
 	}
 	if len(r.CPUs) != 2 || !r.CPUs[0].Panicked || r.CPUs[0].Stack == nil || !r.CPUs[0].Stack.Complete {

@@ -59,8 +59,11 @@ func TestFramesOf(t *testing.T) {
 		panic      vmcore.Panic
 		want, from string
 	}{
-		{"sysrq by /proc", sysrqKind, stackOf("!__crash_kexec", "vpanic", "panic", "sysrq_handle_crash", "__handle_sysrq.cold", "write_sysrq_trigger"), vmcore.Panic{}, "sysrq_handle_crash", SourceStack},
-		{"sysrq by the keyboard", sysrqKind, stackOf("!__crash_kexec", "panic", "sysrq_handle_crash", "__handle_sysrq", "uart_handle_irq", "!default_idle"), vmcore.Panic{}, "sysrq_handle_crash", SourceStack},
+		{"sysrq by /proc", "sysrq triggered crash", stackOf("!__crash_kexec", "vpanic", "panic", "sysrq_handle_crash", "__handle_sysrq.cold", "write_sysrq_trigger"), vmcore.Panic{}, "sysrq_handle_crash", SourceStack},
+		{"out of memory, a page fault", "Out of memory: compulsory panic_on_oom is enabled", stackOf("!__crash_kexec", "panic", "out_of_memory.cold", "__alloc_pages_slowpath.constprop.0", "handle_mm_fault"), vmcore.Panic{}, "out_of_memory", SourceStack},
+		{"out of memory, a pipe", "Out of memory: compulsory panic_on_oom is enabled", stackOf("!__crash_kexec", "panic", "out_of_memory.cold", "__alloc_pages_slowpath.constprop.0", "pipe_write"), vmcore.Panic{}, "out_of_memory", SourceStack},
+		{"out of memory elsewhere", "Out of memory: compulsory panic_on_oom is enabled", stackOf("!__crash_kexec", "panic", "other"), vmcore.Panic{}, "other", SourceStack},
+		{"sysrq by the keyboard", "sysrq triggered crash", stackOf("!__crash_kexec", "panic", "sysrq_handle_crash", "__handle_sysrq", "uart_handle_irq", "!default_idle"), vmcore.Panic{}, "sysrq_handle_crash", SourceStack},
 		{"oops", oops, stackOf("!crash_kexec", "oops_end", "page_fault_oops", "exc_page_fault", "asm_exc_page_fault", "!bad_read.isra.0", "vfs_read", "ksys_read", "do_syscall_64", "entry", "more"), vmcore.Panic{Cause: oops}, "bad_read vfs_read ksys_read do_syscall_64 entry", SourceStack},
 		{"oops in an interrupt", oops, stackOf("!crash_kexec", "oops_end", "asm_exc_page_fault", "!handler", "irq", "asm_common_interrupt", "!default_idle"), vmcore.Panic{Cause: oops}, "handler irq asm_common_interrupt default_idle", SourceStack},
 		{"soft lockup", lockup, stackOf("!__crash_kexec", "panic", "watchdog_timer_fn", "hrtimer_interrupt", "asm_sysvec_apic_timer_interrupt", "!spin", "worker"), vmcore.Panic{Cause: lockup}, "spin worker", SourceStack},
@@ -80,7 +83,7 @@ func TestFramesOf(t *testing.T) {
 
 // Fingerprints are compared for years: these may only change with the version in front.
 func TestHash(t *testing.T) {
-	if got, want := hash(sysrqKind, []string{"sysrq_handle_crash"}), "v1:5f40fb21704f7e64"; got != want {
+	if got, want := hash("sysrq triggered crash", []string{"sysrq_handle_crash"}), "v1:5f40fb21704f7e64"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
