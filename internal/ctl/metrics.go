@@ -5,9 +5,11 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -170,6 +172,7 @@ func testFamilies(s *status) []*family {
 // sample, and then the number of crashes is not known either.
 func (c *ctl) dumpFamilies(conf *config.Config) []*family {
 	crashes := &family{name: "ukdump_crashes", help: "Crashes of which there is a dump, by outcome of the capture; tests are not counted."}
+	prints := &family{name: "ukdump_crashes_by_fingerprint", help: "Those of them of which there is a report, by its fingerprint."}
 	last := &family{name: "ukdump_last_crash_timestamp_seconds", help: "Time of the last of these crashes."}
 	size := &family{name: "ukdump_dump_bytes", help: "Space that the dumps in a directory use."}
 	free := &family{name: "ukdump_dump_free_bytes", help: "Free space in a directory of dumps."}
@@ -204,8 +207,35 @@ func (c *ctl) dumpFamilies(conf *config.Config) []*family {
 		if newest > math.MinInt64 {
 			last.add(float64(newest))
 		}
+		countFingerprints(prints, all)
 	}
-	return []*family{crashes, last, size, free}
+	return []*family{crashes, prints, last, size, free}
+}
+
+// countFingerprints counts crashes by the fingerprint of their report, each once.
+func countFingerprints(f *family, dumps []crashdir.Dump) {
+	counts, kinds, seen := map[string]int{}, map[string]string{}, map[string]bool{}
+	for i := range dumps {
+		d := &dumps[i]
+		print := fingerprintOf(d)
+		if d.Test || print == nil || seen[crashKey(d)] {
+			continue
+		}
+		seen[crashKey(d)] = true
+		counts[print.ID]++
+		kinds[print.ID] = print.Kind
+	}
+	for _, id := range slices.Sorted(maps.Keys(counts)) {
+		f.add(float64(counts[id]), [2]string{"fingerprint", id}, [2]string{"kind", kinds[id]})
+	}
+}
+
+// crashKey is the same for all dumps of one crash.
+func crashKey(d *crashdir.Dump) string {
+	if d.Report != nil && d.Report.ID != "" {
+		return d.Report.ID
+	}
+	return d.Path
 }
 
 // countCrashes counts crashes by their best outcome: several targets can have a dump of one
@@ -213,14 +243,12 @@ func (c *ctl) dumpFamilies(conf *config.Config) []*family {
 func countCrashes(dumps []crashdir.Dump) (counts map[crashdir.Outcome]int, newest int64) {
 	best := map[string]crashdir.Outcome{}
 	newest = math.MinInt64
-	for _, d := range dumps {
+	for i := range dumps {
+		d := &dumps[i]
 		if d.Test {
 			continue
 		}
-		key := d.Path
-		if d.Report != nil && d.Report.ID != "" {
-			key = d.Report.ID
-		}
+		key := crashKey(d)
 		if o, ok := best[key]; !ok || d.Outcome.Better(o) {
 			best[key] = d.Outcome
 		}
