@@ -201,12 +201,12 @@ func (c *ctl) importFile(path, dir string) error {
 // saveLog writes the log in the vmcore of an imported dump beside it, if it has none: list
 // and info read why a kernel crashed from there.
 func saveLog(dir string) error {
-	const name = "vmcore-dmesg.txt"
+	const name = crashdir.Dmesg
 	d, err := crashdir.Read(dir)
 	if err != nil || d.Vmcore == "" {
 		return err
 	}
-	for _, have := range []string{name, name + crashdir.Suffix, "report.json"} {
+	for _, have := range []string{name, name + crashdir.Suffix, crashdir.ReportFile} {
 		if _, err := os.Lstat(filepath.Join(dir, have)); err == nil {
 			return nil
 		}

@@ -143,7 +143,7 @@ func (c *ctl) scanImported(dir string) (all crashdir.Contents, where string, err
 	if dir != "" || bad != nil {
 		return all, where, err
 	}
-	var errs []error
+	errs := []error{err}
 	for _, d := range conf.DumpDirs(c.root) {
 		from, err := importedIn(d)
 		if err != nil {
@@ -154,16 +154,19 @@ func (c *ctl) scanImported(dir string) (all crashdir.Contents, where string, err
 		if fi, err := os.Stat(from); err != nil || !fi.IsDir() {
 			continue // nothing was imported, or scan has reported the directory above
 		}
-		here, err := crashdir.Scan(from)
-		if err != nil {
-			errs = append(errs, err)
-		}
-		all.Dumps = append(all.Dumps, here.Dumps...)
-		all.LeftOut = append(all.LeftOut, here.LeftOut...)
-		all.NLeftOut += here.NLeftOut
+		errs = append(errs, scanInto(&all, from))
 	}
 	crashdir.Sort(all.Dumps)
-	return all, where, errors.Join(append([]error{err}, errs...)...)
+	return all, where, errors.Join(errs...)
+}
+
+// scanInto adds the dumps in a directory to others.
+func scanInto(all *crashdir.Contents, dir string) error {
+	here, err := crashdir.Scan(dir)
+	all.Dumps = append(all.Dumps, here.Dumps...)
+	all.LeftOut = append(all.LeftOut, here.LeftOut...)
+	all.NLeftOut += here.NLeftOut
+	return err
 }
 
 // scan lists the dumps in dir, or in the configured targets if dir is empty,
@@ -185,13 +188,7 @@ func (c *ctl) scan(dir string) (all crashdir.Contents, where string, err error) 
 	}
 	var errs []error
 	for _, d := range dirs {
-		here, err := crashdir.Scan(d)
-		if err != nil {
-			errs = append(errs, err)
-		}
-		all.Dumps = append(all.Dumps, here.Dumps...)
-		all.LeftOut = append(all.LeftOut, here.LeftOut...)
-		all.NLeftOut += here.NLeftOut
+		errs = append(errs, scanInto(&all, d))
 	}
 	crashdir.Sort(all.Dumps)
 	return all, strings.Join(dirs, " or "), errors.Join(errs...)

@@ -135,26 +135,32 @@ func logOfVmcore(path string) (*logSource, error) {
 
 // logOfText opens the log that was saved as text.
 func logOfText(d crashdir.Dump) (*logSource, error) {
-	for _, name := range []string{"vmcore-dmesg.txt", "vmcore-dmesg.txt-incomplete"} {
-		f, err := d.Open(name)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		src := &logSource{close: f.Close, read: func(each func(vmcore.Record)) error {
-			if _, err := f.Seek(0, io.SeekStart); err != nil {
-				return err
-			}
-			return kmsg.ReadText(f, each)
-		}}
-		if d.Report != nil {
-			src.crash = d.Report.CrashTime
-		}
-		return src, src.survey()
+	f, err := openText(&d)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, advice.With(fmt.Errorf("dump %s: no log in it", d.Name), "kdumpctl info "+d.Name+" shows why.")
 	}
-	return nil, advice.With(fmt.Errorf("dump %s: no log in it", d.Name), "kdumpctl info "+d.Name+" shows why.")
+	if err != nil {
+		return nil, err
+	}
+	src := &logSource{close: f.Close, read: func(each func(vmcore.Record)) error {
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		return kmsg.ReadText(f, each)
+	}}
+	if d.Report != nil {
+		src.crash = d.Report.CrashTime
+	}
+	return src, src.survey()
+}
+
+// openText opens the log that was saved beside a vmcore, whole or not.
+func openText(d *crashdir.Dump) (*os.File, error) {
+	f, err := d.Open(crashdir.Dmesg)
+	if errors.Is(err, os.ErrNotExist) {
+		return d.Open(crashdir.Dmesg + crashdir.Suffix)
+	}
+	return f, err
 }
 
 // survey reads the log once.
@@ -232,14 +238,6 @@ func (p *logPrinter) print(r vmcore.Record) {
 		}
 	}
 	for line := range bytes.SplitSeq(r.Text, []byte("\n")) {
-		p.w.WriteString(stamp + " " + on)
-		for _, b := range line {
-			if b >= ' ' && b <= '~' || b == '\t' {
-				p.w.WriteByte(b)
-			} else {
-				fmt.Fprintf(p.w, `\x%02x`, b)
-			}
-		}
-		p.w.WriteString(off + "\n")
+		p.w.WriteString(stamp + " " + on + kmsg.Escape(line) + off + "\n")
 	}
 }

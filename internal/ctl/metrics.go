@@ -2,13 +2,10 @@ package ctl
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"io"
 	"maps"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,31 +39,11 @@ func (c *ctl) metrics(output string) error {
 	for _, f := range c.families() {
 		f.write(&b)
 	}
+	write := func(w io.Writer) error { _, err := b.WriteTo(w); return err }
 	if output == "" {
-		_, err := c.Stdout.Write(b.Bytes())
-		return err
+		return write(c.Stdout)
 	}
-	return replaceFile(output, b.Bytes())
-}
-
-// replaceFile writes a file that readers see whole or not at all. Everybody may read it, as
-// node_exporter is not root.
-func replaceFile(path string, content []byte) error {
-	// A name that ends otherwise than in .prom is none that the collector reads.
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(content)
-	if err = cmp.Or(err, f.Chmod(0o644)); err != nil {
-		f.Close()
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return replaceFile(output, 0o644, write) // node_exporter is not root
 }
 
 // family is one metric with its samples. An unknown value has no sample.

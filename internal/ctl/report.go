@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -76,7 +75,7 @@ func (c *ctl) report(o reportOptions, name string) error {
 	if o.output == "" {
 		return write(c.Stdout)
 	}
-	return writeReport(o.output, write)
+	return replaceFile(o.output, 0o600, write)
 }
 
 // makeReport makes the report of the dump or file that name stands for. That of a dump is kept.
@@ -120,13 +119,7 @@ func advise(err error) error {
 // reportOf makes the report of a dump: from the vmcore or, if that cannot be read, from the log
 // beside it.
 func (c *ctl) reportOf(d *crashdir.Dump) (*report.Report, error) {
-	o := report.Options{Software: plan.Software, Log: func() (io.ReadCloser, error) {
-		f, err := d.Open(crashdir.Dmesg)
-		if errors.Is(err, os.ErrNotExist) {
-			return d.Open(crashdir.Dmesg + crashdir.Suffix)
-		}
-		return f, err
-	}}
+	o := report.Options{Software: plan.Software, Log: func() (io.ReadCloser, error) { return openText(d) }}
 	var r *report.Report
 	switch core, err := openVmcore(d); {
 	case err != nil:
@@ -176,24 +169,6 @@ func keepReport(d crashdir.Dump, r *report.Report) error {
 		return err
 	}
 	return dir.WriteFile(reportJSON, func(w io.Writer) error { return cli.WriteJSON(w, r) })
-}
-
-// writeReport writes a file of mode 0600 that appears when it is whole.
-func writeReport(path string, write func(io.Writer) error) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, crashdir.WithoutPath(err))
-	}
-	err = write(f)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-		return fmt.Errorf("write %s: %w", path, crashdir.WithoutPath(err))
-	}
-	return crashdir.SyncDir(filepath.Dir(path))
 }
 
 // missingLimit is the time after which missingReports begins no other report: the unit would

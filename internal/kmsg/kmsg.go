@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -89,6 +90,20 @@ func (v *view) ReadAt(p []byte, off int64) (n int, err error) {
 		n += m
 	}
 	return n, nil
+}
+
+// Escape returns a line of the log with control characters and the like as \xNN, as saved logs
+// have them.
+func Escape(line []byte) string {
+	var b strings.Builder
+	for _, c := range line {
+		if c >= ' ' && c <= '~' || c == '\t' {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, `\x%02x`, c)
+		}
+	}
+	return b.String()
 }
 
 // maxLine bounds a line of a saved log, in bytes. A record has at most 64 KiB of text.

@@ -49,7 +49,7 @@ func (m *maker) log(saved func() (io.ReadCloser, error)) error {
 func (m *maker) record(rec vmcore.Record) {
 	m.uptime = rec.Time
 	for text := range bytes.SplitSeq(rec.Text, []byte("\n")) {
-		line := printable(text)
+		line := kmsg.Escape(text)
 		m.text = fmt.Appendf(m.text, "[%5d.%06d] %s\n", rec.Time/1e9, rec.Time%1e9/1e3, line)
 		m.r.Log = append(m.r.Log, Line{float64(rec.Time/1e3) / 1e6, rec.Level, line})
 	}
@@ -80,18 +80,4 @@ func (m *maker) logged(word string) string {
 	}
 	line, _, _ := strings.Cut(rest, "\n")
 	return line
-}
-
-// printable returns a line of the log with control characters and the like as \xNN, as the files
-// of the log have them.
-func printable(line []byte) string {
-	var b strings.Builder
-	for _, c := range line {
-		if c >= ' ' && c <= '~' || c == '\t' {
-			b.WriteByte(c)
-		} else {
-			fmt.Fprintf(&b, `\x%02x`, c)
-		}
-	}
-	return b.String()
 }
