@@ -233,7 +233,7 @@ func stays(err error) error { return fmt.Errorf("the raw dump stays there: %w", 
 // what it has begun itself at boot must not be done twice.
 func Swapon() error {
 	argv := []string{"swapon", "-a"}
-	if _, err := os.Stat("/run/systemd/system"); err == nil { // sd_booted(3)
+	if host.SystemdRuns("/") {
 		argv = []string{"systemctl", "--no-block", "start", "swap.target"}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), systemctlLimit)

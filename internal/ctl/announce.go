@@ -115,7 +115,7 @@ func (c *ctl) runHooks() error {
 
 // startHooks starts the unit that runs the hooks; without systemd, a process.
 func startHooks() error {
-	if _, err := os.Stat("/run/systemd/system"); err != nil { // sd_booted(3)
+	if !host.SystemdRuns("/") {
 		self, err := os.Executable()
 		if err != nil {
 			return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"strings"
 	"time"
@@ -13,6 +12,7 @@ import (
 
 	"ukdump/internal/advice"
 	"ukdump/internal/cli"
+	"ukdump/internal/host"
 	"ukdump/internal/kexec"
 	"ukdump/internal/load"
 )
@@ -126,7 +126,7 @@ func (c *ctl) reloadIfChanged() error {
 // reloadUnit has systemd reload ukdump.service if that is active, and does not wait for
 // the load.
 func reloadUnit() error {
-	if _, err := os.Stat("/run/systemd/system"); err != nil { // sd_booted(3)
+	if !host.SystemdRuns("/") {
 		return advice.With(errors.New("systemd does not run"), "Run kdumpctl reload.")
 	}
 	return systemctl("--no-block", "try-reload-or-restart", "ukdump.service")

@@ -3,7 +3,6 @@ package host
 import (
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -50,7 +49,7 @@ func (w *MountWait) Await(missing func() []ConfiguredMount) {
 // MountJobs returns where systemd is about to mount or automount something: nowhere
 // if it does not run.
 func MountJobs() ([]string, error) {
-	if _, err := os.Stat("/run/systemd/system"); err != nil { // sd_booted(3)
+	if !SystemdRuns("/") {
 		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), systemctlLimit)

@@ -24,7 +24,7 @@ const maxUnit = 256 << 10
 // of known tools, and any unit that runs kexec(8) with -p. Where systemd does not run
 // (sd_booted(3)) it returns the scripts of known tools.
 func KdumpTools(root string) []string {
-	if _, err := os.Stat(filepath.Join(root, "run/systemd/system")); err != nil {
+	if !SystemdRuns(root) {
 		return kdumpScripts(root)
 	}
 	var units []string

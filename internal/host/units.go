@@ -17,10 +17,16 @@ var unitDirs = []string{
 	"/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system", "/run/systemd/generator.late",
 }
 
+// SystemdRuns reports whether systemd is PID 1, see sd_booted(3).
+func SystemdRuns(root string) bool {
+	_, err := os.Stat(filepath.Join(root, "run/systemd/system"))
+	return err == nil
+}
+
 // UnitEnabled reports whether systemd starts a unit at the next boot, so /run does
-// not count. Where systemd does not run (sd_booted(3)), something else does its work.
+// not count. Where systemd does not run, something else does its work.
 func UnitEnabled(root, unit string) bool {
-	if _, err := os.Stat(filepath.Join(root, "run/systemd/system")); err != nil {
+	if !SystemdRuns(root) {
 		return true
 	}
 	return wantedUnits(root, BootUnitDirs)[unit]

@@ -218,7 +218,7 @@ func (m *Machine) undoSysctls(chosen []trigger.Choice) []string {
 const loadUnit = "ukdump.service"
 
 func (m *Machine) planUnits(p *Plan, disableOthers bool) {
-	if !m.exists("/run/systemd/system") {
+	if !host.SystemdRuns(m.Root) {
 		p.Manual = append(p.Manual, "Run kdumpctl load at each boot: systemd does not run here.")
 		return
 	}
