@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"math/bits"
+
+	"ukdump/internal/dumpfile"
 )
 
 // A bitmap of 2 TiB of memory has 64 MiB, so it is read in chunks.
@@ -52,7 +54,7 @@ func (b *bitmap) chunk(i uint64) ([]byte, error) {
 		c.data = make([]byte, chunkSize)
 	}
 	c.i, c.data = i, c.data[:n]
-	if err := readFull(b.r, c.data, b.off+int64(i*chunkSize)); err != nil {
+	if err := dumpfile.ReadFull(b.r, c.data, b.off+int64(i*chunkSize)); err != nil {
 		c.data = c.data[:0]
 		return nil, fmt.Errorf("read bitmap: %w", err)
 	}
@@ -100,7 +102,7 @@ func (b *bitmap) count(i uint64) error {
 		}
 		at := (b.first + uint64(len(b.ranks)) - 1) * chunkSize
 		buf := b.buf[:min(countedSize, (b.bits+7)/8-at)]
-		if err := readFull(b.r, buf, b.off+int64(at)); err != nil {
+		if err := dumpfile.ReadFull(b.r, buf, b.off+int64(at)); err != nil {
 			return fmt.Errorf("read bitmap: %w", err)
 		}
 		for len(buf) >= chunkSize {
@@ -165,17 +167,4 @@ func countTo(c []byte, end uint64) uint64 {
 		n += bits.OnesCount8(c[end/8] & (1<<(end%8) - 1))
 	}
 	return uint64(n)
-}
-
-// readFull fills p from an offset. Its error is io.ErrUnexpectedEOF if the file is too
-// short.
-func readFull(r io.ReaderAt, p []byte, off int64) error {
-	n, err := r.ReadAt(p, off)
-	if n == len(p) {
-		return nil
-	}
-	if err == nil || err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }

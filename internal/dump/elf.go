@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"ukdump/internal/dumpfile"
 	"ukdump/internal/vmcore"
 )
 
@@ -103,7 +104,7 @@ func (e *elf) readBlock(p []byte, addr uint64) error {
 		if r.off > math.MaxInt64-int64(r.end-r.start) {
 			return &DamagedError{addr, io.ErrUnexpectedEOF}
 		}
-		if err := readFull(e.r, p[from-addr:][:n], r.off+int64(from-r.start)); err != nil {
+		if err := dumpfile.ReadFull(e.r, p[from-addr:][:n], r.off+int64(from-r.start)); err != nil {
 			return &DamagedError{addr, err}
 		}
 	}

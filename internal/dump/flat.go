@@ -184,7 +184,7 @@ func (f *flat) ReadAt(p []byte, off int64) (int, error) {
 		}
 		in := off - s.off
 		size := min(int64(len(p)-n), s.n-in, s.size-(s.in+in)%s.size)
-		if err := readFull(f.r, p[n:n+int(size)], s.place(in)); err != nil {
+		if err := dumpfile.ReadFull(f.r, p[n:n+int(size)], s.place(in)); err != nil {
 			return n, err
 		}
 		n, off = n+int(size), off+size

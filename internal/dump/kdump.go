@@ -66,7 +66,7 @@ func newKdump(files []source) (*Dump, error) {
 func (d *Dump) readExtras(src source, l dumpfile.Layout) error {
 	if x := l.VMCOREINFO; x.Size > 0 && x.Size <= maxInfo && d.info.Release() == "" {
 		text := make([]byte, x.Size)
-		if err := readFull(src.r, text, x.Off); err != nil {
+		if err := dumpfile.ReadFull(src.r, text, x.Off); err != nil {
 			return fmt.Errorf("read VMCOREINFO: %w", err)
 		}
 		d.info = vmcore.ParseInfo(text)
@@ -189,7 +189,7 @@ func (p *part) desc(n uint64) (pageDesc, error) {
 	}
 	var b [pageDescSize]byte
 	at := p.layout.Descs + int64(rank)*pageDescSize
-	if err := readFull(p.r, b[:], at); err != nil {
+	if err := dumpfile.ReadFull(p.r, b[:], at); err != nil {
 		return pageDesc{}, fmt.Errorf("read its descriptor at offset %d: %w", at, err)
 	}
 	off, size := le.Uint64(b[:]), le.Uint32(b[8:])

@@ -1,6 +1,10 @@
 package dump
 
-import "io"
+import (
+	"io"
+
+	"ukdump/internal/dumpfile"
+)
 
 // struct elf_prstatus of 64-bit machines: include/linux/elfcore.h. The registers are
 // struct user_regs_struct of x86-64, arch/x86/include/asm/user_64.h, and struct
@@ -89,7 +93,7 @@ func (s *statusReader) VisitStatus(off, size int64) {
 	regs := Registers{Machine: s.d.header.Machine}
 	n := len(registerNames[regs.Machine])
 	b := make([]byte, statusRegs+8*n)
-	if size >= int64(len(b)) && readFull(s.r, b, off) == nil {
+	if size >= int64(len(b)) && dumpfile.ReadFull(s.r, b, off) == nil {
 		regs.PID = int(int32(le.Uint32(b[statusPID:])))
 		for i := range n {
 			v := le.Uint64(b[statusRegs+8*i:])

@@ -10,6 +10,8 @@ import (
 	"github.com/klauspost/compress/snappy"
 	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
+
+	"ukdump/internal/dumpfile"
 )
 
 // Flags of a page descriptor: diskdump_mod.h in makedumpfile's sources.
@@ -35,13 +37,13 @@ func (u *unpack) page(p []byte, r io.ReaderAt, d pageDesc) error {
 		if d.size != len(p) {
 			return fmt.Errorf("%d bytes of an unpacked page of %d", d.size, len(p))
 		}
-		return readFull(r, p, d.off)
+		return dumpfile.ReadFull(r, p, d.off)
 	}
 	if cap(u.buf) < d.size {
 		u.buf = make([]byte, len(p))
 	}
 	src := u.buf[:d.size]
-	if err := readFull(r, src, d.off); err != nil {
+	if err := dumpfile.ReadFull(r, src, d.off); err != nil {
 		return err
 	}
 	switch {

@@ -58,7 +58,7 @@ func (h *Header) verifyKdumpImage(r io.ReaderAt) error {
 		if !ok {
 			return missing(imageMark(addr))
 		}
-		if err := readFull(r, b[:], off); err != nil {
+		if err := ReadFull(r, b[:], off); err != nil {
 			return err
 		}
 		if b[0]&mask == 0 {
@@ -90,7 +90,7 @@ func imageMark(addr uint64) *vmcore.Mark {
 func hasData(r io.ReaderAt, f *vmcore.File, addr uint64) bool {
 	var page [4096]byte // the smallest
 	off, ok := f.Offset(addr &^ (uint64(len(page)) - 1))
-	if !ok || readFull(r, page[:], off) != nil {
+	if !ok || ReadFull(r, page[:], off) != nil {
 		return false
 	}
 	return len(bytes.TrimLeft(page[:], "\x00")) > 0

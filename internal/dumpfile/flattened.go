@@ -26,7 +26,7 @@ const (
 // readFlattened reads the header of the dump inside the stream.
 func readFlattened(r io.ReaderAt) (Header, error) {
 	var b [flatHdrSize]byte
-	if err := readFull(r, b[:], 0); err != nil {
+	if err := ReadFull(r, b[:], 0); err != nil {
 		return Header{}, err
 	}
 	be := binary.BigEndian
@@ -38,7 +38,7 @@ func readFlattened(r io.ReaderAt) (Header, error) {
 		return Header{}, err
 	}
 	var magic [4]byte
-	if err := readFull(head, magic[:], 0); err != nil {
+	if err := ReadFull(head, magic[:], 0); err != nil {
 		return Header{}, err
 	}
 	read := readKdump
@@ -112,7 +112,7 @@ type flatRecord struct {
 
 func readFlatRecord(r io.ReaderAt, at int64) (flatRecord, error) {
 	var b [flatRecSize]byte
-	if err := readFull(r, b[:], at); err != nil {
+	if err := ReadFull(r, b[:], at); err != nil {
 		return flatRecord{}, fmt.Errorf("flattened dump, record at offset %d: %w", at, err)
 	}
 	return parseFlatRecord(b[:], at)
@@ -219,7 +219,7 @@ func (rec *flatRecord) part(start, end int64) (at, n int64) {
 func (rec *flatRecord) readProbes(r io.ReaderAt, probes []probe) error {
 	i := sort.Search(len(probes), func(i int) bool { return probes[i].off >= rec.off })
 	for ; i < len(probes) && probes[i].off < rec.off+rec.size; i++ {
-		if err := readFull(r, probes[i].got[:], rec.at+probes[i].off-rec.off); err != nil {
+		if err := ReadFull(r, probes[i].got[:], rec.at+probes[i].off-rec.off); err != nil {
 			return err
 		}
 	}

@@ -80,7 +80,7 @@ var le = binary.LittleEndian
 // all other files, and for a file that ends inside its header or bitmaps.
 func ReadHeader(r io.ReaderAt) (Header, error) {
 	var magic [16]byte
-	if err := readFull(r, magic[:], 0); err != nil {
+	if err := ReadFull(r, magic[:], 0); err != nil {
 		return Header{}, fmt.Errorf("read dump header: %w", err)
 	}
 	var h Header
@@ -90,7 +90,7 @@ func ReadHeader(r io.ReaderAt) (Header, error) {
 		h, err = readKdump(r)
 		if err == nil {
 			var b [1]byte
-			if rerr := readFull(r, b[:], h.bitmap+h.bitmapSize-1); rerr != nil {
+			if rerr := ReadFull(r, b[:], h.bitmap+h.bitmapSize-1); rerr != nil {
 				err = fmt.Errorf("the file ends before its bitmaps, which end at %d bytes: %w", h.bitmap+h.bitmapSize, rerr)
 			}
 		}
@@ -110,7 +110,7 @@ func ReadHeader(r io.ReaderAt) (Header, error) {
 // readKdump reads the main header and the sub header.
 func readKdump(r io.ReaderAt) (Header, error) {
 	var b [kdumpHdrSize]byte
-	if err := readFull(r, b[:], 0); err != nil {
+	if err := ReadFull(r, b[:], 0); err != nil {
 		return Header{}, err
 	}
 	if string(b[:8]) != kdumpMagic {
@@ -159,7 +159,7 @@ func readKdump(r io.ReaderAt) (Header, error) {
 	}
 
 	var sub [kdumpSubSize]byte
-	if err := readFull(r, sub[:], int64(bs)); err != nil {
+	if err := ReadFull(r, sub[:], int64(bs)); err != nil {
 		return Header{}, fmt.Errorf("sub header: %w", err)
 	}
 	h.DumpLevel = int(int32(le.Uint32(sub[8:])))
@@ -207,9 +207,9 @@ func cstring(b []byte) string {
 	return string(b)
 }
 
-// readFull fills p from offset off. Its error is io.ErrUnexpectedEOF if the file is
+// ReadFull fills p from offset off. Its error is io.ErrUnexpectedEOF if the file is
 // too short.
-func readFull(r io.ReaderAt, p []byte, off int64) error {
+func ReadFull(r io.ReaderAt, p []byte, off int64) error {
 	n, err := r.ReadAt(p, off)
 	if n == len(p) {
 		return nil

@@ -36,7 +36,7 @@ func (h *Header) kdumpInfo(r io.ReaderAt) (vmcore.Info, error) {
 		return vmcore.Info{}, nil
 	}
 	text := make([]byte, x.size)
-	if err := readFull(r, text, int64(x.off)); err != nil {
+	if err := ReadFull(r, text, int64(x.off)); err != nil {
 		return vmcore.Info{}, fmt.Errorf("read VMCOREINFO: %w", err)
 	}
 	return vmcore.ParseInfo(text), nil

@@ -52,7 +52,7 @@ func (h *Header) verify(r io.ReaderAt, size int64, probes []probe) error {
 	for i := range probes {
 		p := &probes[i]
 		if err == nil && h.Format != Flattened {
-			err = readFull(r, p.got[:], p.off)
+			err = ReadFull(r, p.got[:], p.off)
 		}
 		if err == nil && p.got[0]&p.mask != p.want {
 			err = missing(p.mark)
@@ -109,7 +109,7 @@ func (h *Header) verifyKdump(r io.ReaderAt, size int64) error {
 func (h *Header) verifyDescs(r io.ReaderAt, buf []byte, descs, data, size int64) error {
 	for at := descs; at < data; {
 		b := buf[:min(int64(len(buf)), data-at)]
-		if err := readFull(r, b, at); err != nil {
+		if err := ReadFull(r, b, at); err != nil {
 			return fmt.Errorf("read page descriptors at offset %d: %w", at, err)
 		}
 		for i := 0; i < len(b); i += pageDescSize {
@@ -134,7 +134,7 @@ func (h *Header) secondBitmap() (start, end int64) {
 func countBits(r io.ReaderAt, at, n int64, buf []byte) (count uint64, err error) {
 	for end := at + n; at < end; {
 		b := buf[:min(int64(len(buf)), end-at)]
-		if err := readFull(r, b, at); err != nil {
+		if err := ReadFull(r, b, at); err != nil {
 			return 0, fmt.Errorf("read bitmap at offset %d: %w", at, err)
 		}
 		for _, c := range b {
