@@ -155,9 +155,9 @@ func (r *Run) newDumps(conf *config.Config, known *state.AnnounceLog, pending *s
 			switch {
 			case pending != nil && d.Test && d.Report.Test == pending.Token:
 				fresh = append(fresh, d)
-			case known.Has(dumpKey(d), d.Time):
+			case known.Has(Key(d), d.Time):
 			case known.First && d.Time.Before(r.firstCutoff()):
-				known.Add(dumpKey(d), d.Time)
+				known.Add(Key(d), d.Time)
 			default:
 				fresh = append(fresh, d)
 			}
@@ -177,9 +177,9 @@ func (r *Run) firstCutoff() time.Time {
 	return t.Add(-24 * time.Hour)
 }
 
-// dumpKey is what a dump is remembered by: the crash's ID, so that what two
+// Key is what a dump is remembered by: the crash's ID, so that what two
 // targets got of one crash is announced once, else its path.
-func dumpKey(d crashdir.Dump) string {
+func Key(d crashdir.Dump) string {
 	if id := crashID(d); id != "" {
 		return id
 	}
@@ -203,19 +203,19 @@ func crashID(d crashdir.Dump) string {
 // loaded in an earlier boot, nil if that is not known.
 func crashEvents(dumps []crashdir.Dump, loaded *state.LoadRecord) []event {
 	var events []event
-	for _, d := range bestOfEach(dumps) {
-		events = append(events, crashEvent(dumpKey(d), d, loaded))
+	for _, d := range BestOfEach(dumps) {
+		events = append(events, crashEvent(Key(d), d, loaded))
 	}
 	return events
 }
 
-// bestOfEach returns the best dump of each crash, the oldest crash first: several targets
-// can have one.
-func bestOfEach(dumps []crashdir.Dump) (best []crashdir.Dump) {
+// BestOfEach sorts dumps and returns the best one of each crash, the oldest crash first:
+// several targets can have one.
+func BestOfEach(dumps []crashdir.Dump) (best []crashdir.Dump) {
 	crashdir.Sort(dumps)
 	at := map[string]int{}
 	for _, d := range dumps {
-		key := dumpKey(d)
+		key := Key(d)
 		i, ok := at[key]
 		switch {
 		case !ok:

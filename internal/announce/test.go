@@ -47,7 +47,7 @@ func testDumps(all []crashdir.Dump) (tests, crashes []crashdir.Dump) {
 // what its capture has left in pstore, other a crash that came instead; both may be nil.
 func (r *Run) testEvents(conf *config.Config, pending *state.Test, tests []crashdir.Dump, left *crashdir.Dump, other *event, known *state.AnnounceLog) (events []event) {
 	found := false
-	for _, d := range bestOfEach(tests) {
+	for _, d := range BestOfEach(tests) {
 		t := &state.Test{Token: d.Report.Test, Time: d.Time, Keep: true} // of another machine, or forgotten
 		if pending != nil && pending.Token == d.Report.Test {
 			t, found = pending, true
@@ -112,7 +112,7 @@ func testEventOf(t *state.Test, d *crashdir.Dump) *event {
 	}
 	outcome := "none"
 	if d != nil {
-		e.key, e.time, outcome = dumpKey(*d), d.Time, string(d.Outcome)
+		e.key, e.time, outcome = Key(*d), d.Time, string(d.Outcome)
 		if d.Path != "" {
 			e.message += ": " + cli.Text(d.Path, 4096)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"ukdump/internal/announce"
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
 	"ukdump/internal/crashdir"
@@ -195,10 +196,10 @@ func countFingerprints(f *family, dumps []crashdir.Dump) {
 	for i := range dumps {
 		d := &dumps[i]
 		print := fingerprintOf(d)
-		if d.Test || print == nil || seen[crashKey(d)] {
+		if d.Test || print == nil || seen[announce.Key(*d)] {
 			continue
 		}
-		seen[crashKey(d)] = true
+		seen[announce.Key(*d)] = true
 		counts[print.ID]++
 		kinds[print.ID] = print.Kind
 	}
@@ -207,33 +208,16 @@ func countFingerprints(f *family, dumps []crashdir.Dump) {
 	}
 }
 
-// crashKey is the same for all dumps of one crash.
-func crashKey(d *crashdir.Dump) string {
-	if d.Report != nil && d.Report.ID != "" {
-		return d.Report.ID
-	}
-	return d.Path
-}
-
-// countCrashes counts crashes by their best outcome: several targets can have a dump of one
-// crash. newest is the time of the last one.
+// countCrashes counts crashes by their best outcome. newest is the time of the last one.
 func countCrashes(dumps []crashdir.Dump) (counts map[crashdir.Outcome]int, newest int64) {
-	best := map[string]crashdir.Outcome{}
 	newest = math.MinInt64
-	for i := range dumps {
-		d := &dumps[i]
-		if d.Test {
-			continue
-		}
-		key := crashKey(d)
-		if o, ok := best[key]; !ok || d.Outcome.Better(o) {
-			best[key] = d.Outcome
-		}
-		newest = max(newest, d.Time.Unix())
-	}
 	counts = map[crashdir.Outcome]int{}
-	for _, o := range best {
-		counts[o]++
+	crashes := slices.DeleteFunc(slices.Clone(dumps), func(d crashdir.Dump) bool { return d.Test })
+	for _, d := range announce.BestOfEach(crashes) {
+		counts[d.Outcome]++
+	}
+	for _, d := range crashes {
+		newest = max(newest, d.Time.Unix())
 	}
 	return counts, newest
 }
