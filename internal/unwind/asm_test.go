@@ -6,28 +6,14 @@ import (
 	"testing"
 
 	"ukdump/internal/symbols"
+	"ukdump/internal/symbols/symbolstest"
 	"ukdump/internal/vmcore"
 )
 
 // memory is invented memory: pieces by address. Other addresses are not readable.
 type memory map[uint64][]byte
 
-func (m memory) ReadVirt(p []byte, addr uint64) error {
-	for len(p) > 0 {
-		n := 0
-		for at, data := range m {
-			if addr >= at && addr-at < uint64(len(data)) {
-				n = copy(p, data[addr-at:])
-				break
-			}
-		}
-		if n == 0 {
-			return fmt.Errorf("read %#x: not in the dump", addr)
-		}
-		p, addr = p[n:], addr+uint64(n)
-	}
-	return nil
-}
+func (m memory) ReadVirt(p []byte, addr uint64) error { return symbolstest.ReadVirt(m, p, addr) }
 
 // set writes a word into a piece that exists.
 func (m memory) set(addr, value uint64) {
