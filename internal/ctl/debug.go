@@ -183,12 +183,12 @@ func roomForELF(core string, k debug.Kernel, dir string) error {
 
 // vmcore returns the absolute path of the vmcore that name stands for: of a dump, or a file.
 func (c *ctl) vmcore(dir, name string) (string, error) {
-	if file, ok := c.vmcoreFile(dir, name); ok {
-		return filepath.Abs(file)
-	}
-	d, err := c.findDump(dir, name)
+	d, file, err := c.dumpOrFile(dir, name)
 	if err != nil {
 		return "", err
+	}
+	if file != "" {
+		return filepath.Abs(file)
 	}
 	if d.Vmcore == "" {
 		return "", advice.With(fmt.Errorf("dump %s: no vmcore in it", d.Name), "kdumpctl info "+d.Name+" shows why.")
@@ -196,18 +196,18 @@ func (c *ctl) vmcore(dir, name string) (string, error) {
 	return filepath.Abs(d.Vmcore)
 }
 
-// vmcoreFile returns the file that name stands for, false if that is a dump. A name without
-// a slash is a file only if it is no dump, so nobody can put a file in place of a dump.
-func (c *ctl) vmcoreFile(dir, name string) (string, bool) {
-	fi, err := os.Stat(name)
-	if err != nil || fi.IsDir() {
-		return "", false
+// dumpOrFile returns the dump that name stands for, or file, the name of a vmcore. A name
+// without a slash is a file only if it is no dump, so nobody can put a file in place of a dump.
+func (c *ctl) dumpOrFile(dir, name string) (d crashdir.Dump, file string, err error) {
+	fi, missing := os.Stat(name)
+	isFile := missing == nil && !fi.IsDir()
+	if isFile && strings.Contains(name, "/") {
+		return d, name, nil
 	}
-	if strings.Contains(name, "/") {
-		return name, true
+	if d, err = c.findDump(dir, name); err != nil && isFile {
+		return d, name, nil
 	}
-	_, err = c.findDump(dir, name)
-	return name, err != nil
+	return d, "", err
 }
 
 // downloadLimit bounds the download of the debug information of a kernel, about 1 GB.

@@ -90,17 +90,17 @@ func (c *ctl) colour() bool {
 
 // openLog opens the log that name stands for.
 func (c *ctl) openLog(dir, name string) (*logSource, error) {
-	if file, ok := c.vmcoreFile(dir, name); ok {
+	d, file, err := c.dumpOrFile(dir, name)
+	if err != nil {
+		return nil, err
+	}
+	if file != "" {
 		src, err := logOfVmcore(file)
 		if err != nil {
 			return nil, err
 		}
 		src.survey() // the error comes again when it is printed
 		return src, nil
-	}
-	d, err := c.findDump(dir, name)
-	if err != nil {
-		return nil, err
 	}
 	if d.Vmcore != "" {
 		src, err := logOfVmcore(d.Vmcore)

@@ -80,7 +80,14 @@ func (c *ctl) report(o reportOptions, name string) error {
 
 // makeReport makes the report of the dump or file that name stands for. That of a dump is kept.
 func (c *ctl) makeReport(dir, name string) (*report.Report, error) {
-	if file, ok := c.vmcoreFile(dir, name); ok {
+	d, file, err := c.dumpOrFile(dir, name)
+	if err != nil {
+		if _, missing := os.Stat(name); strings.Contains(name, "/") && missing != nil {
+			return nil, missing
+		}
+		return nil, err
+	}
+	if file != "" {
 		d, err := dump.Open(file)
 		if err != nil {
 			return nil, advise(err)
@@ -88,15 +95,6 @@ func (c *ctl) makeReport(dir, name string) (*report.Report, error) {
 		defer d.Close()
 		r := report.Make(context.Background(), d, report.Options{Software: plan.Software})
 		return r, understood(file, r)
-	}
-	if strings.Contains(name, "/") {
-		if _, err := os.Stat(name); err != nil {
-			return nil, err
-		}
-	}
-	d, err := c.findDump(dir, name)
-	if err != nil {
-		return nil, err
 	}
 	r, err := c.reportOf(&d)
 	if err != nil {

@@ -23,10 +23,7 @@ func (m *Machine) Apply(p *Plan, say func(format string, a ...any)) error {
 	if err != nil {
 		return err
 	}
-	before, err := m.readRecord() // for a failure
-	if err != nil {
-		return err
-	}
+	before := r.clone() // for a failure
 	r.Loader = p.Loader
 	var made []string
 	for i := range p.Files {

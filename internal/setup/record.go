@@ -26,6 +26,13 @@ type record struct {
 	Dirs     []string    `json:"directories,omitempty"` // that were made for the files, parents first
 }
 
+// clone returns a record that changes of this one do not reach.
+func (r *record) clone() *record {
+	c := *r
+	c.Files, c.Commands, c.Dirs = slices.Clone(r.Files), slices.Clone(r.Commands), slices.Clone(r.Dirs)
+	return &c
+}
+
 // recorded is a file that was changed.
 type recorded struct {
 	Path   string      `json:"path"`
