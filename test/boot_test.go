@@ -140,16 +140,7 @@ func (l loaderTest) run(t *testing.T) {
 	boot := func(b debian.Boot, mark string) {
 		t.Helper()
 		b.Deadline = bootLimit
-		vm, err := m.Boot(t.Context(), b)
-		if err == nil {
-			err = vm.Wait()
-		}
-		if err == nil {
-			err = vm.Expect("ukdump-test: "+mark, 0)
-		}
-		if err != nil {
-			t.Fatalf("%v\n--- its disks and logs are kept in %s", err, m.Dir)
-		}
+		runMachine(t, m, b, mark)
 	}
 	boot(debian.Boot{Name: "install", Init: debian.Quick, Payload: l.installer(t, root, payload)}, "the loader is installed")
 	steps := 3

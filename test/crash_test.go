@@ -90,6 +90,22 @@ func lab(t *testing.T, suite string) (*debian.Root, debian.Payload) {
 	}
 }
 
+// runMachine runs a machine until it switches itself off or resets. Its console must have the
+// mark, unless that is empty.
+func runMachine(t *testing.T, m *debian.Machine, b debian.Boot, mark string) {
+	t.Helper()
+	vm, err := m.Boot(t.Context(), b)
+	if err == nil {
+		err = vm.Wait()
+	}
+	if err == nil && mark != "" {
+		err = vm.Expect("ukdump-test: "+mark, 0)
+	}
+	if err != nil {
+		t.Fatalf("%v\n--- its disks and logs are kept in %s", err, m.Dir)
+	}
+}
+
 // TestCrash crashes one machine per cell: load, sysrq-c, capture, reboot, look.
 func TestCrash(t *testing.T) {
 	set := vmSet(t)

@@ -115,16 +115,7 @@ func (k kind) run(t *testing.T, root *debian.Root, payload debian.Payload) strin
 	boot := func(name, script string, mark string) {
 		t.Helper()
 		payload.Run = script
-		vm, err := m.Boot(t.Context(), debian.Boot{Name: name, Init: debian.Quick, Payload: payload, Cmdline: reservation + " panic=5", Deadline: bootLimit, CPUs: 2})
-		if err == nil {
-			err = vm.Wait()
-		}
-		if err == nil {
-			err = vm.Expect("ukdump-test: "+mark, 0)
-		}
-		if err != nil {
-			t.Fatalf("%v\n--- its disks and logs are kept in %s", err, m.Dir)
-		}
+		runMachine(t, m, debian.Boot{Name: name, Init: debian.Quick, Payload: payload, Cmdline: reservation + " panic=5", Deadline: bootLimit, CPUs: 2}, mark)
 	}
 	boot("first", fmt.Sprintf(crashKind, k.crash), "crashing")
 	boot("second", fmt.Sprintf(crashKind, k.crash), "crashing")

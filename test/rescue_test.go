@@ -60,16 +60,7 @@ func TestRescue(t *testing.T) {
 		t.Fatalf("%v\n--- its disks and logs are kept in %s", err, m.Dir)
 	}
 	payload.Run = ". /ukdump-test/after\n"
-	vm, err = m.Boot(t.Context(), debian.Boot{Name: "after", Init: debian.Quick, Payload: payload, Cmdline: "panic=5", Deadline: bootLimit})
-	if err == nil {
-		err = vm.Wait()
-	}
-	if err == nil {
-		err = vm.Expect("ukdump-test: results written", 0)
-	}
-	if err != nil {
-		t.Fatalf("%v\n--- its disks and logs are kept in %s", err, m.Dir)
-	}
+	runMachine(t, m, debian.Boot{Name: "after", Init: debian.Quick, Payload: payload, Cmdline: "panic=5", Deadline: bootLimit}, "results written")
 	dir, err := m.Results()
 	if err != nil {
 		t.Fatal(err)

@@ -131,16 +131,7 @@ func (tr trial) run(t *testing.T) {
 	boot := func(name, init, script, mark string) {
 		t.Helper()
 		payload.Run = script
-		vm, err := m.Boot(t.Context(), debian.Boot{Name: name, Init: init, Payload: payload, Cmdline: words})
-		if err == nil {
-			err = vm.Wait()
-		}
-		if err == nil && mark != "" {
-			err = vm.Expect("ukdump-test: "+mark, 0)
-		}
-		if err != nil {
-			t.Fatalf("%v\n--- its disks and logs are kept in %s", err, m.Dir)
-		}
+		runMachine(t, m, debian.Boot{Name: name, Init: init, Payload: payload, Cmdline: words}, mark)
 	}
 	boot("prepare", debian.Quick, "fstab='"+tr.mount+"'\n"+prepareTrial, "")
 	boot("test", "", strings.Replace(beginTrial, "$test", tr.test, 1), "the test begins")
