@@ -60,7 +60,9 @@ type Plan struct {
 	LogOnly    bool        `json:"log_only,omitempty"`   // save the kernel log and the report, and no vmcore
 	Collectors []Collector `json:"collectors"`           // tried in order; none exactly if LogOnly
 	Watchdogs  []Watchdog  `json:"watchdogs,omitempty"`
-	Deadlines  Deadlines   `json:"deadlines"`
+	// Remote is a *netplan.Plan, for kdumpinit-net alone, or the decoded JSON of one.
+	Remote    any       `json:"remote,omitempty"`
+	Deadlines Deadlines `json:"deadlines"`
 
 	FinalAction   Action `json:"final_action"`   // after a complete dump, or the log if LogOnly
 	FailureAction Action `json:"failure_action"` // after anything else
@@ -106,6 +108,9 @@ type Kind string
 const (
 	Directory Kind = "directory" // files in a directory of a file system
 	Raw       Kind = "raw"       // a block device without a mounted file system, see package rawdump
+	// For kdumpinit-net alone, see package netplan.
+	NFS    Kind = "nfs"    // a directory that an NFS server exports
+	Server Kind = "server" // files at a server: sftp, https or s3
 )
 
 // Filesystem says which file system to mount and how, or how to recognise a raw
