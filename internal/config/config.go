@@ -41,6 +41,19 @@ type Config struct {
 	Timeout       time.Duration   // TIMEOUT: from the boot of the capture kernel to the final action; 0 is derived from the size of the RAM
 	Modules       []string        // MODULES: names of modules to load in addition to those that are needed
 
+	// For targets at servers. Files are clean absolute paths.
+	SSHKey     string // SSH_KEY: private key; "" is DefaultSSHKey
+	NFSVersion string // NFS_VERSION: 4.2, 4.1, 4.0 or 3
+	HTTPToken  string // HTTP_TOKEN: file with a bearer token; "" for none
+	HTTPCert   string // HTTP_CERT: file with a client certificate and its key, PEM; "" for none
+	HTTPCA     string // HTTP_CA: file with the certificates to trust, PEM; "" for those of the system
+	S3Endpoint string // S3_ENDPOINT: https://HOST, https://HOST:PORT or the same with http; "" is Amazon's of S3_REGION
+	S3Region   string // S3_REGION
+	S3Key      string // S3_KEY: file with ACCESS:SECRET; "" is DefaultS3Key
+
+	Encrypt       []string // ENCRYPT: public keys of age(1) and clean absolute paths of files with such keys; none for no encryption
+	EncryptReport bool     // ENCRYPT_REPORT: the kernel log and the text of the report are encrypted too
+
 	Motd        bool          // MOTD: announce new dumps at login
 	Hook        string        // HOOK: absolute path of the program that is run after each announced crash; "" for none
 	HookTimeout time.Duration // HOOK_TIMEOUT: of one run
@@ -77,6 +90,12 @@ func (c *Config) IsSet(key string) bool { return c.set[key] }
 
 // DefaultDir is where dumps go if no directory is configured.
 const DefaultDir = "/var/crash"
+
+// Files for targets at servers if no key names others.
+const (
+	DefaultSSHKey = "/etc/ukdump/ssh/id_ed25519"
+	DefaultS3Key  = "/etc/ukdump/s3.key"
+)
 
 // DumpDirs returns the directories below root in which there can be dumps: the
 // configured targets, those for evidence, and DefaultDir for raw dumps if no

@@ -20,7 +20,7 @@ import (
 func TestDefault(t *testing.T) {
 	c := Default()
 	want := &Config{
-		Targets: targets("/var/crash", "raw:swap"), Evidence: []string{Pstore}, DumpLevel: 31, Compress: "auto", Keep: 5,
+		Targets: targets("/var/crash", "raw:swap"), Evidence: []string{Pstore}, DumpLevel: 31, Compress: "auto", Keep: 5, NFSVersion: "4.2", S3Region: "us-east-1", EncryptReport: true,
 		FinalAction: plan.Reboot, FailureAction: plan.Reboot, ShellTimeout: 10 * time.Minute, HookTimeout: time.Minute,
 		where: map[string]string{}, set: map[string]bool{},
 	}
@@ -93,14 +93,14 @@ func TestApply(t *testing.T) {
 }
 
 func TestMistakes(t *testing.T) {
-	const known = " (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, SHELL_TIMEOUT, TIMEOUT, MODULES, MOTD, HOOK, HOOK_TIMEOUT, MODE)"
+	const known = " (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, NFS_VERSION, SSH_KEY, HTTP_TOKEN, HTTP_CERT, HTTP_CA, S3_ENDPOINT, S3_REGION, S3_KEY, ENCRYPT, ENCRYPT_REPORT, EVIDENCE, DUMP, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, SHELL_TIMEOUT, TIMEOUT, MODULES, MOTD, HOOK, HOOK_TIMEOUT, MODE)"
 	for _, tt := range []struct{ text, want string }{
 		{"KERNAL=x", "f:1: unknown key KERNAL (did you mean KERNEL?)"},
 		{"\n\nkernel=x", "f:3: unknown key kernel (did you mean KERNEL?)"},
 		{"DUMPLEVEL=1", "f:1: unknown key DUMPLEVEL (did you mean DUMP_LEVEL?)"},
 		{"BOOT_OPTIONS=\\\na\nTARGETS=/x", "f:3: unknown key TARGETS (did you mean TARGET?)"},
-		{"HOST=3", "f:1: unknown key HOST (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, SHELL_TIMEOUT, TIMEOUT, MODULES, MOTD, HOOK, HOOK_TIMEOUT, MODE)"},
-		{"export KERNEL=x", "f:1: unknown key export KERNEL (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, EVIDENCE, DUMP, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, SHELL_TIMEOUT, TIMEOUT, MODULES, MOTD, HOOK, HOOK_TIMEOUT, MODE)"},
+		{"HOST=3", "f:1: unknown key HOST (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, NFS_VERSION, SSH_KEY, HTTP_TOKEN, HTTP_CERT, HTTP_CA, S3_ENDPOINT, S3_REGION, S3_KEY, ENCRYPT, ENCRYPT_REPORT, EVIDENCE, DUMP, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, SHELL_TIMEOUT, TIMEOUT, MODULES, MOTD, HOOK, HOOK_TIMEOUT, MODE)"},
+		{"export KERNEL=x", "f:1: unknown key export KERNEL (known are KERNEL, INITRAMFS, BOOT_OPTIONS, TARGET, RAW_OVERWRITE, NFS_VERSION, SSH_KEY, HTTP_TOKEN, HTTP_CERT, HTTP_CA, S3_ENDPOINT, S3_REGION, S3_KEY, ENCRYPT, ENCRYPT_REPORT, EVIDENCE, DUMP, DUMP_LEVEL, COMPRESS, KEEP, MAX_USE, KEEP_FREE, FINAL_ACTION, FAILURE_ACTION, SHELL_TIMEOUT, TIMEOUT, MODULES, MOTD, HOOK, HOOK_TIMEOUT, MODE)"},
 		{"KERNEL", `f:1: no = in "KERNEL"; a line is KEY=VALUE or a comment`},
 		{"KER\\\nNEL=x", `f:1: no = in "KER\\"; a line is KEY=VALUE or a comment` + ";\n" + strings.Replace("f:2: unknown key HOST"+known, "HOST", "NEL", 1)},
 		{"=x", "f:1: no key before the ="},
@@ -117,9 +117,9 @@ func TestMistakes(t *testing.T) {
 		{"TARGET=raw:Swap", `f:1: TARGET=raw:Swap: "raw:Swap" is not a raw device: raw:PARTUUID=ID, raw:UUID=ID, raw:/dev/NAME or raw:swap; targets are separated by spaces`},
 		{"TARGET=raw:swap /a raw:swap", "f:1: TARGET=raw:swap /a raw:swap: raw:swap is listed twice"},
 		{"TARGET=\"/a /b/../a\"", "f:1: TARGET=/a /b/../a: /a is listed twice"},
-		{"TARGET=crash", `f:1: TARGET=crash: "crash" is neither an absolute path of a directory nor a raw device as in raw:PARTUUID=ID; targets are separated by spaces`},
-		{"TARGET=/srv, /var/crash,/x y", `f:1: TARGET=/srv, /var/crash,/x y: "y" is neither an absolute path of a directory nor a raw device as in raw:PARTUUID=ID; targets are separated by spaces`},
-		{"TARGET=\" \"", "f:1: TARGET= : no directory or raw device"},
+		{"TARGET=crash", `f:1: TARGET=crash: "crash" is neither an absolute path of a directory, nor a raw device as in raw:PARTUUID=ID, nor a place at a server as in sftp://USER@HOST/PATH; targets are separated by spaces`},
+		{"TARGET=/srv, /var/crash,/x y", `f:1: TARGET=/srv, /var/crash,/x y: "y" is neither an absolute path of a directory, nor a raw device as in raw:PARTUUID=ID, nor a place at a server as in sftp://USER@HOST/PATH; targets are separated by spaces`},
+		{"TARGET=\" \"", "f:1: TARGET= : no target"},
 		{"MAX_USE=-1G", "f:1: MAX_USE=-1G: not a size of at least 1M, such as 512M or 10G; 0 is no limit"},
 		{"MAX_USE=10", "f:1: MAX_USE=10: not a size of at least 1M, such as 512M or 10G; 0 is no limit"},
 		{"MAX_USE=1.5G", "f:1: MAX_USE=1.5G: not a size of at least 1M, such as 512M or 10G; 0 is no limit"},

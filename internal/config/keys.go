@@ -42,6 +42,22 @@ var keys = []key{
 	}},
 	{"TARGET", "/var/crash raw:swap", setTargets},
 	{"RAW_OVERWRITE", "no", func(c *Config, v string) error { return yesNo(&c.RawOverwrite, v) }},
+	{"NFS_VERSION", "4.2", func(c *Config, v string) error { return choose(&c.NFSVersion, v, "4.2", "4.1", "4.0", "3") }},
+	{"SSH_KEY", "", func(c *Config, v string) error { return setFile(&c.SSHKey, v) }},
+	{"HTTP_TOKEN", "", func(c *Config, v string) error { return setFile(&c.HTTPToken, v) }},
+	{"HTTP_CERT", "", func(c *Config, v string) error { return setFile(&c.HTTPCert, v) }},
+	{"HTTP_CA", "", func(c *Config, v string) error { return setFile(&c.HTTPCA, v) }},
+	{"S3_ENDPOINT", "", setEndpoint},
+	{"S3_REGION", "us-east-1", func(c *Config, v string) error {
+		if !isWord(v, "-") {
+			return errors.New("not the name of a region")
+		}
+		c.S3Region = v
+		return nil
+	}},
+	{"S3_KEY", "", func(c *Config, v string) error { return setFile(&c.S3Key, v) }},
+	{"ENCRYPT", "", setEncrypt},
+	{"ENCRYPT_REPORT", "yes", func(c *Config, v string) error { return yesNo(&c.EncryptReport, v) }},
 	{"EVIDENCE", Pstore, setEvidence},
 	{"DUMP", "vmcore", func(c *Config, v string) error {
 		var word string

@@ -42,10 +42,17 @@ func (c *Config) checkMode() error {
 		return nil
 	}
 	for _, t := range c.Targets {
+		if t.Remote() {
+			return &modeError{c.Where("TARGET"), fmt.Sprintf("TARGET: %s: MODE=emergency writes to directories only", brief(t.String())),
+				"Mount it with the distribution's means and name its directory, or use MODE=dedicated."}
+		}
 		if t.Raw() && c.IsSet("TARGET") {
 			return &modeError{c.Where("TARGET"), fmt.Sprintf("TARGET: %s: MODE=emergency writes to directories only", brief(t.String())),
 				"Remove the raw device from TARGET, or use MODE=dedicated."}
 		}
+	}
+	if len(c.Encrypt) > 0 {
+		return &modeError{c.Where("ENCRYPT"), "ENCRYPT: MODE=emergency writes dumps that are not encrypted", "Remove ENCRYPT, or use MODE=dedicated."}
 	}
 	if c.FailureAction == plan.Shell {
 		return &modeError{c.Where("FAILURE_ACTION"), "FAILURE_ACTION=shell: MODE=emergency has no shell", "Use reboot, poweroff or halt."}

@@ -13,7 +13,7 @@ import (
 // Directories returns the targets that are directories, in their order, perhaps none.
 func (c *Config) Directories() (dirs []string) {
 	for _, t := range c.Targets {
-		if !t.Raw() {
+		if t.Kind == target.Directory {
 			dirs = append(dirs, t.Name)
 		}
 	}
@@ -42,7 +42,7 @@ func setTargets(c *Config, v string) error {
 		list = append(list, t)
 	}
 	if len(list) == 0 {
-		return errors.New("no directory or raw device")
+		return errors.New("no target")
 	}
 	c.Targets = list
 	return nil

@@ -176,8 +176,8 @@ func TestBadInput(t *testing.T) {
 	}{
 		{"unknown option", nil, []string{"--kernal", "x"}, 2, "unknown flag: --kernal: see mkkdumpinitrd --help\n"},
 		{"argument", nil, []string{"build"}, 2, `unknown verb "build": see mkkdumpinitrd --help` + "\n"},
-		{"relative target", nil, append(builds, "--target=crash"), 2, "--target: \"crash\" is neither an absolute path of a directory nor a raw device as in raw:PARTUUID=ID\n"},
-		{"relative second target", nil, append(builds, "--target=/var/crash", "--target", "crash"), 2, "--target: \"crash\" is neither an absolute path of a directory nor a raw device as in raw:PARTUUID=ID\n"},
+		{"relative target", nil, append(builds, "--target=crash"), 2, "--target: \"crash\" is neither an absolute path of a directory, nor a raw device as in raw:PARTUUID=ID, nor a place at a server as in sftp://USER@HOST/PATH\n"},
+		{"relative second target", nil, append(builds, "--target=/var/crash", "--target", "crash"), 2, "--target: \"crash\" is neither an absolute path of a directory, nor a raw device as in raw:PARTUUID=ID, nor a place at a server as in sftp://USER@HOST/PATH\n"},
 		{"mounted raw target", nil, append(builds, "--target=raw:/dev/vde1"), 1, "raw:/dev/vde1: vde1: a file system on it is mounted on /\n"},
 		{"unsupported second target", func(m *buildtest.Machine) { m.Mount("0:30 / /mnt rw - nfs4 server:/x rw") },
 			append(builds, "--target=/var/crash", "--target=/mnt/crash"), 1, "storage of /mnt/crash: nfs4 file system mounted on /mnt is not supported"},
