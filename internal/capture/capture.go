@@ -32,13 +32,15 @@ const (
 	roleCopy    = "copy" // see plan.CopyArgv
 )
 
-// roles has the main function of each role, which returns the exit status.
-var roles = []struct {
+// role is the main function of a child, which returns the exit status.
+type role struct {
 	name string
 	ours bool // only the supervisor or the guard starts it
 	args int  // how many arguments it needs
 	run  func(m mode, args []string) int
-}{
+}
+
+var roles = []role{
 	{roleWorker, true, 0, runWorker},
 	{roleSalvage, true, 0, runSalvage},
 	{roleFeeder, true, 0, runFeeder},

@@ -92,8 +92,7 @@ func (f *feeder) feed(now time.Duration) {
 
 // find opens watchdogs that have come up. Opening a watchdog feeds it.
 func (f *feeder) find(now time.Duration) {
-	dirs, _ := filepath.Glob(f.sys + "/watchdog*") // our own pattern cannot be bad
-	for _, dir := range dirs {
+	for _, dir := range beginning(f.sys + "/watchdog") {
 		name := filepath.Base(dir)
 		b, err := os.ReadFile(dir + "/identity")
 		identity := strings.TrimSpace(string(b))

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -105,9 +107,25 @@ func readable(path string) bool {
 }
 
 // superseded returns the outputs that makeWay renamed.
-func (d *directory) superseded() []string {
-	list, _ := filepath.Glob(d.output() + ".*") // our own pattern cannot be bad
-	return list
+func (d *directory) superseded() []string { return beginning(d.output() + ".") }
+
+// beginning returns the existing paths that begin with prefix, sorted. filepath.Glob
+// would link 3 KB.
+func beginning(prefix string) (paths []string) {
+	dir, start := filepath.Split(prefix)
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	names, _ := f.Readdirnames(-1)
+	for _, name := range names {
+		if strings.HasPrefix(name, start) {
+			paths = append(paths, dir+name)
+		}
+	}
+	slices.Sort(paths)
+	return paths
 }
 
 func (d *directory) size() int64       { return fileSize(d.output()) }

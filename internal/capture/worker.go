@@ -220,6 +220,9 @@ func (w *worker) open(t *plan.Target) bool {
 	if t.Kind == plan.Mounted {
 		return w.openMounted(t)
 	}
+	if remote != nil && t.Kind != plan.Directory && t.Kind != plan.Raw {
+		return remote.open(w, t)
+	}
 	var dev string
 	layers, err := w.assembleAll(t)
 	if err == nil {
@@ -247,6 +250,7 @@ func (w *worker) open(t *plan.Target) bool {
 // reopen sets place to that of the last worker, if it is still usable.
 func (w *worker) reopen() {
 	switch {
+	case remote != nil && remote.reopen(w):
 	case w.state.Dir != "" && (w.mounted() || w.mode == emergency):
 		w.place = &directory{dir: w.state.Dir, w: w}
 	case w.state.Raw != "":
@@ -277,6 +281,9 @@ func (w *worker) close() error {
 // saveDump writes all files of a dump to place, the most certain first. again is the
 // step to repeat.
 func (w *worker) saveDump(again step) {
+	if remote != nil {
+		remote.seal(w)
+	}
 	if to := w.place.String(); w.state.DmesgBegun != to || again == stepDmesg {
 		w.state.DmesgBegun = to
 		w.state.Logged = w.step(stepDmesg, w.plan.Deadlines.Finish, w.writeLog) == nil

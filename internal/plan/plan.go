@@ -266,6 +266,9 @@ func (p *Plan) Validate() error {
 		return bad("no targets")
 	}
 	for i, t := range p.Targets {
+		if p.Remote != nil && (t.Kind == NFS || t.Kind == Server) {
+			continue // see netplan.Of
+		}
 		if err := t.validate(); err != nil {
 			return bad("targets[%d].%w", i, err)
 		}

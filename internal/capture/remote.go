@@ -1,0 +1,16 @@
+package capture
+
+import "ukdump/internal/plan"
+
+// remote has the functions that kdumpinit-net adds. In kdumpinit it is nil, and the
+// linker leaves out everything behind it.
+var remote *remoteFuncs
+
+type remoteFuncs struct {
+	// open prepares a target at a server and sets place, as worker.open.
+	open func(w *worker, t *plan.Target) bool
+	// reopen sets place to that of the last worker and returns true if it was at a server.
+	reopen func(w *worker) bool
+	// seal makes place encrypt if the plan says so.
+	seal func(w *worker)
+}
