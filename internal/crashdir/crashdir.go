@@ -21,6 +21,10 @@ const (
 	CaptureLog = "kexec-dmesg.log" // the capture kernel's own log
 	ReportFile = "report.json"
 
+	// Sealed ends the name of a file that is encrypted to the keys of ENCRYPT, in the format
+	// of age: vmcore.age, and vmcore.age-incomplete while it is being written.
+	Sealed = ".age"
+
 	// Suffix marks a file that is not known to be whole.
 	Suffix = "-incomplete"
 )

@@ -134,31 +134,44 @@ func (d *Folder) dump(dump *Dump, err error) error {
 	return err
 }
 
+// files are the files that decide the outcome of a dump, the best first.
+var files = [...]struct {
+	name    string
+	outcome Outcome
+}{
+	{Vmcore, Complete}, {Vmcore + Sealed, Complete},
+	{Vmcore + Suffix, Incomplete}, {Vmcore + Sealed + Suffix, Incomplete},
+	{Dmesg, DmesgOnly}, {Dmesg + Sealed, DmesgOnly},
+	{Dmesg + Suffix, DmesgOnly}, {Dmesg + Sealed + Suffix, DmesgOnly},
+	{"", Failed},
+}
+
+// Places in files.
+const (
+	firstLog    = 4 // of those above without a vmcore
+	firstCutLog = 6
+	noFile      = len(files) - 1
+)
+
 // read reads the files of a dump. It follows no symbolic link: the content of a dump is
 // untrusted.
 func (d *Folder) read(dump *Dump) error {
-	have, err := d.sizes(dump)
+	best, report, err := d.sizes(dump)
 	if err != nil {
 		return err
 	}
-	switch {
-	case have[Vmcore]:
-		dump.Outcome, dump.Vmcore = Complete, d.path(Vmcore)
-	case have[Vmcore+Suffix]:
-		dump.Outcome, dump.Vmcore = Incomplete, d.path(Vmcore+Suffix)
-	case have[Dmesg] || have[Dmesg+Suffix]:
-		dump.Outcome = DmesgOnly
-	default:
-		dump.Outcome = Failed
+	dump.Outcome = files[best].outcome
+	if best < firstLog {
+		dump.Vmcore = d.path(files[best].name)
 	}
-	if !have[ReportFile] {
+	if !report {
 		dump.ReportErr = errors.New("no report.json: the capture did not finish")
 		return nil
 	}
 	dump.Report, dump.ReportErr = d.readReport()
 	if r := dump.Report; r != nil {
 		dump.Test = r.Test != ""
-		dump.LogOnly = r.LogOnly && have[Dmesg] && dump.Vmcore == ""
+		dump.LogOnly = r.LogOnly && best >= firstLog && best < firstCutLog
 		if !r.CrashTime.Before(clockWrong) {
 			dump.Time = r.CrashTime
 		}
@@ -166,11 +179,12 @@ func (d *Folder) read(dump *Dump) error {
 	return nil
 }
 
-// sizes adds up the sizes of the regular files. It returns the names of those that are
-// not empty: on a full disk files are made, but not written.
-func (d *Folder) sizes(dump *Dump) (map[string]bool, error) {
-	have := make(map[string]bool)
-	_, err := d.each(0, func(name string) error {
+// sizes adds up the sizes of the regular files. It returns the place in files of the best
+// of them, and whether there is a report. Empty files do not count: on a full disk files are
+// made, but not written.
+func (d *Folder) sizes(dump *Dump) (best int, report bool, err error) {
+	best = noFile
+	_, err = d.each(0, func(name string) error {
 		var st unix.Stat_t
 		err := unix.Fstatat(d.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW)
 		if err == unix.ENOENT { // removed meanwhile
@@ -180,16 +194,20 @@ func (d *Folder) sizes(dump *Dump) (map[string]bool, error) {
 			return pathError("stat", d.path(name), err)
 		}
 		if st.Mode&unix.S_IFMT == unix.S_IFREG {
-			switch name { // not all: there may be any number
-			case Vmcore, Vmcore + Suffix, Dmesg, Dmesg + Suffix, ReportFile:
-				have[name] = st.Size > 0
-			}
 			dump.Size += st.Size
 			dump.Used += st.Blocks * 512 // for any block size, inode(7)
+			if st.Size > 0 {
+				report = report || name == ReportFile
+				for i := range best {
+					if files[i].name == name {
+						best = i
+					}
+				}
+			}
 		}
 		return nil
 	})
-	return have, err
+	return best, report, err
 }
 
 // readReport reads report.json. Its size is untrusted.

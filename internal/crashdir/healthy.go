@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -60,6 +61,12 @@ func (d *Dump) Open(name string) (*os.File, error) {
 	}
 	defer dir.Close()
 	return dir.Open(name)
+}
+
+// Sealed reports whether the vmcore is encrypted.
+func (d *Dump) Sealed() bool {
+	name := strings.TrimSuffix(filepath.Base(d.Vmcore), Suffix)
+	return strings.HasSuffix(name, Sealed)
 }
 
 // Read reads the dump in the directory.

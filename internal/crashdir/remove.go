@@ -37,6 +37,7 @@ func Remove(d Dump) error {
 	defer dir.Close()
 	for _, step := range []func() error{
 		func() error { return dir.unlink(Vmcore) },
+		func() error { return dir.unlink(Vmcore + Sealed) },
 		dir.f.Sync,
 		func() error { return dir.empty(0) },
 		func() error { return parent.rmdir(filepath.Base(d.Path)) },

@@ -163,7 +163,7 @@ func TestRemove(t *testing.T) {
 func TestRemoveInterrupted(t *testing.T) {
 	parent := t.TempDir()
 	const name = "2026-11-22T23-04-05Z"
-	put(t, parent, name, map[string]string{Vmcore: "x", Dmesg: "x", ReportFile: `{"version":1,"outcome":"complete"}`})
+	put(t, parent, name, map[string]string{Vmcore: "x", Vmcore + Sealed: "x", Dmesg: "x", ReportFile: `{"version":1,"outcome":"complete"}`})
 	path := filepath.Join(parent, name)
 	d, err := Read(path)
 	if err != nil || d.Outcome != Complete {
@@ -178,7 +178,7 @@ func TestRemoveInterrupted(t *testing.T) {
 		return nil
 	}
 	t.Cleanup(func() { hook = func() error { return nil } })
-	for n, want := range []Outcome{Complete, Complete, DmesgOnly, DmesgOnly, Failed} {
+	for n, want := range []Outcome{Complete, Complete, Complete, DmesgOnly, DmesgOnly, Failed} {
 		steps = n
 		if err := Remove(d); !errors.Is(err, powerFails) {
 			t.Errorf("after %d steps: %v", n, err)
@@ -187,7 +187,7 @@ func TestRemoveInterrupted(t *testing.T) {
 			t.Errorf("after %d steps: %s, %v", n, d.Outcome, err)
 		}
 	}
-	steps = 5
+	steps = 6
 	if err := Remove(d); err != nil {
 		t.Error(err)
 	}
