@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 )
 
 // Network is the way to a server when the image was built.
@@ -56,38 +57,115 @@ type Route struct {
 	Locking bool         `json:"mtu_lock,omitempty"` // no path MTU discovery
 }
 
+// Limits of a Network.
+const (
+	maxLinks     = 8
+	maxPorts     = 32
+	maxAddresses = 32
+	maxRoutes    = 256
+	maxMTU       = 65536
+)
+
+// Validate returns an error for the first entry that cannot be set up.
+func (n *Network) Validate() error { return n.validate() }
+
 func (n *Network) validate() error {
-	if len(n.Links) == 0 {
+	switch {
+	case len(n.Links) == 0:
 		return errors.New("network.links is empty")
+	case len(n.Links) > maxLinks:
+		return fmt.Errorf("network.links has %d entries", len(n.Links))
+	case len(n.Addresses) == 0 && !n.DHCP:
+		return errors.New("network.addresses is empty")
+	case len(n.Addresses) > maxAddresses:
+		return fmt.Errorf("network.addresses has %d entries", len(n.Addresses))
+	case len(n.Routes) > maxRoutes:
+		return fmt.Errorf("network.routes has %d entries", len(n.Routes))
 	}
-	for i, l := range n.Links {
-		if err := l.validate(i); err != nil {
+	for i := range n.Links {
+		if err := n.Links[i].validate(i); err != nil {
 			return fmt.Errorf("network.links[%d].%w", i, err)
 		}
 	}
-	if len(n.Addresses) == 0 && !n.DHCP {
-		return errors.New("network.addresses is empty")
+	for i, a := range n.Addresses {
+		if !a.IsValid() || !usable(a.Addr()) {
+			return fmt.Errorf("network.addresses[%d] is %q", i, a)
+		}
+	}
+	for i := range n.Routes {
+		if err := n.Routes[i].validate(); err != nil {
+			return fmt.Errorf("network.routes[%d].%w", i, err)
+		}
 	}
 	return nil
 }
 
+// usable reports whether a machine or gateway may have the address.
+func usable(a netip.Addr) bool {
+	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && !a.Is4In6() && a.Zone() == ""
+}
+
 func (l *Link) validate(nth int) error {
 	switch {
-	case l.Name == "" || len(l.Name) > 15: // IFNAMSIZ, linux/if.h
+	case l.Name == "" || len(l.Name) > 15 || strings.ContainsAny(l.Name, "/: \x00") || l.Name == "." || l.Name == "..":
+		// dev_valid_name() in net/core/dev.c; IFNAMSIZ in linux/if.h
 		return fmt.Errorf("name is %q", l.Name)
 	case l.Kind == Ethernet && l.MAC == "" && l.Path == "":
 		return errors.New("mac and path are empty: nothing identifies the port")
 	case l.Kind == VLAN && (nth == 0 || l.ID < 1 || l.ID > 4094):
 		return fmt.Errorf("id is %d, or there is no link below", l.ID)
-	case l.Kind == Bond && len(l.Ports) == 0:
-		return errors.New("ports is empty")
+	case l.Kind == VLAN && l.Protocol != 0 && l.Protocol != 0x8100 && l.Protocol != 0x88a8:
+		return fmt.Errorf("protocol is %#x", l.Protocol)
+	case l.Kind != VLAN && nth > 0:
+		return fmt.Errorf("kind is %q, but another link is below", l.Kind)
+	case l.Kind == Bond && (len(l.Ports) == 0 || len(l.Ports) > maxPorts):
+		return fmt.Errorf("ports has %d entries", len(l.Ports))
+	case l.Kind != Bond && len(l.Ports) > 0:
+		return fmt.Errorf("ports of kind %q", l.Kind)
 	case l.Kind != Ethernet && l.Kind != VLAN && l.Kind != Bond:
 		return fmt.Errorf("kind is %q", l.Kind)
+	case l.MTU < 0 || l.MTU > maxMTU:
+		return fmt.Errorf("mtu is %d", l.MTU)
+	case l.MAC != "" && !isMAC(l.MAC):
+		return fmt.Errorf("mac is %q", l.MAC)
+	case l.Address != "" && !isMAC(l.Address):
+		return fmt.Errorf("address is %q", l.Address)
 	}
 	for i := range l.Ports {
-		if err := l.Ports[i].validate(i); err != nil {
+		p := &l.Ports[i]
+		err := p.validate(0)
+		if err == nil && p.Kind != Ethernet {
+			err = fmt.Errorf("kind is %q", p.Kind)
+		}
+		if err != nil {
 			return fmt.Errorf("ports[%d].%w", i, err)
 		}
+	}
+	return nil
+}
+
+// isMAC reports whether s is an Ethernet address in the form of ip-link(8).
+func isMAC(s string) bool {
+	for i := range len(s) {
+		if sep := i%3 == 2; sep && s[i] != ':' || !sep && !strings.Contains("0123456789abcdef", s[i:i+1]) {
+			return false
+		}
+	}
+	return len(s) == 17
+}
+
+func (r *Route) validate() error {
+	switch {
+	case !r.To.IsValid() || r.To.Addr().Is4In6() || r.To != r.To.Masked():
+		return fmt.Errorf("to is %q", r.To)
+	case r.Via.IsValid() && !usable(r.Via):
+		return fmt.Errorf("via is %q", r.Via)
+	case r.From.IsValid() && (!usable(r.From) || r.From.Is4() != r.To.Addr().Is4()):
+		return fmt.Errorf("from is %q", r.From)
+	case r.MTU < 0 || r.MTU > maxMTU:
+		return fmt.Errorf("mtu is %d", r.MTU)
+	case r.Metric < 0 || int64(r.Metric) > 1<<32-1:
+		return fmt.Errorf("metric is %d", r.Metric)
 	}
 	return nil
 }

@@ -1,0 +1,342 @@
+// Package netconf sets the network of the capture kernel as a netplan.Network records
+// it: links, addresses and routes, by rtnetlink alone. kdumpinit-net links it.
+package netconf
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ukdump/internal/netplan"
+	"ukdump/internal/rtnl"
+)
+
+// Limits of waits within the caller's deadline.
+var (
+	// CarrierTimeout is how long Up waits for a carrier. Negotiation takes 2 to 5 seconds
+	// at most cards, and more than 20 with some optics and switches.
+	CarrierTimeout = 30 * time.Second
+	// portTimeout is how long Up waits for a network card. Drivers probe asynchronously,
+	// and cards on USB come late.
+	portTimeout = 30 * time.Second
+	// settleTime is how long Up waits for a better match: for the card with the recorded
+	// address, if another one is at its place, and for the other ports of a bond.
+	settleTime = 8 * time.Second
+	// interval is the time between two looks at the links.
+	interval = 100 * time.Millisecond
+)
+
+// Result describes the network that was set up.
+type Result struct {
+	Link      string         // name of the link with the addresses
+	Index     int            // of that link
+	MTU       int            // of that link, bytes
+	Addresses []netip.Prefix // that the link has now
+	Servers   []netip.Addr   // those to which a route leads, in the order of the caller
+}
+
+// Up sets the network up and waits for its carrier. servers are the addresses to reach;
+// each gets a route of its own, so that the networks of several targets do not disturb
+// each other. It may be called again, also after it failed: it keeps all that is right
+// already. log gets warnings, each a line without newline.
+//
+// It returns an error if no card matches, none has a carrier, or no address could be set.
+func Up(n *netplan.Network, servers []netip.Addr, deadline time.Time, log func(format string, a ...any)) (Result, error) {
+	s, err := begin(n, servers, deadline, log)
+	if err != nil {
+		return Result{}, err
+	}
+	defer s.conn.Close()
+	top, err := s.links()
+	if err != nil {
+		return Result{}, err
+	}
+	return s.addresses(top, n.Addresses, n.Routes)
+}
+
+// Renew does the same with an address that a DHCP server gives now, which replaces the
+// recorded IPv4 addresses. IPv6 addresses are set as recorded. It returns an error if the
+// network has no address from DHCP, or if no server answers.
+func Renew(n *netplan.Network, servers []netip.Addr, deadline time.Time, log func(format string, a ...any)) (Result, error) {
+	if !n.DHCP {
+		return Result{}, errors.New("the recorded address is not from DHCP")
+	}
+	s, err := begin(n, servers, deadline, log)
+	if err != nil {
+		return Result{}, err
+	}
+	defer s.conn.Close()
+	top, err := s.links()
+	if err != nil {
+		return Result{}, err
+	}
+	l, err := s.lease(top)
+	if err != nil {
+		return Result{}, fmt.Errorf("DHCP on %s: %w", top.Name, err)
+	}
+	s.log("DHCP on %s: the server %v gives %v", top.Name, l.server, l.prefix())
+	if err := s.forget(top, l.prefix()); err != nil {
+		return Result{}, err
+	}
+	if l.mtu > 0 && l.mtu < top.MTU {
+		top.MTU = s.setMTU(top, l.mtu)
+	}
+	addresses, routes := []netip.Prefix{l.prefix()}, l.routes
+	for _, a := range n.Addresses {
+		if a.Addr().Is6() {
+			addresses = append(addresses, a)
+		}
+	}
+	for _, r := range n.Routes {
+		if r.To.Addr().Is6() {
+			routes = append(routes, r)
+		}
+	}
+	return s.addresses(top, addresses, routes)
+}
+
+// setup is one call of Up or Renew.
+type setup struct {
+	conn     *rtnl.Conn
+	plan     *netplan.Network
+	servers  []netip.Addr
+	deadline time.Time
+	log      func(format string, a ...any)
+	carrier  time.Time // until when to wait for a carrier; zero before the first port is up
+}
+
+func begin(n *netplan.Network, servers []netip.Addr, deadline time.Time, log func(string, ...any)) (*setup, error) {
+	if err := n.Validate(); err != nil {
+		return nil, err
+	}
+	conn, err := rtnl.Open()
+	if err != nil {
+		return nil, err
+	}
+	return &setup{conn: conn, plan: n, servers: servers, deadline: deadline, log: log}, nil
+}
+
+// until returns the end of a wait: d from now, and never after the deadline.
+func (s *setup) until(d time.Duration) time.Time {
+	if end := time.Now().Add(d); end.Before(s.deadline) {
+		return end
+	}
+	return s.deadline
+}
+
+// links sets all links up and returns the last.
+func (s *setup) links() (rtnl.Link, error) {
+	links, err := s.conn.Links()
+	if err != nil {
+		return rtnl.Link{}, err
+	}
+	for _, l := range links {
+		if l.Type == unix.ARPHRD_LOOPBACK && !l.Up() {
+			if err := s.conn.SetUp(l.Index, true); err != nil {
+				s.log("set link %s up: %v", l.Name, err)
+			}
+		}
+	}
+	top, err := s.lowest(&s.plan.Links[0])
+	for i := 1; i < len(s.plan.Links) && err == nil; i++ {
+		top, err = s.vlan(top, &s.plan.Links[i])
+	}
+	return top, err
+}
+
+// lowest sets up the link with the hardware.
+func (s *setup) lowest(want *netplan.Link) (rtnl.Link, error) {
+	if want.Kind == netplan.Bond {
+		return s.bond(want)
+	}
+	ports, err := s.ports([]netplan.Link{*want})
+	if err != nil {
+		return rtnl.Link{}, err
+	}
+	return s.oneOf(want, ports)
+}
+
+// oneOf sets all ports up and returns the first that has a carrier. The others are then
+// set down: a switch that spreads packets over several ports must see one only.
+func (s *setup) oneOf(want *netplan.Link, ports []rtnl.Link) (rtnl.Link, error) {
+	// A port that a call before chose stays the one.
+	if i := slices.IndexFunc(ports, func(l rtnl.Link) bool { return l.Ready() && l.Master == 0 }); i >= 0 {
+		ports = ports[i : i+1]
+	}
+	for i := range ports {
+		if ports[i].Master != 0 {
+			if err := s.conn.SetMaster(ports[i].Index, 0); err != nil {
+				s.log("take %s out of its bond: %v", ports[i].Name, err)
+			}
+		}
+		if err := s.prepare(&ports[i], want); err != nil {
+			return rtnl.Link{}, err
+		}
+	}
+	ready, err := s.await(want.Name, ports)
+	if err != nil {
+		return rtnl.Link{}, err
+	}
+	for _, p := range ports {
+		if p.Index != ready.Index {
+			if err := s.conn.SetUp(p.Index, false); err != nil {
+				s.log("set link %s down: %v", p.Name, err)
+			}
+		}
+	}
+	return ready, nil
+}
+
+// prepare gives a link the address and MTU that want has, and sets it up.
+func (s *setup) prepare(l *rtnl.Link, want *netplan.Link) error {
+	s.setIPv6(l.Name)
+	s.setAddress(l, want.Address)
+	l.MTU = s.setMTU(*l, want.MTU)
+	if l.Up() {
+		return nil
+	}
+	if err := s.conn.SetUp(l.Index, true); err != nil {
+		return fmt.Errorf("set link %s up: %w", l.Name, err)
+	}
+	return nil
+}
+
+// setAddress changes the hardware address of a link. A link with another address may
+// work too, so errors become warnings.
+func (s *setup) setAddress(l *rtnl.Link, mac string) {
+	if mac == "" || mac == l.Address {
+		return
+	}
+	err := s.conn.SetAddress(l.Index, mac)
+	if err != nil && l.Up() { // most drivers
+		if err = s.conn.SetUp(l.Index, false); err == nil {
+			l.Flags &^= unix.IFF_UP
+			err = s.conn.SetAddress(l.Index, mac)
+		}
+	}
+	if err != nil {
+		s.log("set address %s of link %s: %v: it keeps %s", mac, l.Name, err, l.Address)
+		return
+	}
+	l.Address = mac
+}
+
+// defaultMTU is that of Ethernet (RFC 894), which every driver accepts.
+const defaultMTU = 1500
+
+// setMTU sets the MTU of a link, or the largest that the driver accepts, and returns it.
+func (s *setup) setMTU(l rtnl.Link, want int) int {
+	if want == 0 || want == l.MTU {
+		return l.MTU
+	}
+	err := s.conn.SetMTU(l.Index, want)
+	if err == nil {
+		return want
+	}
+	mtu := l.MTU
+	for _, smaller := range []int{l.MaxMTU, defaultMTU} {
+		if smaller <= 0 || smaller >= want {
+			continue
+		}
+		if smaller == l.MTU || s.conn.SetMTU(l.Index, smaller) == nil {
+			mtu = smaller
+			break
+		}
+	}
+	s.log("set MTU %d of link %s: %v: it is %d", want, l.Name, err, mtu)
+	return mtu
+}
+
+// await waits until one of the links can carry packets, and returns the first of those.
+func (s *setup) await(name string, links []rtnl.Link) (rtnl.Link, error) {
+	if s.carrier.IsZero() {
+		s.carrier = s.until(CarrierTimeout)
+	}
+	start := time.Now()
+	for {
+		now, err := s.conn.Links()
+		if err != nil {
+			return rtnl.Link{}, err
+		}
+		there, dormant := 0, false
+		for _, l := range links {
+			i := slices.IndexFunc(now, func(n rtnl.Link) bool { return n.Index == l.Index })
+			if i < 0 {
+				continue
+			}
+			there++
+			if now[i].Ready() {
+				return now[i], nil
+			}
+			dormant = dormant || now[i].Carrier
+		}
+		switch {
+		case there == 0:
+			return rtnl.Link{}, fmt.Errorf("link %s: the card was removed", name)
+		case time.Now().Before(s.carrier):
+			time.Sleep(interval)
+		case dormant:
+			return rtnl.Link{}, fmt.Errorf("link %s: a carrier, but no traffic is permitted after %v", name, seconds(start))
+		default:
+			return rtnl.Link{}, fmt.Errorf("link %s: no carrier after %v", name, seconds(start))
+		}
+	}
+}
+
+func seconds(start time.Time) string {
+	return fmt.Sprintf("%d seconds", int(time.Since(start).Round(time.Second)/time.Second))
+}
+
+// vlan makes the VLAN on the link below, unless it exists, and sets it up.
+func (s *setup) vlan(below rtnl.Link, want *netplan.Link) (rtnl.Link, error) {
+	protocol := want.Protocol
+	if protocol == 0 {
+		protocol = unix.ETH_P_8021Q
+	}
+	is := func(l rtnl.Link) bool {
+		return l.Kind == "vlan" && l.Below == below.Index && !l.Elsewhere && l.VLANID == want.ID && l.VLANProtocol == protocol
+	}
+	add := func(name string) error { return s.conn.AddVLAN(name, below.Index, want.ID, protocol) }
+	l, err := s.make(want.Name, is, add)
+	if err != nil {
+		return l, fmt.Errorf("add VLAN %d on %s: %w", want.ID, below.Name, err)
+	}
+	wanted := *want
+	if wanted.MTU > below.MTU {
+		wanted.MTU = below.MTU // that of the link below was reported
+	}
+	if err := s.prepare(&l, &wanted); err != nil {
+		return l, err
+	}
+	return s.await(want.Name, []rtnl.Link{l})
+}
+
+// make returns the link for which is holds. If there is none, add makes it under the
+// recorded name, or under another one if that is taken.
+func (s *setup) make(name string, is func(rtnl.Link) bool, add func(name string) error) (rtnl.Link, error) {
+	links, err := s.conn.Links()
+	if err != nil {
+		return rtnl.Link{}, err
+	}
+	if i := slices.IndexFunc(links, is); i >= 0 {
+		return links[i], nil
+	}
+	err = add(name)
+	for i := 0; i < 10 && errors.Is(err, unix.EEXIST); i++ {
+		err = add(fmt.Sprintf("ukdump%d", i))
+	}
+	if err != nil {
+		return rtnl.Link{}, err
+	}
+	if links, err = s.conn.Links(); err != nil {
+		return rtnl.Link{}, err
+	}
+	if i := slices.IndexFunc(links, is); i >= 0 {
+		return links[i], nil
+	}
+	return rtnl.Link{}, errors.New("the new link is missing")
+}
