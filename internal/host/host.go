@@ -30,6 +30,8 @@ type Host struct {
 	immutable, frozen func(dir string) bool
 
 	configured *MountTable // read once, see mountTable
+
+	facts networkFacts // replaced in tests; nil is the running kernel
 }
 
 // Open returns the machine whose file system tree begins at root: "/" for the

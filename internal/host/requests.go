@@ -68,6 +68,7 @@ var moduleOf = map[string]string{
 	"sd":               "sd_mod",
 	"usb":              "usbcore",
 	"vbd":              "xen_blkfront",
+	"vif":              "xen_netfront",
 	"vmbus":            "hv_vmbus",
 	"xen-platform-pci": "platform_pci",
 	"xhci_hcd":         "xhci_pci", // the platform's is xhci-hcd
