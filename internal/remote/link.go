@@ -16,6 +16,7 @@ import (
 type link struct {
 	net.Conn
 	stall time.Duration
+	extra atomic.Int64 // nanoseconds beyond stall
 	moved atomic.Int64 // bytes in both directions
 	await atomic.Int32 // nested waits
 	cause atomic.Pointer[error]
@@ -56,6 +57,17 @@ func (l *link) wait() func() {
 	return func() { l.await.Add(-1) }
 }
 
+// waitFor is wait for an operation during which the server writes or copies a file of size
+// bytes, and says nothing: it may do no more than 16 MiB each second.
+func (l *link) waitFor(size int64) func() {
+	l.extra.Store(size >> 24 * int64(time.Second))
+	end := l.wait()
+	return func() {
+		end()
+		l.extra.Store(0)
+	}
+}
+
 // watch ends the connection if nothing moves.
 func (l *link) watch() {
 	tick := time.NewTicker(max(l.stall/16, time.Millisecond))
@@ -72,8 +84,8 @@ func (l *link) watch() {
 			last, since = now, time.Now()
 			continue
 		}
-		if time.Since(since) > l.stall {
-			l.fail(fmt.Errorf("nothing moved for %d seconds: %w", int(l.stall/time.Second), syscall.ETIMEDOUT))
+		if limit := l.stall + time.Duration(l.extra.Load()); time.Since(since) > limit {
+			l.fail(fmt.Errorf("nothing moved for %d seconds: %w", int(limit/time.Second), syscall.ETIMEDOUT))
 			return
 		}
 	}

@@ -5,6 +5,7 @@
 package remote
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -77,8 +78,8 @@ type Store interface {
 	// the target: MACHINE/TIME. By SFTP TIME is as crashdir.Create makes it. Other
 	// servers need not tell whether a name is taken, so TIME has a random number there.
 	Create(machine string, t time.Time) (dir string, err error)
-	// Put writes a small file durably and replaces an earlier one. If r is an io.Seeker,
-	// or short, Put is tried again after a broken connection.
+	// Put writes a small file durably and replaces an earlier one. HTTPS and S3 send a file
+	// below 1 MiB again after a broken connection.
 	Put(dir, name string, r io.Reader) error
 	// Stream writes a file of any size under the name of an incomplete one. A stream
 	// named crashdir.Vmcore is a flattened dump, of which SFTP makes a plain vmcore. An
@@ -118,6 +119,8 @@ func Open(s *netplan.Server, files fs.FS, opt Options) (Store, error) {
 	switch s.Protocol {
 	case netplan.ProtocolSFTP:
 		store, err = openSFTP(t)
+	case netplan.ProtocolHTTPS:
+		store, err = openHTTPS(t)
 	default:
 		err = fmt.Errorf("protocol %q is for no store", s.Protocol)
 	}
@@ -237,3 +240,5 @@ func (p progressReader) ReadAt(b []byte, off int64) (int, error) {
 }
 
 func newProbeReader() io.Reader { return strings.NewReader(probeText) }
+
+func newBytesReader(b []byte) io.Reader { return bytes.NewReader(b) }

@@ -306,7 +306,10 @@ func (s *sftpStore) Commit(dir string, m *dumpfile.Memory, progress func()) erro
 
 // verify reads back the file of the last stream.
 func (s *sftpStore) verify(m *dumpfile.Memory, progress func()) error {
-	if err := s.file.sync(); err != nil {
+	done := s.link.waitFor(s.last.Size)
+	err := s.file.sync()
+	done()
+	if err != nil {
 		return err
 	}
 	size, err := s.file.size()
