@@ -68,6 +68,8 @@ func TestLayers(t *testing.T) {
 		"ukdump/internal/crashdir": {"golang.org/x/sys/unix"},
 		"ukdump/internal/dumpfile": {"ukdump/internal/vmcore"},
 		"ukdump/internal/evidence": {"ukdump/internal/crashdir", "ukdump/internal/vmcore"},
+		"ukdump/internal/rtnl":     {"golang.org/x/sys/unix"},
+		"ukdump/internal/netconf":  {"golang.org/x/sys/unix", "ukdump/internal/netplan", "ukdump/internal/rtnl"},
 	}
 	for _, p := range goList(t, "ukdump/...") {
 		allowed, pinned := only[p.ImportPath]

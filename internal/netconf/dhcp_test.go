@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -213,6 +214,16 @@ func TestRenew(t *testing.T) {
 		if a.Prefix == n.Addresses[0] {
 			t.Errorf("the link still has %v", a.Prefix)
 		}
+	}
+	// A worker that died begins again, also for another server.
+	n.Routes = nil
+	if again, err := l.up(n, "192.0.2.1", "198.51.100.1", "2001:db8:9::1"); err != nil || again.Link != "net0" || again.MTU != 1400 || !slices.Contains(again.Addresses, r.Addresses[0]) || len(again.Servers) != 3 {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	l.way("198.51.100.1", "net0", "10.9.0.1", "10.9.0.5")
+	l.logged()
+	if list, err := l.conn.Addresses(); err != nil || slices.ContainsFunc(list, func(a rtnl.Address) bool { return a.Prefix == n.Addresses[0] }) {
+		t.Errorf("the recorded address is back: %v", list)
 	}
 	if got := []netip.Addr{wishes[0], wishes[1]}; !reflect.DeepEqual(got, addrs("10.1.2.3", "10.9.0.5")) {
 		t.Errorf("asked for %v", got)

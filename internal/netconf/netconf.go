@@ -26,6 +26,8 @@ var (
 	// settleTime is how long Up waits for a better match: for the card with the recorded
 	// address, if another one is at its place, and for the other ports of a bond.
 	settleTime = 8 * time.Second
+	// followTime is the least time for a link on another one that has just got a carrier.
+	followTime = 3 * time.Second
 	// interval is the time between two looks at the links.
 	interval = 100 * time.Millisecond
 )
@@ -42,7 +44,7 @@ type Result struct {
 // Up sets the network up and waits for its carrier. servers are the addresses to reach;
 // each gets a route of its own, so that the networks of several targets do not disturb
 // each other. It may be called again, also after it failed: it keeps all that is right
-// already. log gets warnings, each a line without newline.
+// already, and an address that Renew got. log gets warnings, each a line without newline.
 //
 // It returns an error if no card matches, none has a carrier, or no address could be set.
 func Up(n *netplan.Network, servers []netip.Addr, deadline time.Time, log func(format string, a ...any)) (Result, error) {
@@ -54,6 +56,9 @@ func Up(n *netplan.Network, servers []netip.Addr, deadline time.Time, log func(f
 	top, err := s.links()
 	if err != nil {
 		return Result{}, err
+	}
+	if r, ok, err := s.renewed(top); ok || err != nil {
+		return r, err
 	}
 	return s.addresses(top, n.Addresses, n.Routes)
 }
@@ -130,6 +135,8 @@ func (s *setup) until(d time.Duration) time.Time {
 
 // links sets all links up and returns the last.
 func (s *setup) links() (rtnl.Link, error) {
+	// Packets of the recorded MTU may be lost on the way without a word (RFC 4821).
+	s.set("ipv4/tcp_mtu_probing", "1")
 	links, err := s.conn.Links()
 	if err != nil {
 		return rtnl.Link{}, err
@@ -256,7 +263,11 @@ func (s *setup) await(name string, links []rtnl.Link) (rtnl.Link, error) {
 	if s.carrier.IsZero() {
 		s.carrier = s.until(CarrierTimeout)
 	}
-	start := time.Now()
+	// A VLAN follows the link below it within a second (net/core/link_watch.c).
+	start, end := time.Now(), s.until(min(followTime, CarrierTimeout))
+	if end.Before(s.carrier) {
+		end = s.carrier
+	}
 	for {
 		now, err := s.conn.Links()
 		if err != nil {
@@ -277,7 +288,7 @@ func (s *setup) await(name string, links []rtnl.Link) (rtnl.Link, error) {
 		switch {
 		case there == 0:
 			return rtnl.Link{}, fmt.Errorf("link %s: the card was removed", name)
-		case time.Now().Before(s.carrier):
+		case time.Now().Before(end):
 			time.Sleep(interval)
 		case dormant:
 			return rtnl.Link{}, fmt.Errorf("link %s: a carrier, but no traffic is permitted after %v", name, seconds(start))

@@ -188,13 +188,17 @@ var ipv6Settings = []struct{ name, value string }{
 	{"dad_transmits", "0"},
 }
 
-// setIPv6 prepares a link for IPv6. Without IPv6 in the kernel it has no settings.
+// setIPv6 prepares a link for IPv6.
 func (s *setup) setIPv6(link string) {
-	dir := filepath.Join(proc, "sys/net/ipv6/conf", link)
 	for _, p := range ipv6Settings {
-		err := os.WriteFile(filepath.Join(dir, p.name), []byte(p.value), 0)
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			s.log("%v", err)
-		}
+		s.set(filepath.Join("ipv6/conf", link, p.name), p.value)
+	}
+}
+
+// set changes a setting below /proc/sys/net. A kernel without IPv6 lacks some.
+func (s *setup) set(name, value string) {
+	err := os.WriteFile(filepath.Join(proc, "sys/net", name), []byte(value), 0)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		s.log("%v", err)
 	}
 }
