@@ -1,7 +1,6 @@
 package netconf
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -29,7 +28,7 @@ func (s *setup) addresses(top rtnl.Link, addresses []netip.Prefix, routes []netp
 		if err := s.conn.AddAddress(top.Index, a); err != nil {
 			err = fmt.Errorf("add address %v to link %s: %w", a, top.Name, err)
 			s.log("%v", err)
-			failed = errors.Join(failed, err)
+			failed = err
 			continue
 		}
 		r.Addresses = append(r.Addresses, a)

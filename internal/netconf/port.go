@@ -30,16 +30,16 @@ func (s *setup) ports(wanted []netplan.Link) ([]rtnl.Link, error) {
 		now := time.Now()
 		found, warnings, missing := match(cards(links), wanted, !now.Before(settled))
 		switch {
-		case missing == nil, len(found) > 0 && !now.Before(settled):
+		case len(missing) == 0, len(found) > 0 && !now.Before(settled):
 			for _, w := range warnings {
 				s.log("%s", w)
 			}
-			if missing != nil {
-				s.log("%v", missing)
+			for _, err := range missing {
+				s.log("%v", err)
 			}
 			return found, nil
 		case !now.Before(end):
-			return nil, missing
+			return nil, missing[0]
 		}
 		time.Sleep(interval)
 	}
@@ -72,9 +72,9 @@ func cards(links []rtnl.Link) []card {
 }
 
 // match finds the cards of the wanted ports: by permanent address, then by path, never by
-// name. The error says which one is missing. Only if settled may a card with another
+// name. Each error names one that is missing. Only if settled may a card with another
 // address take the place of the recorded one, with a warning: the card was replaced.
-func match(cards []card, wanted []netplan.Link, settled bool) (found []rtnl.Link, warnings []string, missing error) {
+func match(cards []card, wanted []netplan.Link, settled bool) (found []rtnl.Link, warnings []string, missing []error) {
 	for i := range wanted {
 		w := &wanted[i]
 		c, err := find(cards, w)
@@ -83,7 +83,7 @@ func match(cards []card, wanted []netplan.Link, settled bool) (found []rtnl.Link
 			err = nil
 		}
 		if err != nil {
-			missing = errors.Join(missing, fmt.Errorf("find network card %s: %w", describe(w), err))
+			missing = append(missing, fmt.Errorf("find network card %s: %w", describe(w), err))
 			continue
 		}
 		if !slices.ContainsFunc(found, func(l rtnl.Link) bool { return l.Index == c.Index }) {

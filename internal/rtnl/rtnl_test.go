@@ -94,6 +94,23 @@ func TestLinks(t *testing.T) {
 	check(t, c.DeleteLink(a.Index))
 }
 
+// The older way to the permanent address agrees with the newer.
+func TestPermanent(t *testing.T) {
+	c, err := Open()
+	check(t, err)
+	defer c.Close()
+	links, err := c.Links()
+	check(t, err)
+	for _, l := range links {
+		if got := permanent(l.Name); got != "" && l.Type == unix.ARPHRD_ETHER && got != l.Permanent {
+			t.Errorf("%s: got %s, want %s", l.Name, got, l.Permanent)
+		}
+	}
+	if got := permanent("no-such-link"); got != "" {
+		t.Errorf("got %s for a missing link", got)
+	}
+}
+
 func TestAddressesAndRoutes(t *testing.T) {
 	c := namespace(t)
 	veth(t, c, "va0", "vb0")
