@@ -92,13 +92,16 @@ $(BIN)/LICENSE: LICENSE go.mod go.sum
 # PID 1 waits for disks: without inlining, and with functions at multiples of 16
 # bytes instead of 32, it is smaller and no slower.
 PID1BUILD   = $(GOBUILD) -gcflags=all=-l -ldflags='-s -w -buildid= -funcalign=16'
-$(BIN)/kdumpinit: GOBUILD := $(PID1BUILD)
+$(BIN)/kdumpinit $(BIN)/kdumpinit-net: GOBUILD := $(PID1BUILD)
+
+# Programs of an image, in lib/ukdump.
+IMAGE_PROGRAMS = kdumpinit kdumpinit-net ukdump-rescue
 
 # After "make", everything is built, and "sudo make install" needs no Go.
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/ukdump
-	install -m 755 $(patsubst %,$(BIN)/%,$(filter-out kdumpinit ukdump-rescue,$(PROGRAMS))) $(DESTDIR)$(PREFIX)/bin
-	install -m 755 $(BIN)/kdumpinit $(BIN)/ukdump-rescue $(DESTDIR)$(PREFIX)/lib/ukdump
+	install -m 755 $(patsubst %,$(BIN)/%,$(filter-out $(IMAGE_PROGRAMS),$(PROGRAMS))) $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(IMAGE_PROGRAMS:%=$(BIN)/%) $(DESTDIR)$(PREFIX)/lib/ukdump
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	for unit in $(wildcard packaging/*.service packaging/*.path packaging/*.target packaging/*.timer); do \
 		sed 's|/usr/bin/|$(PREFIX)/bin/|; s|/usr/lib/ukdump/|$(PREFIX)/lib/ukdump/|' $$unit >$(BIN)/$${unit##*/} && \

@@ -19,7 +19,9 @@ packages=(
 	kmod                    # depmod, modprobe -D
 	makedumpfile            # the demo opens its dump on the host
 	mmdebstrap              # root disks
+	nginx-light             # with openssh-server: servers that take dumps
 	nbdkit                  # failing disks, for test-faults
+	openssh-server
 	pacman-package-manager  # with rpm: packages are tried
 	qemu-system-x86
 	qemu-utils              # qemu-img

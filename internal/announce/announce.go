@@ -221,7 +221,7 @@ func BestOfEach(dumps []crashdir.Dump) (best []crashdir.Dump) {
 		case !ok:
 			at[key] = len(best)
 			best = append(best, d)
-		case d.Outcome.Better(best[i].Outcome), d.LogOnly && best[i].Outcome == crashdir.DmesgOnly:
+		case d.Outcome.Better(best[i].Outcome), d.At != "" && best[i].Outcome != crashdir.Complete, d.LogOnly && best[i].Outcome == crashdir.DmesgOnly:
 			best[i] = d
 		}
 	}
@@ -247,9 +247,12 @@ func crashEvent(key string, d crashdir.Dump, loaded *state.LoadRecord) event {
 		crashdir.Failed:     "NOTHING WAS SAVED",
 		crashdir.Unknown:    "WHETHER A DUMP WAS SAVED IS NOT KNOWN",
 	}[d.Outcome]
-	if d.LogOnly {
+	switch {
+	case d.At != "":
+		saved = "the dump is complete at " + cli.Text(d.At, 300) + ", log and report are here, too"
+	case d.LogOnly:
 		saved = "the kernel log was saved, and no vmcore, as DUMP=log asks"
-	} else if why != "" && d.Outcome != crashdir.Complete {
+	case why != "" && d.Outcome != crashdir.Complete:
 		saved += " (" + cli.Text(why, 200) + ")"
 	}
 	if d.Outcome == crashdir.Failed {
@@ -271,6 +274,7 @@ func crashEvent(key string, d crashdir.Dump, loaded *state.LoadRecord) event {
 	e.fields = []journal.Field{
 		{Name: "UKDUMP_OUTCOME", Value: string(d.Outcome)},
 		{Name: "UKDUMP_DIRECTORY", Value: cli.Text(d.Path, 4096)},
+		{Name: "UKDUMP_SERVER", Value: cli.Text(d.At, 4096)},
 		{Name: "UKDUMP_PANIC", Value: cli.Text(found.Panic.Line, cli.MaxText)},
 		{Name: "UKDUMP_CAUSE", Value: cli.Text(found.Panic.Cause, cli.MaxText)},
 		{Name: "UKDUMP_KERNEL", Value: cli.Text(found.Kernel, 70)},

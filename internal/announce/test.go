@@ -91,6 +91,11 @@ func (r *Run) mayHaveDump(conf *config.Config, known *state.AnnounceLog) string 
 	if m := host.MissingMount(r.Root, conf.DumpDirs(r.Root)); m != nil {
 		return cli.Text(m.Point, 500) + " is not mounted"
 	}
+	for _, t := range conf.Targets {
+		if t.Remote() {
+			return "the dump may be at " + t.String()
+		}
+	}
 	return ""
 }
 
@@ -101,6 +106,9 @@ func testEventOf(t *state.Test, d *crashdir.Dump) *event {
 	switch t.Result {
 	case state.TestPassed:
 		saved := "a complete dump of " + cli.Size(t.Bytes)
+		if d.At != "" {
+			saved += " at " + cli.Text(d.At, 300)
+		}
 		if t.LogOnly {
 			saved = "the kernel log, and no vmcore, as DUMP=log asks,"
 		}

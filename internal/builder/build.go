@@ -25,7 +25,8 @@ type Options struct {
 	Kernel   string          // path or release instead of the configuration's, "" for that
 	Targets  []target.Target // instead of the configuration's, none for those
 	Compress string          // initramfs compression; "" or "auto" is the best that the kernel unpacks
-	Pid1     string          // path of kdumpinit on this machine, not below Root
+	Pid1     string          // path of kdumpinit on this machine, not below Root; kdumpinit-net is beside it
+	Route    Router          // finds the way to a server; nil for host.Route
 }
 
 // File is one file of an image and why it is there.
@@ -64,6 +65,7 @@ type Build struct {
 	stock       []byte // content of Initramfs
 	fingerprint string
 	stacks      []Stack
+	remoteFiles files
 	parts       *parts // nil in emergency mode
 	allSigned   bool   // every module is the kernel's own and carries a signature
 }
@@ -110,6 +112,9 @@ func New(o Options) (*Build, error) {
 	}
 	// PID 1 first: it is the cheapest to check.
 	if err := b.addPid1(o); err != nil {
+		return nil, err
+	}
+	if err := b.addRecipients(o); err != nil {
 		return nil, err
 	}
 	if err := b.addStorage(o); err != nil {

@@ -53,7 +53,7 @@ func (b *Build) AllWarnings() []string {
 
 // addPid1 packs kdumpinit and the files that it needs to start.
 func (b *Build) addPid1(o Options) error {
-	data, err := readPid1(o.Pid1, b.Kernel.Arch)
+	data, err := readPid1(pid1Path(o), b.Kernel.Arch)
 	if err != nil {
 		return err
 	}

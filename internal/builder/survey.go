@@ -17,6 +17,7 @@ type Stack struct {
 	UUID    string             // of the same
 	Blocks  []host.BlockDevice // as host.Storage.Stack
 	Devices []host.Device      // as host.Storage.Devices
+	Links   []string           // of the way to a server, the one with the addresses first
 	Needs   []Need             // in the order in which PID 1 loads the modules
 
 	requests []kmod.Request

@@ -28,7 +28,7 @@ func (b *Build) addTargets(o Options) ([]kmod.Request, error) {
 	onlyEvidence := false
 	evidence := slices.ContainsFunc(o.Config.Evidence, func(e string) bool { return e != config.Pstore })
 	for _, named := range list {
-		t, requests, err := b.target(named, o.Config.RawOverwrite)
+		t, requests, err := b.target(named, o)
 		if err == nil {
 			err = b.notTwice(t)
 		}
@@ -64,12 +64,15 @@ func (b *Build) addTargets(o Options) ([]kmod.Request, error) {
 }
 
 // target detects the storage of a target on this machine.
-func (b *Build) target(t target.Target, overwrite bool) (plan.Target, []kmod.Request, error) {
+func (b *Build) target(t target.Target, o Options) (plan.Target, []kmod.Request, error) {
+	if t.Remote() {
+		return b.server(t, o)
+	}
 	if !t.Raw() {
 		return b.directory(t.Name)
 	}
 	name := t.String() // in the plan and in reports
-	r, err := b.host.Raw(t, overwrite)
+	r, err := b.host.Raw(t, o.Config.RawOverwrite)
 	if err != nil {
 		return plan.Target{}, nil, err
 	}
@@ -153,7 +156,7 @@ func planDevice(d host.BlockDevice, partUUID string) plan.Device {
 // notTwice refuses a device that takes raw dumps and is another target too.
 func (b *Build) notTwice(t plan.Target) error {
 	for _, other := range b.Plan.Targets {
-		if other.Device.Name == t.Device.Name && (other.Kind == plan.Raw || t.Kind == plan.Raw) {
+		if t.Device.Name != "" && other.Device.Name == t.Device.Name && (other.Kind == plan.Raw || t.Kind == plan.Raw) {
 			return &host.RawError{
 				Target: t.Dir, Device: t.Device.Name, Err: errors.New("it is the device of the target " + other.Dir),
 				Remedy: "Name each raw device once.",
@@ -177,7 +180,8 @@ func (b *Build) addEvidence(o Options) ([]kmod.Request, error) {
 func (b *Build) evidence(o Options, directory func(dir string) (plan.Target, []kmod.Request, error)) (all []kmod.Request, err error) {
 	for _, e := range o.Config.Evidence {
 		if e == config.Pstore {
-			b.Plan.Pstore = true
+			// pstore is not encrypted.
+			b.Plan.Pstore = len(o.Config.Encrypt) == 0 || !o.Config.EncryptReport
 			continue
 		}
 		t, requests, err := directory(e)

@@ -167,6 +167,10 @@ func (w *worker) resumes(c *plan.Collector) bool {
 // next chooses the collector after attempt a of collector c. It sets state.Collector
 // and returns the collector's name, or "" if no other collector can do better.
 func (w *worker) next(a *crashdir.Attempt, c *plan.Collector) string {
+	if remote != nil && !a.Stuck && w.timeLeft() > 0 && remote.again(w) {
+		w.state.Collector--
+		return c.Name + " again"
+	}
 	// No second collector may write beside a stuck one. On a failing device another
 	// collector would only overwrite data that was saved.
 	if a.Stuck || w.timeLeft() <= 0 || w.place.lost() != nil {

@@ -11,6 +11,10 @@ type remoteFuncs struct {
 	open func(w *worker, t *plan.Target) bool
 	// reopen sets place to that of the last worker and returns true if it was at a server.
 	reopen func(w *worker) bool
+	// again reports whether a collector is to be run again on a new connection.
+	again func(w *worker) bool
+	// receipt writes log and report to a local target if the dump is at a server.
+	receipt func(w *worker)
 	// seal makes place encrypt if the plan says so.
 	seal func(w *worker)
 }

@@ -16,6 +16,7 @@ const (
 	stepLog        step = "log"       // decode the log of the crashed kernel
 	stepModules    step = "modules"   // load modules
 	stepAssemble   step = "assemble"  // assemble one layer of the target
+	stepNetwork    step = "network"   // set the network up; kdumpinit-net alone
 	stepDevice     step = "device"    // wait for the device of the target
 	stepMount      step = "mount"     // mount the file system
 	stepDirectory  step = "directory" // make the directory of the dump

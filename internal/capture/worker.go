@@ -113,6 +113,9 @@ func (w *worker) run() {
 		w.fail("nothing could be saved on any target")
 	}
 	w.report.Outcome = w.state.Best
+	if remote != nil {
+		remote.receipt(w)
+	}
 }
 
 // targets returns the number of targets. Targets for evidence come last and count only
@@ -195,7 +198,7 @@ func (w *worker) skip(second bool) {
 		case second:
 			st.Target++
 		}
-	case stepMount, stepDirectory, stepHeader:
+	case stepNetwork, stepMount, stepDirectory, stepHeader:
 		if second {
 			st.Target++
 			st.Raw = "" // the dump was only begun

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -31,6 +32,17 @@ func setEndpoint(c *Config, v string) error {
 		c.S3Endpoint = v
 	}
 	return err
+}
+
+// S3Server returns the server of S3_ENDPOINT, or Amazon's.
+func (c *Config) S3Server() target.Remote {
+	server, _, _ := Endpoint(c.S3URL()) // setEndpoint has checked it
+	return server
+}
+
+// S3URL returns S3_ENDPOINT, or Amazon's of S3_REGION.
+func (c *Config) S3URL() string {
+	return cmp.Or(c.S3Endpoint, "https://s3."+c.S3Region+".amazonaws.com")
 }
 
 // Endpoint splits the value of S3_ENDPOINT. plain is true for http.

@@ -29,6 +29,7 @@ type Dump struct {
 	Vmcore  string  // path of the vmcore, complete or not; empty without one
 	Test    bool    // the crash was a test, by the report
 	LogOnly bool    // there is no vmcore by choice, and the log is whole, by the report
+	At      string  // the complete dump is at this server, by the report; "" if it is here
 	Size    int64   // bytes of all files; 0 if Outcome is Unknown
 	Used    int64   // bytes on disk: less than Size if files have holes
 
@@ -172,6 +173,9 @@ func (d *Folder) read(dump *Dump) error {
 	if r := dump.Report; r != nil {
 		dump.Test = r.Test != ""
 		dump.LogOnly = r.LogOnly && best >= firstLog && best < firstCutLog
+		if r.Outcome == Complete && dump.Outcome != Complete {
+			dump.At = r.At
+		}
 		if !r.CrashTime.Before(clockWrong) {
 			dump.Time = r.CrashTime
 		}

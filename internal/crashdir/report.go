@@ -63,8 +63,10 @@ type Report struct {
 	Started   time.Time `json:"started"`        // boot of the capture kernel, by its clock
 
 	Target    Target    `json:"target"`
+	At        string    `json:"at,omitempty"`        // the complete dump at a server, of which the directory has log and report alone
 	LogOnly   bool      `json:"log_only,omitempty"`  // DUMP=log, and a target has the whole log: dmesg-only is a success
 	Vmcore    int64     `json:"vmcore_bytes"`        // size of the vmcore file, complete or not
+	SHA256    string    `json:"sha256,omitempty"`    // of the vmcore's stream, at a server or encrypted
 	Collector string    `json:"collector,omitempty"` // name of the collector that made the vmcore
 	Attempts  []Attempt `json:"attempts,omitempty"`  // every collector that was run
 	Steps     []Step    `json:"steps"`

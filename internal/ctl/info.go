@@ -109,6 +109,9 @@ func printDump(out io.Writer, d crashdir.Dump, width int) error {
 		outcome += ", no vmcore by choice (DUMP=log)"
 	}
 	row("outcome", "%s", outcome)
+	if d.At != "" {
+		row("at", "%s", d.At)
+	}
 	why := evidence.OfDump(&d)
 	if r := d.Report; r != nil {
 		printReport(row, r, why)

@@ -50,12 +50,14 @@ func outcomeOf(d *crashdir.Dump) string {
 		return notKnown
 	case imported(d):
 		return string(d.Outcome) + ", imported"
+	case !d.Test && d.At != "":
+		return "complete at a server"
 	case !d.Test && d.LogOnly:
 		return "log saved"
 	case !d.Test:
 		return string(d.Outcome)
 	// The vmcore of a test that passed is removed when that was announced.
-	case d.LogOnly, d.Outcome == crashdir.Complete, d.Report.Outcome == crashdir.Complete && d.Vmcore == "":
+	case d.At != "", d.LogOnly, d.Outcome == crashdir.Complete, d.Report.Outcome == crashdir.Complete && d.Vmcore == "":
 		return "test passed"
 	}
 	return "test failed"

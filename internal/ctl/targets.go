@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -29,6 +30,8 @@ type targetStatus struct {
 	Free     *int64    `json:"free_bytes,omitempty"` // of a raw device, its size; nil if it cannot be read
 	// NotMounted is the mount point at or above Dir that is not mounted.
 	NotMounted string `json:"not_mounted,omitempty"`
+	// Written is when kdumpctl verify last wrote to a target at a server.
+	Written *time.Time `json:"last_written,omitempty"`
 
 	old  int64 // bytes of dumps that make way
 	most int64 // bytes of one file
@@ -39,12 +42,26 @@ type targetStatus struct {
 func (c *ctl) gatherTargets(s *status, conf *config.Config) {
 	mounts := host.ReadMountTable(c.root)
 	for _, t := range conf.Targets {
-		if !t.Raw() {
+		switch {
+		case t.Remote():
+			s.Targets = append(s.Targets, c.gatherServer(t.String()))
+		case !t.Raw():
 			s.Targets = append(s.Targets, c.gatherDirectory(s, mounts, filepath.Join(c.root, t.Name)))
-		} else if conf.IsSet("TARGET") {
+		case conf.IsSet("TARGET"):
 			s.Targets = append(s.Targets, targetStatus{Kind: plan.Raw, Dir: t.String()})
 		}
 	}
+}
+
+// gatherServer asks nobody: status must be quick.
+func (c *ctl) gatherServer(name string) targetStatus {
+	t := targetStatus{Kind: plan.Server, Dir: name}
+	if r, err := c.store.Verified(); err == nil {
+		if at, ok := r.Served[name]; ok {
+			t.Written = &at
+		}
+	}
+	return t
 }
 
 func (c *ctl) gatherDirectory(s *status, mounts *host.MountTable, dir string) targetStatus {
@@ -82,7 +99,12 @@ func (c *ctl) describeTargets(s *status, b *builder.Build) {
 		if size, ok := b.RawSizes[p.Dir]; ok {
 			t.Free = &size
 		}
-		if p.Kind != plan.Raw {
+		switch p.Kind {
+		case plan.Raw:
+		case plan.NFS, plan.Server:
+			s.Targets = append(s.Targets, c.gatherServer(p.Dir))
+			continue
+		default:
 			t = room[filepath.Join(c.root, p.Dir)]
 			if b.Plan.MakeSpace {
 				t.old = verify.Expendable(t.Dir)
@@ -106,6 +128,10 @@ func (t *targetStatus) line() string {
 		return s + ": " + t.NotMounted + " is not mounted"
 	}
 	switch {
+	case t.Kind == plan.Server && t.Written != nil:
+		s += ", last written to " + t.Written.UTC().Format(time.RFC3339)
+	case t.Kind == plan.Server:
+		s += ", not written to yet: run kdumpctl verify"
 	case t.Free != nil:
 		s += ", " + t.room()
 	case t.Kind != plan.Raw:

@@ -23,6 +23,46 @@ func (ld *Loader) awaitTargets() {
 	}
 	ld.awaitMounts(conf)
 	ld.awaitRaw(conf)
+	ld.awaitServers(conf)
+}
+
+// RouteLimit is how long a way to each server is awaited. A network is up seconds after
+// the disks; DHCP and carriers can take a minute.
+const RouteLimit = 2 * time.Minute
+
+// awaitServers waits for the network of targets at servers. Its names and addresses may
+// come late at boot.
+func (ld *Loader) awaitServers(conf *config.Config) {
+	h, err := host.Open(ld.Root)
+	if err != nil {
+		return
+	}
+	var missing string
+	absent := func() bool {
+		for _, t := range conf.Targets {
+			if !t.Remote() {
+				continue
+			}
+			name := t.Server().Host
+			if t.Kind == target.S3 {
+				name = conf.S3Server().Host
+			}
+			if _, _, err := host.Route(h, name); err != nil {
+				missing = name
+				return true
+			}
+		}
+		return false
+	}
+	if !absent() {
+		return
+	}
+	ld.bridge("the network is up")
+	task := ld.Out.Begin("waiting for a way to %s", missing)
+	defer task.End()
+	for left := RouteLimit; left > 0 && absent(); left -= host.AppearInterval {
+		ld.Sleep(host.AppearInterval)
+	}
 }
 
 // awaitMounts waits for the mounts that systemd is about to make. Those of the network

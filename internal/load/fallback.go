@@ -111,7 +111,11 @@ func (ld *Loader) putSet(s *state.Set, kernelData, imageData []byte) error {
 		}
 	}
 	defer kernel.Close()
-	initrd, err := Memfd(s.Image, imageData)
+	data, err := loaded(imageData, s.Seeded)
+	if err != nil {
+		return err
+	}
+	initrd, err := Memfd(s.Image, data)
 	if err != nil {
 		return err
 	}

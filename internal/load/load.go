@@ -165,17 +165,26 @@ func (ld *Loader) loadImage(b *builder.Build, im *ImageFile) error {
 		return err
 	}
 	defer kernel.File.Close()
-	initrd, err := Memfd(im.Path, im.Data)
+	seeded := encrypts(p)
+	data, err := loaded(im.Data, seeded)
+	if err != nil {
+		return err
+	}
+	initrd, err := Memfd(im.Path, data)
 	if err != nil {
 		return err
 	}
 	defer initrd.Close()
 	begin := time.Now()
 	s := newSet(b, int64(len(im.Data)), im.Unpacked)
+	s.Seeded = seeded
 	s.Image, s.Fingerprint, s.ImageID = im.Path, im.Fingerprint, state.ID(im.Data)
 	reach := ld.Reach(b)
 	s.Unreachable = unreachable(reach)
 	for _, t := range p.Targets {
+		if t.Kind == plan.NFS || t.Kind == plan.Server {
+			s.Servers = append(s.Servers, t.Dir)
+		}
 		if t.Device.Volume != "" {
 			s.Volumes = append(s.Volumes, t.Device.Volume)
 		}

@@ -94,7 +94,7 @@ func (ld *Loader) LearnMemory(conf *config.Config) {
 				continue
 			}
 			fresh = append(fresh, state.Capture{
-				ID: r.ID, Release: r.Capture, Time: r.CrashTime, Emergency: rec.Emergency, LogOnly: rec.LogOnly, Complete: d.Outcome == crashdir.Complete || d.LogOnly,
+				ID: r.ID, Release: r.Capture, Time: r.CrashTime, Emergency: rec.Emergency, LogOnly: rec.LogOnly, Complete: d.Outcome == crashdir.Complete || d.LogOnly || d.At != "",
 				Memory: rec.Memory, Packed: rec.ImageBytes, Unpacked: rec.Unpacked, Lowest: r.LowestMem,
 			})
 		}

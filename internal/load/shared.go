@@ -10,7 +10,7 @@ import (
 // noteShared says who else may write to the directories of dumps.
 func (ld *Loader) noteShared(p *plan.Plan) {
 	for _, t := range p.Targets {
-		if t.Kind == plan.Raw {
+		if t.Kind != plan.Directory && t.Kind != plan.Mounted {
 			continue
 		}
 		s, err := crashdir.SharedWith(filepath.Join(ld.Root, t.Dir))

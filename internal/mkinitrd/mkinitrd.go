@@ -173,6 +173,10 @@ func printFiles(out io.Writer, b *builder.Build) error {
 				cmp.Or(t.Device.PartUUID, "none"), strings.TrimSpace(cmp.Or(t.Filesystem.Type, "nothing")+" "+t.Filesystem.UUID))
 			continue
 		}
+		if t.Kind != plan.Directory && t.Kind != plan.Mounted {
+			fmt.Fprintf(out, "target: %s: below %s\n", t.Dir, t.Path)
+			continue
+		}
 		fmt.Fprintln(out, "target:", directory(t))
 	}
 	for _, err := range b.LeftOut {

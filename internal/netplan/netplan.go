@@ -5,17 +5,23 @@ package netplan
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
 	"path"
 	"path/filepath"
+	"strings"
 )
 
 // Dir has the files of remote targets in the image, without leading slash: keys,
 // tokens and certificates. No file of it is in the plan, which is not secret.
 const Dir = "etc/ukdump/remote"
+
+// SeedFile has random bytes of the healthy system for encryption, in the image that is
+// loaded and in no file on a disk.
+const SeedFile = "etc/ukdump/seed"
 
 // Plan is the field Remote of a plan.Plan, decoded.
 type Plan struct {
@@ -24,6 +30,9 @@ type Plan struct {
 	// Recipients are public keys as age(1) prints them, "age1…". If there are any,
 	// each vmcore is an age file for all of them.
 	Recipients []string `json:"recipients,omitempty"`
+	// Built is when the newest certificate file was changed, in seconds since 1970: the
+	// clock of the capture kernel may be wrong, and is not before it. 0 is not known.
+	Built int64 `json:"built,omitempty"`
 	// EncryptReport says that the kernel log and the report are encrypted too.
 	EncryptReport bool `json:"encrypt_report,omitempty"`
 }
@@ -124,4 +133,20 @@ func (r *Plan) Server(dir string) *Server {
 		}
 	}
 	return nil
+}
+
+// MachineDir returns the directory at a server below which a machine's dumps go, so that
+// machines which share a target never touch the dumps of another. id is its machine-id(5).
+func MachineDir(host, id string) string {
+	name := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' {
+			return r
+		}
+		return '-'
+	}, host)
+	name = strings.TrimLeft(name[:min(len(name), 64)], "-.")
+	if id != "" {
+		name += "-" + id[:min(len(id), 8)]
+	}
+	return cmp.Or(strings.TrimLeft(name, "-"), "unknown")
 }

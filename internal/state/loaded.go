@@ -24,6 +24,8 @@ type LoadRecord struct {
 	ImageBytes  int64           `json:"image_bytes"`  // packed
 	Unpacked    int64           `json:"unpacked_bytes,omitempty"`
 	Emergency   bool            `json:"emergency,omitempty"`          // the image is the distribution's own
+	Seeded      bool            `json:"seeded,omitempty"`             // the kernel got random bytes for encryption before the image
+	Servers     []string        `json:"servers,omitempty"`            // targets at servers, by plan.Target.Dir
 	LogOnly     bool            `json:"log_only,omitempty"`           // it saves no vmcore: DUMP=log
 	Memory      int64           `json:"memory_bytes,omitempty"`       // that the capture kernel can use
 	Needed      int64           `json:"memory_needed,omitempty"`      // estimate, in bytes

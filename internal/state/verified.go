@@ -12,6 +12,9 @@ type VerifyResult struct {
 	Cmdline  string    `json:"cmdline,omitempty"`       // of the same, without the words of a forecast
 	Keys     []string  `json:"volume_keys,omitempty"`   // that it had, by their descriptions
 	Problems []string  `json:"problems,omitempty"`
+	// Served has the time of the last run that could write to a target at a server, by
+	// the target's name.
+	Served map[string]time.Time `json:"served,omitempty"`
 }
 
 const verifiedFile = "verified.json"

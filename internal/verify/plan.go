@@ -57,6 +57,9 @@ func planChanges(p, now *plan.Plan) (list []string) {
 			list = append(list, targetChanges(&p.Targets[i], &now.Targets[i])...)
 		}
 	}
+	if p.Remote != nil || now.Remote != nil {
+		list = append(list, remoteChanges(p, now)...)
+	}
 	for _, x := range []struct {
 		name      string
 		have, now any

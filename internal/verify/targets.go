@@ -14,6 +14,7 @@ import (
 	"ukdump/internal/crashdir"
 	"ukdump/internal/host"
 	"ukdump/internal/plan"
+	"ukdump/internal/target"
 )
 
 // checkTargets writes to the targets and compares their space with the forecast.
@@ -22,7 +23,7 @@ func (v *Run) checkTargets() {
 	if v.build == nil {
 		mounts := host.ReadMountTable(v.Root)
 		for _, t := range v.conf.Targets {
-			if t.Raw() {
+			if t.Kind != target.Directory {
 				continue
 			}
 			err := NotMounted(mounts, filepath.Join(v.Root, t.Name))
@@ -38,9 +39,12 @@ func (v *Run) checkTargets() {
 		if v.Problem("target", v.CheckKeys(&t, v.Loaded)) {
 			continue
 		}
-		if t.Kind == plan.Raw {
+		switch t.Kind {
+		case plan.Raw:
 			spaces = append(spaces, v.checkRaw(t.Dir)...)
-		} else {
+		case plan.NFS, plan.Server:
+			v.checkServer(&t)
+		default:
 			spaces = append(spaces, v.checkDirectory("target", t.Dir)...)
 		}
 	}

@@ -52,8 +52,24 @@ func stackTree(s builder.Stack, state driverState) *level {
 	fs := &level{name: content, drivers: t.drivers("")}
 	if len(s.Blocks) > 0 {
 		fs.below = t.roots()
+	} else if len(s.Links) > 0 {
+		fs.below = t.way()
 	}
 	return &level{name: s.Target, below: []*level{fs}}
+}
+
+// way returns the links to a server, the last one with the devices of its cards.
+func (t *stackWalk) way() []*level {
+	var list []*level
+	for _, d := range slices.Backward(t.stack.Devices) {
+		if t.needed(d) && !t.shown[d.Path] {
+			list = append(list, t.path(d.Path)...)
+		}
+	}
+	for _, name := range slices.Backward(t.stack.Links) {
+		list = []*level{{name: name, below: list}}
+	}
+	return list
 }
 
 // stackWalk makes levels of a stack.

@@ -87,6 +87,7 @@ type Run struct {
 	plan     *plan.Plan      // of Image; nil if it has no valid one
 	forecast *state.Forecast // of a dump by the makedumpfile in the image
 	began    time.Time       // in whole seconds
+	served   []string        // targets at servers that were written to
 	inMemory bool            // the reserved memory has the loaded set
 	replaced bool            // something else was loaded over it
 }
@@ -133,6 +134,9 @@ func (v *Run) Result() *state.VerifyResult {
 	r := &state.VerifyResult{
 		Time: time.Now().UTC().Round(time.Second), Running: v.Store.Running(),
 		Problems: v.Problems(),
+	}
+	if v.conf != nil {
+		r.Served = v.lastServed()
 	}
 	if v.Image != nil {
 		r.Image, r.ImageID = v.Image.Path, state.ID(v.Image.Data)

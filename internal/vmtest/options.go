@@ -36,6 +36,7 @@ type Options struct {
 	Memory    string // file that keeps the memory, also over runs; none if empty
 	CPUs      int    // 1 if zero
 	Disks     []Disk
+	NICs      []NIC
 	Accel     Accel  // TCG if empty
 	Watchdog  bool   // an i6300esb on the PCI bus, which resets the machine
 	ERST      string // file of 64 KiB that ACPI's error record storage keeps, for pstore; none if empty
@@ -50,6 +51,15 @@ type Options struct {
 	// Line, if not nil, is called with each line of the console as it comes,
 	// without terminal control sequences.
 	Line func(string)
+}
+
+// NIC is a network card.
+type NIC struct {
+	Model string // of QEMU: virtio-net-pci, e1000e
+	MAC   string // 52:54:00:…
+	// Backend is QEMU's -netdev without its id: "user" reaches servers of the host at
+	// 10.0.2.2 and fec0::2.
+	Backend string
 }
 
 // UEFI is a firmware such as OVMF in two flash chips.
@@ -113,6 +123,9 @@ func (o *Options) Args() ([]string, error) {
 			return nil, err
 		}
 		a = append(a, disk...)
+	}
+	for i, n := range o.NICs {
+		a = append(a, "-netdev", fmt.Sprintf("%s,id=net%d", n.Backend, i), "-device", fmt.Sprintf("%s,netdev=net%d,mac=%s", n.Model, i, n.MAC))
 	}
 	return a, nil
 }

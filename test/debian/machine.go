@@ -36,7 +36,8 @@ type Hardware struct {
 	Watchdog bool   // an i6300esb
 	KeepRAM  bool   // the memory outlives a reset, for persistent memory in it
 	ERST     bool   // storage for pstore that outlives a reset
-	UEFI     bool   // OVMF in place of SeaBIOS; its variables outlive a reset
+	NICs     []vmtest.NIC
+	UEFI     bool // OVMF in place of SeaBIOS; its variables outlive a reset
 }
 
 // Disk is a disk beside the root disk. The guest finds it by Magic in its first
@@ -228,6 +229,7 @@ func (m *Machine) Boot(ctx context.Context, b Boot) (*vmtest.VM, error) {
 		CPUs:      b.CPUs,
 		Accel:     m.accel,
 		Disks:     disks,
+		NICs:      m.hardware.NICs,
 		Watchdog:  m.hardware.Watchdog,
 		RTC:       b.RTC,
 		Deadline:  b.Deadline,

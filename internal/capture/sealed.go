@@ -1,0 +1,408 @@
+package capture
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ukdump/internal/crashdir"
+	"ukdump/internal/dumpfile"
+	"ukdump/internal/plan"
+)
+
+// encryption is the part of plan.Remote that the worker needs. Its types are those of
+// decoded JSON, so that kdumpinit does not link package netplan.
+func (w *worker) encryption() (vmcore, report bool) {
+	m, _ := w.plan.Remote.(map[string]any)
+	list, _ := m["recipients"].([]any)
+	all, _ := m["encrypt_report"].(bool)
+	return len(list) > 0, all
+}
+
+// sealPlace makes place encrypt if the plan says so. Servers encrypt by themselves.
+func (w *worker) sealPlace() {
+	vmcore, report := w.encryption()
+	if !vmcore {
+		return
+	}
+	switch p := w.place.(type) {
+	case *directory:
+		w.place = &sealedDirectory{directory: p, report: report}
+	case *raw:
+		w.place = &sealedRaw{raw: p, w: w, report: report}
+	}
+}
+
+// redacted returns the report without anything from the memory or the log of the crashed
+// kernel, encoded.
+func (w *worker) redacted() ([]byte, error) {
+	r := *w.report
+	r.Panic = crashdir.Panic{}
+	r.Warnings, r.Errors = nil, nil
+	r.Attempts = nil
+	for _, a := range w.report.Attempts {
+		a.Stderr = "" // makedumpfile shows symbols and addresses
+		r.Attempts = append(r.Attempts, a)
+	}
+	return r.Encode()
+}
+
+// sealing is a running RoleSeal.
+type sealing struct {
+	c    *courier
+	in   *os.File // write end of its standard input
+	file *os.File // its output
+	err  error
+}
+
+// start starts the child with an output, which it closes in the end.
+func (s *sealing) start(w *worker, sink *os.File) error {
+	in, wr, err := pipe()
+	if err != nil {
+		return err
+	}
+	unix.SetNonblock(int(in.Fd()), false)
+	c, err := w.startCourier([]string{RoleSeal, "stream"}, in, sink)
+	in.Close()
+	if err != nil {
+		wr.Close()
+		return err
+	}
+	*s = sealing{c: c, in: wr, file: sink}
+	return nil
+}
+
+// end ends the child of an attempt that failed.
+func (s *sealing) end() {
+	for _, f := range []*os.File{s.in, s.file} {
+		if f != nil {
+			f.Close()
+		}
+	}
+	s.in, s.file = nil, nil
+	if s.c != nil {
+		s.c.close()
+		s.c = nil
+	}
+}
+
+// lost returns the error of the child.
+func (s *sealing) lost() error {
+	if s.err == nil && s.c != nil {
+		if _, ended := s.c.pump(); ended {
+			s.err = s.c.err()
+		}
+	}
+	return s.err
+}
+
+// finish ends the stream and returns the size and the checksum of the output by the
+// child, after the child has verified the dump inside.
+func (s *sealing) finish(w *worker) (size int64, crc uint32, err error) {
+	if s.c == nil {
+		return 0, 0, errors.New("nothing is encrypting")
+	}
+	stall := seconds(w.plan.Deadlines.Stall)
+	s.in.Close()
+	s.in = nil
+	err = s.c.wait(stall, func() bool { return s.c.streamed })
+	if err == nil && !s.c.streamed {
+		err = errors.New("the encryption ended before the stream")
+	}
+	if err == nil {
+		err = s.c.commit()
+	}
+	if err == nil {
+		err = s.c.wait(stall, nil)
+	}
+	if err != nil {
+		s.err = err
+		return 0, 0, err
+	}
+	w.report.SHA256 = s.c.sum
+	return s.c.moved, s.c.crc, nil
+}
+
+// sumFile returns the CRC-32C of the first size bytes of r.
+func sumFile(r io.ReaderAt, size int64, progress func()) (crc uint32, err error) {
+	table := crc32.MakeTable(crc32.Castagnoli)
+	buf := make([]byte, copyBuffer)
+	for at := int64(0); at < size; {
+		b := buf[:min(int64(len(buf)), size-at)]
+		if err := dumpfile.ReadFull(r, b, at); err != nil {
+			return 0, err
+		}
+		crc = crc32.Update(crc, table, b)
+		at += int64(len(b))
+		progress()
+	}
+	return crc, nil
+}
+
+// sealTo has a child encrypt a small file to sink.
+func (w *worker) sealTo(sink *os.File, write func(io.Writer) error) error {
+	_, err := w.runCourier([]string{RoleSeal, "file"}, seconds(w.plan.Deadlines.Finish), sink, write)
+	return err
+}
+
+// writeRedacted writes the report without anything secret.
+func (w *worker) writeRedacted(p place) error {
+	b, err := w.redacted()
+	if err != nil {
+		return err
+	}
+	return p.writeFile(crashdir.ReportFile, func(out io.Writer) error {
+		_, err := out.Write(b)
+		return err
+	})
+}
+
+// sealedDirectory is a directory with encrypted files.
+type sealedDirectory struct {
+	*directory
+	report bool // log and report are encrypted, too
+	s      sealing
+}
+
+func (d *sealedDirectory) sealedOutput() string {
+	return filepath.Join(d.dir, crashdir.Vmcore+crashdir.Sealed+crashdir.Suffix)
+}
+
+func (d *sealedDirectory) whole() bool {
+	return fileExists(filepath.Join(d.dir, crashdir.Vmcore+crashdir.Sealed))
+}
+
+func (d *sealedDirectory) writeFile(name string, write func(io.Writer) error) error {
+	if !d.report {
+		return d.directory.writeFile(name, write)
+	}
+	err := d.sealFile(name+crashdir.Sealed, write)
+	if name == crashdir.ReportFile {
+		err = errors.Join(err, d.w.writeRedacted(d.directory))
+	}
+	return err
+}
+
+// sealFile writes an age file as crashdir.WriteFile writes others.
+func (d *sealedDirectory) sealFile(name string, write func(io.Writer) error) error {
+	f, err := os.OpenFile(filepath.Join(d.dir, name+crashdir.Suffix), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	err = d.w.sealTo(f, write)
+	if serr := f.Sync(); err == nil {
+		err = serr
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return crashdir.Commit(d.dir, name)
+}
+
+func (d *sealedDirectory) begin(c *plan.Collector, _ int, _ bool) ([]string, *os.File, error) {
+	d.s.end()
+	if len(d.w.attempts()) == 1 {
+		d.w.makeRoom(filepath.Dir(d.dir), filepath.Base(d.dir), d.w.over.expect/2)
+	}
+	f, err := os.OpenFile(d.sealedOutput(), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := d.s.start(d.w, f); err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return c.Stream, d.s.in, nil
+}
+
+func (d *sealedDirectory) size() int64 {
+	if d.s.c != nil {
+		d.s.c.pump()
+	}
+	return fileSize(d.sealedOutput())
+}
+
+func (d *sealedDirectory) taken() int64 { return d.size() }
+func (d *sealedDirectory) keeps() bool  { return false }
+func (d *sealedDirectory) lost() error  { return d.s.lost() }
+
+// verify checks that the disk has the bytes which the child wrote. The child has verified
+// the dump inside, which nobody can read any more.
+func (d *sealedDirectory) verify(_ dumpfile.Memory, progress func()) error {
+	defer d.s.end()
+	size, crc, err := d.s.finish(d.w)
+	if err != nil {
+		return err
+	}
+	f := d.s.file
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	progress()
+	// The next reads come from the disk, not from the cache.
+	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+		return os.NewSyscallError("fadvise", err)
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if fi.Size() != size {
+		return fmt.Errorf("the file has %d bytes, %d were written", fi.Size(), size)
+	}
+	got, err := sumFile(f, size, slowly(progress))
+	if err != nil {
+		return err
+	}
+	if got != crc {
+		return errors.New("the file on disk differs from what was written")
+	}
+	return crashdir.Commit(d.dir, crashdir.Vmcore+crashdir.Sealed)
+}
+
+// slowly returns a function that calls progress at most once a second.
+func slowly(progress func()) func() {
+	var last time.Duration
+	return func() {
+		if now := uptime(); now-last > time.Second {
+			last = now
+			progress()
+		}
+	}
+}
+
+func (d *sealedDirectory) settle() (crashdir.Outcome, int64, error) {
+	d.s.end()
+	dump, err := crashdir.Read(d.dir)
+	if err != nil {
+		return "", 0, err
+	}
+	size := int64(0)
+	if dump.Vmcore != "" {
+		size = fileSize(dump.Vmcore)
+	}
+	return dump.Outcome, size, nil
+}
+
+func (d *sealedDirectory) close() error {
+	d.s.end()
+	return d.directory.close()
+}
+
+// sealedRaw is a raw device with an encrypted stream.
+type sealedRaw struct {
+	*raw
+	w      *worker
+	report bool
+	s      sealing
+}
+
+// writeFile encrypts into memory first: the device has a place for each file, and the log of a
+// kernel is small. Of a secret report the device gets the part that is not.
+func (r *sealedRaw) writeFile(name string, write func(io.Writer) error) error {
+	switch {
+	case !r.report:
+		return r.raw.writeFile(name, write)
+	case name == crashdir.ReportFile:
+		return r.w.writeRedacted(r.raw)
+	}
+	f, err := os.OpenFile(sealedTemp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(sealedTemp)
+	defer f.Close()
+	if err := r.w.sealTo(f, write); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return r.raw.writeFile(name, func(out io.Writer) error {
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		_, err := io.Copy(out, f)
+		return err
+	})
+}
+
+// sealedTemp is a file in memory.
+const sealedTemp = "/run/ukdump/sealed"
+
+func (r *sealedRaw) begin(c *plan.Collector, nth int, resume bool) ([]string, *os.File, error) {
+	r.s.end()
+	_, sink, err := r.raw.begin(c, nth, resume)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := r.s.start(r.w, sink); err != nil {
+		return nil, nil, err
+	}
+	r.s.file = nil // raw closes it
+	return c.Stream, r.s.in, nil
+}
+
+func (r *sealedRaw) size() int64 {
+	if r.s.c != nil {
+		r.s.c.pump()
+	}
+	return r.raw.size()
+}
+
+func (r *sealedRaw) taken() int64 { return r.size() }
+
+func (r *sealedRaw) lost() error {
+	if err := r.raw.lost(); err != nil {
+		return err
+	}
+	return r.s.lost()
+}
+
+// verify checks that the device has the bytes which the child wrote.
+func (r *sealedRaw) verify(_ dumpfile.Memory, progress func()) error {
+	defer r.s.end()
+	size, crc, err := r.s.finish(r.w)
+	if err != nil {
+		return err
+	}
+	if got := r.raw.size(); got != size {
+		return fmt.Errorf("the device has %d bytes, %d were written", got, size)
+	}
+	if err := r.out.EndStream(size, false, progress); err != nil {
+		r.err = err
+		return err
+	}
+	got, err := sumFile(r.out.StreamReader(), size, slowly(progress))
+	if err != nil {
+		return err
+	}
+	if got != crc {
+		return errors.New("the stream on the device differs from what was written")
+	}
+	return r.out.EndStream(size, true, progress)
+}
+
+func (r *sealedRaw) settle() (crashdir.Outcome, int64, error) {
+	r.s.end()
+	s := r.out.Stream()
+	if s.Complete {
+		return crashdir.Complete, s.Length, nil
+	}
+	outcome, size, err := r.raw.settle()
+	if s = r.out.Stream(); s.Length > 0 {
+		return crashdir.Incomplete, s.Length, err
+	}
+	return outcome, size, err
+}
+
+func (r *sealedRaw) close() error {
+	r.s.end()
+	return r.raw.close()
+}

@@ -1,0 +1,155 @@
+package verify
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ukdump/internal/advice"
+	"ukdump/internal/cli"
+	"ukdump/internal/netplan"
+	"ukdump/internal/plan"
+	"ukdump/internal/remote"
+)
+
+// checkServer writes to the server of a target, reads back and removes the file, with the
+// keys of the image.
+func (v *Run) checkServer(t *plan.Target) {
+	p, err := netplan.Of(v.build.Plan.Remote)
+	if v.Problem("target", err) {
+		return
+	}
+	s := p.Server(t.Dir)
+	task := v.Out.Begin("writing to %s", t.Dir)
+	var remarks []string
+	if s.Protocol == netplan.ProtocolNFS {
+		remarks, err = v.probeNFS(s)
+	} else {
+		remarks, err = v.probeStore(s)
+	}
+	task.End()
+	if v.Problem("target", err) {
+		return
+	}
+	v.served = append(v.served, t.Dir)
+	v.ok("target", "%s can be written to, by %s", t.Dir, wayName(&s.Network))
+	for _, r := range remarks {
+		v.note("target", "%s: %s", t.Dir, r)
+	}
+}
+
+// wayName describes the last link of a way.
+func wayName(n *netplan.Network) string {
+	var addresses []string
+	for _, a := range n.Addresses {
+		addresses = append(addresses, a.Addr().String())
+	}
+	text := n.Links[len(n.Links)-1].Name + " (" + strings.Join(addresses, ", ") + ")"
+	if n.DHCP {
+		text += ", address by DHCP"
+	}
+	return text
+}
+
+func (v *Run) probeStore(s *netplan.Server) (remarks []string, err error) {
+	store, err := remote.Open(s, v.build.RemoteFiles(), remote.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer store.Close()
+	r, err := store.Probe()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Target, err)
+	}
+	if remarks = r.Remarks; r.Room >= 0 {
+		remarks = append(remarks, cli.Size(r.Room)+" free")
+	}
+	return remarks, nil
+}
+
+// probeNFS mounts the export as the capture kernel does, out of sight of other programs.
+func (v *Run) probeNFS(s *netplan.Server) (remarks []string, err error) {
+	dir, err := os.MkdirTemp("", "ukdump-nfs-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(dir)
+	fstype, version, err := remote.MountNFS(s, dir, unix.Mount)
+	if err != nil {
+		return nil, advice.With(fmt.Errorf("%s: %w", s.Target, err), "Check on the server that it exports this path to this machine, with write access for its root or for nobody.")
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	at := filepath.Join(dir, netplan.MachineDir(v.build.Plan.Host.Name, v.build.Plan.Host.MachineID))
+	made := os.Mkdir(at, 0o700) == nil
+	err = v.TryWrite(at)
+	if made {
+		os.Remove(at)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s cannot be written to: %w", s.Target, err)
+	}
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) == nil {
+		remarks = append(remarks, cli.Size(int64(st.Bavail)*st.Bsize)+" free")
+	}
+	if version != s.Version {
+		remarks = append(remarks, fmt.Sprintf("the server offers NFS %s (%s), not %s", version, fstype, s.Version))
+	}
+	return remarks, nil
+}
+
+// remoteChanges says where the servers and the way to them are not those for now.
+func remoteChanges(p, now *plan.Plan) (list []string) {
+	have, err := netplan.Of(p.Remote)
+	want, werr := netplan.Of(now.Remote)
+	if err != nil || werr != nil {
+		return []string{errors.Join(err, werr).Error()}
+	}
+	for i := range want.Servers {
+		n := &want.Servers[i]
+		h := have.Server(n.Target)
+		if h == nil {
+			continue // the targets tell
+		}
+		for _, x := range []struct {
+			name      string
+			have, now any
+		}{
+			{"addresses of the server", h.Addresses, n.Addresses},
+			{"network card", h.Network.Links, n.Network.Links},
+			{"own address", h.Network.Addresses, n.Network.Addresses},
+			{"routes", h.Network.Routes, n.Network.Routes},
+			{"keys of the server", h.HostKeys, n.HostKeys},
+		} {
+			if !reflect.DeepEqual(x.have, x.now) {
+				list = append(list, fmt.Sprintf("%s: the %s in the image are not those of now", n.Target, x.name))
+			}
+		}
+	}
+	if !reflect.DeepEqual(have.Recipients, want.Recipients) || have.EncryptReport != want.EncryptReport {
+		list = append(list, "it is not as now configured: the encryption")
+	}
+	return list
+}
+
+// lastServed adds the servers that this run wrote to, to those of earlier runs.
+func (v *Run) lastServed() map[string]time.Time {
+	last := make(map[string]time.Time)
+	if old, err := v.Store.Verified(); err == nil {
+		for _, t := range v.conf.Targets {
+			if at, ok := old.Served[t.String()]; ok {
+				last[t.String()] = at
+			}
+		}
+	}
+	for _, name := range v.served {
+		last[name] = v.began.UTC()
+	}
+	return last
+}

@@ -1,0 +1,193 @@
+package test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ukdump/internal/crashdir"
+	"ukdump/internal/dumpfile"
+	"ukdump/internal/vmtest"
+	"ukdump/test/debian"
+)
+
+// netCell is a machine whose dump goes to a server.
+type netCell struct {
+	suite   string
+	flavour debian.Flavour
+	card    string // model of QEMU
+	address string // way of addressing, a key of addressings
+	server  string // a key of servers
+	ci      bool
+}
+
+func (c netCell) String() string {
+	return strings.Join([]string{c.suite, string(c.flavour), c.server, c.card, c.address}, "-")
+}
+
+// addressing sets up the network of the healthy machine. $dev is its card.
+type addressing struct {
+	at    string // address of the server
+	setUp string
+}
+
+// IPv4 by hand, IPv6 by hand, and an address that looks as DHCP clients set it.
+var addressings = map[string]addressing{
+	"static": {hostIPv4, "ip addr add 10.0.2.77/24 dev $dev && ip route add default via 10.0.2.2"},
+	"ipv6":   {hostIPv6, "ip addr add fec0::77/64 dev $dev"},
+	"dhcp":   {hostIPv4, "udhcpc -q -n -f -i $dev -s /ukdump-test/udhcpc"},
+}
+
+var servers = map[string]func(t *testing.T, at string) dumpServer{
+	"sftp":  startSFTP,
+	"https": startHTTPS,
+}
+
+var netCells = []netCell{
+	{suite: "bookworm", flavour: debian.Generic, card: "virtio-net-pci", address: "static", server: "sftp", ci: true},
+	{suite: "bookworm", flavour: debian.Cloud, card: "virtio-net-pci", address: "ipv6", server: "sftp"},
+	{suite: "bookworm", flavour: debian.Generic, card: "e1000e", address: "dhcp", server: "sftp"},
+	{suite: "trixie", flavour: debian.Generic, card: "virtio-net-pci", address: "dhcp", server: "sftp"},
+	{suite: "trixie", flavour: debian.Generic, card: "igb", address: "static", server: "sftp"},
+	{suite: "trixie", flavour: debian.Generic, card: "vmxnet3", address: "ipv6", server: "sftp"},
+	{suite: "sid", flavour: debian.Generic, card: "virtio-net-pci", address: "static", server: "sftp"},
+	{suite: "sid", flavour: debian.Generic, card: "e1000", address: "static", server: "sftp"},
+	{suite: "bookworm", flavour: debian.Generic, card: "virtio-net-pci", address: "static", server: "https", ci: true},
+	{suite: "trixie", flavour: debian.Generic, card: "rtl8139", address: "dhcp", server: "https"},
+	{suite: "sid", flavour: debian.Generic, card: "virtio-net-pci", address: "dhcp", server: "https"},
+	{suite: "bookworm", flavour: debian.Cloud, card: "virtio-net-pci", address: "static", server: "https"},
+}
+
+// TestNetwork crashes one machine per cell and looks for its dump at the server.
+func TestNetwork(t *testing.T) {
+	set := vmSet(t)
+	if set == "faults" {
+		t.Skip("UKDUMP_VM=faults is for TestFaults")
+	}
+	t.Run("cell", func(t *testing.T) {
+		for _, c := range netCells {
+			if set == "ci" && !c.ci {
+				continue
+			}
+			t.Run(c.String(), func(t *testing.T) {
+				chosen.Add(1)
+				t.Parallel()
+				root, payload := lab(t, c.suite)
+				a := addressings[c.address]
+				s := servers[c.server](t, a.at)
+				start := time.Now()
+				if err := c.crash(t.Context(), root, payload, a, s); err != nil {
+					t.Fatal(err)
+				}
+				t.Logf("captured (%.0f s)", time.Since(start).Seconds())
+			})
+		}
+	})
+}
+
+// crash crashes the machine and checks the dump.
+func (c netCell) crash(ctx context.Context, root *debian.Root, payload debian.Payload, a addressing, s dumpServer) error {
+	m, err := debian.New(ctx, c.String(), debian.Hardware{
+		Root: root, Flavour: c.flavour,
+		NICs: []vmtest.NIC{{Model: c.card, MAC: "52:54:00:12:34:56", Backend: "user"}},
+	})
+	if err != nil {
+		return err
+	}
+	mark := "mark-" + rand.Text()
+	for name, text := range s.files {
+		payload = payload.With(name, text)
+	}
+	payload = payload.With("etc/ukdump.conf", fmt.Sprintf("TARGET=%q\n%s", s.target, s.conf))
+	payload = payload.With("ukdump-test/cell", fmt.Sprintf("mark=%s\nset_up='%s'\n", mark, a.setUp))
+	payload.Run = ". /ukdump-test/network\n"
+	vm, err := m.Boot(ctx, debian.Boot{
+		Name: "crash", Init: debian.Quick, Payload: payload, Deadline: bootLimit,
+		Cmdline: reservation + " panic=5 printk.devkmsg=on",
+	})
+	if err == nil {
+		err = vm.Wait()
+	}
+	if err != nil {
+		return err
+	}
+	console := strings.Join(vm.Console(), "\n")
+	switch {
+	case strings.Contains(console, "ukdump-test: FAILED"), !strings.Contains(console, "ukdump-test: "+mark):
+		return vm.Fail("the machine was not crashed")
+	case strings.Count(console, "Kernel panic - not syncing") > 1:
+		return vm.Fail("the capture kernel panicked")
+	}
+	if err := checkServed(s.dir, mark, m.Dir); err != nil {
+		return vm.Fail("%v", err)
+	}
+	return m.Remove()
+}
+
+// checkServed checks the only dump below dir, which a server wrote. temp is for files.
+func checkServed(dir, mark, temp string) error {
+	found, err := filepath.Glob(filepath.Join(dir, "*", "*", crashdir.ReportFile))
+	if err != nil || len(found) != 1 {
+		return fmt.Errorf("%d reports below %s, not 1 (%v)", len(found), dir, err)
+	}
+	dump := filepath.Dir(found[0])
+	b, err := os.ReadFile(found[0])
+	if err != nil {
+		return err
+	}
+	r, err := crashdir.ParseReport(b)
+	if err != nil {
+		return err
+	}
+	var wrong []error
+	bad := func(format string, a ...any) { wrong = append(wrong, fmt.Errorf(format, a...)) }
+	if r.Outcome != crashdir.Complete || len(r.Errors) > 0 {
+		bad("report.json says %s: %s", r.Outcome, strings.Join(r.Errors, "; "))
+	}
+	if !strings.Contains(r.Panic.Line, "sysrq triggered crash") {
+		bad("report.json gives %q as the panic", r.Panic.Line)
+	}
+	core := filepath.Join(dump, crashdir.Vmcore)
+	if flat := core + ".flat"; exists(flat) { // as the manual page says
+		in, err := os.Open(flat)
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		core = filepath.Join(temp, crashdir.Vmcore)
+		cmd := exec.Command("makedumpfile", "-R", core)
+		cmd.Stdin = in
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("makedumpfile -R: %w: %s", err, out)
+		}
+	}
+	if _, err := dumpfile.VerifyFile(core); err != nil {
+		bad("%w", err)
+	}
+	text := filepath.Join(temp, "makedumpfile-dmesg.txt")
+	if out, err := exec.Command("makedumpfile", "--dump-dmesg", core, text).CombinedOutput(); err != nil {
+		bad("makedumpfile --dump-dmesg: %w: %s", err, out)
+	}
+	for _, log := range []string{filepath.Join(dump, crashdir.Dmesg), text} {
+		if err := checkLog(log, mark); err != nil {
+			bad("%w", err)
+		}
+	}
+	left, err := filepath.Glob(filepath.Join(dump, "*"+crashdir.Suffix))
+	if err != nil || len(left) > 0 {
+		bad("%s is at the server (%v)", left, err)
+	}
+	return errors.Join(wrong...)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
