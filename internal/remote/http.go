@@ -38,6 +38,7 @@ type request struct {
 	// stream is the body after body, sent in chunks.
 	stream   io.Reader
 	progress func(int64) // with the bytes of body and stream so far
+	work     int64       // bytes that the server handles before it answers, beyond the body
 }
 
 // newHTTP prepares a client. It does not connect.
@@ -187,7 +188,7 @@ func (c *httpClient) try(q *request) (*response, error) {
 		return nil, serr
 	}
 	if early == nil {
-		done := c.link.waitFor(sent)
+		done := c.link.waitFor(sent + q.work)
 		answer := <-replies
 		done()
 		early = &answer

@@ -177,7 +177,7 @@ func (s *httpsStore) canMove(dir string) (bool, error) {
 func (s *httpsStore) move(from, to string) error {
 	_, err := s.do(request{method: "MOVE", path: from, fields: []field{
 		{"Destination", s.c.base + escape(to, "/")}, {"Overwrite", "T"},
-	}}, 201, 204)
+	}, work: s.last.Size}, 201, 204)
 	return err
 }
 

@@ -121,6 +121,8 @@ func Open(s *netplan.Server, files fs.FS, opt Options) (Store, error) {
 		store, err = openSFTP(t)
 	case netplan.ProtocolHTTPS:
 		store, err = openHTTPS(t)
+	case netplan.ProtocolS3:
+		store, err = openS3(t)
 	default:
 		err = fmt.Errorf("protocol %q is for no store", s.Protocol)
 	}
