@@ -1,16 +1,20 @@
 package test
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"filippo.io/age"
 
 	"ukdump/internal/crashdir"
 	"ukdump/internal/dumpfile"
@@ -25,11 +29,16 @@ type netCell struct {
 	card    string // model of QEMU
 	address string // way of addressing, a key of addressings
 	server  string // a key of servers
+	encrypt string // ENCRYPT_REPORT=, or "" for no encryption
 	ci      bool
 }
 
 func (c netCell) String() string {
-	return strings.Join([]string{c.suite, string(c.flavour), c.server, c.card, c.address}, "-")
+	name := strings.Join([]string{c.suite, string(c.flavour), c.server, c.card, c.address}, "-")
+	if c.encrypt != "" {
+		name += "-encrypted-" + c.encrypt
+	}
+	return name
 }
 
 // addressing sets up the network of the healthy machine. $dev is its card.
@@ -63,6 +72,8 @@ var netCells = []netCell{
 	{suite: "trixie", flavour: debian.Generic, card: "rtl8139", address: "dhcp", server: "https"},
 	{suite: "sid", flavour: debian.Generic, card: "virtio-net-pci", address: "dhcp", server: "https"},
 	{suite: "bookworm", flavour: debian.Cloud, card: "virtio-net-pci", address: "static", server: "https"},
+	{suite: "bookworm", flavour: debian.Generic, card: "virtio-net-pci", address: "static", server: "sftp", encrypt: "yes"},
+	{suite: "trixie", flavour: debian.Generic, card: "virtio-net-pci", address: "static", server: "https", encrypt: "no"},
 }
 
 // TestNetwork crashes one machine per cell and looks for its dump at the server.
@@ -105,6 +116,13 @@ func (c netCell) crash(ctx context.Context, root *debian.Root, payload debian.Pa
 	for name, text := range s.files {
 		payload = payload.With(name, text)
 	}
+	var identity *age.X25519Identity
+	if c.encrypt != "" {
+		if identity, err = age.GenerateX25519Identity(); err != nil {
+			return err
+		}
+		s.conf += fmt.Sprintf("ENCRYPT=%s\nENCRYPT_REPORT=%s\n", identity.Recipient(), c.encrypt)
+	}
 	payload = payload.With("etc/ukdump.conf", fmt.Sprintf("TARGET=%q\n%s", s.target, s.conf))
 	payload = payload.With("ukdump-test/cell", fmt.Sprintf("mark=%s\nset_up='%s'\n", mark, a.setUp))
 	payload.Run = ". /ukdump-test/network\n"
@@ -125,14 +143,20 @@ func (c netCell) crash(ctx context.Context, root *debian.Root, payload debian.Pa
 	case strings.Count(console, "Kernel panic - not syncing") > 1:
 		return vm.Fail("the capture kernel panicked")
 	}
-	if err := checkServed(s.dir, mark, m.Dir); err != nil {
+	if identity != nil {
+		if err := decryptServed(s.dir, identity, c.encrypt == "yes", mark); err != nil {
+			return vm.Fail("%v", err)
+		}
+	}
+	if err := checkServed(s.dir, mark, m.Dir, false); err != nil {
 		return vm.Fail("%v", err)
 	}
 	return m.Remove()
 }
 
-// checkServed checks the only dump below dir, which a server wrote. temp is for files.
-func checkServed(dir, mark, temp string) error {
+// checkServed checks the only dump below dir, which a server wrote. temp is for files. A
+// redacted report has no word of the crashed kernel.
+func checkServed(dir, mark, temp string, redacted bool) error {
 	found, err := filepath.Glob(filepath.Join(dir, "*", "*", crashdir.ReportFile))
 	if err != nil || len(found) != 1 {
 		return fmt.Errorf("%d reports below %s, not 1 (%v)", len(found), dir, err)
@@ -151,7 +175,7 @@ func checkServed(dir, mark, temp string) error {
 	if r.Outcome != crashdir.Complete || len(r.Errors) > 0 {
 		bad("report.json says %s: %s", r.Outcome, strings.Join(r.Errors, "; "))
 	}
-	if !strings.Contains(r.Panic.Line, "sysrq triggered crash") {
+	if (r.Panic.Line == "") != redacted || !redacted && !strings.Contains(r.Panic.Line, "sysrq triggered crash") {
 		bad("report.json gives %q as the panic", r.Panic.Line)
 	}
 	core := filepath.Join(dump, crashdir.Vmcore)
@@ -185,6 +209,59 @@ func checkServed(dir, mark, temp string) error {
 		bad("%s is at the server (%v)", left, err)
 	}
 	return errors.Join(wrong...)
+}
+
+// decryptServed decrypts the files of the only dump below dir in place. Before that, no file
+// may have the mark if all is secret.
+func decryptServed(dir string, identity age.Identity, all bool, mark string) error {
+	sealed, err := filepath.Glob(filepath.Join(dir, "*", "*", "*"+crashdir.Sealed))
+	if err != nil || len(sealed) == 0 {
+		return fmt.Errorf("no encrypted file below %s (%v)", dir, err)
+	}
+	clear, err := filepath.Glob(filepath.Join(dir, "*", "*", "*"))
+	if err != nil {
+		return err
+	}
+	for _, name := range clear {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if all && (bytes.Contains(b, []byte(mark)) || bytes.Contains(b, []byte("sysrq triggered crash"))) {
+			return fmt.Errorf("%s is not encrypted", name)
+		}
+	}
+	for _, name := range sealed {
+		if err := decryptFile(name, identity); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// decryptFile writes the content of an age file beside it. A vmcore is in the flattened
+// format.
+func decryptFile(name string, identity age.Identity) error {
+	in, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	r, err := age.Decrypt(in, identity)
+	if err != nil {
+		return err
+	}
+	plain := strings.TrimSuffix(name, crashdir.Sealed)
+	if filepath.Base(plain) == crashdir.Vmcore {
+		plain += ".flat"
+	}
+	out, err := os.Create(plain)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	_, err = io.Copy(out, r)
+	return err
 }
 
 func exists(path string) bool {
