@@ -2,10 +2,12 @@ package streamcheck
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 
 	"ukdump/internal/dumpfile"
+	"ukdump/internal/vmcore"
 )
 
 const (
@@ -65,8 +67,21 @@ func copyAt(p, b []byte, off *int64) int {
 	return n
 }
 
-// read returns the header, if that has been written.
-func (h *head) read() (dumpfile.Header, error) { return dumpfile.ReadHeader(h) }
+// read returns the header, if that has been written. makedumpfile -E writes empty program
+// headers first and the real ones last, too late for a check in passing.
+func (h *head) read() (dumpfile.Header, error) {
+	header, err := dumpfile.ReadHeader(h)
+	if err != nil || header.Layout().Pages != 0 {
+		return header, err
+	}
+	f, err := vmcore.Open(plain{h})
+	if err == nil && f.End() == 0 {
+		err = errNoMemory
+	}
+	return header, err
+}
+
+var errNoMemory = errors.New("the program headers of the ELF core have no memory")
 
 // plain reads the beginning of the dump itself. A part that was not written is the end.
 type plain struct{ h *head }

@@ -82,10 +82,7 @@ func (d *inner) endRecord() error {
 		}
 		return nil
 	}
-	if err := d.begin(h); err != nil {
-		return err
-	}
-	return d.replay()
+	return d.begin(h)
 }
 
 // begin takes the header.
@@ -98,7 +95,10 @@ func (d *inner) begin(h dumpfile.Header) error {
 		d.bitmapEnd = d.layout.Dumped + int64((d.layout.Pages+7)/8)
 		d.nextDesc = d.layout.Descs
 	}
-	return d.setProbes()
+	if err := d.setProbes(); err != nil {
+		return err
+	}
+	return d.replay()
 }
 
 // replay places the data behind the header that were kept with it.
@@ -293,13 +293,18 @@ func (d *inner) readProbes(p []byte, off int64) {
 
 // close checks the whole dump.
 func (d *inner) close() error {
-	if !d.known && len(d.head.b) == 0 {
+	if len(d.head.written) == 0 {
 		return errors.New("no dump inside the flattened file")
 	}
 	// makedumpfile(8) writes the header again, with the mark of an incomplete dump.
 	h, err := d.head.read()
 	if err != nil {
 		return fmt.Errorf("the header that was written last: %w", err)
+	}
+	if !d.known {
+		if err := d.begin(h); err != nil {
+			return err
+		}
 	}
 	l := h.Layout()
 	d.layout.VMCOREINFO, d.layout.Notes = l.VMCOREINFO, l.Notes
@@ -330,10 +335,7 @@ func (d *inner) closeELF() error {
 	if err != nil {
 		return err
 	}
-	switch end := f.End(); {
-	case end == 0:
-		return errors.New("the ELF core has no memory")
-	case end > d.size:
+	if end := f.End(); end > d.size {
 		return fmt.Errorf("the dump has %d bytes and needs %d", d.size, end)
 	}
 	return nil
