@@ -227,20 +227,6 @@ func printable(s string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// progressReader reports that the server answers.
-type progressReader struct {
-	r        io.ReaderAt
-	progress func()
-}
-
-func (p progressReader) ReadAt(b []byte, off int64) (int, error) {
-	n, err := p.r.ReadAt(b, off)
-	if p.progress != nil {
-		p.progress()
-	}
-	return n, err
-}
-
 func newProbeReader() io.Reader { return strings.NewReader(probeText) }
 
 func newBytesReader(b []byte) io.Reader { return bytes.NewReader(b) }

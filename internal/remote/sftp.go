@@ -322,7 +322,7 @@ func (s *sftpStore) verify(m *dumpfile.Memory, progress func()) error {
 	if s.last.Name != crashdir.Vmcore {
 		return nil
 	}
-	r := progressReader{s.file, progress}
+	r := &blockReader{f: s.file, progress: progress}
 	h, err := dumpfile.ReadHeader(r)
 	if err != nil {
 		return err
@@ -331,6 +331,54 @@ func (s *sftpStore) verify(m *dumpfile.Memory, progress func()) error {
 		return h.Verify(r, size)
 	}
 	return h.VerifyMemory(r, size, *m)
+}
+
+// blockReader reads a file in blocks, as each answer takes the time of a round trip. It
+// keeps the last one: reads go forward, by some bytes or by many.
+type blockReader struct {
+	f        *sftpFile
+	progress func()
+	block    []byte
+	at       int64 // of block
+}
+
+// blockSize needs about half of the requests that may be in flight.
+const blockSize = 1 << 20
+
+// ReadAt implements io.ReaderAt.
+func (b *blockReader) ReadAt(p []byte, off int64) (int, error) {
+	n := 0
+	for n < len(p) {
+		if err := b.load((off + int64(n)) / blockSize * blockSize); err != nil {
+			return n, err
+		}
+		m := copy(p[n:], b.block[min(off+int64(n)-b.at, int64(len(b.block))):])
+		if m == 0 {
+			return n, io.EOF
+		}
+		n += m
+	}
+	return n, nil
+}
+
+// load reads the block at an offset, of which only the last is short.
+func (b *blockReader) load(at int64) error {
+	if b.block != nil && at == b.at {
+		return nil
+	}
+	if b.block == nil {
+		b.block = make([]byte, blockSize)
+	}
+	n, err := b.f.ReadAt(b.block[:blockSize], at)
+	if err != nil && err != io.EOF {
+		b.block = nil
+		return err
+	}
+	b.block, b.at = b.block[:n], at
+	if b.progress != nil {
+		b.progress()
+	}
+	return nil
 }
 
 // drop closes the file of an earlier stream.

@@ -268,6 +268,34 @@ func TestSFTP(t *testing.T) {
 	}
 }
 
+func TestBlockReader(t *testing.T) {
+	d := newSSHD(t)
+	s := d.open(t, Options{}).(*sftpStore)
+	content := make([]byte, 2*blockSize+1000)
+	rand.Read(content)
+	if err := s.Put("", "x", bytes.NewReader(content)); err != nil {
+		t.Fatal(err)
+	}
+	f, err := s.c.openFile(s.path("", "x"), openRead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := 0
+	r := &blockReader{f: f, progress: func() { blocks++ }}
+	for _, x := range []struct{ off, n, want int }{
+		{0, 10, 10}, {10, 100, 100}, {blockSize - 5, 10, 10}, {0, len(content), len(content)}, {len(content) - 5, 10, 5}, {len(content), 1, 0}, {5 * blockSize, 1, 0}, {3, 4, 4},
+	} {
+		b := make([]byte, x.n)
+		n, err := r.ReadAt(b, int64(x.off))
+		if n != x.want || (err == nil) != (n == x.n) || !bytes.Equal(b[:n], content[min(x.off, len(content)):][:n]) {
+			t.Errorf("%d bytes at %d: got %d, %v", x.n, x.off, n, err)
+		}
+	}
+	if blocks != 7 {
+		t.Errorf("%d blocks were read", blocks)
+	}
+}
+
 // An encrypted stream is written as it is.
 func TestSFTPOpaque(t *testing.T) {
 	d := newSSHD(t)
