@@ -57,6 +57,7 @@ var addressings = map[string]addressing{
 var servers = map[string]func(t *testing.T, at string) dumpServer{
 	"sftp":  startSFTP,
 	"https": startHTTPS,
+	"s3":    startS3,
 }
 
 var netCells = []netCell{
@@ -72,6 +73,8 @@ var netCells = []netCell{
 	{suite: "trixie", flavour: debian.Generic, card: "rtl8139", address: "dhcp", server: "https"},
 	{suite: "sid", flavour: debian.Generic, card: "virtio-net-pci", address: "dhcp", server: "https"},
 	{suite: "bookworm", flavour: debian.Cloud, card: "virtio-net-pci", address: "static", server: "https"},
+	{suite: "bookworm", flavour: debian.Generic, card: "virtio-net-pci", address: "static", server: "s3"},
+	{suite: "sid", flavour: debian.Generic, card: "e1000e", address: "dhcp", server: "s3", encrypt: "yes"},
 	{suite: "bookworm", flavour: debian.Generic, card: "virtio-net-pci", address: "static", server: "sftp", encrypt: "yes"},
 	{suite: "trixie", flavour: debian.Generic, card: "virtio-net-pci", address: "static", server: "https", encrypt: "no"},
 }

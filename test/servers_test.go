@@ -17,6 +17,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -243,3 +244,55 @@ http {
 		dir:    dumps,
 	}
 }
+
+// startS3 runs versitygw, which the matrix builds from its source.
+func startS3(t *testing.T, at string) dumpServer {
+	t.Helper()
+	program, err := versity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, port := t.TempDir(), freePort(t, "127.0.0.1")
+	cert, key := certificate(t)
+	store := filepath.Join(dir, "store")
+	if err := os.MkdirAll(filepath.Join(store, "crashes"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"cert.pem": cert, "key.pem": key} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start(t, "127.0.0.1", port, program, "--access", "dumper", "--secret", "only-for-tests", "--port", fmt.Sprintf("127.0.0.1:%d", port),
+		"--cert", filepath.Join(dir, "cert.pem"), "--key", filepath.Join(dir, "key.pem"), "posix", store)
+	return dumpServer{
+		target: "s3://crashes/fleet",
+		conf:   fmt.Sprintf("S3_ENDPOINT=https://%s:%d\nHTTP_CA=/etc/ukdump/ca.pem\n", at, port),
+		files:  map[string]string{"etc/ukdump/s3.key": "dumper:only-for-tests\n", "etc/ukdump/ca.pem": cert},
+		dir:    filepath.Join(store, "crashes", "fleet"),
+	}
+}
+
+// versityVersion is a server of S3 over a directory.
+const versityVersion = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
+
+var versity = sync.OnceValues(func() (string, error) {
+	if program, err := exec.LookPath("versitygw"); err == nil {
+		return program, nil
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(cache, "ukdump", "programs")
+	program := filepath.Join(dir, "versitygw")
+	if _, err := os.Stat(program); err == nil {
+		return program, nil
+	}
+	cmd := exec.Command("go", "install", versityVersion)
+	cmd.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=-mod=mod")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%s: %w\n%s", versityVersion, err, out)
+	}
+	return program, nil
+})

@@ -6,6 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,6 +41,7 @@ func Send(args []string) int {
 			Progress: m.set,
 			Stall:    time.Duration(j.plan.Deadlines.Stall) * time.Second,
 			Built:    j.built(),
+			MaxPart:  partLimit(),
 		})
 		stop()
 		if err != nil {
@@ -59,6 +62,32 @@ func Send(args []string) int {
 			return fmt.Errorf("unknown operation %q", op)
 		}
 	})
+}
+
+// Limits of one part of an upload to S3, which is in memory until the server has it.
+const (
+	leastPart = 8 << 20
+	mostPart  = 64 << 20
+)
+
+// partLimit lets a part have a quarter of the memory that is available now, and Go's heap
+// as much more.
+func partLimit() int64 {
+	part := min(max(available()/4, leastPart), mostPart)
+	debug.SetMemoryLimit(part + part/2 + 16<<20)
+	return part
+}
+
+// available returns MemAvailable in bytes, see proc_meminfo(5); 0 if it is not known.
+func available() int64 {
+	b, _ := os.ReadFile("/proc/meminfo")
+	_, rest, _ := strings.Cut(string(b), "MemAvailable:")
+	fields := strings.Fields(rest)
+	if len(fields) == 0 {
+		return 0
+	}
+	kib, _ := strconv.ParseInt(fields[0], 10, 64)
+	return kib << 10
 }
 
 // built returns the time that the clock is not before.
