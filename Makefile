@@ -188,6 +188,7 @@ test-luks: build
 
 bench: deps
 	$(GO) run ./test/bench
+	UKDUMP_VM=bench $(GO) test -count=1 -v -timeout 3h -run TestBenchNetwork ./test
 
 charts:
 	cd test/charts && $(GO) run . ../bench/results.json ../../docs

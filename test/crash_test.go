@@ -34,7 +34,7 @@ func vmSet(t *testing.T) string {
 	set := os.Getenv("UKDUMP_VM")
 	switch set {
 	case "ci", "matrix", "faults":
-	case "", "luks":
+	case "", "luks", "bench":
 		t.Skip("needs virtual machines: run make test-vm, or set UKDUMP_VM=ci")
 	default:
 		t.Fatalf("UKDUMP_VM is %q, not ci, matrix or faults", set)
