@@ -225,7 +225,11 @@ func (w *worker) accept(a *crashdir.Attempt) bool {
 	}
 	a.Phase, a.Error, a.Limit, a.Percent = crashdir.Accepted, "", 0, 0
 	w.report.Collector, w.report.Outcome = a.Name, crashdir.Complete
-	w.log.printf("vmcore: %d bytes, on disk and read back", a.Bytes)
+	where := "on disk and read back"
+	if strings.HasPrefix(w.state.Raw, serverName) {
+		where, a.Bytes = "at the server", w.place.size()
+	}
+	w.log.printf("vmcore: %d bytes, %s", a.Bytes, where)
 	return true
 }
 
