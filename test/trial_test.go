@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"ukdump/internal/vmtest"
 	"ukdump/test/debian"
 )
 
@@ -22,6 +23,7 @@ type trial struct {
 	suite  string // bookworm if empty
 	layout string
 	mount  string // line of fstab for the layout
+	server string // a key of servers: the first target
 	words  string // of the command line, instead of the usual reservation
 	// test is the shell command that begins it; then the machine has to go down by itself.
 	test    string
@@ -51,6 +53,8 @@ var trials = []trial{
 
 	{name: "lent", suite: "sid", layout: "root", words: "crashkernel=80M crashkernel=48M,cma", test: "kdumpctl test --yes", message: passed, status: spare, list: listedPassed},
 
+	{name: "server", layout: "root", server: "sftp", test: "kdumpctl test --yes", message: " a complete dump of ", status: spare, list: listedPassed},
+
 	// Tests that fail.
 	{name: "hook-lost", layout: "root", test: begun + "rm /usr/lib/systemd/system-shutdown/ukdump-test.shutdown",
 		message: " FAILED: nothing was saved", status: "it FAILED: nothing was saved"},
@@ -69,6 +73,7 @@ const prepareTrial = `. /ukdump-test/cell
 make_target && mkdir -p /var/crash || fail 'no target'
 [ -z "$fstab" ] || echo "LABEL=target $fstab defaults 0 2" >>/etc/fstab
 systemctl --root=/ enable ukdump.service ukdump-announce.service
+[ ! -e /etc/systemd/network/10-test.network ] || systemctl --root=/ enable systemd-networkd.service
 sync
 `
 
@@ -121,6 +126,15 @@ func (tr trial) run(t *testing.T) {
 	h := debian.Hardware{Root: root, Flavour: debian.Cloud}
 	for _, name := range l.disks() {
 		h.Disks = append(h.Disks, debian.Disk{Name: name})
+	}
+	if tr.server != "" {
+		h.NICs = []vmtest.NIC{{Model: "virtio-net-pci", MAC: "52:54:00:12:34:56", Backend: "user"}}
+		s := servers[tr.server](t, hostIPv4)
+		for name, text := range s.files {
+			payload = payload.With(name, text)
+		}
+		payload = payload.With("etc/ukdump.conf", fmt.Sprintf("TARGET=%q\n%s", s.target+" /var/crash", s.conf)).
+			With("etc/systemd/network/10-test.network", "[Match]\nMACAddress=52:54:00:12:34:56\n[Network]\nDHCP=ipv4\n")
 	}
 	m, err := debian.New(t.Context(), "trial-"+tr.name, h)
 	if err != nil {

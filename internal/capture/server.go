@@ -170,6 +170,7 @@ func (w *worker) writeReceipt() {
 			w.sealPlace()
 			r.Outcome = crashdir.Complete
 			w.step(stepDmesg, w.plan.Deadlines.Finish, w.writeLog)
+			w.step(stepCaptureLog, w.plan.Deadlines.Finish, w.writeCaptureLog)
 			w.step(stepReport, w.plan.Deadlines.Finish, w.writeReport)
 			r.Errors = r.Errors[:errors]
 			return
