@@ -27,6 +27,7 @@ type netCell struct {
 	suite   string
 	flavour debian.Flavour
 	card    string // model of QEMU
+	before  string // model of another card before it: the card has another name in the capture kernel
 	address string // way of addressing, a key of addressings
 	server  string // a key of servers
 	encrypt string // ENCRYPT_REPORT=, or "" for no encryption
@@ -35,6 +36,9 @@ type netCell struct {
 
 func (c netCell) String() string {
 	name := strings.Join([]string{c.suite, string(c.flavour), c.server, c.card, c.address}, "-")
+	if c.before != "" {
+		name += "-after-" + c.before
+	}
 	if c.encrypt != "" {
 		name += "-encrypted-" + c.encrypt
 	}
@@ -73,6 +77,7 @@ var netCells = []netCell{
 	{suite: "trixie", flavour: debian.Generic, card: "rtl8139", address: "dhcp", server: "https"},
 	{suite: "sid", flavour: debian.Generic, card: "virtio-net-pci", address: "dhcp", server: "https"},
 	{suite: "bookworm", flavour: debian.Cloud, card: "virtio-net-pci", address: "static", server: "https"},
+	{suite: "trixie", flavour: debian.Generic, card: "virtio-net-pci", before: "e1000", address: "static", server: "sftp"},
 	{suite: "bookworm", flavour: debian.Generic, card: "virtio-net-pci", address: "static", server: "s3"},
 	{suite: "sid", flavour: debian.Generic, card: "e1000e", address: "dhcp", server: "s3", encrypt: "yes"},
 	{suite: "bookworm", flavour: debian.Generic, card: "virtio-net-pci", address: "static", server: "sftp", encrypt: "yes"},
@@ -108,10 +113,12 @@ func TestNetwork(t *testing.T) {
 
 // crash crashes the machine and checks the dump.
 func (c netCell) crash(ctx context.Context, root *debian.Root, payload debian.Payload, a addressing, s dumpServer) error {
-	m, err := debian.New(ctx, c.String(), debian.Hardware{
-		Root: root, Flavour: c.flavour,
-		NICs: []vmtest.NIC{{Model: c.card, MAC: "52:54:00:12:34:56", Backend: "user"}},
-	})
+	h := debian.Hardware{Root: root, Flavour: c.flavour}
+	if c.before != "" {
+		h.NICs = append(h.NICs, vmtest.NIC{Model: c.before, MAC: "52:54:00:ff:ff:ff", Backend: "user,net=10.9.0.0/24"})
+	}
+	h.NICs = append(h.NICs, vmtest.NIC{Model: c.card, MAC: "52:54:00:12:34:56", Backend: "user"})
+	m, err := debian.New(ctx, c.String(), h)
 	if err != nil {
 		return err
 	}
