@@ -28,6 +28,9 @@ var (
 	settleTime = 8 * time.Second
 	// followTime is the least time for a link on another one that has just got a carrier.
 	followTime = 3 * time.Second
+	// preferTime is how long the port of a bond that was active is waited for, if another
+	// one has a carrier.
+	preferTime = 5 * time.Second
 	// interval is the time between two looks at the links.
 	interval = 100 * time.Millisecond
 )
@@ -198,6 +201,33 @@ func (s *setup) oneOf(want *netplan.Link, ports []rtnl.Link) (rtnl.Link, error) 
 	return ready, nil
 }
 
+// NextPort makes the next Up try another port of a bond, of which one port is used: one can
+// have a carrier and reach nothing. It returns false after all have had their turn. n is
+// changed.
+func NextPort(n *netplan.Network, turn int) bool {
+	i := slices.IndexFunc(n.Links, func(l netplan.Link) bool { return l.Kind == netplan.Bond && !l.LACP && turn < len(l.Ports) })
+	if i < 0 {
+		return false
+	}
+	ports := n.Links[i].Ports
+	s, err := begin(n, nil, time.Now().Add(interval), func(string, ...any) {})
+	if err != nil {
+		return false
+	}
+	defer s.conn.Close()
+	found, err := s.ports(ports)
+	if err != nil {
+		return false
+	}
+	for _, l := range found {
+		if l.Up() {
+			s.conn.SetUp(l.Index, false) // Up keeps a port that is ready
+		}
+	}
+	n.Links[i].Ports = append(slices.Clone(ports[1:]), ports[0])
+	return true
+}
+
 // prepare gives a link the address and MTU that want has, and sets it up.
 func (s *setup) prepare(l *rtnl.Link, want *netplan.Link) error {
 	s.setIPv6(l.Name)
@@ -280,7 +310,8 @@ func (s *setup) await(name string, links []rtnl.Link) (rtnl.Link, error) {
 				continue
 			}
 			there++
-			if now[i].Ready() {
+			// The first is the one that was active; its carrier may be noticed later.
+			if now[i].Ready() && (there == 1 || time.Since(start) > preferTime) {
 				return now[i], nil
 			}
 			dormant = dormant || now[i].Carrier

@@ -1,7 +1,6 @@
 package uplink
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -38,6 +37,13 @@ func Network(args []string) int {
 		if err == nil {
 			log("%s is up with %s", r.Link, joinPrefixes(r.Addresses))
 			err = reach(s)
+		}
+		for turn := 1; err != nil && netconf.NextPort(&s.Network, turn); turn++ {
+			warn("%v: trying another port of the bond", err)
+			if r, err = netconf.Up(&s.Network, s.Addresses, deadline, log); err == nil {
+				log("%s is up with %s", r.Link, joinPrefixes(r.Addresses))
+				err = reach(s)
+			}
 		}
 		if err == nil || !s.Network.DHCP {
 			return err
@@ -77,7 +83,7 @@ func reach(s *netplan.Server) error {
 		}
 		errs = append(errs, err.Error())
 	}
-	return fmt.Errorf("%w: %s", errBroken, strings.Join(errs, "; "))
+	return &brokenError{strings.Join(errs, "; ")}
 }
 
 func joinPrefixes(list []netip.Prefix) string {

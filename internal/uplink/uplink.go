@@ -69,13 +69,16 @@ func run(args []string, least int, f func(args []string) error) int {
 	return 1
 }
 
-// errBroken marks errors after which another try may work.
-var errBroken = errors.New("connection lost")
+// brokenError is an error after which another try may work.
+type brokenError struct{ text string }
+
+func (e *brokenError) Error() string { return e.text }
 
 // Broken reports whether an error is one of the connection and not an answer.
 func Broken(err error) bool {
 	var op net.Error
-	return errors.Is(err, errBroken) || errors.As(err, &op)
+	var broken *brokenError
+	return errors.As(err, &broken) || errors.As(err, &op)
 }
 
 // say prints a line for the worker.
