@@ -56,7 +56,7 @@ type Server struct {
 	Addresses []netip.Addr `json:"addresses"`           // when the image was built, in the order to try
 	Port      int          `json:"port"`                // of TCP
 	Path      string       `json:"path"`                // absolute: directory, export, prefix of URLs, /BUCKET/PREFIX
-	User      string       `json:"user,omitempty"`      // of SFTP
+	User      string       `json:"user,omitempty"`      // of SFTP; of HTTPS, whose token is then the password
 	Network   Network      `json:"network"`             // the way to Addresses
 	HostKeys  []string     `json:"host_keys,omitempty"` // of SFTP: "TYPE BASE64", as in authorized_keys(5)
 	KeyFile   string       `json:"key_file,omitempty"`  // in Dir: private key of SFTP; of S3, "ACCESS:SECRET"

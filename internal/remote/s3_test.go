@@ -502,3 +502,29 @@ func TestVersity(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+// Answers without what the next request needs are errors.
+func TestS3Empty(t *testing.T) {
+	for _, tt := range []struct{ begin, etag, want string }{
+		{"", "", "names no upload"},
+		{"<UploadId>x", "", "names no upload"},
+		{"<UploadId>x</UploadId>", "", "no ETag for part 1"},
+		{"<UploadId>x</UploadId>", strings.Repeat("x", 300), "no ETag for part 1"},
+	} {
+		w := newWeb(t, func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			w.Header().Set("ETag", tt.etag)
+			io.WriteString(w, tt.begin)
+		}, nil)
+		w.files[netplan.Dir+"/key"] = &fstest.MapFile{Data: []byte("a:b")}
+		w.server.Protocol, w.server.KeyFile = netplan.ProtocolS3, "key"
+		s := w.openS3(t, Options{})
+		_, err := s.Stream("d", crashdir.Vmcore, strings.NewReader("x"))
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("error %v, want %q", err, tt.want)
+		}
+		if err := s.Commit("d", nil, nil); err == nil {
+			t.Error("Commit succeeds")
+		}
+	}
+}
