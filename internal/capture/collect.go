@@ -47,8 +47,11 @@ func (w *worker) collect() error {
 		if w.accept(a) {
 			return nil
 		}
+		if remote != nil && w.state.Collector > 0 && remote.again(w, a) {
+			w.state.Collector--
+		}
 	}
-	if d, ok := w.place.(*directory); ok && len(w.attempts()) == 0 {
+	if d := w.directory(); d != nil && len(w.attempts()) == 0 {
 		w.makeRoom(filepath.Dir(d.dir), filepath.Base(d.dir), w.over.expect/2) // the forecast is of an uncompressed dump
 	}
 	var errs error
@@ -118,7 +121,7 @@ const (
 // useless reports whether c would only repeat a failure: if one filter does not
 // support the kernel, no filter does.
 func (w *worker) useless(c *plan.Collector) bool {
-	return w.state.Unconfirmed > 0 && c.Filters || w.state.Raw != "" && len(c.Stream) == 0
+	return w.state.Unconfirmed > 0 && c.Filters || w.streams() && len(c.Stream) == 0
 }
 
 // unknown reports whether a collector warned that it does not support the kernel,
@@ -154,9 +157,12 @@ func (w *worker) lastAttempt() *crashdir.Attempt {
 	return &list[len(list)-1]
 }
 
+// streams reports whether collectors write to a pipe or a device.
+func (w *worker) streams() bool { return w.state.Raw != "" || w.sealed }
+
 // canResume reports whether c can continue its own output. A stream always begins
 // anew.
-func (w *worker) canResume(c *plan.Collector) bool { return c.Resumes && w.state.Raw == "" }
+func (w *worker) canResume(c *plan.Collector) bool { return c.Resumes && !w.streams() }
 
 // resumes reports whether c continues the output of the last attempt.
 func (w *worker) resumes(c *plan.Collector) bool {
@@ -167,7 +173,7 @@ func (w *worker) resumes(c *plan.Collector) bool {
 // next chooses the collector after attempt a of collector c. It sets state.Collector
 // and returns the collector's name, or "" if no other collector can do better.
 func (w *worker) next(a *crashdir.Attempt, c *plan.Collector) string {
-	if remote != nil && !a.Stuck && w.timeLeft() > 0 && remote.again(w) {
+	if remote != nil && !a.Stuck && w.timeLeft() > 0 && remote.again(w, a) {
 		w.state.Collector--
 		return c.Name + " again"
 	}

@@ -28,6 +28,8 @@ const (
 const (
 	// ExitBroken is a connection that could not be made or broke: another try may work.
 	ExitBroken = 3
+	// ExitStream is a stream that was no whole dump: another collector may do better.
+	ExitStream = 4
 )
 
 // Words that begin the lines which these roles print to standard output.
@@ -37,11 +39,11 @@ const (
 	SayWarning  = "warning"  // a line for the report
 	SayDir      = "dir"      // name of the directory of the dump
 	SayCRC      = "crc"      // CRC-32C of the output of RoleSeal
-	SayStreamed = "streamed" // SHA-256 of the whole stream: all is at the server, unless CommitByte follows it is not complete
+	SayStreamed = "streamed" // SHA-256 of a stream that has passed and is a whole dump: CommitByte ends the file
 )
 
-// CommitByte on descriptor ControlFD makes RoleSend or RoleSeal give the vmcore its final
-// name. If the descriptor is closed without, the collector failed.
+// CommitByte on descriptor ControlFD makes RoleSend or RoleSeal end the file and give it its
+// final name. If the descriptor is closed without, the collector failed.
 const (
 	CommitByte = 'c'
 	ControlFD  = 3
@@ -56,17 +58,22 @@ type Extra struct {
 
 // MainNet is Main for kdumpinit-net: with targets at servers and encryption.
 func MainNet(extras ...Extra) int {
-	remote = &remoteFuncs{
-		open:    (*worker).openServer,
-		reopen:  (*worker).reopenServer,
-		again:   (*worker).againServer,
-		seal:    (*worker).sealPlace,
-		receipt: (*worker).writeReceipt,
-	}
+	remote = netFuncs()
 	for _, x := range extras {
 		roles = append(roles, role{name: x.Role, run: func(_ mode, args []string) int { return x.Run(args) }})
 	}
 	return Main()
+}
+
+// netFuncs returns what kdumpinit-net adds to the worker.
+func netFuncs() *remoteFuncs {
+	return &remoteFuncs{
+		open:    (*worker).openServer,
+		reopen:  (*worker).reopenServer,
+		again:   (*worker).again,
+		seal:    (*worker).sealPlace,
+		receipt: (*worker).writeReceipt,
+	}
 }
 
 // courier is a running child of one of the extra roles.
@@ -76,6 +83,7 @@ type courier struct {
 	out     *os.File // its standard output and error, not blocking
 	buf     bytes.Buffer
 	message outputTail // lines without a known word
+	lines   int        // log lines and warnings so far
 	control *os.File   // write end of ControlFD, nil after the commit
 
 	moved    int64 // bytes by its own report
@@ -84,10 +92,20 @@ type courier struct {
 	sum      string // SHA-256 of the stream
 	streamed bool
 	last     time.Duration // uptime of its last sign of life
+	stopped  error         // why it was killed
 }
 
 // errBroken marks an error after which another try may work.
 var errBroken = errors.New("connection lost")
+
+// errStream marks the error of a stream that was no whole dump.
+var errStream = errors.New("the stream is no whole dump")
+
+// maxSaid bounds the log lines and warnings of a child, and maxSaidLine the bytes of one.
+const (
+	maxSaid     = 50
+	maxSaidLine = 1000
+)
 
 // startCourier starts a role. stdin becomes its standard input, nil for none. stdout, if
 // not nil, becomes descriptor 4.
@@ -149,7 +167,7 @@ func (c *courier) pump() (news, ended bool) {
 
 func (c *courier) line(line string) {
 	word, rest, _ := strings.Cut(line, " ")
-	rest = evidence.Printable(rest)
+	rest = evidence.Printable(rest[:min(len(rest), maxSaidLine)])
 	switch word {
 	case SayProgress:
 		if n, err := strconv.ParseInt(rest, 10, 64); err == nil {
@@ -159,10 +177,14 @@ func (c *courier) line(line string) {
 		if n, err := strconv.ParseUint(rest, 10, 32); err == nil {
 			c.crc = uint32(n)
 		}
-	case SayLog:
-		c.w.log.printf("%s", rest)
-	case SayWarning:
-		c.w.warn("%s", rest)
+	case SayLog, SayWarning:
+		switch c.lines++; {
+		case c.lines > maxSaid: // the report and the kernel's log are bounded
+		case word == SayWarning:
+			c.w.warn("%s", rest)
+		default:
+			c.w.log.printf("%s", rest)
+		}
 	case SayDir:
 		c.dir = rest
 	case SayStreamed:
@@ -173,8 +195,9 @@ func (c *courier) line(line string) {
 }
 
 // wait waits until done returns true or the child ends. stall is how long the child may
-// be silent.
+// be silent from now on.
 func (c *courier) wait(stall time.Duration, done func() bool) error {
+	c.last = uptime() // until now it may have had nothing to do
 	for {
 		news, ended := c.pump()
 		if done != nil && done() {
@@ -194,29 +217,38 @@ func (c *courier) wait(stall time.Duration, done func() bool) error {
 
 // err returns the error of a child that has ended.
 func (c *courier) err() error {
-	if c.p.ok() {
-		return nil
+	if c.stopped != nil || c.p.ok() {
+		return c.stopped
 	}
 	text := strings.TrimSpace(c.message.String())
-	if i := strings.LastIndexByte(text, '\n'); i >= 0 {
-		text = text[i+1:]
+	first, _, _ := strings.Cut(text, "\n")
+	last := text[strings.LastIndexByte(text, '\n')+1:]
+	switch {
+	case c.p.lost:
+		return errors.New(c.p.how())
+	case c.p.status.Signaled(): // no answer of the server
+		return fmt.Errorf("%w: %s", errBroken, c.p.how())
+	case last == "":
+		last = c.p.how()
 	}
-	if text == "" {
-		text = c.p.how()
+	switch c.p.status.ExitStatus() {
+	case ExitBroken:
+		return fmt.Errorf("%w: %s", errBroken, last)
+	case ExitStream:
+		return fmt.Errorf("%w: %s", errStream, last)
+	case 1:
+		return errors.New(last)
 	}
-	// A signal is not the server's answer either.
-	if !c.p.status.Exited() || c.p.status.ExitStatus() == ExitBroken {
-		return fmt.Errorf("%w: %s", errBroken, text)
-	}
-	return errors.New(text)
+	return fmt.Errorf("%s: %s", c.p.how(), first) // the reason is at the top of a traceback
 }
 
 // stop kills the child and returns why.
 func (c *courier) stop(why string) error {
+	c.stopped = fmt.Errorf("%w: %s", errBroken, why)
 	if !c.p.kill(5 * time.Second) {
-		return errors.New(why + ", and the sender is stuck in the kernel")
+		c.stopped = errors.New(why + ", and the process is stuck in the kernel")
 	}
-	return fmt.Errorf("%w: %s", errBroken, why)
+	return c.stopped
 }
 
 // commit tells the child that the collector has ended well.
@@ -226,6 +258,26 @@ func (c *courier) commit() error {
 	}
 	_, err := c.control.Write([]byte{CommitByte})
 	c.release()
+	return err
+}
+
+// finish waits until the stream has passed as a whole, commits, and waits for the end.
+// Only after nil is the file complete.
+func (c *courier) finish(stall time.Duration) error {
+	err := c.wait(stall, func() bool { return c.streamed })
+	if err == nil && !c.streamed {
+		err = errors.New("the child ended before the stream")
+	}
+	if err != nil {
+		return err
+	}
+	err = c.commit()
+	if err != nil && !errors.Is(err, unix.EPIPE) {
+		return err
+	}
+	if werr := c.wait(stall, nil); werr != nil {
+		return werr
+	}
 	return err
 }
 
@@ -279,7 +331,7 @@ func (f *feed) Write(p []byte) (n int, err error) {
 }
 
 // runCourier runs a role whose standard input is written by write, nil for none, and
-// returns it after its end. sink is as in startCourier.
+// returns it after its end, nil if it could not be started. sink is as in startCourier.
 func (w *worker) runCourier(args []string, stall time.Duration, sink *os.File, write func(io.Writer) error) (*courier, error) {
 	if write == nil {
 		c, err := w.startCourier(args, nil, sink)
@@ -303,19 +355,15 @@ func (w *worker) runCourier(args []string, stall time.Duration, sink *os.File, w
 		return nil, err
 	}
 	defer c.out.Close()
-	werr := write(&feed{c: c, f: wr, stall: stall})
+	err = write(&feed{c: c, f: wr, stall: stall})
 	wr.Close()
-	if werr != nil && !errors.Is(werr, unix.EPIPE) {
-		// The file must not look whole.
-		c.stop("")
-		c.release()
-		return c, werr
+	if err == nil {
+		err = c.commit()
 	}
-	if err := c.commit(); err != nil && !errors.Is(err, unix.EPIPE) {
-		werr = errors.Join(werr, err)
+	// Without the commit the child has the beginning of the file.
+	c.release()
+	if cerr := c.wait(stall, nil); cerr != nil && (err == nil || errors.Is(err, unix.EPIPE)) {
+		err = cerr
 	}
-	if err := c.wait(stall, nil); err != nil {
-		return c, err
-	}
-	return c, werr
+	return c, err
 }

@@ -53,9 +53,21 @@ type place interface {
 
 // directory is a place in a mounted file system.
 type directory struct {
-	dir string
-	w   *worker
-	err error // the device failed under a vmcore
+	dir    string
+	suffix string // of an encrypted vmcore
+	w      *worker
+	err    error // the device failed under a vmcore
+}
+
+// base returns the directory; encrypted ones are around one.
+func (d *directory) base() *directory { return d }
+
+// directory returns the directory of the dump, nil if it goes elsewhere.
+func (w *worker) directory() *directory {
+	if d, ok := w.place.(interface{ base() *directory }); ok {
+		return d.base()
+	}
+	return nil
 }
 
 func (d *directory) String() string { return d.dir }
@@ -66,7 +78,7 @@ func (d *directory) writeFile(name string, write func(io.Writer) error) error {
 
 // output returns the path of a collector's output.
 func (d *directory) output() string {
-	return filepath.Join(d.dir, crashdir.Vmcore+crashdir.Suffix)
+	return filepath.Join(d.dir, crashdir.Vmcore+d.suffix+crashdir.Suffix)
 }
 
 func (d *directory) whole() bool { return fileExists(filepath.Join(d.dir, crashdir.Vmcore)) }

@@ -1,6 +1,9 @@
 package capture
 
-import "ukdump/internal/plan"
+import (
+	"ukdump/internal/crashdir"
+	"ukdump/internal/plan"
+)
 
 // remote has the functions that kdumpinit-net adds. In kdumpinit it is nil, and the
 // linker leaves out everything behind it.
@@ -11,8 +14,8 @@ type remoteFuncs struct {
 	open func(w *worker, t *plan.Target) bool
 	// reopen sets place to that of the last worker and returns true if it was at a server.
 	reopen func(w *worker) bool
-	// again reports whether a collector is to be run again on a new connection.
-	again func(w *worker) bool
+	// again reports whether the collector of attempt a is to be run again.
+	again func(w *worker, a *crashdir.Attempt) bool
 	// receipt writes log and report to a local target if the dump is at a server.
 	receipt func(w *worker)
 	// seal makes place encrypt if the plan says so.

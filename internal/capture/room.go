@@ -105,8 +105,8 @@ func (w *worker) makeRoom(parent, current string, need int64) bool {
 // roomFor makes room for collector c, which ran out of room in attempt a. It reports
 // whether another run is worthwhile.
 func (w *worker) roomFor(a *crashdir.Attempt, c *plan.Collector) bool {
-	d, ok := w.place.(*directory)
-	if !ok {
+	d := w.directory()
+	if d == nil {
 		return false
 	}
 	taken := d.taken()

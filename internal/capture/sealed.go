@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,37 +29,66 @@ func (w *worker) encryption() (vmcore, report bool) {
 // sealPlace makes place encrypt if the plan says so. Servers encrypt by themselves.
 func (w *worker) sealPlace() {
 	vmcore, report := w.encryption()
-	if !vmcore {
+	if w.sealed = vmcore; !vmcore {
 		return
 	}
 	switch p := w.place.(type) {
 	case *directory:
+		p.suffix = crashdir.Sealed
 		w.place = &sealedDirectory{directory: p, report: report}
 	case *raw:
 		w.place = &sealedRaw{raw: p, w: w, report: report}
 	}
 }
 
-// redacted returns the report without anything from the memory or the log of the crashed
-// kernel, encoded.
+// redacted returns the report without any text that may come from the memory or the log of
+// the crashed kernel, encoded. Its release, the time of the crash and the token of a test
+// stay: without them the machine could not announce the crash.
 func (w *worker) redacted() ([]byte, error) {
 	r := *w.report
 	r.Panic = crashdir.Panic{}
 	r.Warnings, r.Errors = nil, nil
-	r.Attempts = nil
-	for _, a := range w.report.Attempts {
+	r.Attempts = slices.Clone(r.Attempts)
+	for i := range r.Attempts {
+		a := &r.Attempts[i]
 		a.Stderr = "" // makedumpfile shows symbols and addresses
-		r.Attempts = append(r.Attempts, a)
+		if a.Error != "" {
+			a.Error = redactedText
+		}
+	}
+	r.Steps = slices.Clone(r.Steps)
+	for i := range r.Steps {
+		if s := &r.Steps[i]; s.Error != "" {
+			s.Error = redactedText
+		}
 	}
 	return r.Encode()
 }
 
+// redactedText replaces an error in a report that is not encrypted.
+const redactedText = "encrypted"
+
 // sealing is a running RoleSeal.
 type sealing struct {
-	c    *courier
-	in   *os.File // write end of its standard input
-	file *os.File // its output
-	err  error
+	c      *courier
+	in     *os.File // write end of its standard input
+	file   *os.File // its output
+	err    error
+	broken int  // how often the child died
+	stuck  bool // a child could not be killed and may still write
+}
+
+// errStuck is the error of a place to which a stuck child may still write.
+var errStuck = errors.New("the encryption is stuck in the kernel")
+
+// prepare ends the last child. Nothing may write beside one that is stuck.
+func (s *sealing) prepare() error {
+	s.end()
+	if s.stuck {
+		s.err = errStuck
+		return s.err
+	}
+	return nil
 }
 
 // start starts the child with an output, which it closes in the end.
@@ -74,7 +104,7 @@ func (s *sealing) start(w *worker, sink *os.File) error {
 		wr.Close()
 		return err
 	}
-	*s = sealing{c: c, in: wr, file: sink}
+	*s = sealing{c: c, in: wr, file: sink, broken: s.broken}
 	return nil
 }
 
@@ -88,6 +118,7 @@ func (s *sealing) end() {
 	s.in, s.file = nil, nil
 	if s.c != nil {
 		s.c.close()
+		s.stuck = s.stuck || !s.c.p.ended
 		s.c = nil
 	}
 }
@@ -106,27 +137,42 @@ func (s *sealing) lost() error {
 // child, after the child has verified the dump inside.
 func (s *sealing) finish(w *worker) (size int64, crc uint32, err error) {
 	if s.c == nil {
-		return 0, 0, errors.New("nothing is encrypting")
+		s.err = errGone
+		return 0, 0, s.err
 	}
-	stall := seconds(w.plan.Deadlines.Stall)
 	s.in.Close()
 	s.in = nil
-	err = s.c.wait(stall, func() bool { return s.c.streamed })
-	if err == nil && !s.c.streamed {
-		err = errors.New("the encryption ended before the stream")
-	}
-	if err == nil {
-		err = s.c.commit()
-	}
-	if err == nil {
-		err = s.c.wait(stall, nil)
-	}
-	if err != nil {
-		s.err = err
-		return 0, 0, err
+	if s.err = s.c.finish(seconds(w.plan.Deadlines.Stall)); s.err != nil {
+		return 0, 0, s.err
 	}
 	w.report.SHA256 = s.c.sum
 	return s.c.moved, s.c.crc, nil
+}
+
+// sealAgain reports whether the collector of attempt a is to be run again, because the
+// child died or old dumps could make room. It forgets an error after which the next
+// collector may do better.
+func (w *worker) sealAgain(s *sealing, a *crashdir.Attempt) bool {
+	if s.lost() == nil && s.c != nil && full(s.in) { // the collector waited for it
+		s.err = s.c.stop("the encryption takes no more")
+	}
+	err := s.lost()
+	switch {
+	case err == nil || s.stuck || s.c != nil && !s.c.p.ended:
+		return false
+	case errors.Is(err, errBroken):
+		if s.broken++; s.broken > maxBroken {
+			return false
+		}
+		s.err = nil
+		return true
+	case w.full(a) && w.state.Collector > 0 && w.roomFor(a, &w.plan.Collectors[w.state.Collector-1]):
+		s.err = nil
+		return true
+	case errors.Is(err, errStream) || w.directory() != nil && w.state.Target+1 >= len(w.plan.Targets):
+		s.err = nil
+	}
+	return false
 }
 
 // sumFile returns the CRC-32C of the first size bytes of r.
@@ -170,10 +216,6 @@ type sealedDirectory struct {
 	s      sealing
 }
 
-func (d *sealedDirectory) sealedOutput() string {
-	return filepath.Join(d.dir, crashdir.Vmcore+crashdir.Sealed+crashdir.Suffix)
-}
-
 func (d *sealedDirectory) whole() bool {
 	return fileExists(filepath.Join(d.dir, crashdir.Vmcore+crashdir.Sealed))
 }
@@ -195,7 +237,7 @@ func (d *sealedDirectory) sealFile(name string, write func(io.Writer) error) err
 	if err != nil {
 		return err
 	}
-	err = d.w.sealTo(f, write)
+	err = d.w.sealTo(f, write) // the child ends the beginning of a file well, too
 	if serr := f.Sync(); err == nil {
 		err = serr
 	}
@@ -209,11 +251,10 @@ func (d *sealedDirectory) sealFile(name string, write func(io.Writer) error) err
 }
 
 func (d *sealedDirectory) begin(c *plan.Collector, _ int, _ bool) ([]string, *os.File, error) {
-	d.s.end()
-	if len(d.w.attempts()) == 1 {
-		d.w.makeRoom(filepath.Dir(d.dir), filepath.Base(d.dir), d.w.over.expect/2)
+	if err := d.s.prepare(); err != nil {
+		return nil, nil, err
 	}
-	f, err := os.OpenFile(d.sealedOutput(), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := os.OpenFile(d.output(), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -228,12 +269,11 @@ func (d *sealedDirectory) size() int64 {
 	if d.s.c != nil {
 		d.s.c.pump()
 	}
-	return fileSize(d.sealedOutput())
+	return d.directory.size()
 }
 
-func (d *sealedDirectory) taken() int64 { return d.size() }
-func (d *sealedDirectory) keeps() bool  { return false }
-func (d *sealedDirectory) lost() error  { return d.s.lost() }
+func (d *sealedDirectory) keeps() bool { return false }
+func (d *sealedDirectory) lost() error { return d.s.lost() }
 
 // verify checks that the disk has the bytes which the child wrote. The child has verified
 // the dump inside, which nobody can read any more.
@@ -245,6 +285,7 @@ func (d *sealedDirectory) verify(_ dumpfile.Memory, progress func()) error {
 	}
 	f := d.s.file
 	if err := f.Sync(); err != nil {
+		d.s.err = err
 		return err
 	}
 	progress()
@@ -264,7 +305,7 @@ func (d *sealedDirectory) verify(_ dumpfile.Memory, progress func()) error {
 		return err
 	}
 	if got != crc {
-		return errors.New("the file on disk differs from what was written")
+		return errors.New("the file on disk is not the one that was written")
 	}
 	return crashdir.Commit(d.dir, crashdir.Vmcore+crashdir.Sealed)
 }
@@ -321,34 +362,38 @@ func (r *sealedRaw) writeFile(name string, write func(io.Writer) error) error {
 	}
 	defer os.Remove(sealedTemp)
 	defer f.Close()
-	if err := r.w.sealTo(f, write); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
+	serr := r.w.sealTo(f, write)
 	return r.raw.writeFile(name, func(out io.Writer) error {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
-		_, err := io.Copy(out, f)
-		return err
+		if _, err := io.Copy(out, f); err != nil {
+			return err
+		}
+		return serr // the beginning of a log is better than none
 	})
 }
 
 // sealedTemp is a file in memory.
-const sealedTemp = "/run/ukdump/sealed"
+var sealedTemp = "/run/ukdump/sealed"
 
 func (r *sealedRaw) begin(c *plan.Collector, nth int, resume bool) ([]string, *os.File, error) {
-	r.s.end()
+	if err := r.s.prepare(); err != nil {
+		return nil, nil, err
+	}
 	_, sink, err := r.raw.begin(c, nth, resume)
 	if err != nil {
 		return nil, nil, err
 	}
 	if err := r.s.start(r.w, sink); err != nil {
+		r.endStream()
 		return nil, nil, err
 	}
 	r.s.file = nil // raw closes it
 	return c.Stream, r.s.in, nil
 }
 
+// size returns the bytes on the device.
 func (r *sealedRaw) size() int64 {
 	if r.s.c != nil {
 		r.s.c.pump()
@@ -384,7 +429,7 @@ func (r *sealedRaw) verify(_ dumpfile.Memory, progress func()) error {
 		return err
 	}
 	if got != crc {
-		return errors.New("the stream on the device differs from what was written")
+		return errors.New("the stream on the device is not the one that was written")
 	}
 	return r.out.EndStream(size, true, progress)
 }

@@ -19,13 +19,17 @@ import (
 const (
 	// serverName marks a dump at a server where a raw device has its name.
 	serverName = "server:"
-	// serverState is the state of a dump at a server, for the next worker.
-	serverState = "/run/ukdump/server.json"
 	// maxBroken is how often a connection may break below one vmcore.
 	maxBroken = 3
-	// brokenPause is the time before another try.
-	brokenPause = 5 * time.Second
+	// maxReceipts is how many workers begin a receipt.
+	maxReceipts = 2
 )
+
+// serverState is the state of a dump at a server, for the next worker.
+var serverState = "/run/ukdump/server.json"
+
+// brokenPause is the time before another try.
+var brokenPause = 5 * time.Second
 
 // server is a place at a server.
 type server struct {
@@ -44,7 +48,8 @@ type serverFile struct {
 	Sent   int64  // bytes of the vmcore
 	Begun  bool   // a vmcore was begun
 	Whole  bool   // and committed
-	Logged bool   // the kernel log is at the server
+	Sum    string // SHA-256 of its stream
+	Logged bool   // the kernel log is at the server, or its beginning
 }
 
 // openServer prepares a target at a server.
@@ -68,27 +73,17 @@ func (w *worker) openServer(t *plan.Target) bool {
 	return true
 }
 
-// setUpNetwork runs RoleNetwork, again after a failure that another try may mend.
+// setUpNetwork runs RoleNetwork, which has a second try of its own where there is one.
 func (w *worker) setUpNetwork(t *plan.Target) error {
-	c, err := w.runCourier([]string{RoleNetwork, t.Dir}, seconds(2*w.plan.Deadlines.Device), nil, nil)
-	if c != nil {
-		c.release()
-	}
+	_, err := w.runCourier([]string{RoleNetwork, t.Dir}, seconds(2*w.plan.Deadlines.Device), nil, nil)
 	return err
 }
 
-// mountNFS mounts an export.
+// mountNFS mounts an export and records it in the report.
 func (w *worker) mountNFS(t *plan.Target) error {
-	c, err := w.runCourier([]string{RoleNFS, t.Dir, mountDir}, seconds(w.plan.Deadlines.Mount), nil, nil)
-	if err != nil {
+	if _, err := w.runCourier([]string{RoleNFS, t.Dir, mountDir}, seconds(w.plan.Deadlines.Mount), nil, nil); err != nil {
 		return err
 	}
-	c.release()
-	return w.noteNFS(t)
-}
-
-// noteNFS records the mount in the report.
-func (w *worker) noteNFS(t *plan.Target) error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(mountDir, &st); err != nil {
 		return fmt.Errorf("statfs: %w", err)
@@ -100,10 +95,11 @@ func (w *worker) noteNFS(t *plan.Target) error {
 
 // login makes the directory of the dump at the server.
 func (w *worker) login(t *plan.Target) error {
+	r := &server{w: w, state: serverFile{Target: w.state.Target}}
+	r.save() // before the other: the next worker must not find the dump of an earlier capture
 	w.state.Raw = serverName + t.Dir
 	w.save()
-	r := &server{w: w, state: serverFile{Target: w.state.Target}}
-	c, err := r.retry([]string{"create"}, nil)
+	c, err := r.retry([]string{"create"}, w.plan.Deadlines.Mount, nil)
 	if err == nil && c.dir == "" {
 		err = errors.New("the sender named no directory")
 	}
@@ -139,6 +135,9 @@ func (w *worker) reopenServer() bool {
 		w.state.Raw = "" // not logged in yet
 		return true
 	}
+	if r.state.Whole { // the last worker may not have come to note it
+		w.report.SHA256, w.report.At = r.state.Sum, r.String()
+	}
 	w.place = r
 	return true
 }
@@ -148,13 +147,20 @@ func (w *worker) reopenServer() bool {
 // dump is saved.
 func (w *worker) writeReceipt() {
 	r := w.report
-	if w.plan == nil || w.state.Target >= len(w.plan.Targets) {
+	if w.plan == nil || !r.Outcome.Success(r.LogOnly) || w.state.Target >= len(w.plan.Targets) {
 		return
 	}
-	if t := w.target(); t.Kind == plan.NFS && w.state.Dir != "" {
-		r.At = t.Dir + strings.TrimPrefix(w.state.Dir, mountDir)
+	first := w.state.Receipts == 0
+	if w.state.Receipts++; w.state.Receipts > maxReceipts {
+		return
 	}
-	if r.At == "" || r.Outcome != crashdir.Complete {
+	if !first { // a worker died in it
+		if w.place != nil {
+			w.writeReceiptFiles()
+		}
+		return
+	}
+	if r.At = w.at(); r.At == "" {
 		return
 	}
 	at := r.Target
@@ -164,21 +170,35 @@ func (w *worker) writeReceipt() {
 			continue
 		}
 		w.step(stepUmount, w.finishLimit(), w.close)
-		errors := len(r.Errors)
 		w.state.Target = i
+		before := len(r.Errors)
 		if w.open(t) {
-			w.sealPlace()
-			r.Outcome = crashdir.Complete
-			w.step(stepDmesg, w.plan.Deadlines.Finish, w.writeLog)
-			w.step(stepCaptureLog, w.plan.Deadlines.Finish, w.writeCaptureLog)
-			w.step(stepReport, w.plan.Deadlines.Finish, w.writeReport)
-			r.Errors = r.Errors[:errors]
+			w.writeReceiptFiles()
 			return
 		}
-		r.Warnings = append(r.Warnings, r.Errors[errors:]...)
-		r.Errors = r.Errors[:errors]
+		r.Warnings = append(r.Warnings, r.Errors[before:]...)
+		r.Errors = r.Errors[:before]
 	}
 	r.Target = at
+}
+
+// at returns the name of a dump at a server, "" if it is here.
+func (w *worker) at() string {
+	if r, ok := w.place.(*server); ok {
+		return r.String()
+	}
+	if t := w.target(); t.Kind == plan.NFS && w.state.Dir != "" {
+		return strings.TrimSuffix(t.Dir, "/") + strings.TrimPrefix(w.state.Dir, mountDir)
+	}
+	return w.report.At // by an earlier worker
+}
+
+// writeReceiptFiles writes log and report to place.
+func (w *worker) writeReceiptFiles() {
+	w.sealPlace()
+	w.step(stepDmesg, w.plan.Deadlines.Finish, w.writeLog)
+	w.step(stepCaptureLog, w.plan.Deadlines.Finish, w.writeCaptureLog)
+	w.step(stepReport, w.plan.Deadlines.Finish, w.writeReport)
 }
 
 func (r *server) save() {
@@ -207,10 +227,11 @@ func (r *server) args(op []string) []string {
 // stall is how long the server may be silent.
 func (r *server) stall() time.Duration { return seconds(r.w.plan.Deadlines.Stall) }
 
-// retry runs an operation of RoleSend until the connection holds.
-func (r *server) retry(op []string, write func(io.Writer) error) (c *courier, err error) {
+// retry runs an operation of RoleSend until the connection holds. limit is how many seconds
+// the server may be silent.
+func (r *server) retry(op []string, limit int, write func(io.Writer) error) (c *courier, err error) {
 	for try := 1; ; try++ {
-		c, err = r.w.runCourier(r.args(op), seconds(r.w.plan.Deadlines.Finish), nil, write)
+		c, err = r.w.runCourier(r.args(op), seconds(limit), nil, write)
 		if err == nil || !errors.Is(err, errBroken) || try >= maxBroken {
 			return c, err
 		}
@@ -239,13 +260,14 @@ func (r redactedServer) writeFile(name string, write func(io.Writer) error) erro
 
 // put writes a file. The sender encrypts it if the plan says so, but for report.json.
 func (r *server) put(name string, write func(io.Writer) error) error {
-	_, err := r.retry([]string{"put", name}, write)
-	if err != nil {
-		return fmt.Errorf("%s: %s: %w", r, name, err)
-	}
-	if name == crashdir.Dmesg {
+	c, err := r.retry([]string{"put", name}, r.w.plan.Deadlines.Finish, write)
+	// The sender keeps the beginning of a log that could not be read to its end.
+	if name == crashdir.Dmesg && c != nil && c.p.ok() {
 		r.state.Logged = true
 		r.save()
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }
@@ -257,18 +279,23 @@ func (r *server) whole() bool { return r.state.Whole }
 
 func (r *server) begin(c *plan.Collector, nth int, _ bool) ([]string, *os.File, error) {
 	r.end()
+	r.err = nil
 	in, wr, err := pipe()
 	if err != nil {
 		return nil, nil, err
 	}
 	unix.SetNonblock(int(in.Fd()), false)
-	c2, err := r.w.startCourier(r.args([]string{"stream"}), in, nil)
+	op := []string{"stream"}
+	if r.state.Begun {
+		op = append(op, "again") // the sender gives up the remains of the last one
+	}
+	r.c, err = r.w.startCourier(r.args(op), in, nil)
 	in.Close()
 	if err != nil {
 		wr.Close()
 		return nil, nil, err
 	}
-	r.c, r.in = c2, wr
+	r.in = wr
 	r.state.Begun, r.state.Sent = true, 0
 	r.save()
 	return c.Stream, wr, nil
@@ -282,10 +309,12 @@ func (r *server) end() {
 	}
 	if r.c != nil {
 		r.c.close()
+		r.state.Sent = r.c.moved
 		r.c = nil
 	}
 }
 
+// size returns the bytes that the server has taken of the last vmcore.
 func (r *server) size() int64 {
 	if r.c != nil {
 		r.c.pump()
@@ -303,9 +332,7 @@ func (r *server) keeps() bool       { return false }
 func (r *server) lost() error {
 	if r.err == nil && r.c != nil {
 		if _, ended := r.c.pump(); ended {
-			if err := r.c.err(); err != nil {
-				r.note(err)
-			}
+			r.note(r.c.err())
 		}
 	}
 	return r.err
@@ -318,18 +345,46 @@ func (r *server) note(err error) {
 	}
 }
 
-// againServer reports whether the collector is to be run again because the connection broke.
-func (w *worker) againServer() bool {
-	r, ok := w.place.(*server)
-	if !ok || !errors.Is(r.lost(), errBroken) || r.broken > maxBroken {
+// full reports whether a pipe takes no more.
+func full(in *os.File) bool {
+	fds := []unix.PollFd{{Fd: int32(in.Fd()), Events: unix.POLLOUT}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n == 0
+}
+
+// again reports whether the last collector is to be run again, on a new connection.
+func (w *worker) again(a *crashdir.Attempt) bool {
+	w.super.progress() // the last collector may have stalled
+	switch p := w.place.(type) {
+	case *server:
+		return p.again()
+	case *sealedDirectory:
+		return w.sealAgain(&p.s, a)
+	case *sealedRaw:
+		return w.sealAgain(&p.s, a)
+	}
+	return false
+}
+
+func (r *server) again() bool {
+	w := r.w
+	if r.lost() == nil && r.c != nil && full(r.in) {
+		r.note(r.c.stop("the server takes no more")) // the collector waited for it
+	}
+	if errors.Is(r.err, errStream) {
+		r.end()
+		r.err = nil // another collector may do better
+	}
+	if !errors.Is(r.err, errBroken) || r.broken > maxBroken {
 		return false
 	}
 	// Only if the server answers: the next target may do better.
 	r.end()
+	w.super.progress()
 	w.log.printf("%v: trying again", r.err)
 	time.Sleep(brokenPause)
 	w.super.progress()
-	if _, err := r.retry([]string{"ping"}, nil); err != nil {
+	if _, err := r.retry([]string{"ping"}, w.plan.Deadlines.Stall, nil); err != nil {
 		r.err = err
 		return false
 	}
@@ -341,37 +396,34 @@ func (w *worker) againServer() bool {
 // passing, and has it read back and renamed where the server can.
 func (r *server) verify(_ dumpfile.Memory, progress func()) error {
 	if r.c == nil {
-		return errors.New("the sender is gone")
+		r.note(errGone)
+		return errGone
 	}
 	r.in.Close()
 	r.in = nil
-	defer r.end()
-	err := r.c.wait(r.stall(), func() bool { return r.c.streamed })
-	if err == nil && !r.c.streamed {
-		err = errors.New("the sender ended before the stream")
-	}
-	if err == nil {
-		err = r.c.commit()
-	}
-	if err == nil {
-		err = r.c.wait(r.stall(), nil)
-	}
-	if r.state.Sent = r.c.moved; err != nil {
+	err := r.c.finish(r.stall())
+	sum := r.c.sum
+	r.end()
+	if err != nil {
 		r.note(err)
 		return err
 	}
-	r.w.report.SHA256, r.w.report.At = r.c.sum, r.String()
-	r.state.Whole = true
+	r.state.Whole, r.state.Sum = true, sum
 	r.save()
+	r.w.report.SHA256, r.w.report.At = sum, r.String()
 	progress()
 	return nil
 }
 
+// errGone is the error of a vmcore whose sender or encryption ended with the last worker.
+var errGone = fmt.Errorf("%w: it ended with the worker", errBroken)
+
 func (r *server) settle() (crashdir.Outcome, int64, error) {
+	r.end()
 	switch {
 	case r.state.Whole:
 		return crashdir.Complete, r.state.Sent, nil
-	case r.state.Begun && r.size() > 0:
+	case r.state.Sent > 0 && protocol(r.target()) != "s3": // where nobody can read parts
 		return crashdir.Incomplete, r.state.Sent, nil
 	case r.state.Logged:
 		return crashdir.DmesgOnly, 0, nil

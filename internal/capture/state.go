@@ -28,6 +28,7 @@ type state struct {
 	Attempts    int              // how many attempts there were before this target
 	Unconfirmed int              // number of the attempt whose vmcore is whole but unconfirmed, 0 for none
 	Logged      bool             // the crashed kernel's log is at the target in use
+	Receipts    int              // workers that began to write a receipt of a dump at a server
 	Best        crashdir.Outcome // on any target
 	Since       time.Duration    // uptime from which the deadlines count: not 0 after again
 }

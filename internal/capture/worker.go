@@ -30,6 +30,7 @@ type worker struct {
 	degraded bool             // mount the file system without some of its devices
 	made     []string         // devices that were assembled for the target
 	stuck    bool             // the last worker or its collector is stuck in the kernel
+	sealed   bool             // place is encrypted
 
 	percent float64 // progress of the running collector
 }
@@ -94,7 +95,7 @@ func (w *worker) run() {
 	if w.state.Module < len(w.plan.Modules) {
 		w.step(stepModules, w.plan.Deadlines.Module, w.loadModules)
 	}
-	for ; w.state.Target < w.targets() && (w.place != nil || !w.state.Best.Success(w.report.LogOnly)); w.state.Target++ {
+	for ; w.state.Receipts == 0 && w.state.Target < w.targets() && (w.place != nil || !w.state.Best.Success(w.report.LogOnly)); w.state.Target++ {
 		t := w.target()
 		if w.place == nil && !w.open(t) {
 			continue

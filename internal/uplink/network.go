@@ -1,6 +1,8 @@
 package uplink
 
 import (
+	"errors"
+	"io/fs"
 	"net"
 	"net/netip"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"ukdump/internal/netconf"
 	"ukdump/internal/netplan"
 	"ukdump/internal/remote"
+	"ukdump/internal/seal"
 )
 
 // dialLimit is the time for one connection to one address.
@@ -27,6 +30,7 @@ func Network(args []string) int {
 			return err
 		}
 		s := j.server
+		seedKernel()
 		deadline := time.Now().Add(time.Duration(2*j.plan.Deadlines.Device) * time.Second)
 		// In between there are waits for a carrier and for DHCP.
 		beat := &meter{}
@@ -57,11 +61,26 @@ func Network(args []string) int {
 	})
 }
 
-// every calls f in intervals until the returned function is called.
+// seedKernel gives the seed of the image, if it has one, to the kernel: SSH and TLS wait for
+// its random numbers. Without it most kernels since 5.4 are fast enough.
+func seedKernel() {
+	if b, err := fs.ReadFile(root, netplan.SeedFile); err != nil || len(b) == 0 {
+		return
+	}
+	if random, err := randomNumbers(); err == nil {
+		seal.SeedKernel(random)
+	}
+}
+
+// everyLimit is longer than any of these waits may take.
+const everyLimit = 10 * time.Minute
+
+// every calls f in intervals until the returned function is called, or everyLimit has passed:
+// a bug must not look like progress for ever.
 func every(interval time.Duration, f func()) (stop func()) {
 	done := make(chan struct{})
 	go func() {
-		for {
+		for range everyLimit / interval {
 			select {
 			case <-done:
 				return
@@ -75,15 +94,15 @@ func every(interval time.Duration, f func()) (stop func()) {
 
 // reach connects to the server and closes the connection.
 func reach(s *netplan.Server) error {
-	var errs []string
+	var errs []error
 	for _, a := range s.Addresses {
 		c, err := net.DialTimeout("tcp", netip.AddrPortFrom(a, uint16(s.Port)).String(), dialLimit)
 		if err == nil {
 			return c.Close()
 		}
-		errs = append(errs, err.Error())
+		errs = append(errs, err)
 	}
-	return &brokenError{strings.Join(errs, "; ")}
+	return errors.Join(errs...)
 }
 
 func joinPrefixes(list []netip.Prefix) string {

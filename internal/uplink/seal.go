@@ -1,22 +1,14 @@
 package uplink
 
 import (
-	"bytes"
 	"fmt"
 	"hash/crc32"
 	"io"
-	"os"
-	"strconv"
+	"sync"
 
 	"ukdump/internal/capture"
 	"ukdump/internal/streamcheck"
 )
-
-// newReader returns a reader that can be read again.
-func newReader(b []byte) *bytes.Reader { return bytes.NewReader(b) }
-
-// sinkFD is the descriptor to which Seal writes.
-const sinkFD = 4
 
 // Seal is capture.RoleSeal: it encrypts standard input to descriptor 4 for the recipients of
 // the plan. Its argument is "stream" for a flattened dump, which is verified while it
@@ -29,15 +21,17 @@ func Seal(args []string) int {
 			return err
 		}
 		m := &meter{}
-		sink := os.NewFile(sinkFD, "sink")
-		out := &counter{w: sink, m: m}
-		if args[0] == "file" {
-			if err := j.seal(out, os.Stdin); err != nil {
+		out := &counter{w: sink(), m: m}
+		switch args[0] {
+		case "file":
+			if err := j.seal(out, stdin); err != nil {
 				return err
 			}
 			return committed()
+		case "stream":
+			return j.sealStream(out, m)
 		}
-		return j.sealStream(out, m)
+		return fmt.Errorf("unknown operation %q", args[0])
 	})
 }
 
@@ -46,20 +40,12 @@ func (j *job) sealStream(out *counter, m *meter) error {
 	if err != nil {
 		return err
 	}
-	check := streamcheck.New(mem)
+	g := &gate{r: stdin, check: streamcheck.New(mem)}
 	s, err := j.sealer(out)
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(s, io.TeeReader(os.Stdin, check)); err != nil {
-		return err
-	}
-	sum, err := check.Close()
-	if err != nil {
-		return err
-	}
-	say(capture.SayStreamed, "%x", sum.SHA256)
-	if err := committed(); err != nil {
+	if _, err := io.Copy(s, g); err != nil {
 		return err
 	}
 	if err := s.Close(); err != nil {
@@ -67,8 +53,59 @@ func (j *job) sealStream(out *counter, m *meter) error {
 	}
 	m.end()
 	say(capture.SayCRC, "%d", out.crc)
-	say(capture.SayLog, "encrypted %s bytes for %s", strconv.FormatInt(sum.Size, 10), recipients(len(j.remote.Recipients)))
+	say(capture.SayLog, "encrypted %d bytes for %s", g.check.Size(), recipients(len(j.remote.Recipients)))
 	return nil
+}
+
+// gate is a flattened dump that ends only if it is whole and the collector ended well. What
+// reads it, an encryption or a request to a server, gets an error in place of the end
+// otherwise, and so its own end is missing, too.
+type gate struct {
+	r     io.Reader
+	check *streamcheck.Checker
+
+	mu   sync.Mutex
+	over bool
+	err  error // after the end
+}
+
+// Read implements io.Reader.
+func (g *gate) Read(p []byte) (int, error) {
+	if over, err := g.ended(); over {
+		return 0, err
+	}
+	n, err := g.r.Read(p)
+	g.check.Write(p[:n])
+	if n > 0 || err == nil {
+		return n, nil
+	}
+	if err == io.EOF {
+		err = g.end()
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.over, g.err = true, err
+	return 0, err
+}
+
+// end verifies the dump and waits for the collector. It returns io.EOF if all is well.
+func (g *gate) end() error {
+	sum, err := g.check.Close()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errStream, err)
+	}
+	say(capture.SayStreamed, "%x", sum.SHA256)
+	if err := committed(); err != nil {
+		return err
+	}
+	return io.EOF
+}
+
+// ended returns the error of the dump, io.EOF for none, if it has ended.
+func (g *gate) ended() (bool, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.over, g.err
 }
 
 func recipients(n int) string {

@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +28,8 @@ const maxFile = 4 << 20
 const randomLimit = 60 * time.Second
 
 // Send is capture.RoleSend. Its arguments are the target, the directory of the dump at the
-// server, "" before there is one, and the operation: create, ping, put NAME, stream.
+// server, "" before there is one, and the operation: create, ping, put NAME, stream or
+// stream again.
 func Send(args []string) int {
 	return run(args, 3, func(args []string) error {
 		j, err := open(args[0])
@@ -37,7 +39,7 @@ func Send(args []string) int {
 		m := &meter{}
 		// A login and a directory are silent and short; the store has limits for both.
 		stop := every(time.Second, m.beat)
-		store, err := remote.Open(j.server, j.root, remote.Options{
+		store, err := openStore(j.server, root, remote.Options{
 			Progress: m.set,
 			Stall:    time.Duration(j.plan.Deadlines.Stall) * time.Second,
 			Built:    j.built(),
@@ -57,6 +59,9 @@ func Send(args []string) int {
 		case op == "put" && len(args) > 3:
 			return j.put(store, dir, args[3])
 		case op == "stream":
+			if len(args) > 3 { // after one that broke off
+				store.Abort(dir)
+			}
 			return j.stream(store, dir, m)
 		default:
 			return fmt.Errorf("unknown operation %q", op)
@@ -109,28 +114,55 @@ func create(store remote.Store, j *job) error {
 
 // put sends a small file. Part of one is worth sending only if it is a log.
 func (j *job) put(store remote.Store, dir, name string) error {
-	data, err := io.ReadAll(io.LimitReader(os.Stdin, maxFile))
+	data, cut, err := readTail(stdin, maxFile)
 	if err != nil {
 		return err
 	}
-	if n, _ := io.Copy(io.Discard, os.Stdin); n > 0 {
-		warn("%s: its last %d bytes are left out", name, n)
+	if cut > 0 { // the end of a log has the panic
+		warn("%s: its first %d bytes are left out", name, cut)
 	}
-	if err := committed(); err != nil && name != crashdir.Dmesg {
+	err = committed()
+	if err != nil && name != crashdir.Dmesg {
 		return err
 	}
 	// The worker has taken from report.json all that is secret; all of it is in
 	// report.json.age.
-	if !j.remote.EncryptReport || name == crashdir.ReportFile {
-		return store.Put(dir, name, newReader(data))
+	if j.remote.EncryptReport && name != crashdir.ReportFile {
+		name = strings.TrimSuffix(name, crashdir.Sealed) + crashdir.Sealed
+		var sealed bytes.Buffer
+		if err := j.seal(&sealed, bytes.NewReader(data)); err != nil {
+			return err
+		}
+		data = sealed.Bytes()
 	}
-	r, w := io.Pipe()
-	go func() { w.CloseWithError(j.seal(w, newReader(data))) }()
-	sealed, err := io.ReadAll(r)
 	if err != nil {
-		return err
+		name += crashdir.Suffix
 	}
-	return store.Put(dir, strings.TrimSuffix(name, crashdir.Sealed)+crashdir.Sealed, newReader(sealed))
+	return store.Put(dir, name, bytes.NewReader(data))
+}
+
+// readTail reads all of r and returns its last bytes, at most limit, and how many came before.
+func readTail(r io.Reader, limit int) (data []byte, cut int64, err error) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := r.Read(buf)
+		if data = append(data, buf[:n]...); len(data) > 2*limit {
+			drop := len(data) - limit
+			cut += int64(drop)
+			data = data[:copy(data, data[drop:])]
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+	}
+	if drop := len(data) - limit; drop > 0 {
+		cut += int64(drop)
+		data = data[drop:]
+	}
+	return data, cut, nil
 }
 
 // seal encrypts all of r.
@@ -155,50 +187,54 @@ func (j *job) sealer(w io.Writer) (io.WriteCloser, error) {
 		}
 		list = append(list, p)
 	}
-	seed, err := fs.ReadFile(j.root, netplan.SeedFile)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	random, err := seal.NewRand(seed, randomLimit)
+	random, err := randomNumbers()
 	if err != nil {
 		return nil, err
 	}
 	return seal.NewWriter(w, random, list...)
 }
 
+// randomNumbers returns a source that the seed of the image is in, if that has one.
+func randomNumbers() (io.Reader, error) {
+	seed, err := fs.ReadFile(root, netplan.SeedFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return seal.NewRand(seed, randomLimit)
+}
+
 // stream sends the vmcore: a flattened dump on standard input, which is verified while it
-// passes. It gets its name only after the worker has said that the collector ended well.
+// passes. The file ends and gets its name only after the worker has said that the collector
+// ended well.
 func (j *job) stream(store remote.Store, dir string, m *meter) error {
 	mem, err := memory()
 	if err != nil {
 		return err
 	}
-	check := streamcheck.New(mem)
-	in := io.Reader(io.TeeReader(os.Stdin, check))
-	name := crashdir.Vmcore
+	g := &gate{r: stdin, check: streamcheck.New(mem)}
+	in, name := io.Reader(g), crashdir.Vmcore
 	if len(j.remote.Recipients) > 0 {
-		name += crashdir.Sealed
-		in = j.sealed(in, check)
+		in, name = j.sealed(g), name+crashdir.Sealed
 	}
 	result, err := store.Stream(dir, name, in)
-	if err != nil {
-		return err
+	if err == nil {
+		// SFTP stops at the end mark, which is not the end of the stream.
+		_, err = io.Copy(io.Discard, g)
 	}
-	sum, err := check.Close()
+	if over, gerr := g.ended(); over && gerr != io.EOF {
+		err = gerr // the reason of the other
+	}
 	if err != nil {
-		store.Abort(dir)
+		if !broken(err) {
+			store.Abort(dir)
+		}
 		return err
 	}
 	m.set(result.Size)
-	m.end()
-	say(capture.SayStreamed, "%x", sum.SHA256)
-	if err := committed(); err != nil {
-		store.Abort(dir)
-		return err
-	}
 	stop := every(time.Second, m.beat)
-	defer stop()
-	if err := store.Commit(dir, mem, m.beat); err != nil {
+	err = store.Commit(dir, mem, m.beat)
+	stop()
+	if err != nil {
 		return err
 	}
 	m.end()
@@ -206,17 +242,13 @@ func (j *job) stream(store remote.Store, dir string, m *meter) error {
 	return nil
 }
 
-// sealed returns a reader of what in encrypts to. The file ends properly only if the
-// stream was a whole dump.
-func (j *job) sealed(in io.Reader, check *streamcheck.Checker) io.Reader {
+// sealed returns a reader of what g encrypts to. It ends only if g does.
+func (j *job) sealed(g *gate) io.Reader {
 	r, w := io.Pipe()
 	go func() {
 		s, err := j.sealer(w)
 		if err == nil {
-			_, err = io.Copy(s, in)
-		}
-		if err == nil {
-			err = check.Err()
+			_, err = io.Copy(s, g)
 		}
 		if err == nil {
 			err = s.Close()

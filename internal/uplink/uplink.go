@@ -6,38 +6,53 @@ package uplink
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ukdump/internal/capture"
 	"ukdump/internal/dumpfile"
 	"ukdump/internal/netplan"
 	"ukdump/internal/plan"
+	"ukdump/internal/remote"
 	"ukdump/internal/vmcore"
 )
 
-// vmcorePath is the memory of the crashed kernel.
-const vmcorePath = "/proc/vmcore"
+// The surroundings of a role, for tests.
+var (
+	vmcorePath           = "/proc/vmcore" // the memory of the crashed kernel
+	root       fs.FS     = os.DirFS("/")  // the image
+	stdin      io.Reader = os.Stdin
+	stdout     io.Writer = os.Stdout
+	control              = func() io.Reader { return os.NewFile(capture.ControlFD, "control") }
+	sink                 = func() io.Writer { return os.NewFile(sinkFD, "sink") }
+	openStore            = remote.Open
+)
+
+// sinkFD is the descriptor to which Seal writes.
+const sinkFD = 4
 
 // job is one run of a role.
 type job struct {
 	plan   *plan.Plan
 	remote *netplan.Plan
 	server *netplan.Server // nil if no target was named
-	root   fs.FS           // the image
 }
 
 // open reads the plan. target is the Dir of a target, "" for none.
 func open(target string) (*job, error) {
-	b, err := os.ReadFile("/" + plan.Path)
+	b, err := fs.ReadFile(root, plan.Path)
 	if err != nil {
 		return nil, err
 	}
-	j := &job{root: os.DirFS("/")}
+	j := new(job)
 	if j.plan, err = plan.Parse(b); err != nil {
 		return nil, err
 	}
@@ -62,28 +77,40 @@ func run(args []string, least int, f func(args []string) error) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Println(strings.ReplaceAll(err.Error(), "\n", "; "))
-	if Broken(err) {
+	fmt.Fprintln(stdout, strings.ReplaceAll(err.Error(), "\n", "; "))
+	switch {
+	case errors.Is(err, errStream):
+		return capture.ExitStream
+	case broken(err):
 		return capture.ExitBroken
 	}
 	return 1
 }
 
-// brokenError is an error after which another try may work.
-type brokenError struct{ text string }
+// errStream marks the error of a stream that was no whole dump.
+var errStream = errors.New("not a whole dump")
 
-func (e *brokenError) Error() string { return e.text }
+// lost are errors of a connection that broke or could not be made. A file that is missing
+// and a disk that is full at the server are system errors, too, but not of these.
+var lost = []error{
+	io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed, os.ErrDeadlineExceeded,
+	unix.ETIMEDOUT, unix.ECONNRESET, unix.ECONNREFUSED, unix.ECONNABORTED, unix.EPIPE,
+	unix.ENETUNREACH, unix.ENETDOWN, unix.EHOSTUNREACH, unix.EHOSTDOWN,
+}
 
-// Broken reports whether an error is one of the connection and not an answer.
-func Broken(err error) bool {
-	var op net.Error
-	var broken *brokenError
-	return errors.As(err, &broken) || errors.As(err, &op)
+// broken reports whether an error is one of the connection, after which another try may
+// work, and not an answer of the server.
+func broken(err error) bool {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return !strings.HasSuffix(op.Op, " error") // alerts of TLS are answers: "remote error"
+	}
+	return slices.ContainsFunc(lost, func(e error) bool { return errors.Is(err, e) })
 }
 
 // say prints a line for the worker.
 func say(word, format string, a ...any) {
-	fmt.Println(word + " " + strings.ReplaceAll(fmt.Sprintf(format, a...), "\n", " "))
+	fmt.Fprintln(stdout, word+" "+strings.ReplaceAll(fmt.Sprintf(format, a...), "\n", " "))
 }
 
 func warn(format string, a ...any) { say(capture.SayWarning, format, a...) }
@@ -128,8 +155,9 @@ func memory() (*dumpfile.Memory, error) {
 	if err != nil {
 		return nil, err
 	}
-	core, err := vmcore.Open(f)
+	core, err := vmcore.Open(f) // reads f later
 	if err != nil {
+		f.Close()
 		return nil, fmt.Errorf("%s: %w", vmcorePath, err)
 	}
 	marks, err := core.Marks()
@@ -142,9 +170,8 @@ func memory() (*dumpfile.Memory, error) {
 // committed waits until the worker knows that the collector has ended well.
 func committed() error {
 	var b [1]byte
-	n, err := os.NewFile(capture.ControlFD, "control").Read(b[:])
-	if n == 1 && b[0] == capture.CommitByte {
+	if n, _ := control().Read(b[:]); n == 1 && b[0] == capture.CommitByte {
 		return nil
 	}
-	return fmt.Errorf("the collector failed: %v", err)
+	return errors.New("the collector failed")
 }
