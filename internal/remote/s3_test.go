@@ -448,13 +448,15 @@ func TestVersity(t *testing.T) {
 	if err := os.Mkdir(dir+"/root", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(dir+"/root/dumps", 0o755); err != nil {
-		t.Fatal(err)
+	for _, d := range []string{"/root/dumps", "/meta"} {
+		if err := os.Mkdir(dir+d, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	write(t, dir+"/cert", string(ca.issue(t, "server", certBegin, certEnd)))
 	port := freePort(t)
 	cmd := exec.Command(program, "--access", "ACCESS", "--secret", "SE:CRET", "--region", "garage", "--cert", dir+"/cert", "--key", dir+"/cert", "--port", fmt.Sprintf("127.0.0.1:%d", port),
-		"posix", "--nometa", dir+"/root")
+		"posix", "--sidecar", dir+"/meta", dir+"/root")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
