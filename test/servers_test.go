@@ -255,8 +255,10 @@ func startS3(t *testing.T, at string) dumpServer {
 	dir, port := t.TempDir(), freePort(t, "127.0.0.1")
 	cert, key := certificate(t)
 	store := filepath.Join(dir, "store")
-	if err := os.MkdirAll(filepath.Join(store, "crashes"), 0o755); err != nil {
-		t.Fatal(err)
+	for _, d := range []string{filepath.Join(store, "crashes"), filepath.Join(dir, "meta")} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for name, text := range map[string]string{"cert.pem": cert, "key.pem": key} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
@@ -264,7 +266,7 @@ func startS3(t *testing.T, at string) dumpServer {
 		}
 	}
 	start(t, "127.0.0.1", port, program, "--access", "dumper", "--secret", "only-for-tests", "--port", fmt.Sprintf("127.0.0.1:%d", port),
-		"--cert", filepath.Join(dir, "cert.pem"), "--key", filepath.Join(dir, "key.pem"), "posix", store)
+		"--cert", filepath.Join(dir, "cert.pem"), "--key", filepath.Join(dir, "key.pem"), "posix", "--sidecar", filepath.Join(dir, "meta"), store)
 	return dumpServer{
 		target: "s3://crashes/fleet",
 		conf:   fmt.Sprintf("S3_ENDPOINT=https://%s:%d\nHTTP_CA=/etc/ukdump/ca.pem\n", at, port),
