@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,15 +101,66 @@ func TestMetrics(t *testing.T) {
 	if fi, err := os.Stat(filepath.Join(m.Root, "out/ukdump.prom")); err != nil || fi.Mode() != 0o644 {
 		t.Errorf("%v, %v", fi, err)
 	}
-	promtool, err := exec.LookPath("promtool")
+}
+
+// promtool fails if the program of Prometheus complains. The Debian package prometheus has
+// it.
+func promtool(t *testing.T, text string) {
+	t.Helper()
+	program, err := exec.LookPath("promtool")
 	if err != nil {
-		return // the Debian package prometheus has it
+		t.Skip("promtool is not installed")
 	}
-	cmd := exec.Command(promtool, "check", "metrics")
-	cmd.Stdin = strings.NewReader(got.stdout)
+	cmd := exec.Command(program, "check", "metrics")
+	cmd.Stdin = strings.NewReader(text)
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("promtool: %v\n%s", err, out)
 	}
+}
+
+// On a machine where everything is known, each metric has a sample, and promtool accepts
+// all of them.
+func TestMetricsAll(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	dumps(m)
+	m.Write("var/crash/2026-11-23T01-00-00Z/crash.json", `{"version":1,"fingerprint":{"id":"v1:0123456789abcdef","kind":"a \"b\\c","frames":["f"]}}`)
+	if got := m.kdumpctl("load"); got.status != 0 {
+		t.Fatalf("%+v", got)
+	}
+	st := state.Store{Root: m.Root}
+	l := st.Loaded()
+	l.SetForecast(&state.Forecast{Release: "6.1.0", Verdict: state.Understood, Bytes: 1 << 30})
+	test := st.NewTest("abc", false, l)
+	test.Result = state.TestPassed
+	for _, err := range []error{st.SaveLoaded(l), st.SaveTest(test)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := m.kdumpctl("metrics")
+	if got.status != 0 || got.stderr != "" {
+		t.Fatalf("%+v", got)
+	}
+	var names []string
+	for line := range strings.Lines(got.stdout) {
+		if name, ok := strings.CutPrefix(line, "# TYPE "); ok {
+			names = append(names, strings.Fields(name)[0])
+		}
+	}
+	want := []string{
+		"ukdump_info", "ukdump_loaded", "ukdump_ready", "ukdump_reserved_bytes", "ukdump_forecast_bytes",
+		"ukdump_last_test_timestamp_seconds", "ukdump_last_test_success", "ukdump_test_holds",
+		"ukdump_crashes", "ukdump_crashes_by_fingerprint", "ukdump_last_crash_timestamp_seconds",
+		"ukdump_dump_bytes", "ukdump_dump_free_bytes",
+	}
+	if !slices.Equal(names, want) {
+		t.Errorf("got %q\nwant %q\n%s", names, want, got.stdout)
+	}
+	for _, line := range checkMetrics(got.stdout) {
+		t.Errorf("bad line: %s", line)
+	}
+	promtool(t, got.stdout)
 }
 
 func TestEscapeLabel(t *testing.T) {
