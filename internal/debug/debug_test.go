@@ -230,7 +230,7 @@ func TestAdvice(t *testing.T) {
 		write(t, root, "etc/os-release", []byte(os+"\n"))
 		f := Finder{Root: root}
 		_, err := f.Find(Kernel{Machine: "amd64", Release: release}, "")
-		if got := advice.For(err); got != want+" Without it, kdumpctl info and kdumpctl log work." {
+		if got := advice.For(err); got != want+" Without it, kdumpctl report shows the stacks, and kdumpctl log the log." {
 			t.Errorf("%q: %s", os, got)
 		}
 	}

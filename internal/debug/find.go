@@ -135,9 +135,9 @@ func (e *NotFoundError) Error() string {
 	return text
 }
 
-// Advice is the command that installs it on this distribution.
+// Advice is the command that installs it on this distribution, and what works without.
 func (e *NotFoundError) Advice() string {
-	return install(e.os, e.Kernel) + " Without it, kdumpctl info and kdumpctl log work."
+	return install(e.os, e.Kernel) + " Without it, kdumpctl report shows the stacks, and kdumpctl log the log."
 }
 
 // osRelease returns the fields of os-release(5), nil if it cannot be read.
