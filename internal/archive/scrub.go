@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"ukdump/internal/secret"
 )
 
 // Scrubber replaces private facts in text. The same fact becomes the same placeholder in all
@@ -62,19 +64,34 @@ type rule struct {
 // those quotes are \", and \u0026 or \\ is a part of the value.
 const value = `(\\"(?:[^"\\]|\\[^"])*\\"|"(?:[^"\\\n]|\\.)*"|"[^"\n]*"|'[^'\n]*'|(?:[^\s"\\,]|\\[^\s"])+)`
 
+// A text in quotes, of JSON, of a program, or both.
+const quoted = `(\\"(?:[^"\\]|\\[^"])*\\"|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')`
+
+// The name of a parameter, variable or key, and the quote in front of it.
+var (
+	beforeValue = regexp.MustCompile(`(\\"|["'])?([A-Za-z0-9_.-]+)=`)
+	beforeText  = regexp.MustCompile(`(\\"|")([A-Za-z0-9_.-]+)(?:\\"|")\s*:\s*`)
+	atValue     = regexp.MustCompile(`^` + value)
+	atText      = regexp.MustCompile(`^` + quoted)
+	// The rest of a parameter that is in quotes as a whole: "password=two words".
+	toQuote = map[string]*regexp.Regexp{
+		`\"`: regexp.MustCompile(`^((?:[^"\\]|\\[^"])+)\\"`), `"`: regexp.MustCompile(`^((?:[^"\\\n]|\\.)+)"`), `'`: regexp.MustCompile(`^([^'\n]+)'`),
+	}
+)
+
 // ours matches a placeholder.
 var ours = regexp.MustCompile(`^<[a-z]+-[0-9]+>$`)
 
 // rules are applied in this order: a value of a parameter before addresses in it.
 var rules = []rule{
-	// Parameters whose value is a secret or names a person's place: passwords, keys and
-	// tokens of any program, and dracut.cmdline(7), kernel-command-line(7),
-	// Documentation/admin-guide/nfs/nfsroot.rst.
-	{kind: "secret", re: regexp.MustCompile(`(?i)([A-Za-z0-9_.-]*(?:pass|passwd|password|passphrase|secret|token|credentials?|psk|apikey|api[_-]key|private|auth|key|keyfile)[A-Za-z0-9_.-]*=)` + value)},
-	{kind: "secret", re: regexp.MustCompile(`(?i)("?\b[A-Za-z0-9_.-]*(?:passwd|password|passphrase|secret|token)\b"?\s*:\s*)` + value)},
+	{kind: "secret", re: regexp.MustCompile(`(?i)("?\b[A-Za-z0-9_.-]*(?:passwd|password|passphrase|secret|token)\b"?\s*:\s*)` + value), ok: isScalar},
+	{kind: "secret", re: regexp.MustCompile(`(?i)(\b(?:passwd|password|passphrase|passcode|secret|token) (?:is|was):?\s+)` + value), ok: isSecretWord},
 	{kind: "secret", re: regexp.MustCompile(`(?i)(\bbearer\s+)([A-Za-z0-9._~+/=-]+)`)},
 	{kind: "secret", re: regexp.MustCompile(`(\b[A-Za-z][A-Za-z0-9+.-]*://)([^\s/"]+)@`)},
-	{kind: "secret", re: regexp.MustCompile(`((?:^|[\s"])(?:rd\.luks[A-Za-z0-9_.]*|luks[A-Za-z0-9_.]*|cryptdevice|cryptopts|rd\.iscsi[A-Za-z0-9_.]*|iscsi_[A-Za-z0-9_]*|rd\.znet|systemd\.set_credential(?:_binary)?)=)` + value)},
+	{kind: "host", re: regexp.MustCompile(`(?i)(\b[a-z][a-z0-9+.-]*://(?:<secret-[0-9]+>@)?)([a-z0-9][a-z0-9._-]*)`), ok: isPrivateHost},
+	{kind: "ssid", re: regexp.MustCompile(`(?i)(\bssid\s*[=:]\s*)` + value)},
+	{kind: "ssid", re: regexp.MustCompile(`(?i)(\bssid['"]?(?:\s+value)?:?\s+)` + quoted)},
+	{kind: "ssid", re: regexp.MustCompile(`(?i)(\b(?:access point|wireless network)\s+)` + quoted)}, // NetworkManager
 	{kind: "net", re: regexp.MustCompile(`((?:^|[\s"])(?:ip|ifname|bond|vlan|team|bridge|rd\.route|nameserver|rd\.peerdns|netroot|nfsroot|nfsaddrs|BOOTIF|ip6?|proxy|domain)=)` + value)},
 	{kind: "host", re: regexp.MustCompile(`(?i)((?:\b|_)(?:host_?name|nodename|systemd\.hostname)=)` + value)},
 	{kind: "host", re: regexp.MustCompile(`("(?:host|nodename|hostname)"\s*:\s*")([^"\n]+)`)},
@@ -83,10 +100,19 @@ var rules = []rule{
 	{kind: "host", re: regexp.MustCompile(`((?:^|[\s"])//)([A-Za-z0-9][A-Za-z0-9.-]*)/`)},
 	{kind: "host", re: regexp.MustCompile(`(systemd\[1\]: Hostname set to <)([^>\n]+)`)},
 	{kind: "user", re: regexp.MustCompile(`(?i)(\b(?:acct|user(?:name)?|login|logname)=)` + value)},
+	{kind: "user", re: regexp.MustCompile(`(?i)((?:\\"|")(?:user(?:_?name)?|login|account)(?:\\"|")\s*:\s*)` + quoted)},
 	{kind: "user", re: regexp.MustCompile(`(/home/|/Users/|/var/spool/mail/)([^/\s:"'\\]+)`)},
-	{kind: "user", re: regexp.MustCompile(`(?i)(\b(?:(?:opened|closed|failure) for user |password for (?:user )?))([A-Za-z0-9._-]+)`)},
+	{kind: "user", re: regexp.MustCompile(`(?i)(\b(?:(?:opened|closed|failure) for user |password for (?:invalid )?(?:user )?|invalid user |accepted [a-z/-]+ for ))([A-Za-z0-9._-]+)`), ok: isUserWord},
 	{kind: "serial", re: regexp.MustCompile(`(?i)(\b(?:serial(?:[ _-]?(?:number|no))"?\s*[:=#]|serial=|serial"\s*:)\s*"?)([A-Za-z0-9][A-Za-z0-9._-]*)`)},
 	{kind: "serial", re: regexp.MustCompile(`(?i)(\bS/N:?\s*)([A-Za-z0-9][A-Za-z0-9._-]*)`)},
+	// sd-journal and syslog: sudo[1]: bob : TTY=pts/0
+	{kind: "user", re: regexp.MustCompile(`(\bsudo(?:\[[0-9]+\])?:\s+)([A-Za-z0-9._-]+) :`)},
+	{kind: "serial", re: regexp.MustCompile(`(/dev/disk/by-(?:id|label|partlabel|path)/)([^\s"'\\,;)]+)`)},
+	{kind: "serial", re: regexp.MustCompile(`(?i)(^|[^a-z0-9])(iqn\.[0-9]{4}-[0-9]{2}\.[^\s"'\\,;)]+)`)},
+	{kind: "serial", re: regexp.MustCompile(`(?i)(^|[^a-z0-9])(nqn\.[0-9]{4}-[0-9]{2}\.[^\s"'\\,;)]+)`), ok: isPrivateNQN},
+	{kind: "serial", re: regexp.MustCompile(`(?i)(\b(?:ww[pn]n|wwid|wwn|sas[ _-]addr(?:ess)?|port[ _]name|node[ _]name|logical id)(?:\\?")?\s*[=:( ]?\s*(?:\\?")?(?:naa\.|eui\.)?(?:0x)?)([0-9a-f]{16,32})`), open: numberGoesOn},
+	// scsi_id(8): the identifier of a disk behind a digit for its type, NAA 5 or 6.
+	{kind: "serial", re: regexp.MustCompile(`(?i)(^|[^0-9a-z])(3(?:5[0-9a-f]{15}|6[0-9a-f]{31}))`), open: numberGoesOn},
 	{kind: "serial", re: regexp.MustCompile(`(?i)(\b(?:wwn-0x|wwid[ =]|naa\.|eui\.|nvme-eui\.))([0-9a-f]{8,})`)},
 	{kind: "label", re: regexp.MustCompile(`(\b(?:PART)?LABEL=)` + value)},
 	{kind: "id", re: regexp.MustCompile(`(PARTUUID=)([0-9A-Fa-f-]+)`)},
@@ -103,6 +129,38 @@ var rules = []rule{
 	{kind: "ip", re: regexp.MustCompile(`(?i)(^|[^0-9A-Za-z:.])([0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7})`), ok: isAddress, open: numberGoesOn},
 }
 
+// isScalar reports whether a value of JSON is a text or a number.
+func isScalar(fact string) bool {
+	return !strings.HasPrefix(fact, "{") && !strings.HasPrefix(fact, "[")
+}
+
+// isSecretWord reports whether a word behind "password is" can be the password.
+func isSecretWord(fact string) bool {
+	common := []string{"a", "an", "the", "not", "no", "too", "required", "needed", "empty", "missing", "wrong", "incorrect", "correct", "invalid", "valid", "expired", "set", "unset", "being", "ok", "accepted", "rejected"}
+	return !slices.Contains(common, strings.ToLower(strings.TrimRight(fact, ".,;:!)")))
+}
+
+// isUserWord reports whether a word behind "password for" can be a user.
+func isUserWord(fact string) bool { return fact != "user" && fact != "invalid" }
+
+// publicHosts are the servers in messages of kernels and programs on every machine.
+var publicHosts = []string{"kernel.org", "systemd.io", "freedesktop.org", "debian.org", "ubuntu.com", "redhat.com", "fedoraproject.org", "opensuse.org", "suse.com", "archlinux.org"}
+
+// isPrivateHost reports whether the host of a URL names a place. An address is none: it has a
+// rule of its own.
+func isPrivateHost(fact string) bool {
+	if _, err := netip.ParseAddr(fact); err == nil || strings.EqualFold(fact, "localhost") {
+		return false
+	}
+	return !slices.ContainsFunc(publicHosts, func(p string) bool { return fact == p || strings.HasSuffix(fact, "."+p) })
+}
+
+// isPrivateNQN reports whether a name of NVMe is not that of every discovery service, see the
+// NVM Express base specification, NVMe qualified names.
+func isPrivateNQN(fact string) bool {
+	return !strings.EqualFold(fact, "nqn.2014-08.org.nvmexpress.discovery")
+}
+
 // isAddress reports whether a fact is an address that not every machine has.
 func isAddress(fact string) bool {
 	a, err := netip.ParseAddr(fact)
@@ -111,6 +169,8 @@ func isAddress(fact string) bool {
 
 // Line returns a line without the facts.
 func (s *Scrubber) Line(line string) string {
+	line = s.named(line, beforeValue, secret.May, atValue)
+	line = s.named(line, beforeText, secret.Is, atText)
 	for i := range rules {
 		line = s.apply(&rules[i], line)
 	}
@@ -120,19 +180,54 @@ func (s *Scrubber) Line(line string) string {
 	return line
 }
 
+// named replaces values behind names with secret values: passwords, keys and tokens of any
+// program, and the parameters of dracut.cmdline(7) and kernel-command-line(7). before finds
+// the names, at the value behind one.
+func (s *Scrubber) named(line string, before *regexp.Regexp, isSecret func(name string) bool, at *regexp.Regexp) string {
+	var b strings.Builder
+	done := 0
+	for _, m := range before.FindAllStringSubmatchIndex(line, -1) {
+		if m[1] < done || !isSecret(line[m[4]:m[5]]) {
+			continue
+		}
+		rest, v := line[m[1]:], []int(nil)
+		// A text of JSON that begins with a parameter may go on with others.
+		if m[2] >= 0 && before == beforeValue && !strings.HasSuffix(strings.TrimRight(line[:m[2]], " \t"), `":`) {
+			v = toQuote[line[m[2]:m[3]]].FindStringSubmatchIndex(rest)
+		}
+		if v == nil {
+			v = at.FindStringSubmatchIndex(rest)
+		}
+		if v == nil {
+			continue
+		}
+		fact, quote := unquote(rest[v[2]:v[3]])
+		if fact == "" || ours.MatchString(fact) {
+			continue
+		}
+		b.WriteString(line[done:m[1]] + rest[:v[2]] + quote + s.placeholder("secret", fact) + quote)
+		done = m[1] + v[3]
+	}
+	b.WriteString(line[done:])
+	return b.String()
+}
+
+// unquote takes the quotes off a value.
+func unquote(fact string) (bare, quote string) {
+	for _, q := range []string{`\"`, `"`, `'`} {
+		if len(fact) >= 2*len(q) && strings.HasPrefix(fact, q) && strings.HasSuffix(fact, q) {
+			return fact[len(q) : len(fact)-len(q)], q
+		}
+	}
+	return fact, ""
+}
+
 // apply replaces the facts of one rule.
 func (s *Scrubber) apply(r *rule, line string) string {
 	var b strings.Builder
 	at := 0
 	for _, m := range r.re.FindAllStringSubmatchIndex(line, -1) {
-		fact := line[m[4]:m[5]]
-		quote := ""
-		for _, q := range []string{`\"`, `"`, `'`} {
-			if len(fact) >= 2*len(q) && strings.HasPrefix(fact, q) && strings.HasSuffix(fact, q) {
-				fact, quote = fact[len(q):len(fact)-len(q)], q
-				break
-			}
-		}
+		fact, quote := unquote(line[m[4]:m[5]])
 		if fact == "" || ours.MatchString(fact) || r.ok != nil && !r.ok(fact) || r.open != nil && r.open(line[m[5]:]) {
 			continue
 		}

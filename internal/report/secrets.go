@@ -1,30 +1,10 @@
 package report
 
 import (
-	"slices"
 	"strings"
+
+	"ukdump/internal/secret"
 )
-
-// secrets is the table of the parameters with secret values: keys and passwords that somebody
-// found convenient on a command line. Names are in lower case with underscores.
-var secrets = struct {
-	names, parts, words []string
-}{
-	// Whole names.
-	names: []string{
-		"key", "cryptkey", "luks.key", "rd.luks.key", "rd.zfs.key", "rd.znet.key", "wifi.key", // dracut.cmdline(7)
-		"cifs.creds", "netroot", // user:password@server
-		"dm_mod.create",                                           // tables with keys of dm-crypt, Documentation/admin-guide/device-mapper/dm-init.rst
-		"systemd.set_credential", "systemd.set_credential_binary", // systemd.system-credentials(7)
-	},
-	// Parts of names between dots and underscores.
-	parts: []string{"pin", "psk", "pw", "pwd"},
-	// Anything in a name.
-	words: []string{"pass", "secret", "token", "credential", "authkey", "auth_key", "apikey", "api_key", "privkey", "private_key"},
-}
-
-// notSecret are words that contain one of secrets.words.
-var notSecret = strings.NewReplacer("passthr", "", "bypass", "", "compass", "")
 
 // strikeOut replaces the values of secret parameters of a command line, and passwords in URLs, by
 // "*" and returns their number.
@@ -36,7 +16,7 @@ func strikeOut(line string) (string, int) {
 		if !ok || value == "" {
 			continue
 		}
-		if isSecret(name) {
+		if secret.Is(name) {
 			words[i] = name + "=*"
 			n++
 			continue
@@ -47,22 +27,6 @@ func strikeOut(line string) (string, int) {
 		}
 	}
 	return strings.Join(words, " "), n
-}
-
-// isSecret reports whether the value of a parameter is secret. The kernel takes dashes and
-// underscores for the same.
-func isSecret(name string) bool {
-	name = strings.ToLower(strings.ReplaceAll(strings.Trim(name, `"`), "-", "_"))
-	if slices.Contains(secrets.names, name) {
-		return true
-	}
-	for part := range strings.FieldsFuncSeq(name, func(r rune) bool { return r == '.' || r == '_' }) {
-		if slices.Contains(secrets.parts, part) {
-			return true
-		}
-	}
-	name = notSecret.Replace(name)
-	return slices.ContainsFunc(secrets.words, func(w string) bool { return strings.Contains(name, w) })
 }
 
 // strikeURL replaces the password in scheme://user:password@host or protocol:user:password@host,
@@ -79,7 +43,7 @@ func strikeURL(value string) (string, bool) {
 	}
 	parts := strings.Split(value, ",")
 	for i, p := range parts {
-		if name, v, ok := strings.Cut(p, "="); ok && v != "" && isSecret(name) {
+		if name, v, ok := strings.Cut(p, "="); ok && v != "" && secret.Is(name) {
 			parts[i], found = name+"=*", true
 		}
 	}
