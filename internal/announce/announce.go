@@ -25,6 +25,9 @@ type Run struct {
 	JournalLimit time.Duration // how long journald may take to take an entry
 	// StartHooks has RunHooks run, and does not wait for it.
 	StartHooks func() error
+	// Adopt has RunHooks kill each process that a hook leaves behind, also those outside of
+	// its process group: every child of this process, which must run nothing else.
+	Adopt bool
 }
 
 // The MESSAGE_IDs of our entries (sd_journal_print(3)).

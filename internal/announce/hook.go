@@ -62,6 +62,11 @@ func (r *Run) RunHooks(conf *config.Config, input func(*state.Hook) ([]byte, err
 	if err != nil {
 		return err
 	}
+	if r.Adopt {
+		if err := adopt(); err != nil {
+			return fmt.Errorf("HOOK: adopt its processes: %w", err)
+		}
+	}
 	// A crash that is announced meanwhile starts no other run.
 	for len(names) > 0 && err == nil {
 		if err = r.runEach(names, program, conf, input); err == nil {
@@ -91,8 +96,9 @@ func (r *Run) runEach(names []string, program string, conf *config.Config, input
 	return errors.Join(errs...)
 }
 
-// runHook runs the program once. It has a process group of its own, which is killed at the
-// limit.
+// runHook runs the program once. It has a process group of its own, which gets SIGTERM at
+// the limit. The processes that it leaves behind are killed: without systemd nothing else
+// would end them.
 func (r *Run) runHook(program string, limit time.Duration, in []byte) error {
 	const grace = 5 * time.Second // between SIGTERM and SIGKILL
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
@@ -105,9 +111,20 @@ func (r *Run) runHook(program string, limit time.Duration, in []byte) error {
 	cmd.WaitDelay = grace
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGTERM) }
 	err := cmd.Run()
-	if ctx.Err() != nil {
-		unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
+	if cmd.Process == nil {
+		return err
+	}
+	unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
+	if r.Adopt {
+		if err := endRest(); err != nil {
+			r.Out.Warn(fmt.Sprintf("HOOK %s: %v", program, err))
+		}
+	}
+	switch {
+	case ctx.Err() != nil:
 		return fmt.Errorf("ended by HOOK_TIMEOUT, after %d seconds", int(limit.Seconds()))
+	case errors.Is(err, exec.ErrWaitDelay): // a process that it left behind had its input or output
+		return nil
 	}
 	return err
 }

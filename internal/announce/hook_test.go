@@ -3,10 +3,13 @@ package announce
 import (
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
@@ -65,6 +68,71 @@ func TestHookFails(t *testing.T) {
 	want := "trouble\nkdumpctl: warning: HOOK /hook: exit status 3\nkdumpctl: warning: HOOK /hook: ended by HOOK_TIMEOUT, after 1 seconds\ngood\n"
 	if out.String() != want {
 		t.Errorf("got %q\nwant %q", out, want)
+	}
+}
+
+// alive reports whether the process whose ID the file has is there, and no zombie.
+func alive(t *testing.T, file string) bool {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stat, err := os.ReadFile("/proc/" + strings.TrimSpace(string(b)) + "/stat")
+	return err == nil && !strings.Contains(string(stat), ") Z ")
+}
+
+// Nothing of a hook is left after its end, by itself or at the limit: neither a process of its
+// group that ignores SIGTERM, nor one in a session of its own with children.
+func TestHookLeavesProcesses(t *testing.T) {
+	const script = `read line
+trap '' TERM
+sh -c 'trap "" TERM; sleep 1000 & echo $! >'"$0"'.group; wait' &
+setsid sh -c 'sleep 1000 & echo $! >'"$0"'.session; wait' &
+until [ -s "$0.group" ] && [ -s "$0.session" ]; do sleep 0.01; done
+case $line in
+	hang*) while :; do sleep 1000; done ;;
+esac
+echo $line
+`
+	if _, err := exec.LookPath("setsid"); err != nil {
+		t.Skip("setsid is not installed")
+	}
+	for message, want := range map[string]string{
+		"good": "good\n",
+		"hang": "kdumpctl: warning: HOOK /hook: ended by HOOK_TIMEOUT, after 2 seconds\n",
+	} {
+		t.Run(message, func(t *testing.T) {
+			r, conf, out := hookRun(t, script)
+			r.Adopt = true // the tests of this package do not run at the same time
+			defer unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+			conf.HookTimeout = 2 * time.Second
+			if message == "good" {
+				conf.HookTimeout = time.Minute
+			}
+			r.queueHook(event{message: message})
+			if err := r.RunHooks(conf, func(h *state.Hook) ([]byte, error) { return []byte(h.Message + "\n"), nil }); err != nil {
+				t.Error(err)
+			}
+			if out.String() != want {
+				t.Errorf("got %q, want %q", out, want)
+			}
+			for _, name := range []string{"hook.group", "hook.session"} {
+				if alive(t, filepath.Join(r.Root, name)) {
+					t.Errorf("%s: the process is there", name)
+				}
+			}
+		})
+	}
+}
+
+func TestParent(t *testing.T) {
+	for stat, want := range map[string]int{
+		"12 (sh) S 7 12 12 0": 7, "12 (a) S 9 (b)) R 8 1": 8, "12 (x": 0, "": 0, "1 (x) S": 0, "1 (x) S y": 0,
+	} {
+		if got := parent([]byte(stat)); got != want {
+			t.Errorf("%q: got %d, want %d", stat, got, want)
+		}
 	}
 }
 

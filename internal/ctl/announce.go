@@ -98,7 +98,9 @@ func (c *ctl) runHooks() error {
 	if err != nil {
 		return err
 	}
-	return c.announcer().RunHooks(conf, func(h *state.Hook) ([]byte, error) {
+	run := c.announcer()
+	run.Adopt = c.adopt
+	return run.RunHooks(conf, func(h *state.Hook) ([]byte, error) {
 		in := hookJSON{Hook: h}
 		if h.Directory != "" {
 			// A dump that was removed meanwhile is no reason to report nothing.

@@ -42,6 +42,7 @@ type ctl struct {
 	// reloadUnit has systemd reload ukdump.service, without waiting for that.
 	reloadUnit func() error
 	startHooks func() error // starts announce --hooks, without waiting for that
+	adopt      bool         // this process has no children but those of hooks
 	// mountJobs returns where systemd is about to mount something.
 	mountJobs func() ([]string, error)
 	// memUsage runs makedumpfile --mem-usage; nil is the real one.
@@ -64,7 +65,7 @@ func Run(p *cli.Program) int {
 		Program: p, root: root, pid1: builder.DefaultPid1(), store: state.Store{Root: root}, uid: os.Geteuid(),
 		kexec: kexec.New(root), keys: cryptkeys.New(root, load.KeyInTable(root)),
 		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: collect.Swapon, reloadUnit: reloadUnit, startHooks: startHooks, mountJobs: host.MountJobs, tryWrite: verify.TryWrite, reboot: reboot,
-		lookPath: exec.LookPath, exec: replaceBy, wait: runAndWait,
+		lookPath: exec.LookPath, exec: replaceBy, wait: runAndWait, adopt: true,
 	}
 	c.ask = c.askTerminal
 	c.setupMachine = func() *setup.Machine { return setup.New(root, c.store) }
