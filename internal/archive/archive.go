@@ -32,11 +32,12 @@ var texts = []string{"vmcore-dmesg.txt", "kexec-dmesg.log", "report.json", "repo
 var configName = regexp.MustCompile(`^config/[A-Za-z0-9][A-Za-z0-9._-]*\.conf$`)
 
 // vmcoreName matches the vmcore of a dump, complete or not.
-var vmcoreName = regexp.MustCompile(`^vmcore(-incomplete(\.[0-9]{1,3})?)?$`)
+var vmcoreName = regexp.MustCompile(`^vmcore(\.age)?(-incomplete(\.[0-9]{1,3})?)?$`)
 
-// isText reports whether name is that of a text in a dump.
+// isText reports whether name is that of a text in a dump, which may be encrypted.
 func isText(name string) bool {
-	return slices.Contains(texts, strings.TrimSuffix(name, crashdir.Suffix))
+	name = strings.TrimSuffix(name, crashdir.Suffix)
+	return slices.Contains(texts, strings.TrimSuffix(name, crashdir.Sealed))
 }
 
 // member returns the name of a file of an archive below the directory of the dump. It

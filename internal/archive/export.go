@@ -9,12 +9,14 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
 
 	"ukdump/internal/advice"
 	"ukdump/internal/crashdir"
+	"ukdump/internal/unseal"
 )
 
 // Export is one archive of a dump.
@@ -23,6 +25,8 @@ type Export struct {
 	Vmcore bool      // with the vmcore
 	Scrub  *Scrubber // nil to strike out nothing
 	Config []string  // paths of files of the configuration
+	// Identities decrypt the files that are encrypted; nil to leave them so.
+	Identities *unseal.Identities
 }
 
 // Check returns why the archive cannot be made.
@@ -52,17 +56,8 @@ func (e *Export) Write(w io.Writer, copied func(n int64)) error {
 		if base == "report.html" && e.Scrub != nil {
 			continue // placeholders would be elements of HTML; report.txt has the same
 		}
-		for _, name := range []string{base, base + crashdir.Suffix} {
-			f, err := e.Dump.Open(name)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			err = a.text(name, f)
-			f.Close()
-			if err != nil {
+		for _, name := range e.namesOf(base) {
+			if err := e.addText(a, name); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
 		}
@@ -79,24 +74,89 @@ func (e *Export) Write(w io.Writer, copied func(n int64)) error {
 		}
 	}
 	if e.Vmcore {
-		name := filepath.Base(e.Dump.Vmcore)
-		f, err := e.Dump.Open(name)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		fi, err := f.Stat()
-		if err == nil {
-			err = a.file(name, f, fi.Size())
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+		if err := e.addVmcore(a); err != nil {
+			return fmt.Errorf("%s: %w", filepath.Base(e.Dump.Vmcore), err)
 		}
 	}
 	if err := a.tar.Close(); err != nil {
 		return err
 	}
 	return z.Close()
+}
+
+// namesOf returns the names of the files of the dump that are versions of a text. With an
+// identity, the encrypted version takes the place of the other one, which lacks some facts.
+// What cannot be scrubbed is left out.
+func (e *Export) namesOf(base string) []string {
+	plain, sealed := []string{base, base + crashdir.Suffix}, base+crashdir.Sealed
+	f, err := e.Dump.Open(sealed)
+	if err != nil {
+		return plain
+	}
+	f.Close()
+	switch {
+	case e.Identities != nil:
+		return []string{sealed}
+	case e.Scrub != nil:
+		return plain
+	}
+	return append(plain, sealed)
+}
+
+// addText adds a text of the dump, if it has it.
+func (e *Export) addText(a *writer, name string) error {
+	f, err := e.Dump.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	plain, ok := strings.CutSuffix(name, crashdir.Sealed)
+	if !ok || e.Identities == nil {
+		return a.text(name, f)
+	}
+	r, err := unsealed(f, e.Identities)
+	if err != nil {
+		return err
+	}
+	return a.textOf(plain, r, r.Size())
+}
+
+// addVmcore adds the vmcore.
+func (e *Export) addVmcore(a *writer) error {
+	name := filepath.Base(e.Dump.Vmcore)
+	f, err := e.Dump.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if e.Dump.Sealed() && e.Identities != nil {
+		r, err := unsealed(f, e.Identities)
+		if err != nil {
+			return err
+		}
+		return a.file(strings.Replace(name, crashdir.Sealed, "", 1), r, r.Size())
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return a.file(name, f, fi.Size())
+}
+
+// unsealed returns a reader of the content of an encrypted file.
+func unsealed(f *os.File, ids *unseal.Identities) (*io.SectionReader, error) {
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	r, err := unseal.Open(f, fi.Size(), ids)
+	if err != nil {
+		return nil, err
+	}
+	return io.NewSectionReader(r, 0, r.Size()), nil
 }
 
 // writer writes the files of an archive.
@@ -115,11 +175,19 @@ func (a *writer) text(name string, f *os.File) error {
 	if err != nil {
 		return err
 	}
-	if !fi.Mode().IsRegular() || fi.Size() > maxText {
-		return fmt.Errorf("%d bytes: not a text of a dump", fi.Size())
+	if !fi.Mode().IsRegular() {
+		return errors.New("not a regular file")
+	}
+	return a.textOf(name, f, fi.Size())
+}
+
+// textOf is text for the first size bytes of r.
+func (a *writer) textOf(name string, r io.Reader, size int64) error {
+	if size > maxText {
+		return fmt.Errorf("%d bytes: not a text of a dump", size)
 	}
 	if a.scrub == nil {
-		return a.file(name, f, fi.Size())
+		return a.file(name, r, size)
 	}
 	tmp, err := os.CreateTemp("", "ukdump-export")
 	if err != nil {
@@ -129,10 +197,10 @@ func (a *writer) text(name string, f *os.File) error {
 	if err := os.Remove(tmp.Name()); err != nil {
 		return err
 	}
-	if err := a.scrub.Copy(tmp, io.LimitReader(f, fi.Size())); err != nil {
+	if err := a.scrub.Copy(tmp, io.LimitReader(r, size)); err != nil {
 		return err
 	}
-	size, err := tmp.Seek(0, io.SeekCurrent)
+	size, err = tmp.Seek(0, io.SeekCurrent)
 	if err == nil {
 		_, err = tmp.Seek(0, io.SeekStart)
 	}

@@ -16,6 +16,7 @@ import (
 	"ukdump/internal/advice"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/dumpfile"
+	"ukdump/internal/unseal"
 )
 
 // Import takes a file in as a dump of its own.
@@ -51,9 +52,14 @@ func (im *Import) File(path string) (dir string, err error) {
 	}
 	var magic [4]byte
 	f.ReadAt(magic[:], 0)
-	if bytes.Equal(magic[:], zstdMagic) {
+	switch {
+	case bytes.Equal(magic[:], zstdMagic):
 		dir, err = im.archive(f)
-	} else {
+	case unseal.Is(f):
+		dir, err = im.into(fi.ModTime(), func(dir string) error {
+			return im.copyVmcore(dir, crashdir.Vmcore+crashdir.Sealed, f, fi.Size())
+		})
+	default:
 		var h dumpfile.Header
 		if h, err = dumpfile.ReadHeader(f); err != nil {
 			return "", advice.With(fmt.Errorf("%s: neither an exported archive nor a vmcore: %w", path, err), "kdumpctl import takes kdump-compressed, flattened and ELF dumps, and archives of kdumpctl export.")
@@ -154,16 +160,22 @@ func (im *Import) unpack(dir string, t *tar.Reader, h *tar.Header) error {
 }
 
 // copyVmcore writes a vmcore. It is called complete only after it was verified, so an
-// interrupted import does not look whole.
+// interrupted import does not look whole. Of an encrypted one the length can be verified.
 func (im *Import) copyVmcore(dir, name string, r io.Reader, size int64) error {
-	if name != "vmcore" {
+	var verify func(path string) error
+	switch name {
+	case crashdir.Vmcore:
+		verify = func(path string) error { _, err := dumpfile.VerifyFile(path); return err }
+	case crashdir.Vmcore + crashdir.Sealed:
+		verify = func(path string) error { _, err := unseal.InspectFile(path); return err }
+	default:
 		return im.copyFile(dir, name, r, size)
 	}
 	incomplete := filepath.Join(dir, name+crashdir.Suffix)
 	if err := im.copyFile(dir, name+crashdir.Suffix, r, size); err != nil {
 		return err
 	}
-	if _, err := dumpfile.VerifyFile(incomplete); err != nil {
+	if err := verify(incomplete); err != nil {
 		return nil
 	}
 	return os.Rename(incomplete, filepath.Join(dir, name))

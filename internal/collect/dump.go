@@ -18,7 +18,9 @@ import (
 	"ukdump/internal/host"
 	"ukdump/internal/plan"
 	"ukdump/internal/rawdump"
+	"ukdump/internal/seal"
 	"ukdump/internal/target"
+	"ukdump/internal/unseal"
 )
 
 // collectReserve is the space left free beside a dump, in bytes, for the reports
@@ -35,6 +37,7 @@ type dumpRun struct {
 	dump   *rawdump.Dump
 	parent string           // where dumps go
 	dir    *crashdir.Folder // of this one, nil until there is one
+	vmcore string           // name of the vmcore: that of an encrypted one if the stream is that
 
 	report  *crashdir.Report
 	cut     error // why the stream is not whole, nil if it is
@@ -48,6 +51,7 @@ func (k *dumpRun) collect() error {
 			k.dir.Close()
 		}
 	}()
+	k.nameVmcore()
 	for _, step := range []func() error{
 		k.readReport, k.findDir, k.checkSpace, k.makeDir, k.writeInterim, k.writeLogs, k.writeVmcore, k.verify, k.writeFinal, k.giveBack,
 	} {
@@ -62,6 +66,41 @@ func (k *dumpRun) collect() error {
 	}
 	return nil
 }
+
+// nameVmcore looks at the beginning of the stream. An encrypted one is saved as it is.
+func (k *dumpRun) nameVmcore() {
+	k.vmcore = crashdir.Vmcore
+	begin := make([]byte, len(seal.Magic))
+	n, _ := io.ReadFull(k.dump.OpenStream(), begin) // writeVmcore reports the error
+	if string(begin[:n]) == seal.Magic {
+		k.vmcore += crashdir.Sealed
+	}
+}
+
+// nameOf returns the name for a file beside the vmcore, which may be encrypted, too.
+func (k *dumpRun) nameOf(file string) string {
+	var b beginning
+	k.dump.CopyFile(&b, file) // the error comes again when all of it is copied
+	if string(b) == seal.Magic {
+		return file + crashdir.Sealed
+	}
+	return file
+}
+
+// beginning keeps as many bytes as the magic of an encrypted file has.
+type beginning []byte
+
+// Write implements io.Writer. It fails when it has enough.
+func (b *beginning) Write(p []byte) (int, error) {
+	n := min(len(p), len(seal.Magic)-len(*b))
+	*b = append(*b, p[:n]...)
+	if n < len(p) {
+		return n, io.ErrShortWrite
+	}
+	return n, nil
+}
+
+func (k *dumpRun) sealed() bool { return k.vmcore != crashdir.Vmcore }
 
 // key tells this dump from others of the same crash.
 func (k *dumpRun) key() string {
@@ -144,7 +183,7 @@ func (k *dumpRun) checkSpace() error {
 // replaced returns the bytes on disk of the vmcore of an earlier run, which will be
 // replaced.
 func (k *dumpRun) replaced() int64 {
-	for _, name := range []string{crashdir.Vmcore, crashdir.Vmcore + crashdir.Suffix} {
+	for _, name := range []string{k.vmcore, k.vmcore + crashdir.Suffix} {
 		if st, err := k.dir.Stat(name); err == nil {
 			return st.Blocks * 512 // for any block size, inode(7)
 		}
@@ -231,7 +270,7 @@ func (k *dumpRun) writeLogs() error {
 		if file.Name == crashdir.ReportFile {
 			continue
 		}
-		err := k.dir.WriteFile(file.Name, func(w io.Writer) error {
+		err := k.dir.WriteFile(k.nameOf(file.Name), func(w io.Writer) error {
 			err := k.dump.CopyFile(w, file.Name)
 			if err == nil && file.Partial {
 				err = errPartial
@@ -254,20 +293,20 @@ func (k *dumpRun) writeLogs() error {
 	return nil
 }
 
-// writeVmcore rearranges the stream, as far as there is one.
+// writeVmcore rearranges the stream, as far as there is one. It copies an encrypted one.
 func (k *dumpRun) writeVmcore() error {
 	s := &k.dump.Stream
 	if s.Length == 0 || k.proven() {
 		return nil
 	}
-	const name = crashdir.Vmcore + crashdir.Suffix
+	name := k.vmcore + crashdir.Suffix
 	f, err := k.dir.Create(name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	task := k.run.Out.Begin("copying the dump on %s", k.dev.Path)
-	size, err := dumpfile.Unflatten(k.bounded(f), &sharing{r: k.dump.OpenStream(), task: task, total: s.Length})
+	size, err := k.copyStream(f, &sharing{r: k.dump.OpenStream(), task: task, total: s.Length})
 	task.End()
 	var damaged *rawdump.DamagedError
 	var flat *dumpfile.FlatError
@@ -301,6 +340,14 @@ func (k *dumpRun) writeVmcore() error {
 	return os.NewSyscallError("fadvise", unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED))
 }
 
+// copyStream writes the dump in the stream r to f and returns its size in bytes.
+func (k *dumpRun) copyStream(f *os.File, r io.Reader) (int64, error) {
+	if k.sealed() {
+		return io.Copy(f, r)
+	}
+	return dumpfile.Unflatten(k.bounded(f), r)
+}
+
 // sharing tells a task how much was read.
 type sharing struct {
 	r           io.Reader
@@ -319,7 +366,7 @@ func (s *sharing) Read(p []byte) (int, error) {
 // proven reports whether the vmcore has its final name, which it gets when it is
 // known to be whole and on disk.
 func (k *dumpRun) proven() bool {
-	st, err := k.dir.Stat(crashdir.Vmcore)
+	st, err := k.dir.Stat(k.vmcore)
 	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG
 }
 
@@ -329,16 +376,17 @@ func (k *dumpRun) verify() error {
 	if !k.dump.Stream.Complete || k.cut != nil || k.proven() {
 		return nil
 	}
-	if err := k.verifyFile(crashdir.Vmcore + crashdir.Suffix); err != nil {
+	if err := k.verifyFile(k.vmcore + crashdir.Suffix); err != nil {
 		// The bytes are those of the capture, so the device has the original.
 		k.keep = err
 		k.problem("%v", err)
 		return nil
 	}
-	return k.dir.Commit(crashdir.Vmcore)
+	return k.dir.Commit(k.vmcore)
 }
 
-// verifyFile reads back a vmcore.
+// verifyFile reads back a vmcore. Of an encrypted one only the length can be verified; the
+// checksum of the stream was, and the capture has verified the dump before its encryption.
 func (k *dumpRun) verifyFile(name string) error {
 	f, err := k.dir.Open(name)
 	if err != nil {
@@ -350,6 +398,12 @@ func (k *dumpRun) verifyFile(name string) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
+	}
+	if k.sealed() {
+		if _, err := unseal.Inspect(f, info.Size()); err != nil {
+			return fmt.Errorf("%s: %w", f.Name(), err)
+		}
+		return nil
 	}
 	h, err := dumpfile.ReadHeader(f)
 	if err != nil {

@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -59,6 +60,7 @@ func swapArea() []byte {
 type raw struct {
 	header rawdump.Header
 	report string
+	log    string // "" for "the log\n"
 	stream []byte
 	// length is the argument of SaveLength, for a stream that does not end.
 	length   int64
@@ -121,7 +123,7 @@ func (m *machine) dump(name string, d raw) string {
 			m.t.Fatal(err)
 		}
 	}
-	check(w.WriteFile(crashdir.Dmesg, text("the log\n")))
+	check(w.WriteFile(crashdir.Dmesg, text(cmp.Or(d.log, "the log\n"))))
 	if d.report != "" {
 		check(w.WriteFile(crashdir.ReportFile, text(d.report)))
 	}

@@ -103,7 +103,7 @@ func (c *ctl) program() *cli.Command {
 func (c *ctl) verbs() []*cli.Command {
 	return []*cli.Command{
 		c.setupVerb(), c.loadVerb(), c.reloadVerb(), c.unloadVerb(), c.statusVerb(), c.buildVerb(), c.verifyVerb(), c.testVerb(), c.estimateVerb(), c.shrinkVerb(),
-		c.listVerb(), c.infoVerb(), c.reportVerb(), c.logVerb(), c.debugVerb(), c.exportVerb(), c.importVerb(), c.rmVerb(), c.pruneVerb(), c.collectVerb(), c.announceVerb(), c.metricsVerb(),
+		c.listVerb(), c.infoVerb(), c.reportVerb(), c.logVerb(), c.debugVerb(), c.decryptVerb(), c.exportVerb(), c.importVerb(), c.rmVerb(), c.pruneVerb(), c.collectVerb(), c.announceVerb(), c.metricsVerb(),
 		{Name: "completion", Summary: "print the completion script of a shell", About: "Prints the script that completes the command line of kdumpctl in bash, zsh or fish.\nPackages install it for all users.",
 			Args: "SHELL", Min: 1, Max: 1, Values: func() []string { return cli.Shells },
 			Run: func(args []string) error { return c.Completion(args[0], c.program(), c.verbs()) }},

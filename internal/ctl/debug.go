@@ -20,7 +20,7 @@ import (
 	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/debug"
-	"ukdump/internal/dump"
+	"ukdump/internal/unseal"
 )
 
 const aboutDebug = `Opens a dump in a debugger: finds the vmlinux with debug information that belongs to it,
@@ -44,6 +44,7 @@ func (c *ctl) debugVerb() *cli.Command {
 			f.StringVar(&o.with, "with", "", "`DEBUGGER` crash, drgn or gdb (default: the first of them that is installed)")
 			f.StringVar(&o.vmlinux, "vmlinux", "", "`FILE` the kernel with debug information")
 			f.BoolVar(&o.print, "print", false, "only print the command")
+			o.addIdentity(f)
 			o.addDir(f)
 		},
 		Args: "[DUMP | FILE] [-- ARGS]", Max: 1, Values: c.dumpNames(&o.dumpOptions), Files: true,
@@ -55,13 +56,22 @@ func (c *ctl) debug(o debugOptions, name string, args []string) error {
 	if o.with != "" && !slices.Contains(debug.Debuggers, debug.Debugger(o.with)) {
 		return cli.Usage(fmt.Errorf("debugger %q: there are crash, drgn and gdb", o.with))
 	}
+	ids, err := o.identities()
+	if err != nil {
+		return err
+	}
 	core, err := c.vmcore(o.dir, name)
 	if err != nil {
 		return err
 	}
-	k, err := debug.IdentifyFile(core)
+	memory, err := openContentOf(core, ids)
 	if err != nil {
 		return err
+	}
+	defer memory.Close()
+	k, err := debug.Identify(memory)
+	if err != nil {
+		return fmt.Errorf("%s: %w", core, err)
 	}
 	d, err := debug.Choose(o.with, k, c.lookPath)
 	if err != nil {
@@ -75,8 +85,11 @@ func (c *ctl) debug(o debugOptions, name string, args []string) error {
 		c.Warn(found.Path + ": no build ID to compare: release and version are those of the dump")
 	}
 	if o.print {
-		if d.Converted(k) {
+		switch {
+		case d.Converted(k):
 			c.Warn("gdb reads no such dump: without --print, an ELF core of it is made")
+		case memory.sealed:
+			c.Warn(string(d) + " reads no encrypted dump: without --print, a decrypted copy of it is made")
 		}
 		c.Say("%s", cli.Clean(debug.ShellQuote(d.Command(found, core, k, args))))
 		return nil
@@ -86,7 +99,12 @@ func (c *ctl) debug(o debugOptions, name string, args []string) error {
 		return advice.With(fmt.Errorf("%s: not installed", d), "Install the package "+string(d)+".")
 	}
 	if d.Converted(k) {
-		return c.withELF(core, k, func(elf string) error { return c.wait(path, d.Command(found, elf, k, args)) })
+		return c.withELF(core, ids, k, func(elf string) error { return c.wait(path, d.Command(found, elf, k, args)) })
+	}
+	if memory.sealed {
+		if core, err = c.decryptedCopy(memory); err != nil {
+			return err
+		}
 	}
 	cmd := d.Command(found, core, k, args)
 	if err := c.exec(path, cmd); err != nil {
@@ -117,9 +135,9 @@ func runAndWait(path string, args []string) error {
 
 // withELF calls f with an ELF core of the dump, which is in a directory that only the caller
 // can read, and is removed afterwards.
-func (c *ctl) withELF(core string, k debug.Kernel, f func(elf string) error) error {
-	parent := cmp.Or(os.Getenv("TMPDIR"), "/var/tmp") // it is large, see file-hierarchy(7)
-	if err := roomForELF(core, k, parent); err != nil {
+func (c *ctl) withELF(core string, ids *unseal.Identities, k debug.Kernel, f func(elf string) error) error {
+	parent := largeTemp()
+	if err := roomForELF(core, ids, k, parent); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp(parent, "ukdump-debug-")
@@ -138,7 +156,7 @@ func (c *ctl) withELF(core string, k debug.Kernel, f func(elf string) error) err
 			os.Exit(128 + int(s.(unix.Signal)))
 		}
 	}()
-	d, err := dump.Open(core)
+	d, err := openDump(core, ids)
 	if err != nil {
 		return err
 	}
@@ -158,10 +176,13 @@ func (c *ctl) withELF(core string, k debug.Kernel, f func(elf string) error) err
 	return f(elf.Name())
 }
 
+// largeTemp is the directory for temporary files that are large, see file-hierarchy(7).
+func largeTemp() string { return cmp.Or(os.Getenv("TMPDIR"), "/var/tmp") }
+
 // roomForELF returns an error if an ELF core of the dump has no room in dir.
-func roomForELF(core string, k debug.Kernel, dir string) error {
+func roomForELF(core string, ids *unseal.Identities, k debug.Kernel, dir string) error {
 	const spare = 64 << 20 // headers, and the rest of the machine
-	f, err := os.Open(core)
+	f, err := openContentOf(core, ids)
 	if err != nil {
 		return err
 	}

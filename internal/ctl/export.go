@@ -22,13 +22,14 @@ import (
 	"ukdump/internal/dump"
 	"ukdump/internal/dumpfile"
 	"ukdump/internal/kmsg"
+	"ukdump/internal/unseal"
 	"ukdump/internal/vmcore"
 )
 
 const aboutExport = `Packs a dump into one file to give away, NAME.tar.zst: the report, the logs and the
 configuration, and on request the vmcore. --scrub strikes out names of hosts and users,
 addresses, serial numbers, and passwords, keys and tokens; it cannot know all of them, so
-read the result before you publish it.
+read the result before you publish it. Encrypted files stay encrypted without --identity.
 
 DUMP is a name as for info.`
 
@@ -47,6 +48,7 @@ func (c *ctl) exportVerb() *cli.Command {
 			f.BoolVar(&o.vmcore, "vmcore", false, "with the vmcore")
 			f.BoolVar(&o.scrub, "scrub", false, "strike out private facts in the texts")
 			f.StringVarP(&o.output, "output", "o", "", "`FILE` write to this new file")
+			o.addIdentity(f)
 			o.addDir(f)
 		},
 		Args: "DUMP", Min: 1, Max: 1, Values: c.dumpNames(&o.dumpOptions),
@@ -55,16 +57,23 @@ func (c *ctl) exportVerb() *cli.Command {
 }
 
 func (c *ctl) export(o exportOptions, name string) error {
+	ids, err := o.identities()
+	if err != nil {
+		return err
+	}
 	d, err := c.findDump(o.dir, name)
 	if err != nil {
 		return err
 	}
-	e := archive.Export{Dump: d, Vmcore: o.vmcore}
+	if err := unsealReport(&d, ids); err != nil {
+		return err
+	}
+	e := archive.Export{Dump: d, Vmcore: o.vmcore, Identities: ids}
 	if conf, err := c.config(); err == nil && !imported(&d) {
 		e.Config = conf.Files()
 	}
 	if o.scrub {
-		e.Scrub = archive.NewScrubber(c.hostNames(&d), c.userNames())
+		e.Scrub = archive.NewScrubber(c.hostNames(&d, ids), c.userNames())
 	}
 	if err := e.Check(); err != nil {
 		return cli.Usage(err)
@@ -91,24 +100,19 @@ func (c *ctl) export(o exportOptions, name string) error {
 		return err
 	}
 	c.Say("%s, %s", path, cli.Size(fi.Size()))
-	if o.vmcore {
+	if o.vmcore && (ids != nil || !d.Sealed()) {
 		c.Warn("the vmcore in it is the memory of the machine, with passwords and keys")
 	}
 	return nil
 }
 
 // hostNames returns the names of the machine that crashed, and of this one.
-func (c *ctl) hostNames(d *crashdir.Dump) (names []string) {
+func (c *ctl) hostNames(d *crashdir.Dump, ids *unseal.Identities) (names []string) {
 	if d.Report != nil {
 		names = append(names, d.Report.Host)
 	}
 	if d.Vmcore != "" {
-		if f, err := d.Open(filepath.Base(d.Vmcore)); err == nil {
-			if h, err := dumpfile.ReadHeader(f); err == nil {
-				names = append(names, h.Nodename)
-			}
-			f.Close()
-		}
+		names = append(names, nodeName(d, ids))
 	}
 	for _, name := range []string{"etc/hostname", "proc/sys/kernel/hostname"} {
 		if b, err := crashdir.ReadFile(filepath.Join(c.root, name), 4<<10); err == nil {
@@ -117,6 +121,24 @@ func (c *ctl) hostNames(d *crashdir.Dump) (names []string) {
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
+}
+
+// nodeName returns the name of the machine in the vmcore, "" if it cannot be read.
+func nodeName(d *crashdir.Dump, ids *unseal.Identities) string {
+	f, err := d.Open(filepath.Base(d.Vmcore))
+	if err != nil {
+		return ""
+	}
+	memory, err := openContent(f, ids)
+	if err != nil {
+		return ""
+	}
+	defer memory.Close()
+	h, err := dumpfile.ReadHeader(memory)
+	if err != nil {
+		return ""
+	}
+	return h.Nodename
 }
 
 // The UIDs of people, see systemd's docs/UIDS-GIDS.md. Those of services have the same
@@ -203,7 +225,7 @@ func (c *ctl) importFile(path, dir string) error {
 func saveLog(dir string) error {
 	const name = crashdir.Dmesg
 	d, err := crashdir.Read(dir)
-	if err != nil || d.Vmcore == "" {
+	if err != nil || d.Vmcore == "" || d.Sealed() {
 		return err
 	}
 	for _, have := range []string{name, name + crashdir.Suffix, crashdir.ReportFile} {

@@ -14,6 +14,7 @@ import (
 	"ukdump/internal/crashdir"
 	"ukdump/internal/evidence"
 	"ukdump/internal/report"
+	"ukdump/internal/unseal"
 )
 
 // dumpJSON is one dump as list --json and info --json print it.
@@ -24,12 +25,14 @@ type dumpJSON struct {
 	Outcome crashdir.Outcome `json:"outcome"`
 	Test    bool             `json:"test,omitempty"` // the crash was one of kdumpctl test
 	// Imported is true for a dump of kdumpctl import.
-	Imported bool             `json:"imported,omitempty"`
-	Vmcore   string           `json:"vmcore,omitempty"`
-	Bytes    *int64           `json:"bytes,omitempty"`  // of all files; nil if they cannot be read
-	Reason   string           `json:"reason,omitempty"` // of the crash, from any file that has it
-	Problem  string           `json:"problem,omitempty"`
-	Report   *crashdir.Report `json:"report,omitempty"`
+	Imported bool   `json:"imported,omitempty"`
+	Vmcore   string `json:"vmcore,omitempty"`
+	// Recipients is the number of keys that the vmcore is encrypted to.
+	Recipients int              `json:"recipients,omitempty"`
+	Bytes      *int64           `json:"bytes,omitempty"`  // of all files; nil if they cannot be read
+	Reason     string           `json:"reason,omitempty"` // of the crash, from any file that has it
+	Problem    string           `json:"problem,omitempty"`
+	Report     *crashdir.Report `json:"report,omitempty"`
 	// Fingerprint is that of the report which kdumpctl report keeps, nil without one.
 	Fingerprint *report.Fingerprint `json:"fingerprint,omitempty"`
 
@@ -40,6 +43,10 @@ func jsonOf(d crashdir.Dump) dumpJSON {
 	l := dumpJSON{Name: d.Name, Path: d.Path, Time: d.Time, Outcome: d.Outcome, Test: d.Test, Imported: imported(&d), Vmcore: d.Vmcore, Report: d.Report}
 	if d.Outcome != crashdir.Unknown {
 		l.Bytes = &d.Size
+	}
+	if d.Sealed() {
+		info, _ := unseal.OfDump(&d) // the error comes where the file is needed
+		l.Recipients = info.Recipients
 	}
 	l.Fingerprint = fingerprintOf(&d)
 	why := evidence.OfDump(&d)
@@ -53,8 +60,9 @@ func jsonOf(d crashdir.Dump) dumpJSON {
 
 // dumpOptions are those of the verbs that read dumps.
 type dumpOptions struct {
-	dir  string
-	json bool
+	dir      string
+	json     bool
+	identity string // file of private keys
 }
 
 func (o *dumpOptions) addDir(f *pflag.FlagSet) {

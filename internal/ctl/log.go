@@ -16,8 +16,8 @@ import (
 	"ukdump/internal/advice"
 	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"
-	"ukdump/internal/dump"
 	"ukdump/internal/kmsg"
+	"ukdump/internal/unseal"
 	"ukdump/internal/vmcore"
 )
 
@@ -40,6 +40,7 @@ func (c *ctl) logVerb() *cli.Command {
 		Options: func(f *pflag.FlagSet) {
 			f.StringVar(&o.level, "level", "", "`LIST` only records of these levels, as in dmesg(1): err,warn or warn+")
 			f.BoolVar(&o.clock, "time", false, "print the time of day")
+			o.addIdentity(f)
 			o.addDir(f)
 		},
 		Args: "[DUMP | FILE]", Max: 1, Values: c.dumpNames(&o.dumpOptions), Files: true,
@@ -63,7 +64,11 @@ func (c *ctl) log(o logOptions, name string) error {
 	if err != nil {
 		return cli.Usage(err)
 	}
-	src, err := c.openLog(o.dir, name)
+	ids, err := o.identities()
+	if err != nil {
+		return err
+	}
+	src, err := c.openLog(o.dir, name, ids)
 	if err != nil {
 		return err
 	}
@@ -89,21 +94,21 @@ func (c *ctl) colour() bool {
 }
 
 // openLog opens the log that name stands for.
-func (c *ctl) openLog(dir, name string) (*logSource, error) {
+func (c *ctl) openLog(dir, name string, ids *unseal.Identities) (*logSource, error) {
 	d, file, err := c.dumpOrFile(dir, name)
 	if err != nil {
 		return nil, err
 	}
 	if file != "" {
-		src, err := logOfVmcore(file)
+		src, err := logOfVmcore(file, ids)
 		if err != nil {
 			return nil, err
 		}
 		src.survey() // the error comes again when it is printed
 		return src, nil
 	}
-	if d.Vmcore != "" {
-		src, err := logOfVmcore(d.Vmcore)
+	if d.Vmcore != "" && (ids != nil || !d.Sealed()) {
+		src, err := logOfVmcore(d.Vmcore, ids)
 		if err == nil {
 			if err = src.survey(); err == nil {
 				return src, nil
@@ -112,12 +117,12 @@ func (c *ctl) openLog(dir, name string) (*logSource, error) {
 		}
 		c.Warn(err.Error())
 	}
-	return logOfText(d)
+	return logOfText(d, ids)
 }
 
 // logOfVmcore opens the log in the memory of a dump.
-func logOfVmcore(path string) (*logSource, error) {
-	d, err := dump.Open(path)
+func logOfVmcore(path string, ids *unseal.Identities) (*logSource, error) {
+	d, err := openDump(path, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -134,8 +139,8 @@ func logOfVmcore(path string) (*logSource, error) {
 }
 
 // logOfText opens the log that was saved as text.
-func logOfText(d crashdir.Dump) (*logSource, error) {
-	f, err := openText(&d)
+func logOfText(d crashdir.Dump, ids *unseal.Identities) (*logSource, error) {
+	f, err := openText(&d, ids)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, advice.With(fmt.Errorf("dump %s: no log in it", d.Name), "kdumpctl info "+d.Name+" shows why.")
 	}
@@ -155,12 +160,22 @@ func logOfText(d crashdir.Dump) (*logSource, error) {
 }
 
 // openText opens the log that was saved beside a vmcore, whole or not.
-func openText(d *crashdir.Dump) (*os.File, error) {
-	f, err := d.Open(crashdir.Dmesg)
-	if errors.Is(err, os.ErrNotExist) {
-		return d.Open(crashdir.Dmesg + crashdir.Suffix)
+func openText(d *crashdir.Dump, ids *unseal.Identities) (io.ReadSeekCloser, error) {
+	for _, name := range []string{crashdir.Dmesg, crashdir.Dmesg + crashdir.Sealed, crashdir.Dmesg + crashdir.Suffix} {
+		f, err := d.Open(name)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		text, err := openContent(f, ids)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Name(), err)
+		}
+		return text, nil
 	}
-	return f, err
+	return nil, os.ErrNotExist
 }
 
 // survey reads the log once.

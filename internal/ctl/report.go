@@ -18,6 +18,7 @@ import (
 	"ukdump/internal/dump"
 	"ukdump/internal/plan"
 	"ukdump/internal/report"
+	"ukdump/internal/unseal"
 )
 
 const aboutReport = `Reports why a kernel crashed, from the memory in the vmcore alone: cause, stacks of all CPUs
@@ -25,7 +26,8 @@ and of blocked tasks, memory, mounts, disks with requests in flight, the end of 
 a fingerprint that groups crashes with the same cause. No debug symbols are needed.
 
 DUMP is a name as for info, FILE is any vmcore. The default is the newest dump. The report
-of a dump is also kept beside its vmcore, as report.txt and crash.json.`
+of a dump is also kept beside its vmcore, as report.txt and crash.json, but not if the dump
+is encrypted.`
 
 // reportOptions are the options of report.
 type reportOptions struct {
@@ -43,6 +45,7 @@ func (c *ctl) reportVerb() *cli.Command {
 			f.StringVar(&o.output, "output", "", "`FILE` write the report to this file")
 			f.BoolVar(&o.missing, "missing", false, "make the reports of all dumps that have none, and print a line for each")
 			f.BoolVar(&o.html, "html", false, "print the report as a page for a browser")
+			o.addIdentity(f)
 			o.addJSON(f, "print the report as JSON")
 		},
 		Args: "[DUMP | FILE]", Max: 1, Values: c.dumpNames(&o.dumpOptions), Files: true,
@@ -52,8 +55,8 @@ func (c *ctl) reportVerb() *cli.Command {
 				return cli.Usage(errors.New("--html and --json exclude each other"))
 			case !o.missing:
 				return c.report(o, strings.Join(args, ""))
-			case len(args) > 0 || o.output != "" || o.html || o.json:
-				return cli.Usage(errors.New("--missing takes no dump, and none of --html, --json and --output"))
+			case len(args) > 0 || o.output != "" || o.html || o.json || o.identity != "":
+				return cli.Usage(errors.New("--missing takes no dump, and none of --html, --json, --output and --identity"))
 			}
 			return c.missingReports(o.dir)
 		},
@@ -61,7 +64,11 @@ func (c *ctl) reportVerb() *cli.Command {
 }
 
 func (c *ctl) report(o reportOptions, name string) error {
-	r, err := c.makeReport(o.dir, name)
+	ids, err := o.identities()
+	if err != nil {
+		return err
+	}
+	r, err := c.makeReport(o.dir, name, ids)
 	if err != nil {
 		return err
 	}
@@ -78,8 +85,9 @@ func (c *ctl) report(o reportOptions, name string) error {
 	return replaceFile(o.output, 0o600, write)
 }
 
-// makeReport makes the report of the dump or file that name stands for. That of a dump is kept.
-func (c *ctl) makeReport(dir, name string) (*report.Report, error) {
+// makeReport makes the report of the dump or file that name stands for. That of a dump is kept,
+// unless it was decrypted for it.
+func (c *ctl) makeReport(dir, name string, ids *unseal.Identities) (*report.Report, error) {
 	d, file, err := c.dumpOrFile(dir, name)
 	if err != nil {
 		if _, missing := os.Stat(name); strings.Contains(name, "/") && missing != nil {
@@ -88,7 +96,7 @@ func (c *ctl) makeReport(dir, name string) (*report.Report, error) {
 		return nil, err
 	}
 	if file != "" {
-		d, err := dump.Open(file)
+		d, err := openDump(file, ids)
 		if err != nil {
 			return nil, advise(err)
 		}
@@ -96,9 +104,9 @@ func (c *ctl) makeReport(dir, name string) (*report.Report, error) {
 		r := report.Make(context.Background(), d, report.Options{Software: plan.Software})
 		return r, understood(file, r)
 	}
-	r, err := c.reportOf(&d)
-	if err != nil {
-		return nil, err
+	r, err := c.reportOf(&d, ids)
+	if err != nil || ids != nil && hasSealed(&d) {
+		return r, err
 	}
 	if err := keepReport(d, r); err != nil {
 		c.Warn(fmt.Sprintf("the report is not kept: %v", err))
@@ -116,12 +124,15 @@ func advise(err error) error {
 
 // reportOf makes the report of a dump: from the vmcore or, if that cannot be read, from the log
 // beside it.
-func (c *ctl) reportOf(d *crashdir.Dump) (*report.Report, error) {
-	o := report.Options{Software: plan.Software, Log: func() (io.ReadCloser, error) { return openText(d) }}
+func (c *ctl) reportOf(d *crashdir.Dump, ids *unseal.Identities) (*report.Report, error) {
+	o := report.Options{Software: plan.Software, Log: func() (io.ReadCloser, error) { return openText(d, ids) }}
 	var r *report.Report
-	switch core, err := openVmcore(d); {
+	switch core, err := openVmcore(d, ids); {
 	case err != nil:
-		r = report.FromLog(o, err)
+		var sealed *sealedError
+		if r = report.FromLog(o, err); r.Empty() && errors.As(err, &sealed) {
+			return nil, err
+		}
 	default:
 		defer core.Close()
 		r = report.Make(context.Background(), core, o)
@@ -130,11 +141,11 @@ func (c *ctl) reportOf(d *crashdir.Dump) (*report.Report, error) {
 }
 
 // openVmcore opens the vmcore of a dump.
-func openVmcore(d *crashdir.Dump) (*dump.Dump, error) {
+func openVmcore(d *crashdir.Dump, ids *unseal.Identities) (*dump.Dump, error) {
 	if d.Vmcore == "" {
 		return nil, errors.New("the dump has none")
 	}
-	return dump.Open(d.Vmcore)
+	return openDump(d.Vmcore, ids)
 }
 
 // understood returns an error if a report has nothing.
@@ -184,10 +195,10 @@ func (c *ctl) missingReports(dir string) error {
 			c.Warn("older dumps have to wait for the next run: reports have taken " + missingLimit.String())
 			break
 		}
-		if d.Outcome == crashdir.Unknown || d.Outcome == crashdir.Failed || hasReport(&d) {
+		if d.Outcome == crashdir.Unknown || d.Outcome == crashdir.Failed || hasReport(&d) || hasSealed(&d) && !hasText(&d) {
 			continue
 		}
-		r, err := c.reportOf(&d)
+		r, err := c.reportOf(&d, nil)
 		if err == nil {
 			err = keepReport(d, r)
 		}

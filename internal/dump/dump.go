@@ -122,6 +122,9 @@ func (d *Dump) Close() error {
 	return err
 }
 
+// AlsoClose has Close close a file, too, from which New reads.
+func (d *Dump) AlsoClose(file io.Closer) { d.files = append(d.files, file) }
+
 // Info returns VMCOREINFO. It is empty if the dump lacks the note and the text was not
 // found in the memory either.
 func (d *Dump) Info() vmcore.Info { return d.info }

@@ -1,6 +1,7 @@
 package dumpfile
 
 import (
+	"bytes"
 	"io"
 	"math"
 )
@@ -69,3 +70,6 @@ func ReadFlatRecord(r io.ReaderAt, at int64) (FlatRecord, error) {
 	rec, err := readFlatRecord(r, at)
 	return FlatRecord{rec.off, rec.size, rec.end}, err
 }
+
+// IsFlattened reports whether a file that begins with head is a flattened dump.
+func IsFlattened(head []byte) bool { return bytes.HasPrefix(head, []byte(flatMagic)) }

@@ -24,6 +24,8 @@ type Reason struct {
 	File   string // the file of the dump that has the panic, "" for the report
 	// Hidden is true if nothing is known and a file cannot be read that may tell.
 	Hidden bool
+	// Sealed is true if nothing is known and a file is encrypted that tells.
+	Sealed bool
 }
 
 // OfDump returns why the kernel of a dump crashed, from the first file that tells: the
@@ -55,8 +57,16 @@ func OfDump(d *crashdir.Dump) Reason {
 			r.Panic, r.File = found.Panic, look.file
 		}
 	}
-	r.Hidden = hidden && r.Panic.Reason() == ""
+	if r.Panic.Reason() == "" {
+		r.Hidden, r.Sealed = hidden, has(d, crashdir.Dmesg+crashdir.Sealed) || has(d, crashdir.ReportFile+crashdir.Sealed)
+	}
 	return r
+}
+
+// has reports whether a dump has a file.
+func has(d *crashdir.Dump, file string) bool {
+	f, err := d.Open(file)
+	return err == nil && f.Close() == nil
 }
 
 func readReason(d *crashdir.Dump, file string, read func(io.ReaderAt, int64) Reason) (r Reason, err error) {

@@ -173,9 +173,8 @@ func TestDamage(t *testing.T) {
 		cuts = append(cuts, n)
 	}
 	const chunk = chunkSize + 16
-	for _, n := range []int{start + chunk - 1, start + chunk, start + chunk + 1, start + chunk + 15, start + chunk + 16, start + 2*chunk - 1, start + 2*chunk, start + 2*chunk + 1, len(file) - 17, len(file) - 16, len(file) - 1} {
-		cuts = append(cuts, n)
-	}
+	cuts = append(cuts, start+chunk-1, start+chunk, start+chunk+1, start+chunk+15, start+chunk+16,
+		start+2*chunk-1, start+2*chunk, start+2*chunk+1, len(file)-17, len(file)-16, len(file)-1)
 	for _, n := range cuts {
 		check(fmt.Sprintf("cut at %d of %d", n, len(file)), file[:n])
 	}
