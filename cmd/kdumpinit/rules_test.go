@@ -70,6 +70,7 @@ func TestLayers(t *testing.T) {
 		"ukdump/internal/evidence": {"ukdump/internal/crashdir", "ukdump/internal/vmcore"},
 		"ukdump/internal/rtnl":     {"golang.org/x/sys/unix"},
 		"ukdump/internal/netconf":  {"golang.org/x/sys/unix", "ukdump/internal/netplan", "ukdump/internal/rtnl"},
+		"ukdump/internal/seal":     {"golang.org/x/crypto/chacha20", "golang.org/x/crypto/chacha20poly1305", "golang.org/x/sys/unix"},
 	}
 	for _, p := range goList(t, "ukdump/...") {
 		allowed, pinned := only[p.ImportPath]
@@ -78,6 +79,8 @@ func TestLayers(t *testing.T) {
 			switch {
 			case imp == "ukdump/internal/capture" && !slices.Contains([]string{"ukdump/cmd/kdumpinit", "ukdump/cmd/kdumpinit-net", "ukdump/internal/uplink"}, p.ImportPath):
 				t.Errorf("%s imports capture: that code is for PID 1 alone", p.ImportPath)
+			case strings.HasPrefix(imp, "filippo.io/age") && p.ImportPath != "ukdump/internal/unseal":
+				t.Errorf("%s imports %s: unseal hides that library", p.ImportPath, imp)
 			case slices.Contains(plain, p.ImportPath) && foreign:
 				t.Errorf("%s imports %s: it needs nothing but the standard library", p.ImportPath, imp)
 			case pinned && foreign && !slices.Contains(allowed, imp):

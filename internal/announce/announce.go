@@ -15,6 +15,7 @@ import (
 	"ukdump/internal/evidence"
 	"ukdump/internal/journal"
 	"ukdump/internal/state"
+	"ukdump/internal/unseal"
 )
 
 // Run is one run of kdumpctl announce.
@@ -250,6 +251,9 @@ func crashEvent(key string, d crashdir.Dump, loaded *state.LoadRecord) event {
 		crashdir.Failed:     "NOTHING WAS SAVED",
 		crashdir.Unknown:    "WHETHER A DUMP WAS SAVED IS NOT KNOWN",
 	}[d.Outcome]
+	if sealed := unseal.Describe(&d); sealed != "" {
+		saved += ", " + sealed
+	}
 	switch {
 	case d.At != "":
 		saved = "the dump is complete at " + cli.Text(d.At, 300) + ", log and report are here, too"
@@ -266,7 +270,11 @@ func crashEvent(key string, d crashdir.Dump, loaded *state.LoadRecord) event {
 	if found.Kernel != "" {
 		linux += " " + found.Kernel
 	}
-	if reason == "" {
+	switch {
+	case reason != "":
+	case found.Sealed:
+		reason = "the reason is encrypted"
+	default:
 		reason = "the reason is not known"
 	}
 	e := event{key: key, time: d.Time, id: crashMessage, priority: critical}

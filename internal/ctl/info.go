@@ -16,6 +16,7 @@ import (
 	"ukdump/internal/crashdir"
 	"ukdump/internal/dumpfile"
 	"ukdump/internal/evidence"
+	"ukdump/internal/unseal"
 )
 
 func (c *ctl) infoVerb() *cli.Command {
@@ -27,22 +28,32 @@ trace, which kernel it was, how the vmcore was saved and how long it took.
 
 DUMP is a name as list prints it, the beginning of one that no other dump has, or
 the path of its directory.`,
-		Options: func(f *pflag.FlagSet) { o.addJSON(f, "print the report as JSON") },
-		Args:    "[DUMP]", Max: 1, Values: c.dumpNames(&o),
+		Options: func(f *pflag.FlagSet) {
+			o.addIdentity(f)
+			o.addJSON(f, "print the report as JSON")
+		},
+		Args: "[DUMP]", Max: 1, Values: c.dumpNames(&o),
 		Run: func(args []string) error { return c.info(o, strings.Join(args, "")) },
 	}
 }
 
 // info shows the dump of that name, "" for the newest.
 func (c *ctl) info(o dumpOptions, name string) error {
+	ids, err := o.identities()
+	if err != nil {
+		return err
+	}
 	d, err := c.findDump(o.dir, name)
 	if err != nil {
 		return err
 	}
+	if err := unsealReport(&d, ids); err != nil {
+		c.Warn(err.Error())
+	}
 	if o.json {
 		return cli.WriteJSON(c.Stdout, jsonOf(d))
 	}
-	return printDump(c.Stdout, d, c.terminalWidth())
+	return printDump(c.Stdout, d, ids, c.terminalWidth())
 }
 
 // findDump returns the dump that name stands for, the newest if it is empty.
@@ -100,7 +111,7 @@ func noDump(dir, name string) error {
 	return advice.With(fmt.Errorf("dump %s: not found in %s", name, dir), "kdumpctl list shows what there is.")
 }
 
-func printDump(out io.Writer, d crashdir.Dump, width int) error {
+func printDump(out io.Writer, d crashdir.Dump, ids *unseal.Identities, width int) error {
 	var list rows
 	row := list.add
 	row("dump", "%s", d.Path)
@@ -124,7 +135,7 @@ func printDump(out io.Writer, d crashdir.Dump, width int) error {
 		row("fingerprint", "%s, %s", f.ID, strings.Join(append([]string{f.Kind}, f.Frames...), " < "))
 	}
 	if d.Vmcore != "" {
-		row("vmcore", "%s", describeVmcore(d))
+		row("vmcore", "%s", describeVmcore(d, ids))
 	}
 	if d.Outcome == crashdir.Unknown {
 		row("files", notKnown)
@@ -156,6 +167,9 @@ func printReason(row func(name, format string, a ...any), why evidence.Reason) {
 	line := cli.OrDash(why.Panic.Line)
 	if why.Hidden {
 		line = notKnown
+	}
+	if why.Sealed {
+		line = encryptedText
 	}
 	row("panic", "%s", line)
 	if why.Panic.Cause != "" {
@@ -232,8 +246,9 @@ func sizeIfKnown(n int64) string {
 	return cli.Size(n)
 }
 
-// describeVmcore describes the vmcore of a dump by its header.
-func describeVmcore(d crashdir.Dump) string {
+// describeVmcore describes the vmcore of a dump by its header, one that is encrypted by the
+// header of that.
+func describeVmcore(d crashdir.Dump, ids *unseal.Identities) string {
 	name := filepath.Base(d.Vmcore)
 	f, err := d.Open(name)
 	if err != nil {
@@ -244,11 +259,28 @@ func describeVmcore(d crashdir.Dump) string {
 	if err != nil {
 		return fmt.Sprintf("%s: %v", name, err)
 	}
-	h, err := dumpfile.ReadHeader(f)
-	if err != nil {
-		return fmt.Sprintf("%s, %s, unreadable: %v", name, cli.Size(fi.Size()), err)
+	s := fmt.Sprintf("%s, %s", name, cli.Size(fi.Size()))
+	var r io.ReaderAt = f
+	if d.Sealed() {
+		info, err := unseal.Inspect(f, fi.Size())
+		if info.Recipients > 0 {
+			s += ", encrypted to " + unseal.Keys(info.Recipients)
+		}
+		if err != nil {
+			return fmt.Sprintf("%s, %v", s, err)
+		}
+		if ids == nil {
+			return s + ", not verified beyond its length"
+		}
+		if r, err = unseal.Open(f, fi.Size(), ids); err != nil {
+			return fmt.Sprintf("%s, %v", s, err)
+		}
 	}
-	s := fmt.Sprintf("%s, %s, %s", name, cli.Size(fi.Size()), h.Format)
+	h, err := dumpfile.ReadHeader(r)
+	if err != nil {
+		return fmt.Sprintf("%s, unreadable: %v", s, err)
+	}
+	s += ", " + string(h.Format)
 	if h.Compression != "" {
 		s += fmt.Sprintf(", %s, dump level %d", h.Compression, h.DumpLevel)
 	}

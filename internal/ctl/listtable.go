@@ -37,6 +37,9 @@ func listRow(d *crashdir.Dump) (row [nColumns]string) {
 
 // reasonOf returns the reason of a crash for people.
 func reasonOf(r evidence.Reason) string {
+	if r.Sealed {
+		return encryptedText
+	}
 	if r.Hidden {
 		return notKnown
 	}
@@ -45,6 +48,13 @@ func reasonOf(r evidence.Reason) string {
 
 // outcomeOf returns the outcome of a dump for people.
 func outcomeOf(d *crashdir.Dump) string {
+	if d.Sealed() {
+		return plainOutcome(d) + ", " + encryptedText
+	}
+	return plainOutcome(d)
+}
+
+func plainOutcome(d *crashdir.Dump) string {
 	switch {
 	case d.Outcome == crashdir.Unknown:
 		return notKnown
@@ -73,6 +83,9 @@ func sizeOf(d *crashdir.Dump) string {
 
 // notKnown is printed for facts that the caller may not read.
 const notKnown = "not known"
+
+// encryptedText is printed for files, and for facts that only these tell.
+const encryptedText = "encrypted"
 
 // listTable returns the lines of list, of at most width columns of a terminal. The reason is the
 // column that people look for: the kernel and then the size give way to it.

@@ -103,6 +103,12 @@ func TestSealedDump(t *testing.T) {
 		want string // part of the output
 		no   string // not a part of it
 	}{
+		{"list", "complete, encrypted", "secret"},
+		{"list --json", `"recipients": 2`, "secret"},
+		{"info", "vmcore.age, 32.4 KiB, encrypted to 2 keys, not verified beyond its length", "secret"},
+		{"info", "panic        encrypted", "secret"},
+		{"info --identity ROOT/key-2.txt", "encrypted to 2 keys, flattened", "not verified"},
+		{"info --identity ROOT/key-1.txt", "panic        Kernel panic - not syncing: secret reason", ""},
 		{"log --identity ROOT/key-1.txt", "secret reason", ""},
 		{"report --identity ROOT/key-1.txt", "secret reason", ""},
 		{"report --missing", "", "report of"},
@@ -121,6 +127,7 @@ func TestSealedDump(t *testing.T) {
 	m.expect("debug --identity ROOT/other.txt", result{1, "", "kdumpctl: " + core + ": encrypted to 2 keys, none of which is in ROOT/other.txt\n"})
 	m.expect("decrypt "+sealedName, result{2, "", "kdumpctl: decrypt: give --identity FILE, the file that age-keygen has written\n"})
 	m.expect("decrypt --identity ROOT/other.txt "+sealedName, result{1, "", "kdumpctl: decrypt vmcore-dmesg.txt.age: encrypted to 2 keys, none of which is in ROOT/other.txt\n"})
+	m.expect("info --identity ROOT/none.txt", result{1, "", "kdumpctl: open ROOT/none.txt: no such file or directory\n"})
 	// Nothing that was encrypted is on the disk in clear.
 	m.files(dir, "report.json report.json.age vmcore-dmesg.txt.age vmcore.age")
 }
@@ -292,6 +299,19 @@ func TestImportSealed(t *testing.T) {
 			}
 			m.files(dir+"/"+filepath.Base(made[0]), tt.want)
 		})
+	}
+}
+
+func TestAnnounceSealed(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	v := newVault(t, m, 2)
+	j := newJournald(t, m)
+	m.announce(j) // later crashes are new
+	v.dump(kdump(false))
+	r := m.kdumpctl("announce")
+	if got := fmt.Sprint(j.entries()); !strings.Contains(got, "the reason is encrypted; the dump is complete, encrypted to 2 keys") {
+		t.Errorf("%s, %+v", got, r)
 	}
 }
 
