@@ -42,6 +42,8 @@
 #   FUZZTIME         for each fuzz target (30s)
 #   CELL             regular expression: only these cells or faults of test-vm,
 #                    test-matrix and test-faults, as in CELL=xfs-nvme, CELL=full
+#   VMCORE           kdump-compressed dump of a small machine, for the reports of
+#                    bench
 #   JOBS             virtual machines at a time (2)
 #   UKDUMP_CACHE     root disks of the machines, and those of machines that
 #                    failed (${XDG_CACHE_HOME:-~/.cache}/ukdump)
@@ -186,9 +188,10 @@ test-faults: build
 test-luks: build
 	UKDUMP_VM=luks $(GO) test -count=1 -v -timeout 3h -parallel $(JOBS) -run TestLUKS ./test
 
-bench: deps
+bench: deps $(BIN)/kdumpctl
 	$(GO) run ./test/bench
 	UKDUMP_VM=bench $(GO) test -count=1 -v -timeout 3h -run TestBenchNetwork ./test
+	$(if $(VMCORE),$(GO) run ./test/reportbench -kdumpctl $(BIN)/kdumpctl $(VMCORE),@echo "reports are not measured: set VMCORE")
 
 charts:
 	cd test/charts && $(GO) run . ../bench/results.json ../../docs
