@@ -1,0 +1,174 @@
+package squeeze
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"unsafe"
+)
+
+// LZO1X as Documentation/staging/lzo.rst describes it. Matches have at least minMatch
+// bytes, so the instructions for two and three bytes are never written.
+const (
+	minMatch = 4
+	lzoTail  = 20 // bytes at the end of a page that are not searched
+
+	m2MaxLen, m2MaxDist = 8, 1 << 11
+	m3MaxLen, m3MaxDist = 33, 1 << 14
+	m4MaxLen, m4MaxDist = 9, 3<<14 - 1
+
+	lzoBits = 13
+)
+
+// lzoPacker compresses pages. Its output does not depend on earlier pages.
+type lzoPacker struct {
+	// table has the last place of four bytes, by their hash: base plus the offset in
+	// the page. A place of an earlier page is farther away than the page is long, so
+	// the table is cleared only when base is about to wrap.
+	table [1 << lzoBits]uint16
+	base  int
+}
+
+func newLzo() *lzoPacker { return &lzoPacker{base: 1} }
+
+// pack implements packer for pages of at least lzoTail bytes and at most 64 KiB.
+func (z *lzoPacker) pack(dst, src []byte) []byte { return dst[:z.compress(dst, src)] }
+
+// compress returns the size, which is len(src) or more if the page does not shrink; dst is
+// then not valid.
+func (z *lzoPacker) compress(dst, src []byte) int {
+	if z.base+len(src) > 1<<16 {
+		clear(z.table[:])
+		z.base = 1
+	}
+	base := z.base
+	z.base += len(src)
+
+	n := len(src)
+	out, lit, pos := 0, 0, minMatch // the first run has no match before it: at least 4 bytes
+	for {
+		// Find four bytes that are the same as before.
+		var dist int
+		for {
+			if pos >= n-lzoTail {
+				return finish(dst, src, out, lit)
+			}
+			four := load32(src, pos)
+			slot := &z.table[four*2654435761>>(32-lzoBits)]
+			here := uint16(base + pos)
+			dist = int(here - *slot)
+			*slot = here
+			if uint(dist-1) < uint(min(pos, m4MaxDist)) && load32(src, pos-dist) == four {
+				break
+			}
+			pos += 1 + (pos-lit)>>5
+		}
+		run := pos - lit
+		if out+run >= n {
+			return n
+		}
+		if run > 0 {
+			if run <= 3 {
+				dst[out-2] |= byte(run)
+				le.PutUint32(dst[out:], load32(src, lit))
+				out += run
+			} else if run <= 16 {
+				dst[out] = byte(run - 3)
+				to := dst[out+1 : out+17]
+				le.PutUint64(to, load64(src, lit))
+				le.PutUint64(to[8:], load64(src, lit+8))
+				out += 1 + run
+			} else {
+				out = lengthOf(dst, out, 0, run-3, 15)
+				out += copy(dst[out:], src[lit:pos])
+			}
+		}
+		end := pos + minMatch + same(src, pos+minMatch, pos+minMatch-dist)
+		size := end - pos
+		if size <= m2MaxLen && dist <= m2MaxDist {
+			d := dist - 1
+			le.PutUint16(dst[out:], uint16((size-1)<<5|d&7<<2|d>>3<<8))
+			out += 2
+		} else {
+			out = match(dst, out, size, dist)
+		}
+		lit, pos = end, end
+	}
+}
+
+// same returns how many bytes from a and from b on are equal; a is behind b.
+func same(p []byte, a, b int) int {
+	n := 0
+	for a+n+8 <= len(p) {
+		if x := load64(p, a+n) ^ load64(p, b+n); x != 0 {
+			return n + bits.TrailingZeros64(x)>>3
+		}
+		n += 8
+	}
+	for a+n < len(p) && p[a+n] == p[b+n] {
+		n++
+	}
+	return n
+}
+
+// load32 and load64 read without a check of bounds, which costs a quarter of the speed. All
+// places that compress reads lie before the tail of the page, or are checked by same.
+func load32(p []byte, i int) uint32 {
+	return *(*uint32)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(p)), i))
+}
+
+func load64(p []byte, i int) uint64 {
+	return *(*uint64)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(p)), i))
+}
+
+// lengthOf writes an opcode with a length, or with 0 and the length above most behind it.
+func lengthOf(dst []byte, out int, op byte, n, most int) int {
+	if n <= most {
+		dst[out] = op | byte(n)
+		return out + 1
+	}
+	dst[out] = op
+	out++
+	for n -= most; n > 255; n -= 255 {
+		dst[out] = 0
+		out++
+	}
+	dst[out] = byte(n)
+	return out + 1
+}
+
+// match writes a copy of n bytes from a distance. The low two bits of the last byte but
+// one are for the literals that follow.
+func match(dst []byte, out, n, dist int) int {
+	switch {
+	case n <= m2MaxLen && dist <= m2MaxDist:
+		dist--
+		b := dst[out : out+2]
+		b[0], b[1] = byte((n-1)<<5|dist&7<<2), byte(dist>>3)
+		return out + 2
+	case dist <= m3MaxDist:
+		out = lengthOf(dst, out, 0x20, n-2, m3MaxLen-2)
+		dist--
+	default:
+		dist -= 1 << 14
+		out = lengthOf(dst, out, byte(0x10|dist>>14<<3), n-2, m4MaxLen-2)
+	}
+	binary.LittleEndian.PutUint16(dst[out:], uint16(dist<<2))
+	return out + 2
+}
+
+// finish writes the literals at the end and the end mark.
+func finish(dst, src []byte, out, lit int) int {
+	n := len(src) - lit
+	if out+n+3 >= len(src) {
+		return len(src)
+	}
+	switch {
+	case n == 0:
+	case n <= 3:
+		dst[out-2] |= byte(n)
+	default:
+		out = lengthOf(dst, out, 0, n-3, 15)
+	}
+	out += copy(dst[out:], src[lit:])
+	return out + copy(dst[out:], "\x11\x00\x00")
+}
