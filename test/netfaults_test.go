@@ -174,7 +174,7 @@ func (f *netFault) crash(t *testing.T) {
 	for name, text := range s.files {
 		payload = payload.With(name, text)
 	}
-	payload = payload.With("etc/ukdump.conf", fmt.Sprintf("TARGET=%q\n%s", s.target+" /var/crash", f.conf)).
+	payload = payload.With("etc/ukdump.conf", fmt.Sprintf("TARGET=%q\n%s%s", s.target+" /var/crash", f.conf, readable)).
 		With("ukdump-test/cell", fmt.Sprintf("mark=%s\nset_up='%s'\nverify=no\n", mark, addressings["static"].setUp))
 	payload.Run = ". /ukdump-test/network\n"
 	vm, err := m.Boot(t.Context(), debian.Boot{Name: "crash", Init: debian.Quick, Payload: payload, Deadline: 2 * bootLimit,

@@ -129,7 +129,7 @@ func (c *wired) crash(t *testing.T) {
 	mark := "mark-" + rand.Text()
 	host := strings.TrimSuffix(strings.TrimPrefix(c.target, "sftp://root@"), "/srv/crash")
 	payload = payload.With("etc/ukdump/ssh/id_ed25519", userKey).With("etc/ukdump/ssh/known_hosts", host+" "+hostPublic+"\n").
-		With("etc/ukdump.conf", fmt.Sprintf("TARGET=%q\n%s", c.target, c.conf)).
+		With("etc/ukdump.conf", fmt.Sprintf("TARGET=%q\n%s%s", c.target, c.conf, readable)).
 		With("ukdump-test/cell", fmt.Sprintf("mark=%s\nset_up='%s'\n", mark, c.setUp))
 	payload.Run = ". /ukdump-test/network\n"
 	begin := time.Now()

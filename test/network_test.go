@@ -133,7 +133,7 @@ func (c netCell) crash(ctx context.Context, root *debian.Root, payload debian.Pa
 		}
 		s.conf += fmt.Sprintf("ENCRYPT=%s\nENCRYPT_REPORT=%s\n", identity.Recipient(), c.encrypt)
 	}
-	payload = payload.With("etc/ukdump.conf", fmt.Sprintf("TARGET=%q\n%s", s.target, s.conf))
+	payload = payload.With("etc/ukdump.conf", fmt.Sprintf("TARGET=%q\n%s%s", s.target, s.conf, readable))
 	payload = payload.With("ukdump-test/cell", fmt.Sprintf("mark=%s\nset_up='%s'\n", mark, a.setUp))
 	payload.Run = ". /ukdump-test/network\n"
 	vm, err := m.Boot(ctx, debian.Boot{

@@ -43,7 +43,7 @@ func TestEncrypted(t *testing.T) {
 				t.Fatal(err)
 			}
 			mark := "mark-" + rand.Text()
-			payload = payload.With("etc/ukdump.conf", fmt.Sprintf("TARGET=%s\nENCRYPT=%s\n", c.target, identity.Recipient())).
+			payload = payload.With("etc/ukdump.conf", fmt.Sprintf("TARGET=%s\nENCRYPT=%s\n%s", c.target, identity.Recipient(), readable)).
 				With("ukdump-test/cell", fmt.Sprintf("mark=%s\nprepare() { %s; }\n", mark, c.make))
 			payload.Run = ". /ukdump-test/encrypted\n"
 			vm, err := m.Boot(t.Context(), debian.Boot{Name: "crash", Init: debian.Quick, Payload: payload, Deadline: bootLimit,

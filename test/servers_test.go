@@ -30,6 +30,9 @@ const (
 	hostIPv6 = "fec0::2"
 )
 
+// readable is for dumps that the makedumpfile of this machine opens, which may have no zstd.
+const readable = "COMPRESS=lzo\n"
+
 // dumpServer is a server on this machine that takes dumps.
 type dumpServer struct {
 	target string            // for TARGET
