@@ -225,11 +225,20 @@ func BestOfEach(dumps []crashdir.Dump) (best []crashdir.Dump) {
 		case !ok:
 			at[key] = len(best)
 			best = append(best, d)
-		case d.Outcome.Better(best[i].Outcome), d.At != "" && best[i].Outcome != crashdir.Complete, d.LogOnly && best[i].Outcome == crashdir.DmesgOnly:
+		case better(&d, &best[i]):
 			best[i] = d
 		}
 	}
 	return best
+}
+
+// better reports whether a is a better dump of a crash than b. A log by choice is better
+// than one that alone was left, and a complete dump at a server is only behind one here.
+func better(a, b *crashdir.Dump) bool {
+	if (a.At != "") != (b.At != "") {
+		return a.At != "" && b.Outcome != crashdir.Complete || a.Outcome == crashdir.Complete
+	}
+	return a.Outcome.Better(b.Outcome) || a.Outcome == b.Outcome && a.LogOnly && !b.LogOnly
 }
 
 func crashEvent(key string, d crashdir.Dump, loaded *state.LoadRecord) event {

@@ -12,9 +12,10 @@ import (
 
 // row makes one dump of 10 bytes for each letter, one second apart, that is
 // called by its place from "a" on: c complete, i incomplete, d dmesg-only, f
-// failed, u unknown, l the log by choice, T a complete test. Letters before a "|" are from a clock that stood at 1970.
+// failed, u unknown, l the log by choice, r the log of a dump at a server, T a complete
+// test. Letters before a "|" are from a clock that stood at 1970.
 func row(letters string) []Dump {
-	outcomes := map[rune]Outcome{'c': Complete, 'i': Incomplete, 'd': DmesgOnly, 'f': Failed, 'u': Unknown, 'l': DmesgOnly, 'T': Complete}
+	outcomes := map[rune]Outcome{'c': Complete, 'i': Incomplete, 'd': DmesgOnly, 'f': Failed, 'u': Unknown, 'l': DmesgOnly, 'r': DmesgOnly, 'T': Complete}
 	t := time.Unix(0, 0)
 	if !strings.Contains(letters, "|") {
 		t = crash
@@ -25,7 +26,11 @@ func row(letters string) []Dump {
 			t = crash
 			continue
 		}
-		dumps = append(dumps, Dump{Name: string(rune('a' + len(dumps))), Time: t, Outcome: outcomes[r], Test: r == 'T', LogOnly: r == 'l', Used: 10})
+		d := Dump{Name: string(rune('a' + len(dumps))), Time: t, Outcome: outcomes[r], Test: r == 'T', LogOnly: r == 'l', Used: 10}
+		if r == 'r' {
+			d.At = "sftp://backup/srv/" + d.Name
+		}
+		dumps = append(dumps, d)
 		t = t.Add(time.Second)
 	}
 	return dumps
@@ -58,6 +63,11 @@ func TestExpendable(t *testing.T) {
 		"cll":    "b",  // the only vmcore stays
 		"llff":   "ac", // b is the last good log
 		"lcd":    "",
+		"crr":    "b", // a stays the newest and the newest complete one here
+		"ccir":   "a",
+		"ir":     "",
+		"rc":     "",
+		"r|cr":   "",
 		"T":      "a",
 		"cT":     "b", // the test is newer and complete, and takes the place of nothing
 		"fTcT":   "bda",
@@ -96,6 +106,9 @@ func TestEnforce(t *testing.T) {
 		{Policy{Keep: 2}, "cTcT", 0, "", ""}, // tests count apart
 		{Policy{Keep: 1}, "ccTTT", 0, "", "cda"},
 		{Policy{MaxUse: 29}, "cTcT", 0, "", "bd"}, // and go first
+		{Policy{Keep: 2}, "ccrrr", 0, "", "c"},    // and so do logs of dumps at servers
+		{Policy{Keep: 2}, "cccrrTT", 0, "", "a"},
+		{Policy{MaxUse: 29}, "ccrr", 0, "", "ac"},
 	} {
 		removed, failed := "", ""
 		errs := tt.policy.Enforce(row(tt.dumps), tt.free, func(d Dump) error {
