@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -138,7 +139,7 @@ func nfsRequests(version string) []kmod.Request {
 	why := "NFS " + version
 	return []kmod.Request{
 		{Names: []string{"nfs", "fs-nfs"}, Why: why, Label: "nfs"},
-		{Names: []string{module, "nfs"}, Why: why, Label: module},
+		{Names: []string{module}, Why: why, Label: module},
 	}
 }
 
@@ -269,6 +270,7 @@ func (b *Build) addHTTP(s *netplan.Server, c *config.Config) (err error) {
 		if err != nil {
 			return err
 		}
+		b.noteBuilt(c.HTTPCert)
 	}
 	return b.addCA(s, c)
 }
@@ -294,7 +296,21 @@ func (b *Build) addCA(s *netplan.Server, c *config.Config) (err error) {
 		}
 		return nil
 	})
+	b.noteBuilt(file)
 	return err
+}
+
+// noteBuilt notes that the clock of the capture kernel is wrong if it is before the last
+// change of a file.
+func (b *Build) noteBuilt(file string) {
+	path, err := b.host.File(file)
+	if err != nil {
+		return
+	}
+	if fi, err := os.Stat(path); err == nil && fi.ModTime().Before(time.Now()) {
+		p := b.remotePlan()
+		p.Built = max(p.Built, fi.ModTime().Unix())
+	}
 }
 
 // addS3 packs the access key, and finds the endpoint.

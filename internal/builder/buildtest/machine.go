@@ -34,7 +34,7 @@ const MakedumpfileText = "makedumpfile: version 1.7.2 (released on 20 Oct 2022)\
 // Machine is the file tree of a machine.
 type Machine struct {
 	Root string
-	Pid1 string // a kdumpinit that fits, outside of Root
+	Pid1 string // a kdumpinit that fits, outside of Root, with a kdumpinit-net beside it
 	t    testing.TB
 
 	attic string   // of a Run: where replaced and removed files are kept
@@ -119,8 +119,10 @@ func New(t testing.TB) *Machine {
 	if err := os.CopyFS(m.Root, os.DirFS("../host/testdata/hosts/virtio-blk-ext4")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(m.Pid1, Pid1(plan.Stamp).Bytes(), 0o755); err != nil {
-		t.Fatal(err)
+	for _, variant := range []string{"", "-net"} {
+		if err := os.WriteFile(m.Pid1+variant, Pid1(plan.Stamp+variant).Bytes(), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	m.Write("proc/cmdline", "BOOT_IMAGE=/boot/vmlinuz root=/dev/vda1 console=ttyS0 crashkernel=128M quiet\n")
 	m.Write("proc/self/status", "Name:\tx\nCapEff:\t000001ffffffffff\n")
@@ -158,14 +160,20 @@ func (m *Machine) modules() {
 		{"drivers/block/virtio_blk", "drivers/virtio/virtio", "firmware=virtio/blk.bin firmware=virtio/none.bin"},
 		{"drivers/md/dm-crypt", "drivers/md/dm-mod", ""},
 		{"drivers/md/dm-mod", "", ""},
+		{"drivers/net/net_failover", "net/core/failover", ""},
+		{"drivers/net/virtio_net", "drivers/net/net_failover", ""},
 		{"drivers/nvme/host/nvme", "", ""},
 		{"drivers/scsi/sd_mod", "", ""},
 		{"drivers/scsi/virtio_scsi", "drivers/virtio/virtio", ""},
 		{"drivers/virtio/virtio", "", ""},
 		{"drivers/watchdog/i6300esb", "", ""},
 		{"fs/ext4", "lib/crc16", ""},
+		{"fs/nfs/nfs", "net/sunrpc/sunrpc", ""},
+		{"fs/nfs/nfsv4", "fs/nfs/nfs", ""},
 		{"fs/xfs", "", ""},
 		{"lib/crc16", "", ""},
+		{"net/core/failover", "", ""},
+		{"net/sunrpc/sunrpc", "", ""},
 		{"net/unused", "", ""},
 	} {
 		name := filepath.Base(x.path)
@@ -182,6 +190,7 @@ func (m *Machine) modules() {
 	m.Write(dir+"modules.softdep", "softdep ext4 pre: crc32c\n")
 	m.Write(dir+"modules.alias", "alias virtio:d00000002v* virtio_blk\n"+
 		"alias virtio:d00000008v* virtio_scsi\nalias scsi:t-0x00* sd_mod\nalias fs-xfs xfs\n"+
+		"alias virtio:d00000001v* virtio_net\nalias fs-nfs nfs\n"+
 		"alias pci:v*d*sv*sd*bc01sc08i02* nvme\n"+
 		"alias pci:v00008086d000025ABsv*sd*bc*sc*i* i6300esb\n"+
 		"alias crypto-aes aesni_intel\nalias crypto-xts xts\n"+
