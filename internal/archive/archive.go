@@ -17,7 +17,7 @@ import (
 // but nobody sets it.
 const (
 	maxText  = 256 << 20 // bytes of a log or report
-	maxFiles = 64
+	maxFiles = 64 + maxBTFNum
 	maxName  = 200 // bytes
 	// spare is the room that an import leaves free.
 	spare = 16 << 20
@@ -49,7 +49,7 @@ func member(name string) (string, error) {
 	if _, below, ok := strings.Cut(name, "/"); ok {
 		name = below
 	}
-	if isText(name) || vmcoreName.MatchString(name) || configName.MatchString(name) {
+	if isText(name) || name == kernelConfig || vmcoreName.MatchString(name) || configName.MatchString(name) || btfName.MatchString(name) {
 		return name, nil
 	}
 	return "", errors.New("a name that no export gives")

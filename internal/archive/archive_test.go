@@ -3,6 +3,8 @@ package archive
 import (
 	"archive/tar"
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -100,7 +102,7 @@ func TestExportAndImport(t *testing.T) {
 				t.Fatal(err)
 			}
 			im := Import{Dir: filepath.Join(parent, "imported")}
-			dir, err := im.File(file)
+			dir, err := im.File(t.Context(), file)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -166,9 +168,9 @@ func damage(file []byte) []byte {
 
 func TestImportHostile(t *testing.T) {
 	log := entry{"d/vmcore-dmesg.txt", "log\n", nil}
-	many := make([]entry, 0, 100)
-	for i := range 100 {
-		many = append(many, entry{fmt.Sprintf("d/vmcore-incomplete.%d", i), "x", nil})
+	many := make([]entry, 0, 1100)
+	for i := range 1100 {
+		many = append(many, entry{fmt.Sprintf("d/btf/m%d", i), "x", nil})
 	}
 	for _, tt := range []struct {
 		name string
@@ -178,6 +180,8 @@ func TestImportHostile(t *testing.T) {
 		{"path outside", pack(t, log, entry{"../vmcore-dmesg.txt", "x", nil}), "a name that no export gives"},
 		{"absolute path", pack(t, log, entry{"/etc/passwd", "x", nil}), "a name that no export gives"},
 		{"deep path", pack(t, log, entry{"d/../../report.json", "x", nil}), "a name that no export gives"},
+		{"deep name of a module", pack(t, log, entry{"d/btf/a/b", "x", nil}), "a name that no export gives"},
+		{"name of a module outside", pack(t, log, entry{"d/btf/..", "x", nil}), "a name that no export gives"},
 		{"hidden path", pack(t, log, entry{"d/config/../../x.conf", "x", nil}), "a name that no export gives"},
 		{"other file", pack(t, log, entry{"d/run.sh", "x", nil}), "a name that no export gives"},
 		{"symbolic link", pack(t, log, entry{"d/report.json", "", kind(tar.TypeSymlink, "/etc/shadow")}), "not a regular file"},
@@ -185,7 +189,7 @@ func TestImportHostile(t *testing.T) {
 		{"device", pack(t, log, entry{"d/vmcore", "", kind(tar.TypeBlock, "")}), "not a regular file"},
 		{"directory", pack(t, log, entry{"d/config/", "", kind(tar.TypeDir, "")}), "not a regular file"},
 		{"twice", pack(t, log, log), "once more"},
-		{"too many", pack(t, many...), "more than 64 files"},
+		{"too many", pack(t, many...), "more than 1088 files"},
 		{"no room", pack(t, entry{"d/vmcore", "x", func(h *tar.Header) { h.Size = 1 << 50 }}), "no room"},
 		{"long text", pack(t, entry{"d/report.json", "x", func(h *tar.Header) { h.Size = maxText + 1 }}), "too long"},
 		{"truncated", pack(t, entry{"d/report.json", "x", func(h *tar.Header) { h.Size = 1 << 20 }}), "unexpected EOF"},
@@ -205,7 +209,7 @@ func TestImportHostile(t *testing.T) {
 			im := Import{Dir: filepath.Join(parent, "imported"), Room: func(string) (crashdir.Room, error) {
 				return crashdir.Room{Free: 1 << 40, Largest: 1 << 60}, nil
 			}}
-			_, err := im.File(file)
+			_, err := im.File(t.Context(), file)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
@@ -233,13 +237,36 @@ func TestImportVmcore(t *testing.T) {
 			t.Fatal(err)
 		}
 		im := Import{Dir: filepath.Join(parent, "imported")}
-		dir, err := im.File(file)
+		dir, err := im.File(t.Context(), file)
 		if err != nil {
 			t.Fatal(err)
 		}
 		d, err := crashdir.Read(dir)
 		if err != nil || d.Outcome != want || filepath.Base(dir) != "2026-11-20T01-00-00Z" {
 			t.Errorf("%s: %+v, %v, want %s", dir, d, err, want)
+		}
+	}
+}
+
+// An interrupted import leaves nothing.
+func TestImportCancelled(t *testing.T) {
+	for name, content := range map[string][]byte{
+		"vmcore":  []byte(vmcore()),
+		"archive": pack(t, entry{"d/vmcore-dmesg.txt", "log\n", nil}, entry{"d/vmcore", strings.Repeat("x", 1<<20), nil}),
+	} {
+		parent := t.TempDir()
+		file := filepath.Join(parent, "file")
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		im := Import{Dir: filepath.Join(parent, "imported")}
+		im.Copied = func(int64) { cancel(errors.New("interrupted")) }
+		if dir, err := im.File(ctx, file); err == nil || !strings.HasSuffix(err.Error(), "interrupted") {
+			t.Errorf("%s: %s, %v", name, dir, err)
+		}
+		if left := files(t, parent); len(left) != 1 {
+			t.Errorf("%s: left: %d files", name, len(left))
 		}
 	}
 }
@@ -263,7 +290,7 @@ func TestImportInterrupted(t *testing.T) {
 			t.Errorf("%v, %v", dumps, err)
 		}
 	}
-	if _, err := im.File(file); err != nil {
+	if _, err := im.File(t.Context(), file); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -281,7 +308,7 @@ func FuzzImport(f *testing.F) {
 			in = &b
 		}
 		im := Import{Dir: dir, Room: func(string) (crashdir.Room, error) { return crashdir.Room{Free: 32 << 20, Largest: 1 << 40}, nil }}
-		im.archive(in)
+		im.archive(t.Context(), in)
 		for name := range files(t, dir) {
 			if _, below, ok := strings.Cut(name, "/"); ok {
 				name = below

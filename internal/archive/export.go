@@ -25,6 +25,9 @@ type Export struct {
 	Vmcore bool      // with the vmcore
 	Scrub  *Scrubber // nil to strike out nothing
 	Config []string  // paths of files of the configuration
+	Kernel *Kernel   // nil without files about the kernel
+	// NoTypes is set by Write if the archive lacks types of the kernel.
+	NoTypes *NoTypesError
 	// Identities decrypt the files that are encrypted; nil to leave them so.
 	Identities *unseal.Identities
 }
@@ -71,6 +74,11 @@ func (e *Export) Write(w io.Writer, copied func(n int64)) error {
 		f.Close()
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if e.Kernel != nil {
+		if err := a.kernel(e.Kernel); err != nil && !errors.As(err, &e.NoTypes) {
+			return err
 		}
 	}
 	if e.Vmcore {

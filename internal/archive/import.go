@@ -3,6 +3,8 @@ package archive
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -36,8 +38,8 @@ const maxWindow = 128 << 20
 const maxTail = 1 << 20
 
 // File takes in the archive or vmcore at path, and returns the path of the new dump. After
-// an error nothing of it is left.
-func (im *Import) File(path string) (dir string, err error) {
+// an error nothing of it is left. The end of ctx is an error, too.
+func (im *Import) File(ctx context.Context, path string) (dir string, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
@@ -52,12 +54,13 @@ func (im *Import) File(path string) (dir string, err error) {
 	}
 	var magic [4]byte
 	f.ReadAt(magic[:], 0)
+	in := &interruptible{ctx, f}
 	switch {
 	case bytes.Equal(magic[:], zstdMagic):
-		dir, err = im.archive(f)
+		dir, err = im.archive(ctx, in)
 	case unseal.Is(f):
-		dir, err = im.into(fi.ModTime(), func(dir string) error {
-			return im.copyVmcore(dir, crashdir.Vmcore+crashdir.Sealed, f, fi.Size())
+		dir, err = im.into(ctx, fi.ModTime(), func(dir string) error {
+			return im.copyVmcore(dir, crashdir.Vmcore+crashdir.Sealed, in, fi.Size())
 		})
 	default:
 		var h dumpfile.Header
@@ -68,7 +71,7 @@ func (im *Import) File(path string) (dir string, err error) {
 		if h.Time > 0 {
 			at = time.Unix(h.Time, 0)
 		}
-		dir, err = im.into(at, func(dir string) error { return im.copyVmcore(dir, "vmcore", f, fi.Size()) })
+		dir, err = im.into(ctx, at, func(dir string) error { return im.copyVmcore(dir, "vmcore", in, fi.Size()) })
 	}
 	if err != nil {
 		return "", fmt.Errorf("import %s: %w", path, err)
@@ -76,14 +79,27 @@ func (im *Import) File(path string) (dir string, err error) {
 	return dir, nil
 }
 
+// interruptible is a reader that ends with a context.
+type interruptible struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (i *interruptible) Read(p []byte) (int, error) {
+	if i.ctx.Err() != nil {
+		return 0, context.Cause(i.ctx)
+	}
+	return i.r.Read(p)
+}
+
 // into makes a new dump with the files that fill writes, and removes it if that fails.
-func (im *Import) into(at time.Time, fill func(dir string) error) (string, error) {
+func (im *Import) into(ctx context.Context, at time.Time, fill func(dir string) error) (string, error) {
 	dir, err := crashdir.Create(im.Dir, crashdir.Clamp(at))
 	if err != nil {
 		return "", err
 	}
 	if err = fill(dir); err == nil {
-		err = judge(dir)
+		err = cmp.Or(context.Cause(ctx), judge(dir))
 	}
 	if err != nil {
 		os.RemoveAll(dir) // ours, and nobody else may write to it
@@ -93,7 +109,7 @@ func (im *Import) into(at time.Time, fill func(dir string) error) (string, error
 }
 
 // archive takes in an archive.
-func (im *Import) archive(r io.Reader) (string, error) {
+func (im *Import) archive(ctx context.Context, r io.Reader) (string, error) {
 	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true))
 	if err != nil {
 		return "", err
@@ -112,7 +128,7 @@ func (im *Import) archive(r io.Reader) (string, error) {
 	if !ok {
 		at = first.ModTime
 	}
-	return im.into(at, func(dir string) error {
+	return im.into(ctx, at, func(dir string) error {
 		if err := im.unpack(dir, t, first); err != nil {
 			return err
 		}

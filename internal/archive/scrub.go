@@ -93,7 +93,7 @@ var rules = []rule{
 	{kind: "ssid", re: regexp.MustCompile(`(?i)(\bssid['"]?(?:\s+value)?:?\s+)` + quoted)},
 	{kind: "ssid", re: regexp.MustCompile(`(?i)(\b(?:access point|wireless network)\s+)` + quoted)}, // NetworkManager
 	{kind: "net", re: regexp.MustCompile(`((?:^|[\s"])(?:ip|ifname|bond|vlan|team|bridge|rd\.route|nameserver|rd\.peerdns|netroot|nfsroot|nfsaddrs|BOOTIF|ip6?|proxy|domain)=)` + value)},
-	{kind: "host", re: regexp.MustCompile(`(?i)((?:\b|_)(?:host_?name|nodename|systemd\.hostname)=)` + value)},
+	{kind: "host", re: regexp.MustCompile(`(?i)((?:\b|_)(?:host_?name|nodename|systemd\.hostname)=)` + value), ok: isHostName},
 	{kind: "host", re: regexp.MustCompile(`("(?:host|nodename|hostname)"\s*:\s*")([^"\n]+)`)},
 	// The servers of mounts, SERVER:/PATH of NFS and //SERVER/PATH of CIFS.
 	{kind: "host", re: regexp.MustCompile(`(^|[\s"])([A-Za-z0-9][A-Za-z0-9.-]*):/(?:[^/]|$)`)},
@@ -139,6 +139,9 @@ func isSecretWord(fact string) bool {
 	common := []string{"a", "an", "the", "not", "no", "too", "required", "needed", "empty", "missing", "wrong", "incorrect", "correct", "invalid", "valid", "expired", "set", "unset", "being", "ok", "accepted", "rejected"}
 	return !slices.Contains(common, strings.ToLower(strings.TrimRight(fact, ".,;:!)")))
 }
+
+// isHostName reports whether a value is not what a kernel without a name has.
+func isHostName(fact string) bool { return fact != "(none)" && fact != "localhost" }
 
 // isUserWord reports whether a word behind "password for" can be a user.
 func isUserWord(fact string) bool { return fact != "user" && fact != "invalid" }
@@ -191,8 +194,10 @@ func (s *Scrubber) named(line string, before *regexp.Regexp, isSecret func(name 
 			continue
 		}
 		rest, v := line[m[1]:], []int(nil)
-		// A text of JSON that begins with a parameter may go on with others.
-		if m[2] >= 0 && before == beforeValue && !strings.HasSuffix(strings.TrimRight(line[:m[2]], " \t"), `":`) {
+		// A text of JSON or the value of a variable that begins with a parameter may go
+		// on with others.
+		isText := m[2] >= 0 && (line[:m[2]] != "" && line[m[2]-1] == '=' || strings.HasSuffix(strings.TrimRight(line[:m[2]], " \t"), `":`))
+		if m[2] >= 0 && before == beforeValue && !isText {
 			v = toQuote[line[m[2]:m[3]]].FindStringSubmatchIndex(rest)
 		}
 		if v == nil {

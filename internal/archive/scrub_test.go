@@ -53,6 +53,7 @@ func TestScrubForms(t *testing.T) {
 	for _, tt := range []struct{ in, want string }{
 		{`password="a b" quiet`, `password="<secret-1>" quiet`},
 		{`"password=a b" quiet`, `"password=<secret-1>" quiet`},
+		{`CONFIG_CMDLINE="my.password=a ro"`, `CONFIG_CMDLINE="my.password=<secret-1> ro"`},
 		{`"cmdline": "ro \"my.password=a b\" quiet"`, `"cmdline": "ro \"my.password=<secret-1>\" quiet"`},
 		{`msg="user token=x y" key='a b'`, `msg="user token=<secret-1> y" key='<secret-2>'`},
 		{`log: "password is hunter2"`, `log: "password is <secret-1>"`},

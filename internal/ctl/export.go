@@ -26,10 +26,11 @@ import (
 	"ukdump/internal/vmcore"
 )
 
-const aboutExport = `Packs a dump into one file to give away, NAME.tar.zst: the report, the logs and the
-configuration, and on request the vmcore. --scrub strikes out names of hosts and users,
-addresses, serial numbers, and passwords, keys and tokens; it cannot know all of them, so
-read the result before you publish it. Encrypted files stay encrypted without --identity.
+const aboutExport = `Packs a dump into one file to give away, NAME.tar.zst: the report, the logs, the
+configuration, configuration and types (BTF) of the kernel, and on request the vmcore.
+--scrub strikes out names of hosts and users, addresses, serial numbers, and passwords,
+keys and tokens; it cannot know all of them, so read the result before you publish it.
+Encrypted files stay encrypted without --identity.
 
 DUMP is a name as for info.`
 
@@ -79,22 +80,21 @@ func (c *ctl) export(o exportOptions, name string) error {
 		return cli.Usage(err)
 	}
 	path := cmp.Or(o.output, d.Name+".tar.zst")
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
+	ctx, stop := untilSignal()
+	defer stop()
+	kernel, closeDump := c.kernelOf(&d, ids)
+	defer closeDump()
+	e.Kernel = kernel
 	task := c.Begin("packing %s", d.Name)
 	var done int64
-	err = e.Write(f, func(n int64) { done += n; task.Share(done, d.Size) })
+	err = newFile(ctx, path, func(w io.Writer) error {
+		return e.Write(w, func(n int64) { done += n; task.Share(done, d.Size) })
+	})
 	task.End()
-	if err = cmp.Or(err, f.Sync()); err != nil {
-		f.Close()
-		os.Remove(path)
+	if err != nil {
 		return fmt.Errorf("export %s: %w", d.Name, err)
 	}
-	if err := f.Close(); err != nil {
-		return err
-	}
+	c.warnNoTypes(&e)
 	fi, err := os.Stat(path)
 	if err != nil {
 		return err
@@ -204,7 +204,9 @@ func (c *ctl) importFile(path, dir string) error {
 	task := c.Begin("importing %s", path)
 	var done int64
 	im := archive.Import{Dir: dir, Copied: func(n int64) { done += n; task.Share(done, size) }}
-	made, err := im.File(path)
+	ctx, stop := untilSignal()
+	defer stop()
+	made, err := im.File(ctx, path)
 	task.End()
 	if err != nil {
 		return err

@@ -259,10 +259,10 @@ func TestExportSealed(t *testing.T) {
 	v := newVault(t, m, 1)
 	v.dump(kdump(false))
 	for i, tt := range []struct{ name, options, files string }{
-		{"encrypted", "--vmcore", "report.json report.json.age vmcore-dmesg.txt.age vmcore.age"},
-		{"decrypted", "--vmcore --identity ROOT/key-1.txt", "report.json vmcore vmcore-dmesg.txt"},
-		{"scrubbed", "--scrub", "report.json"},
-		{"decrypted and scrubbed", "--scrub --identity ROOT/key-1.txt", "report.json vmcore-dmesg.txt"},
+		{"encrypted", "--vmcore", "kernel-config report.json report.json.age vmcore-dmesg.txt.age vmcore.age"},
+		{"decrypted", "--vmcore --identity ROOT/key-1.txt", "kernel-config report.json vmcore vmcore-dmesg.txt"},
+		{"scrubbed", "--scrub", "kernel-config report.json"},
+		{"decrypted and scrubbed", "--scrub --identity ROOT/key-1.txt", "kernel-config report.json vmcore-dmesg.txt"},
 	} {
 		m.run(t, tt.name, func(t *testing.T) {
 			dir := fmt.Sprintf("in-%d", i)

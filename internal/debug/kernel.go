@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
+	"ukdump/internal/crashdir"
 	"ukdump/internal/dumpfile"
 )
 
@@ -71,6 +73,16 @@ func IdentifyFile(path string) (Kernel, error) {
 		return Kernel{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return k, nil
+}
+
+// RunningBuildID returns the build ID of the running kernel, "" if it is not known. root is
+// "/" but for tests.
+func RunningBuildID(root string) string {
+	b, err := crashdir.ReadFile(filepath.Join(root, "sys/kernel/notes"), maxNotes) // Documentation/ABI/testing/sysfs-kernel-notes
+	if err != nil {
+		return ""
+	}
+	return noteID(bytes.NewReader(b), uint64(len(b)), true)
 }
 
 // parseOffset parses KERNELOFFSET, hexadecimal digits without a prefix

@@ -142,7 +142,9 @@ var image = []symbol{
 	{imageBase + 0x1000, "T_etext"},
 	{imageBase + 0x2000, "Dinit_uts_ns"}, {imageBase + 0x2100, "D__start_BTF"}, {imageBase + 0x3000, "D__stop_BTF"},
 	{imageBase + 0x3000, "dmodules"}, {imageBase + 0x3010, "D__per_cpu_offset"}, {imageBase + 0x3050, "Dnr_cpu_ids"},
-	{imageBase + 0x3060, "dbpf_kallsyms"}, {imageBase + 0x10000, "B_end"},
+	{imageBase + 0x3060, "dbpf_kallsyms"},
+	{imageBase + 0x3070, "dbtf_modules"}, {imageBase + 0x3200, "rkernel_config_data"}, {imageBase + 0x3210, "rkernel_config_data_end"},
+	{imageBase + 0x10000, "B_end"},
 }
 
 // kernel opens the invented kernel with the given BTF.
@@ -220,5 +222,7 @@ func sample() *btfAsm {
 	a.add("twice", kindStruct, 1, 8, member("x", u32, 4)...)
 	a.add("", kindEnum|bitFields, 2, 4, a.name("MINUS"), 0xffffffff, a.name("PLUS"), 1)
 	a.add("wide", kindEnum64, 1, 8, a.name("WIDE"), 1, 2)
+	a.add("btf", kindStruct, 2, 16, slices.Concat(member("data", ptr, 0), member("data_size", u32, 8))...)
+	a.add("btf_module", kindStruct, 3, 32, slices.Concat(member("list", head, 0), member("module", ptr, 16), member("btf", ptr, 24))...)
 	return a
 }

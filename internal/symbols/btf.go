@@ -19,6 +19,9 @@ const (
 	maxTypes = 1 << 20
 )
 
+// btfMagic begins BTF.
+const btfMagic = 0xeb9f
+
 // Kinds of BTF types.
 const (
 	kindInt       = 1
@@ -64,7 +67,7 @@ type btf struct {
 // parseBTF parses the bytes between __start_BTF and __stop_BTF.
 func parseBTF(raw []byte) (*btf, error) {
 	le := binary.LittleEndian
-	if len(raw) < 24 || le.Uint16(raw) != 0xeb9f {
+	if len(raw) < 24 || le.Uint16(raw) != btfMagic {
 		return nil, errors.New("no BTF header")
 	}
 	if raw[2] != 1 {

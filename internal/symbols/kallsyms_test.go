@@ -53,7 +53,7 @@ func TestSymbolize(t *testing.T) {
 		imageBase + 0x17f:    "sys_read+0x7f/0x80",
 		imageBase + 0x180:    "do_init+0x0/0x80",
 		imageBase + 0x2fff:   "__start_BTF+0xeff/0xf00",
-		imageBase + 0xffff:   "bpf_kallsyms+0xcf9f/0xcfa0",
+		imageBase + 0xffff:   "kernel_config_data_end+0xcdef/0xcdf0",
 		imageBase + 0x10000:  "",
 		0:                    "",
 		0xffffffffffffffff:   "",

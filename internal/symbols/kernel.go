@@ -164,25 +164,9 @@ func (k *Kernel) Types() (*Types, error) {
 }
 
 func (k *Kernel) readTypes() (*Types, error) {
-	start, err := k.Lookup("__start_BTF")
+	raw, err := k.BTF()
 	if err != nil {
 		return nil, fmt.Errorf("read types: %w", err)
-	}
-	stop, err := k.Lookup("__stop_BTF")
-	if err != nil {
-		return nil, fmt.Errorf("read types: %w", err)
-	}
-	if stop <= start || stop-start > maxBTF {
-		return nil, fmt.Errorf("read types: BTF from %#x to %#x, expected at most %d bytes", start, stop, maxBTF)
-	}
-	raw := make([]byte, 0, chunk)
-	for at := start; at < stop; {
-		n := min(stop-at, chunk-at%chunk)
-		raw = append(raw, make([]byte, n)...)
-		if err := k.ReadVirt(raw[uint64(len(raw))-n:], at); err != nil {
-			return nil, fmt.Errorf("read types: %w", err)
-		}
-		at += n
 	}
 	return ParseTypes(raw)
 }
