@@ -179,6 +179,15 @@ func (j *job) seal(w io.Writer, r io.Reader) error {
 
 // sealer returns a writer that encrypts to the recipients of the plan.
 func (j *job) sealer(w io.Writer) (io.WriteCloser, error) {
+	start, err := j.prepareSeal()
+	if err != nil {
+		return nil, err
+	}
+	return start(w)
+}
+
+// prepareSeal does all for an encryption but to write its header.
+func (j *job) prepareSeal() (start func(w io.Writer) (io.WriteCloser, error), err error) {
 	var list []seal.Recipient
 	for _, r := range j.remote.Recipients {
 		p, err := seal.ParseRecipient(r)
@@ -191,7 +200,7 @@ func (j *job) sealer(w io.Writer) (io.WriteCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return seal.NewWriter(w, random, list...)
+	return func(w io.Writer) (io.WriteCloser, error) { return seal.NewWriter(w, random, list...) }, nil
 }
 
 // randomNumbers returns a source that the seed of the image is in, if that has one.
@@ -214,7 +223,12 @@ func (j *job) stream(store remote.Store, dir string, m *meter) error {
 	g := &gate{r: stdin, check: streamcheck.New(mem)}
 	in, name := io.Reader(g), crashdir.Vmcore
 	if len(j.remote.Recipients) > 0 {
-		in, name = j.sealed(g), name+crashdir.Sealed
+		sealed, err := j.sealed(g)
+		if err != nil {
+			return err
+		}
+		defer sealed.Close()
+		in, name = sealed, name+crashdir.Sealed
 	}
 	result, err := store.Stream(dir, name, in)
 	if err == nil {
@@ -243,10 +257,14 @@ func (j *job) stream(store remote.Store, dir string, m *meter) error {
 }
 
 // sealed returns a reader of what g encrypts to. It ends only if g does.
-func (j *job) sealed(g *gate) io.Reader {
+func (j *job) sealed(g *gate) (*io.PipeReader, error) {
+	start, err := j.prepareSeal()
+	if err != nil {
+		return nil, err
+	}
 	r, w := io.Pipe()
 	go func() {
-		s, err := j.sealer(w)
+		s, err := start(w)
 		if err == nil {
 			_, err = io.Copy(s, g)
 		}
@@ -255,5 +273,5 @@ func (j *job) sealed(g *gate) io.Reader {
 		}
 		w.CloseWithError(err)
 	}()
-	return r
+	return r, nil
 }

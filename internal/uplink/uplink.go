@@ -79,10 +79,10 @@ func run(args []string, least int, f func(args []string) error) int {
 	}
 	fmt.Fprintln(stdout, strings.ReplaceAll(err.Error(), "\n", "; "))
 	switch {
-	case errors.Is(err, errStream):
-		return capture.ExitStream
 	case broken(err):
 		return capture.ExitBroken
+	case errors.Is(err, errStream):
+		return capture.ExitStream
 	}
 	return 1
 }
@@ -102,6 +102,9 @@ var lost = []error{
 // work, and not an answer of the server.
 func broken(err error) bool {
 	var op *net.OpError
+	if errors.Is(err, errStream) { // which may have ended early, too
+		return false
+	}
 	if errors.As(err, &op) {
 		return !strings.HasSuffix(op.Op, " error") // alerts of TLS are answers: "remote error"
 	}

@@ -3,9 +3,11 @@ package verify
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,8 +77,13 @@ func (v *Run) probeStore(s *netplan.Server) (remarks []string, err error) {
 
 // probeNFS mounts the export as the capture kernel does, out of sight of other programs.
 func (v *Run) probeNFS(s *netplan.Server) (remarks []string, err error) {
-	dir, err := os.MkdirTemp("", "ukdump-nfs-")
+	private, err := os.MkdirTemp("", "ukdump-nfs-") // mode 0700: nobody gets to the export in it
 	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(private)
+	dir := filepath.Join(private, "export")
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
 	defer os.Remove(dir)
@@ -117,11 +124,14 @@ func remoteChanges(p, now *plan.Plan) (list []string) {
 		if h == nil {
 			continue // the targets tell
 		}
+		// Names with several addresses give them in any order, or only some of them.
+		if !slices.ContainsFunc(h.Addresses, func(a netip.Addr) bool { return slices.Contains(n.Addresses, a) }) {
+			list = append(list, fmt.Sprintf("%s: the addresses of the server in the image are not those of now", n.Target))
+		}
 		for _, x := range []struct {
 			name      string
 			have, now any
 		}{
-			{"addresses of the server", h.Addresses, n.Addresses},
 			{"network card", h.Network.Links, n.Network.Links},
 			{"own address", h.Network.Addresses, n.Network.Addresses},
 			{"routes", h.Network.Routes, n.Network.Routes},
