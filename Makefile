@@ -97,7 +97,7 @@ PID1BUILD   = $(GOBUILD) -gcflags=all=-l -ldflags='-s -w -buildid= -funcalign=16
 $(BIN)/kdumpinit $(BIN)/kdumpinit-net: GOBUILD := $(PID1BUILD)
 
 # Programs of an image, in lib/ukdump.
-IMAGE_PROGRAMS = kdumpinit kdumpinit-net ukdump-rescue
+IMAGE_PROGRAMS = kdumpinit kdumpinit-net ukdump-compress ukdump-rescue
 
 # After "make", everything is built, and "sudo make install" needs no Go.
 install: build

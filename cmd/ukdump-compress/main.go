@@ -3,6 +3,7 @@
 // Synopsis:
 //
 //	makedumpfile -F -d LEVEL VMCORE | ukdump-compress [-c COMPRESSION] [-j WORKERS] [-q] [OUTPUT]
+//	ukdump-compress [-c COMPRESSION] [-j WORKERS] [-q] [-o OUTPUT] -x makedumpfile -F -d LEVEL VMCORE
 //
 // It reads a flattened dump without compression from standard input and writes the same
 // dump with pages compressed by lzo, snappy, zlib or zstd: as a kdump-compressed dump to
@@ -12,8 +13,8 @@
 // The exit status is 0 if the input was whole and all of the output was written, and
 // written back to the disk if it is a file. It is 1 after an error, and 2 if the
 // arguments are wrong. A file that was not finished keeps the mark of an incomplete dump
-// in its header, a stream has no end mark. The status of makedumpfile(8) counts, too: the
-// caller must look at both.
+// in its header, a stream has no end mark. The status of makedumpfile(8) counts, too: with
+// -x ukdump-compress looks at it, else the caller must.
 package main
 
 import (

@@ -49,6 +49,8 @@ type Build struct {
 	CmdlineForeign string
 	Makedumpfile   string // its path on the machine; "" if the plan is LogOnly
 	DumpLevel      int    // of the first collector, as makedumpfile(8) -d
+	CPUs           int    // that the capture kernel starts
+	CPUsWhy        string // why so many
 	Compression    initramfs.Compression
 	Initramfs      string           // path of the distribution's own, in emergency mode alone
 	Files          []File           // in the order in which they were added
@@ -110,6 +112,9 @@ func New(o Options) (*Build, error) {
 	if err := b.startPlan(o); err != nil {
 		return nil, err
 	}
+	if err := b.cpus(o.Config); err != nil {
+		return nil, err
+	}
 	// PID 1 first: it is the cheapest to check.
 	if err := b.addPid1(o); err != nil {
 		return nil, err
@@ -137,8 +142,8 @@ func New(o Options) (*Build, error) {
 		return nil, err
 	}
 	shell := shellWords(o.Config)
-	b.Cmdline = CommandLine(b.Kernel.Arch, conf, b.parts, running, append(b.tracefsWords(conf), shell...), o.Config.BootOptions)
-	b.CmdlineForeign = CommandLine(b.Kernel.Arch, conf, b.parts, running, shell, o.Config.BootOptions)
+	b.Cmdline = CommandLine(b.Kernel.Arch, conf, b.cpuWords(), b.parts, running, append(b.tracefsWords(conf), shell...), o.Config.BootOptions)
+	b.CmdlineForeign = CommandLine(b.Kernel.Arch, conf, b.cpuWords(), b.parts, running, shell, o.Config.BootOptions)
 	if err := b.checkKernelWords(o.Config); err != nil {
 		return nil, err
 	}

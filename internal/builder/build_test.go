@@ -70,7 +70,7 @@ func describe(t *testing.T, m *buildtest.Machine, b *Build) []byte {
 	if err != nil && !strings.Contains(strings.Join(b.Warnings, "\n"), err.Error()) {
 		t.Error(err)
 	}
-	own := CommandLine(b.Kernel.Arch, conf, nil, "", nil, "") // has golden files of its own
+	own := CommandLine(b.Kernel.Arch, conf, nil, nil, "", nil, "") // has golden files of its own
 	fmt.Fprintf(&out, "compression: %s\ncommand line: ...%s\n", b.Compression, strings.TrimPrefix(b.Cmdline, own))
 	return bytes.ReplaceAll(out.Bytes(), []byte(m.Root), []byte("ROOT"))
 }

@@ -46,9 +46,9 @@ var commonWords = []string{
 // CommandLine returns the capture kernel's command line for arch (a GOARCH):
 // our own words, those of running that hardware needs, extra, and last the
 // user's, which therefore win. conf is that of the capture kernel, parts are the
-// drivers of the image, running is the content of /proc/cmdline.
-func CommandLine(arch string, conf *kimage.Config, parts *parts, running string, extra []string, user string) string {
-	words := append(ownWords(arch, conf), hardware(running, parts)...)
+// drivers of the image, cpus replace nr_cpus=1 if there are any, running is the content of /proc/cmdline.
+func CommandLine(arch string, conf *kimage.Config, cpus []string, parts *parts, running string, extra []string, user string) string {
+	words := append(withCPUs(ownWords(arch, conf), cpus), hardware(running, parts)...)
 	words = append(words, extra...)
 	words = append(words, splitWords(user)...)
 	return strings.Join(words, " ")

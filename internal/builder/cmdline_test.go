@@ -20,7 +20,7 @@ func TestCommandLine(t *testing.T) {
 		`intel_iommu=on nvme-core.io_timeout=60 nvme_core.multipath=N module_blacklist=nouveau libata.force="1:1.5G, 2:noncq" ` +
 		`init=/bin/sh panic=0 acpi=strict -- console=never`
 	for _, arch := range []string{"amd64", "arm64"} {
-		got := CommandLine(arch, nil, nil, running, []string{lockdownWord}, `nr_cpus=2  ukdump.debug dyndbg="file x +p"`)
+		got := CommandLine(arch, nil, nil, nil, running, []string{lockdownWord}, `nr_cpus=2  ukdump.debug dyndbg="file x +p"`)
 		words := splitWords(got)
 		if strings.Join(words, " ") != got {
 			t.Errorf("%s: not the same once more: %q", arch, got)
@@ -36,7 +36,7 @@ func TestCommandLine(t *testing.T) {
 // A word goes if the kernel is known not to know it.
 func TestCommandLineOptions(t *testing.T) {
 	for _, arch := range []string{"amd64", "arm64"} {
-		all := splitWords(CommandLine(arch, nil, nil, "", nil, ""))
+		all := splitWords(CommandLine(arch, nil, nil, nil, "", nil, ""))
 		for word, f := range kfeature.Words {
 			option := f.Option
 			if !slices.Contains(all, word) {
@@ -59,7 +59,7 @@ func TestCommandLineOptions(t *testing.T) {
 				{"# " + option + " is not set", false},
 				{"", false}, // depends on an option that is not set
 			} {
-				got := splitWords(CommandLine(arch, kernelConfig(t, append(others, tt.set)...), nil, "", nil, ""))
+				got := splitWords(CommandLine(arch, kernelConfig(t, append(others, tt.set)...), nil, nil, "", nil, ""))
 				want := slices.Clone(all)
 				if !tt.want {
 					want = slices.DeleteFunc(want, func(w string) bool { return kfeature.Words[w].Option == option })
@@ -69,7 +69,7 @@ func TestCommandLineOptions(t *testing.T) {
 				}
 			}
 			// The user knows better.
-			if got := CommandLine(arch, kernelConfig(t, others...), nil, "", nil, word); !strings.HasSuffix(got, " "+word) {
+			if got := CommandLine(arch, kernelConfig(t, others...), nil, nil, "", nil, word); !strings.HasSuffix(got, " "+word) {
 				t.Errorf("%s: BOOT_OPTIONS=%s was dropped", arch, word)
 			}
 		}

@@ -97,8 +97,10 @@ func (b *Build) planCollectors(o Options) (*makedumpfile.Program, error) {
 		return nil, fmt.Errorf("%s: %w", o.Config.Where("COMPRESS"), err)
 	}
 	b.Makedumpfile, b.DumpLevel = m.Path, b.dumpLevel(o.Config.DumpLevel, m.Version)
-	b.Plan.Collectors, err = collectors(m, b.DumpLevel, compress)
-	return m, err
+	if b.Plan.Collectors, err = collectors(m, b.DumpLevel, compress); err != nil {
+		return nil, err
+	}
+	return m, b.addCompressor(o, m, compress)
 }
 
 // shellTimeout returns the seconds without input that end the shell, 0 if there is no

@@ -32,6 +32,7 @@ type Config struct {
 	LogOnly       bool            // DUMP=log: the kernel log and the report, and no vmcore
 	DumpLevel     int             // DUMP_LEVEL: 0 to 31, as makedumpfile(8) -d
 	Compress      string          // COMPRESS: of the vmcore: auto, zstd, lzo, snappy, zlib or none
+	CPUs          int             // CPUS: processors that the capture kernel starts; 0 is auto
 	Keep          int             // KEEP: dumps in each directory; 0 is no limit
 	MaxUse        int64           // MAX_USE: bytes of all dumps in a directory; 0 is no limit
 	KeepFree      int64           // KEEP_FREE: bytes that dumps leave free on the file system; 0 is no limit
@@ -87,6 +88,10 @@ func (c *Config) Where(key string) string {
 // IsSet reports whether a file gave key a value of its own; an empty one stands
 // for the default.
 func (c *Config) IsSet(key string) bool { return c.set[key] }
+
+// MaxCPUs is the most processors of a capture kernel. More do not compress faster: the
+// memory is read by one makedumpfile.
+const MaxCPUs = 16
 
 // DefaultDir is where dumps go if no directory is configured.
 const DefaultDir = "/var/crash"

@@ -76,6 +76,18 @@ var keys = []key{
 	{"COMPRESS", "auto", func(c *Config, v string) error {
 		return choose(&c.Compress, v, "auto", "zstd", "lzo", "snappy", "zlib", "none")
 	}},
+	{"CPUS", "auto", func(c *Config, v string) error {
+		if v == "auto" {
+			c.CPUs = 0
+			return nil
+		}
+		n, err := strconv.ParseUint(v, 10, 8)
+		if err != nil || n < 1 || n > MaxCPUs {
+			return fmt.Errorf("not auto or a number from 1 to %d", MaxCPUs)
+		}
+		c.CPUs = int(n)
+		return nil
+	}},
 	{"KEEP", "5", func(c *Config, v string) error {
 		n, err := strconv.ParseUint(v, 10, 31)
 		if err != nil {

@@ -3,10 +3,67 @@ package host
 import (
 	"bufio"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 )
+
+// OnlineCPUs returns the number of processors that are online, from
+// /sys/devices/system/cpu/online (Documentation/ABI/testing/sysfs-devices-system-cpu).
+func (h *Host) OnlineCPUs() (int, error) {
+	b, err := h.ReadFile("/sys/devices/system/cpu/online")
+	if errors.Is(err, fs.ErrNotExist) { // a kernel without SMP
+		return 1, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for part := range strings.SplitSeq(strings.TrimSpace(string(b)), ",") {
+		first, last, ranged := strings.Cut(part, "-")
+		a, err := strconv.ParseUint(first, 10, 16)
+		z := a
+		if ranged && err == nil {
+			z, err = strconv.ParseUint(last, 10, 16)
+		}
+		if err != nil || z < a {
+			return 0, fmt.Errorf("/sys/devices/system/cpu/online: %q is no range", part)
+		}
+		n += int(z-a) + 1
+	}
+	return n, nil
+}
+
+// BootAPIC returns the initial APIC ID of the processor that booted the machine, from
+// /proc/cpuinfo of x86.
+func (h *Host) BootAPIC() (id int, ok bool) {
+	b, err := h.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return 0, false
+	}
+	for line := range strings.SplitSeq(string(b), "\n") {
+		name, value, found := strings.Cut(line, ":")
+		if found && strings.TrimSpace(name) == "initial apicid" { // processor 0 comes first
+			id, err := strconv.Atoi(strings.TrimSpace(value))
+			return id, err == nil
+		}
+	}
+	return 0, false
+}
+
+// CrashReserved returns the bytes that are reserved for a capture kernel, 0 if there are none
+// or if that is not known.
+func (h *Host) CrashReserved() int64 {
+	b, err := h.ReadFile("/sys/kernel/kexec_crash_size")
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	return n
+}
 
 // FiveLevel reports whether the running kernel uses the 5-level page tables of x86. The
 // kernel removes la57 from the flags of the processors if it does not use them

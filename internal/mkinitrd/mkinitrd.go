@@ -188,6 +188,9 @@ func printFiles(out io.Writer, b *builder.Build) error {
 	if b.Plan.Pstore {
 		fmt.Fprintln(out, "evidence: pstore")
 	}
+	if b.CPUs > 0 { // not in emergency mode
+		fmt.Fprintf(out, "processors: %d: %s\n", b.CPUs, b.CPUsWhy)
+	}
 	_, err := fmt.Fprintln(out, "command line:", b.Cmdline)
 	return err
 }

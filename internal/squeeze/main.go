@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,13 +27,17 @@ const (
 const pipeSize = 1 << 20
 
 const usage = `usage: ukdump-compress [-c COMPRESSION] [-j WORKERS] [-q] [OUTPUT]
+       ukdump-compress [-c COMPRESSION] [-j WORKERS] [-q] [-o OUTPUT] -x COMMAND ARGUMENT...
 
-Compress the uncompressed flattened dump of "makedumpfile -F" from standard input and
-write a kdump-compressed dump to OUTPUT, or a flattened one to standard output.
+Compress the uncompressed flattened dump of "makedumpfile -F" from standard input, or
+from the standard output of COMMAND, and write a kdump-compressed dump to OUTPUT, or a
+flattened one to standard output.
 
   -c COMPRESSION  %s (default lzo)
   -j WORKERS      number of pages that are compressed at a time (default: number of CPUs)
   -q              no progress
+  -o OUTPUT       the file, with -x
+  -x              run COMMAND; its failure is one of ukdump-compress
 `
 
 // Main is the program ukdump-compress. It returns the exit status: 0 if the whole dump was
@@ -43,13 +49,19 @@ func Main(args []string, stdin, stdout *os.File, stderr io.Writer) int {
 	f.StringVar(&o.Compression, "c", "lzo", "")
 	f.IntVar(&o.Workers, "j", runtime.NumCPU(), "")
 	quiet := f.Bool("q", false, "")
+	output := f.String("o", "", "")
+	execute := f.Bool("x", false, "")
 	err := f.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprintf(stdout, usage, strings.Join(Compressions, ", "))
 		return exitDone
 	case err != nil:
-	case f.NArg() > 1:
+	case *execute && f.NArg() == 0:
+		err = errors.New("-x without a command")
+	case !*execute && *output != "":
+		err = errors.New("-o without -x")
+	case !*execute && f.NArg() > 1:
 		err = fmt.Errorf("unexpected argument %q", f.Arg(1))
 	case !slices.Contains(Compressions, o.Compression):
 		err = fmt.Errorf("unknown compression %q", o.Compression)
@@ -65,17 +77,58 @@ func Main(args []string, stdin, stdout *os.File, stderr io.Writer) int {
 	}
 	// A worker that sleeps in a system call keeps its place for a while.
 	runtime.GOMAXPROCS(o.Workers + 1)
+	name := f.Arg(0)
+	finish := func() error { return nil }
+	if *execute {
+		name = *output
+		if stdin, finish, err = runCommand(f.Args(), stderr); err != nil {
+			fmt.Fprintf(stderr, "ukdump-compress: %v\n", err)
+			return exitFailed
+		}
+	}
 	unix.FcntlInt(stdin.Fd(), unix.F_SETPIPE_SZ, pipeSize) // fails if it is no pipe
-	if f.NArg() == 0 {
+	if name == "" {
 		err = toStream(stdin, stdout, o)
 	} else {
-		err = toFile(stdin, f.Arg(0), o)
+		err = toFile(stdin, name, o)
+	}
+	if *execute {
+		stdin.Close() // it may still write
+		// Its error is the cause of any other.
+		if ferr := finish(); ferr != nil {
+			err = ferr
+		}
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "\nukdump-compress: %v\n", err)
 		return exitFailed
 	}
 	return exitDone
+}
+
+// runCommand starts a command and returns its standard output, and a function that waits for
+// its end. The command ends with this process.
+func runCommand(argv []string, stderr io.Writer) (*os.File, func() error, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer w.Close()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stdout, cmd.Stderr = w, stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// The signal comes when the thread ends that has started it, see prctl(2).
+	runtime.LockOSThread()
+	if err := cmd.Start(); err != nil {
+		r.Close()
+		return nil, nil, err
+	}
+	return r, func() error {
+		if err := cmd.Wait(); err != nil {
+			return fmt.Errorf("%s: %w", argv[0], err)
+		}
+		return nil
+	}, nil
 }
 
 // toFile writes to a file, which it replaces.

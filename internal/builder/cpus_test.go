@@ -1,0 +1,65 @@
+package builder
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"ukdump/internal/builder/buildtest"
+	"ukdump/internal/config"
+)
+
+// How many processors the capture kernel starts, with which words and which first rung.
+func TestCPUs(t *testing.T) {
+	for _, tt := range []struct {
+		name, conf, online, mem, reserved, apic string
+		want                                    int
+		words                                   string // in the command line
+	}{
+		{name: "small memory", online: "0-7", mem: "8000000", reserved: "536870912", want: 1},
+		{name: "large memory", online: "0-7", mem: "33000000", reserved: "536870912", apic: "2", want: 2, words: "nr_cpus=2 disable_cpu_apicid=2 "},
+		{name: "very large memory", online: "0-127", mem: "1056000000", reserved: "536870912", apic: "0", want: 4, words: "nr_cpus=4 disable_cpu_apicid=0 "},
+		{name: "small reservation", online: "0-7", mem: "33000000", reserved: "134217728", want: 1},
+		{name: "few processors", online: "0", mem: "1056000000", reserved: "536870912", want: 1},
+		{name: "gaps", online: "0-1,4,6-7", mem: "8000000", reserved: "134217728", conf: "CPUS=16\n", apic: "x", want: 5, words: "nr_cpus=5 panic"},
+		{name: "asked for", online: "0-7", mem: "8000000", reserved: "134217728", conf: "CPUS=3\n", want: 3, words: "nr_cpus=3 "},
+		{name: "asked for one", online: "0-7", mem: "33000000", reserved: "536870912", conf: "CPUS=1\n", want: 1},
+		{name: "only the log", online: "0-7", mem: "33000000", reserved: "536870912", conf: "DUMP=log\n", want: 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := buildtest.New(t)
+			compress := filepath.Join(filepath.Dir(m.Pid1), "ukdump-compress")
+			if err := os.WriteFile(compress, buildtest.Pid1("compressor").Bytes(), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			m.Write("sys/devices/system/cpu/online", tt.online+"\n")
+			m.Write("proc/meminfo", "MemTotal:       "+tt.mem+" kB\n")
+			m.Write("sys/kernel/kexec_crash_size", tt.reserved+"\n")
+			if tt.apic != "" {
+				m.Write("proc/cpuinfo", "processor\t: 0\ninitial apicid\t: "+tt.apic+"\nflags\t\t: fpu\n\nprocessor\t: 1\ninitial apicid\t: 99\n")
+			}
+			m.Write(config.File, tt.conf)
+			conf, err := config.Load(m.Root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := New(Options{Root: m.Root, Config: conf, Pid1: m.Pid1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b.CPUs != tt.want {
+				t.Errorf("%d processors (%s), want %d", b.CPUs, b.CPUsWhy, tt.want)
+			}
+			if !strings.Contains(b.Cmdline, tt.words) {
+				t.Errorf("command line %s, want %s", b.Cmdline, tt.words)
+			}
+			packed := slices.ContainsFunc(b.Files, func(f File) bool { return f.Path == compressPath })
+			first := len(b.Plan.Collectors) > 0 && b.Plan.Collectors[0].Argv[0] == "/"+compressPath
+			if several := tt.want > 1; packed != several || first != several {
+				t.Errorf("packed: %v, first: %v", packed, first)
+			}
+		})
+	}
+}
