@@ -61,9 +61,6 @@ type layout struct {
 	end      int64 // of the data of pages
 }
 
-// count returns the number of descriptors.
-func (l *layout) count() int64 { return (l.data - l.desc) / descSize }
-
 // fill fills a batch with the next part of the stream.
 func (s *stream) fill(b *batch) error {
 	b.reset(s.pageSize)
