@@ -146,8 +146,8 @@ func (s *scan) path(name string) string {
 // disk returns the sysfs directory of a partition's disk, or of the device itself.
 func (s *scan) disk(name string) string {
 	dir := filepath.Join(s.sys, name)
-	if link, err := filepath.EvalSymlinks(dir); err == nil && fileExists(filepath.Join(dir, "partition")) {
-		return filepath.Dir(link) // .../block/vda/vda2
+	if link, err := os.Readlink(dir); err == nil && fileExists(filepath.Join(dir, "partition")) {
+		return filepath.Dir(filepath.Join(s.sys, link)) // ../../devices/.../block/vda/vda2
 	}
 	return dir
 }

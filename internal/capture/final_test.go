@@ -233,7 +233,7 @@ func TestDisarm(t *testing.T) {
 	sys := t.TempDir()
 	for name, content := range map[string]string{
 		"kernel/panic_on_warn": "1\n", "kernel/panic_on_oops": "1\n", "kernel/hung_task_panic": "3\n", "vm/panic_on_oom": "2\n",
-		"kernel/softlockup_panic": "1\n", "kernel/panic": "10\n",
+		"kernel/softlockup_panic": "1\n", "kernel/panic": "10\n", "vm/dirty_bytes": "0\n",
 	} {
 		path := filepath.Join(sys, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -244,15 +244,16 @@ func TestDisarm(t *testing.T) {
 		}
 	}
 	disarm(sys)
+	limitDirty(sys)
 	for name, want := range map[string]string{
 		"kernel/panic_on_warn": "0\n", "kernel/panic_on_oops": "0\n", "kernel/hung_task_panic": "0\n", "vm/panic_on_oom": "0\n",
-		"kernel/softlockup_panic": "1\n", "kernel/panic": "10\n",
+		"kernel/softlockup_panic": "1\n", "kernel/panic": "10\n", "vm/dirty_bytes": "16777216\n",
 	} {
 		if b, err := os.ReadFile(filepath.Join(sys, name)); err != nil || string(b) != want {
 			t.Errorf("%s: %q, %v; want %q", name, b, err, want)
 		}
 	}
-	if fileExists(sys + "/kernel/panic_on_io_nmi") {
+	if fileExists(sys+"/kernel/panic_on_io_nmi") || fileExists(sys+"/vm/dirty_background_bytes") {
 		t.Error("made a file")
 	}
 }

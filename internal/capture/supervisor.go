@@ -99,6 +99,7 @@ func setup() []error {
 	// (Documentation/admin-guide/sysctl/kernel.rst, printk_devkmsg).
 	os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0)
 	disarm("/proc/sys")
+	limitDirty("/proc/sys")
 	return errs
 }
 
@@ -114,11 +115,25 @@ var panicPolicies = []string{
 // disarm turns the panicPolicies off. Most kernels lack some of them.
 func disarm(sys string) {
 	for _, name := range panicPolicies {
-		if f, err := os.OpenFile(sys+"/"+name, os.O_WRONLY, 0); err == nil {
-			f.Write([]byte("0\n"))
-			f.Close()
-		}
+		setSysctl(sys+"/"+name, "0\n")
 	}
+}
+
+// setSysctl writes to a file that exists.
+func setSysctl(path, value string) {
+	if f, err := os.OpenFile(path, os.O_WRONLY, 0); err == nil {
+		f.Write([]byte(value))
+		f.Close()
+	}
+}
+
+// limitDirty has the kernel write pages back soon and bounds them, in bytes
+// (Documentation/admin-guide/sysctl/vm.rst). With the defaults, parts of the memory, a slow
+// disk still has minutes of work when the collector ends, and fsync(2) reports no progress.
+// The collector waits in place of the worker.
+func limitDirty(sys string) {
+	setSysctl(sys+"/vm/dirty_background_bytes", "4194304\n")
+	setSysctl(sys+"/vm/dirty_bytes", "16777216\n")
 }
 
 type supervisor struct {
