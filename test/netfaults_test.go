@@ -73,7 +73,7 @@ var netFaults = []netFault{
 	}},
 	{name: "says-nothing", local: true, line: func(nth int, client, server net.Conn) { time.Sleep(time.Hour) }},
 	{name: "host-key", local: true, hostKey: true, want: "host key", line: func(nth int, client, server net.Conn) { forward(client, server, unlimited) }},
-	{name: "slow", local: false, conf: "TIMEOUT=4min\n", line: func(nth int, client, server net.Conn) {
+	{name: "slow", local: true, conf: "TIMEOUT=8min\n", line: func(nth int, client, server net.Conn) {
 		go io.Copy(client, server)
 		for {
 			if _, err := io.CopyN(server, client, 3<<10); err != nil {

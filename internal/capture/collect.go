@@ -363,6 +363,9 @@ func (w *worker) fillIn(argv []string, limit int64) []string {
 // file.
 func (w *worker) follow(p *process, r *os.File, stderr *outputTail) string {
 	stall := seconds(w.plan.Deadlines.Stall)
+	if remote != nil {
+		stall = remote.stall(w)
+	}
 	begin := uptime()
 	last, shown, size := begin, begin, int64(0)
 	var buf bytes.Buffer
@@ -400,6 +403,8 @@ func (w *worker) follow(p *process, r *os.File, stderr *outputTail) string {
 			why = fmt.Sprintf("no progress for %v", stall)
 		case w.timeLeft() <= 0:
 			why = "out of time"
+		case remote != nil && remote.slow(w, now-begin):
+			why = "too slow to end in time"
 		}
 		if why != "" {
 			if !p.kill(5 * time.Second) {

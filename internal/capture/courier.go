@@ -72,6 +72,8 @@ func netFuncs() *remoteFuncs {
 		reopen:  (*worker).reopenServer,
 		again:   (*worker).again,
 		seal:    (*worker).sealPlace,
+		stall:   (*worker).collectorStall,
+		slow:    (*worker).tooSlow,
 		receipt: (*worker).writeReceipt,
 	}
 }

@@ -1,6 +1,8 @@
 package capture
 
 import (
+	"time"
+
 	"ukdump/internal/crashdir"
 	"ukdump/internal/plan"
 )
@@ -18,6 +20,11 @@ type remoteFuncs struct {
 	again func(w *worker, a *crashdir.Attempt) bool
 	// receipt writes log and report to a local target if the dump is at a server.
 	receipt func(w *worker)
+	// stall is how long a collector may make no progress.
+	stall func(w *worker) time.Duration
+	// slow reports whether a collector that has run for so long is given up for the next
+	// target.
+	slow func(w *worker, elapsed time.Duration) bool
 	// seal makes place encrypt if the plan says so.
 	seal func(w *worker)
 }

@@ -224,16 +224,61 @@ func (r *server) args(op []string) []string {
 	return append([]string{RoleSend, r.target(), r.state.Dir}, op...)
 }
 
+// ServerStall is how long the server of a target may be silent. If there is a target after
+// it, that needs the time.
+func ServerStall(p *plan.Plan, target string) time.Duration {
+	stall := seconds(p.Deadlines.Stall)
+	if n := len(p.Targets); n > 0 && p.Targets[n-1].Dir != target {
+		stall = min(stall, time.Minute)
+	}
+	return stall
+}
+
 // stall is how long the server may be silent.
-func (r *server) stall() time.Duration { return seconds(r.w.plan.Deadlines.Stall) }
+func (r *server) stall() time.Duration { return ServerStall(r.w.plan, r.target()) }
+
+// collectorStall is how long a collector may make no progress.
+func (w *worker) collectorStall() time.Duration {
+	if r, ok := w.place.(*server); ok {
+		return r.stall()
+	}
+	return seconds(w.plan.Deadlines.Stall)
+}
+
+// slowAfter is when the speed of a connection is known well enough.
+const slowAfter = 30 * time.Second
+
+// tooSlow reports whether the vmcore will not be at the server in time, as its progress shows,
+// while another target could still take it. That gets a quarter of the time that is left.
+func (w *worker) tooSlow(elapsed time.Duration) bool {
+	r, ok := w.place.(*server)
+	if !ok || r.last() || elapsed < slowAfter || w.percent <= 0 {
+		return false
+	}
+	need := time.Duration(float64(elapsed) * (100 - w.percent) / w.percent)
+	if need <= w.timeLeft()*3/4 {
+		return false
+	}
+	r.err = errSlow
+	return true
+}
+
+var errSlow = errors.New("the connection is too slow")
+
+// last reports whether no target follows.
+func (r *server) last() bool { return r.state.Target+1 >= len(r.w.plan.Targets) }
 
 // retry runs an operation of RoleSend until the connection holds. limit is how many seconds
 // the server may be silent.
 func (r *server) retry(op []string, limit int, write func(io.Writer) error) (c *courier, err error) {
 	for try := 1; ; try++ {
-		c, err = r.w.runCourier(r.args(op), seconds(limit), nil, write)
+		begin := uptime()
+		c, err = r.w.runCourier(r.args(op), min(seconds(limit), r.stall()), nil, write)
 		if err == nil || !errors.Is(err, errBroken) || try >= maxBroken {
 			return c, err
+		}
+		if !r.last() && uptime()-begin >= r.stall() {
+			return c, err // a silent server: the next target needs the time
 		}
 		r.w.log.printf("%s: %v: trying again", op[0], err)
 		time.Sleep(brokenPause)
@@ -370,6 +415,9 @@ func (r *server) again() bool {
 	w := r.w
 	if r.lost() == nil && r.c != nil && full(r.in) {
 		r.note(r.c.stop("the server takes no more")) // the collector waited for it
+		if !r.last() {
+			return false // the next target needs the time
+		}
 	}
 	if errors.Is(r.err, errStream) {
 		r.end()

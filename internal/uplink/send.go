@@ -41,7 +41,7 @@ func Send(args []string) int {
 		stop := every(time.Second, m.beat)
 		store, err := openStore(j.server, root, remote.Options{
 			Progress: m.set,
-			Stall:    time.Duration(j.plan.Deadlines.Stall) * time.Second,
+			Stall:    capture.ServerStall(j.plan, args[0]),
 			Built:    j.built(),
 			MaxPart:  partLimit(),
 		})
