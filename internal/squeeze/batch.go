@@ -1,5 +1,7 @@
 package squeeze
 
+import "bytes"
+
 // A batch has batchSize bytes, or a bit less: so large that taking turns costs nothing,
 // so small that it stays in a CPU's cache.
 const (
@@ -30,6 +32,8 @@ type batch struct {
 	pageSize int
 	first    bool // the first page is the first of the dump
 	runs     []run
+	pfns     []uint64 // page frames to read from the core; none if the pages are in buf
+	noZeros  bool     // pages of zeros share the first page
 	packed   int      // bytes in buf after pack
 	results  []result // of the pages
 	scratch  []byte   // a compressed page
@@ -54,7 +58,7 @@ func (r result) size() int { return int(r &^ stored) }
 func (b *batch) reset(size int64) {
 	pageSize := int(size)
 	if b.buf == nil {
-		b.buf = make([]byte, batchSize)
+		b.buf = make([]byte, batchSize+scratchSize(maxPage))[:batchSize]
 		b.runs = make([]run, 0, maxRuns)
 	}
 	if b.pageSize != pageSize && pageSize > 0 {
@@ -63,7 +67,7 @@ func (b *batch) reset(size int64) {
 		b.scratch = make([]byte, scratchSize(pageSize))
 	}
 	b.kind, b.n, b.first, b.packed = pagesBatch, 0, false, 0
-	b.runs, b.results = b.runs[:0], b.results[:0]
+	b.runs, b.results, b.pfns = b.runs[:0], b.results[:0], b.pfns[:0]
 }
 
 // addRun adds descriptors of one sort.
@@ -98,11 +102,7 @@ func (b *batch) store(page []byte) {
 	b.results = append(b.results, result(len(page))|stored)
 }
 
-func zeros(p []byte) bool {
-	for _, c := range p {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
-}
+var zeroPage [maxPage]byte
+
+// zeros reports whether a page has only zeros.
+func zeros(p []byte) bool { return le.Uint64(p) == 0 && bytes.Equal(p, zeroPage[:len(p)]) }

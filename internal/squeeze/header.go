@@ -28,9 +28,13 @@ func (s *stream) head(p []byte, off int64) error {
 	if err != nil {
 		return fmt.Errorf("sub header: %w", err)
 	}
-	if sub != nil && le.Uint32(sub[splitAt:]) != 0 {
-		return errors.New("input is a part of a split dump")
+	if sub != nil {
+		if le.Uint32(sub[splitAt:]) != 0 {
+			return errors.New("input is a part of a split dump")
+		}
+		s.filter.learn(&s.layout, sub)
 	}
+	s.filter.take(p, off)
 	return nil
 }
 

@@ -19,16 +19,12 @@ const (
 	lzoBits = 13
 )
 
-// lzoPacker compresses pages. Its output does not depend on earlier pages.
+// lzoPacker compresses pages.
 type lzoPacker struct {
-	// table has the last place of four bytes, by their hash: base plus the offset in
-	// the page. A place of an earlier page is farther away than the page is long, so
-	// the table is cleared only when base is about to wrap.
-	table [1 << lzoBits]uint16
-	base  int
+	table [1 << lzoBits]uint16 // offset of the last four bytes with a hash
 }
 
-func newLzo() *lzoPacker { return &lzoPacker{base: 1} }
+func newLzo() *lzoPacker { return &lzoPacker{} }
 
 // pack implements packer for pages of at least lzoTail bytes and at most 64 KiB.
 func (z *lzoPacker) pack(dst, src []byte) []byte { return dst[:z.compress(dst, src)] }
@@ -36,64 +32,69 @@ func (z *lzoPacker) pack(dst, src []byte) []byte { return dst[:z.compress(dst, s
 // compress returns the size, which is len(src) or more if the page does not shrink; dst is
 // then not valid.
 func (z *lzoPacker) compress(dst, src []byte) int {
-	if z.base+len(src) > 1<<16 {
-		clear(z.table[:])
-		z.base = 1
-	}
-	base := z.base
-	z.base += len(src)
-
+	clear(z.table[:])
 	n := len(src)
 	out, lit, pos := 0, 0, minMatch // the first run has no match before it: at least 4 bytes
 	for {
-		// Find four bytes that are the same as before.
-		var dist int
-		for {
-			if pos >= n-lzoTail {
-				return finish(dst, src, out, lit)
-			}
-			four := load32(src, pos)
-			slot := &z.table[four*2654435761>>(32-lzoBits)]
-			here := uint16(base + pos)
-			dist = int(here - *slot)
-			*slot = here
-			if uint(dist-1) < uint(min(pos, m4MaxDist)) && load32(src, pos-dist) == four {
-				break
-			}
-			pos += 1 + (pos-lit)>>5
+		var from int
+		pos, from = z.search(src, pos, lit)
+		if from < 0 {
+			return finish(dst, src, out, lit)
 		}
 		run := pos - lit
-		if out+run >= n {
+		switch {
+		case run == 0:
+		case run <= 3:
+			dst[out-2] |= byte(run)
+			le.PutUint32(dst[out:], load32(src, lit))
+			out += run
+		case out+run >= n:
 			return n
+		case run <= 16:
+			dst[out] = byte(run - 3)
+			to := dst[out+1 : out+17]
+			le.PutUint64(to, load64(src, lit))
+			le.PutUint64(to[8:], load64(src, lit+8))
+			out += 1 + run
+		default:
+			out = lengthOf(dst, out, 0, run-3, 15)
+			out += copy(dst[out:], src[lit:pos])
 		}
-		if run > 0 {
-			if run <= 3 {
-				dst[out-2] |= byte(run)
-				le.PutUint32(dst[out:], load32(src, lit))
-				out += run
-			} else if run <= 16 {
-				dst[out] = byte(run - 3)
-				to := dst[out+1 : out+17]
-				le.PutUint64(to, load64(src, lit))
-				le.PutUint64(to[8:], load64(src, lit+8))
-				out += 1 + run
-			} else {
-				out = lengthOf(dst, out, 0, run-3, 15)
-				out += copy(dst[out:], src[lit:pos])
-			}
+		dist := pos - from
+		size := minMatch + same(src, pos+minMatch, from+minMatch)
+		lit = pos + size
+		pos = lit
+		if last := lit - 2; last < n-lzoTail { // what follows is often like it
+			z.table[hash(load32(src, last))] = uint16(last)
 		}
-		end := pos + minMatch + same(src, pos+minMatch, pos+minMatch-dist)
-		size := end - pos
 		if size <= m2MaxLen && dist <= m2MaxDist {
-			d := dist - 1
-			le.PutUint16(dst[out:], uint16((size-1)<<5|d&7<<2|d>>3<<8))
+			dist--
+			le.PutUint16(dst[out:], uint16((size-1)<<5|dist&7<<2|dist>>3<<8))
 			out += 2
-		} else {
-			out = match(dst, out, size, dist)
+			continue
 		}
-		lit, pos = end, end
+		out = match(dst, out, size, dist)
 	}
 }
+
+// search finds the next four bytes that are as in another place before them, from. The
+// longer the literals that it passes, the larger are its steps. from is -1 if none are.
+func (z *lzoPacker) search(src []byte, pos, lit int) (at, from int) {
+	end := len(src) - lzoTail
+	for pos < end {
+		four := load32(src, pos)
+		slot := &z.table[hash(four)]
+		from := int(*slot)
+		*slot = uint16(pos)
+		if load32(src, from) == four && pos-from <= m4MaxDist {
+			return pos, from
+		}
+		pos += 1 + (pos-lit)>>4
+	}
+	return pos, -1
+}
+
+func hash(four uint32) uint32 { return four * 2654435761 >> (32 - lzoBits) }
 
 // same returns how many bytes from a and from b on are equal; a is behind b.
 func same(p []byte, a, b int) int {

@@ -1,6 +1,7 @@
 package squeeze
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -26,8 +27,8 @@ const (
 // all workers compress. This is the limit for users in fs/pipe.c.
 const pipeSize = 1 << 20
 
-const usage = `usage: ukdump-compress [-c COMPRESSION] [-j WORKERS] [-q] [OUTPUT]
-       ukdump-compress [-c COMPRESSION] [-j WORKERS] [-q] [-o OUTPUT] -x COMMAND ARGUMENT...
+const usage = `usage: ukdump-compress [-c COMPRESSION] [-j WORKERS] [-q] [-r VMCORE] [OUTPUT]
+       ukdump-compress [-c COMPRESSION] [-j WORKERS] [-q] [-r VMCORE] [-o OUTPUT] -x COMMAND ARGUMENT...
 
 Compress the uncompressed flattened dump of "makedumpfile -F" from standard input, or
 from the standard output of COMMAND, and write a kdump-compressed dump to OUTPUT, or a
@@ -36,6 +37,7 @@ flattened one to standard output.
   -c COMPRESSION  %s (default lzo)
   -j WORKERS      number of pages that are compressed at a time (default: number of CPUs)
   -q              no progress
+  -r VMCORE       read the pages from VMCORE, and only their bitmap from the stream
   -o OUTPUT       the file, with -x
   -x              run COMMAND; its failure is one of ukdump-compress
 `
@@ -51,6 +53,7 @@ func Main(args []string, stdin, stdout *os.File, stderr io.Writer) int {
 	quiet := f.Bool("q", false, "")
 	output := f.String("o", "", "")
 	execute := f.Bool("x", false, "")
+	core := f.String("r", "", "")
 	err := f.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -77,33 +80,54 @@ func Main(args []string, stdin, stdout *os.File, stderr io.Writer) int {
 	}
 	// A worker that sleeps in a system call keeps its place for a while.
 	runtime.GOMAXPROCS(o.Workers + 1)
-	name := f.Arg(0)
-	finish := func() error { return nil }
 	if *execute {
-		name = *output
-		if stdin, finish, err = runCommand(f.Args(), stderr); err != nil {
-			fmt.Fprintf(stderr, "ukdump-compress: %v\n", err)
-			return exitFailed
-		}
-	}
-	unix.FcntlInt(stdin.Fd(), unix.F_SETPIPE_SZ, pipeSize) // fails if it is no pipe
-	if name == "" {
-		err = toStream(stdin, stdout, o)
+		err = compressCommand(f.Args(), stdout, stderr, *core, *output, o)
 	} else {
-		err = toFile(stdin, name, o)
-	}
-	if *execute {
-		stdin.Close() // it may still write
-		// Its error is the cause of any other.
-		if ferr := finish(); ferr != nil {
-			err = ferr
-		}
+		_, err = compress(stdin, stdout, *core, f.Arg(0), o)
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "\nukdump-compress: %v\n", err)
 		return exitFailed
 	}
 	return exitDone
+}
+
+// compressCommand compresses the standard output of a command, whose failure is one, too.
+func compressCommand(argv []string, stdout *os.File, stderr io.Writer, core, output string, o Options) error {
+	in, finish, err := runCommand(argv, stderr)
+	if err != nil {
+		return err
+	}
+	direct, err := compress(in, stdout, core, output, o)
+	in.Close() // it may still write
+	ferr := finish()
+	if err == nil && direct {
+		return nil // makedumpfile(8) ended by SIGPIPE
+	}
+	return cmp.Or(ferr, err) // the command's error is the cause of any other
+}
+
+// compress does the work. core and output are names of files, or empty. It reports whether
+// the stream was not read to its end because the pages came from the core.
+func compress(in, stdout *os.File, core, output string, o Options) (direct bool, err error) {
+	if core == "" {
+		unix.FcntlInt(in.Fd(), unix.F_SETPIPE_SZ, pipeSize) // fails if it is no pipe
+	} else {
+		f, err := os.Open(core)
+		if err != nil {
+			return false, err
+		}
+		defer f.Close()
+		if o.Core, err = NewCore(f); err != nil {
+			return false, err
+		}
+	}
+	if output == "" {
+		err = toStream(in, stdout, o)
+	} else {
+		err = toFile(in, output, o)
+	}
+	return o.Core != nil && o.Core.used, err
 }
 
 // runCommand starts a command and returns its standard output, and a function that waits for
@@ -133,7 +157,7 @@ func runCommand(argv []string, stderr io.Writer) (*os.File, func() error, error)
 
 // toFile writes to a file, which it replaces.
 func toFile(in io.Reader, name string, o Options) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}

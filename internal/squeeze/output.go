@@ -37,6 +37,9 @@ func (o *File) WriteAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
+// ReadAt implements io.ReaderAt.
+func (o *File) ReadAt(p []byte, off int64) (int, error) { return o.f.ReadAt(p, off) }
+
 func (o *File) writeHeader(p []byte) (int, error) {
 	o.header = append(o.header[:0], p[:headerSize]...)
 	b := append([]byte(nil), p...)

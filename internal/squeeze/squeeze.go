@@ -28,6 +28,14 @@
 // dump level excludes them (-d 1). A descriptor may come before its page and after it, but
 // only by a cache of makedumpfile. Run refuses a stream in another order.
 //
+// # Pages from the core
+//
+// The pipe costs more CPU than it takes to compress: two copies of each page. With
+// Options.Core, Run reads the bitmaps from the stream, ends it, and reads the pages in them
+// from the core, as makedumpfile would. The second bitmap is whole before the first page
+// if makedumpfile needs one cycle, that is, if its --cyclic-buffer has a bit for each page
+// (its default is enough for 128 GiB). Otherwise the pages come from the stream.
+//
 // # Order of the output
 //
 // Everything before the data of pages keeps its offset, because the number of descriptors
@@ -37,8 +45,9 @@
 // # Work
 //
 // A worker takes a batch of pages from the stream, compresses it where it lies and writes
-// it when the batch before it is written. A worker that has nothing to do sleeps. The memory
-// is one batch and one compressor for each worker, whatever the size of the dump.
+// it if the batch before it is written; otherwise the worker of that does. A worker that has
+// nothing to do sleeps. The memory is three batches and one compressor for each worker,
+// whatever the size of the dump.
 package squeeze
 
 import (
@@ -52,6 +61,11 @@ type Options struct {
 	Compression string    // lzo, snappy, zlib or zstd
 	Workers     int       // at least 1
 	Progress    io.Writer // for progress as makedumpfile(8) prints it; nil for none
+
+	// Core is the memory that makedumpfile(8) filters. If it is not nil, Run takes the
+	// headers and the bitmap from the stream, closes that if it can be closed, and reads
+	// the pages from the core. Data that makedumpfile would erase are not erased.
+	Core *Core
 }
 
 // MaxWorkers bounds Options.Workers.
@@ -76,10 +90,17 @@ func Run(r io.Reader, out Output, o Options) error {
 		}
 	}
 	j := &job{
-		in:  stream{r: bufio.NewReaderSize(r, flatHeader), flag: flag},
-		out: sink{out: out, flag: flag, progress: progress{w: o.Progress}},
+		in:    stream{r: bufio.NewReaderSize(r, flatHeader), flag: flag},
+		core:  o.Core,
+		out:   sink{out: out, flag: flag, progress: progress{w: o.Progress}},
+		ready: make([]*batch, batchesPerWorker*len(codecs)),
 	}
-	j.turns.L = &j.state
+	j.changed.L = &j.state
+	j.in.filter.back, _ = out.(io.ReaderAt)
+	j.closer, _ = r.(io.Closer)
+	for range j.ready {
+		j.free = append(j.free, &batch{})
+	}
 	var wg sync.WaitGroup
 	for _, c := range codecs {
 		wg.Go(func() { j.work(c) })
@@ -88,83 +109,155 @@ func Run(r io.Reader, out Output, o Options) error {
 	return j.err
 }
 
-// job is a run: workers take turns at reading and, in the same order, at writing.
+// batchesPerWorker lets a worker go on when its batch waits for others before it.
+const batchesPerWorker = 3
+
+// job is a run: workers take turns at reading. The one that has finished a batch writes
+// it, and those behind it that wait, unless another worker writes.
 type job struct {
-	reading sync.Mutex // guards in, count
+	reading sync.Mutex // guards the stream
 	in      stream
-	count   int // batches that were read
+	count   int       // batches that were read
+	direct  bool      // the pages are read from the core
+	closer  io.Closer // of the stream
 
-	state sync.Mutex // guards turn, err
-	turns sync.Cond
-	turn  int   // batches that were written
-	err   error // the first
+	core *Core
 
-	out sink // of the worker whose turn it is
+	state   sync.Mutex // guards the rest, but for out
+	changed sync.Cond  // free, turn or err
+	free    []*batch
+	ready   []*batch // packed, by number modulo the length
+	turn    int      // batches that were written
+	writing bool     // a worker uses out
+	err     error    // the first
+
+	out sink
 }
 
 // work is one worker. It ends with the stream, or after the first error of any worker.
 func (j *job) work(c packer) {
-	b := &batch{}
-	for j.read(b) {
-		if b.kind == pagesBatch {
-			b.pack(c)
-		}
-		if !j.await(b.number) {
+	w := &window{core: j.core}
+	defer w.close()
+	for {
+		b := j.read()
+		if b == nil {
 			return
 		}
-		j.pass(j.out.write(b))
+		switch {
+		case len(b.pfns) > 0:
+			if err := b.packCore(c, w); err != nil {
+				j.fail(err)
+				return
+			}
+		case b.kind == pagesBatch:
+			b.pack(c)
+		}
+		j.write(b)
 	}
 }
 
-// read fills a batch. It returns false if the stream has ended, or the work has.
-func (j *job) read(b *batch) bool {
+// read returns the next batch: nil if the stream has ended, or the work has.
+func (j *job) read() *batch {
 	j.reading.Lock()
 	defer j.reading.Unlock()
-	if j.in.done || j.failed() {
-		return false
+	if j.in.done {
+		return nil
 	}
-	if err := j.in.fill(b); err != nil {
+	b := j.take()
+	if b == nil {
+		return nil
+	}
+	if err := j.fill(b); err != nil {
 		j.fail(err)
-		return false
+		return nil
 	}
 	b.number = j.count
 	j.count++
-	return true
+	return b
 }
 
-// await waits until all batches before the one with a number are written.
-func (j *job) await(number int) bool {
+// take returns a batch that is free: nil after an error.
+func (j *job) take() *batch {
 	j.state.Lock()
 	defer j.state.Unlock()
-	for j.turn != number && j.err == nil {
-		j.turns.Wait()
+	for len(j.free) == 0 && j.err == nil {
+		j.changed.Wait()
 	}
-	return j.err == nil
+	if j.err != nil {
+		return nil
+	}
+	last := len(j.free) - 1
+	b := j.free[last]
+	j.free = j.free[:last]
+	return b
 }
 
-// pass lets the next worker write, unless there is an error.
-func (j *job) pass(err error) {
-	if err != nil {
-		j.fail(err)
+// write writes the batch if all before it are written, and those that wait for it.
+func (j *job) write(b *batch) {
+	j.state.Lock()
+	defer j.state.Unlock()
+	j.ready[b.number%len(j.ready)] = b
+	if j.writing {
 		return
 	}
+	j.writing = true
+	for j.err == nil {
+		slot := &j.ready[j.turn%len(j.ready)]
+		b := *slot
+		if b == nil {
+			break
+		}
+		*slot = nil
+		j.state.Unlock()
+		err := j.out.write(b)
+		j.state.Lock()
+		if err != nil && j.err == nil {
+			j.err = err
+		}
+		j.turn++
+		j.free = append(j.free, b)
+		j.changed.Broadcast()
+	}
+	j.writing = false
+}
+
+// await waits until all batches that were read are written.
+func (j *job) await() {
 	j.state.Lock()
-	j.turn++
-	j.state.Unlock()
-	j.turns.Broadcast()
+	defer j.state.Unlock()
+	for j.turn != j.count && j.err == nil {
+		j.changed.Wait()
+	}
 }
 
 func (j *job) fail(err error) {
 	j.state.Lock()
+	defer j.state.Unlock()
 	if j.err == nil {
 		j.err = err
 	}
-	j.state.Unlock()
-	j.turns.Broadcast()
+	j.changed.Broadcast()
 }
 
-func (j *job) failed() bool {
-	j.state.Lock()
-	defer j.state.Unlock()
-	return j.err != nil
+// fill fills a batch from the stream or, once the bitmap is known, makes one for pages of
+// the core.
+func (j *job) fill(b *batch) error {
+	if j.core == nil || !j.in.filter.whole() || j.in.data != 0 && !j.direct {
+		return j.in.fill(b)
+	}
+	if !j.direct {
+		if err := j.in.setData(j.in.desc + j.in.filter.count*descSize); err != nil {
+			return err
+		}
+		j.direct, j.core.used = true, true
+		j.await() // the bitmap is read back
+		if j.closer != nil {
+			j.closer.Close() // makedumpfile(8) ends by SIGPIPE
+		}
+	}
+	b.reset(j.in.pageSize)
+	b.layout = j.in.layout
+	err := j.in.filter.fill(b)
+	j.in.done = b.kind == endBatch
+	return err
 }

@@ -28,6 +28,7 @@ type machine struct {
 	status   uint32
 	split    uint32
 	version  uint32
+	cycles   int // of makedumpfile; 0 if it has the bitmap in a file
 }
 
 // stream returns the flattened dump, written as write_kdump_pages_and_bitmap_cyclic does.
@@ -51,7 +52,10 @@ func (m machine) stream() []byte {
 	le.PutUint32(header[432:], 1)
 	le.PutUint32(header[436:], uint32(2*bitmap/size))
 	le.PutUint32(header[440:], uint32(n))
-	le.PutUint32(sub[8:], 31)
+	sub[8] = 31 // dump level
+	if m.keepZero {
+		sub[8] = 30
+	}
 	le.PutUint32(sub[splitAt:], m.split)
 	le.PutUint64(sub[48:], uint64(size+subSize))
 	le.PutUint64(sub[56:], uint64(len(notes)))
@@ -72,8 +76,10 @@ func (m machine) stream() []byte {
 	for i := 0; i < bitmap; i += 4096 {
 		w.WriteAt(first[i:i+4096], int64(2*size+i))
 	}
-	for i := 0; i < bitmap; i += 4096 {
-		w.WriteAt(second[i:i+4096], int64(2*size+bitmap+i))
+	if m.cycles == 0 {
+		for i := 0; i < bitmap; i += 4096 {
+			w.WriteAt(second[i:i+4096], int64(2*size+bitmap+i))
+		}
 	}
 
 	order := m.order
@@ -106,7 +112,14 @@ func (m machine) stream() []byte {
 			descs = append(descs[:0], descs[cache:]...)
 		}
 	}
+	var perCycle int // page frames
+	if m.cycles > 0 {
+		perCycle = (n/m.cycles/8 + 1) * 8
+	}
 	for i := range n {
+		if perCycle > 0 && i%perCycle == 0 {
+			w.WriteAt(second[i/8:(min(i+perCycle, n)+7)/8], int64(2*size+bitmap+i/8))
+		}
 		page := m.memory[i*size:][:size]
 		switch {
 		case second[i/8]&(1<<(i%8)) == 0:
@@ -216,21 +229,23 @@ func incompressible(n int) []byte {
 
 func machines() map[string]machine {
 	return map[string]machine{
-		"pages of 4 KiB":             {pageSize: 4 << 10, memory: mixedPages(4<<10, 3000)},
-		"pages of 16 KiB":            {pageSize: 16 << 10, memory: mixedPages(16<<10, 500)},
-		"pages of 64 KiB":            {pageSize: 64 << 10, memory: mixedPages(64<<10, 200)},
-		"mostly zeros":               {pageSize: 4 << 10, memory: sparse(4<<10, 20000)},
-		"zeros only":                 {pageSize: 4 << 10, memory: make([]byte, 5000*4<<10)},
+		"pages of 4 KiB":             {pageSize: 4 << 10, memory: mixedPages(4<<10, 2000)},
+		"pages of 16 KiB":            {pageSize: 16 << 10, memory: mixedPages(16<<10, 300)},
+		"pages of 64 KiB":            {pageSize: 64 << 10, memory: mixedPages(64<<10, 100)},
+		"mostly zeros":               {pageSize: 4 << 10, memory: sparse(4<<10, 8000)},
+		"zeros only":                 {pageSize: 4 << 10, memory: make([]byte, 3000*4<<10)},
 		"one page":                   {pageSize: 4 << 10, memory: mixedPages(4<<10, 1)},
-		"zeros first":                {pageSize: 4 << 10, memory: append(make([]byte, 9000*4<<10), mixedPages(4<<10, 50)...)},
-		"zeros last":                 {pageSize: 4 << 10, memory: append(mixedPages(4<<10, 50), make([]byte, 9000*4<<10)...)},
+		"zeros first":                {pageSize: 4 << 10, memory: append(make([]byte, 4000*4<<10), mixedPages(4<<10, 50)...)},
+		"zeros last":                 {pageSize: 4 << 10, memory: append(mixedPages(4<<10, 50), make([]byte, 4000*4<<10)...)},
 		"zeros not excluded":         {pageSize: 4 << 10, memory: mixedPages(4<<10, 1000), keepZero: true},
 		"first page not excluded":    {pageSize: 4 << 10, memory: sparse(4<<10, 97), keepZero: true},
 		"pages that do not shrink":   {pageSize: 4 << 10, memory: incompressible(300)},
 		"some pages excluded":        {pageSize: 4 << 10, memory: mixedPages(4<<10, 2000), absent: func(i int) bool { return i%7 < 3 }},
-		"large caches":               {pageSize: 4 << 10, memory: mixedPages(4<<10, 4000), order: 10},
+		"large caches":               {pageSize: 4 << 10, memory: mixedPages(4<<10, 2500), order: 10},
 		"erase information":          {pageSize: 4 << 10, memory: mixedPages(4<<10, 100), erase: "erase jprobe 0x40\n"},
 		"much erase information":     {pageSize: 4 << 10, memory: mixedPages(4<<10, 100), erase: strings.Repeat("erase\n", 1<<17)},
+		"one cycle":                  {pageSize: 4 << 10, memory: mixedPages(4<<10, 700), cycles: 1},
+		"three cycles":               {pageSize: 4 << 10, memory: mixedPages(4<<10, 700), cycles: 3},
 		"vmemmap excluded":           {pageSize: 4 << 10, memory: mixedPages(4<<10, 100), status: 0x10},
 		"a later version of headers": {pageSize: 4 << 10, memory: mixedPages(4<<10, 100), version: 7},
 	}
@@ -591,11 +606,10 @@ func TestMemoryDoesNotGrow(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		return int64(after.TotalAlloc - before.TotalAlloc)
 	}
-	small, large := stream(1000), stream(20000)
+	large := stream(10000)
 	for _, c := range Compressions {
-		a, b := allocated(small, c), allocated(large, c)
-		if b > 6<<20 || b-a > 1<<20 {
-			t.Errorf("%s: %d bytes for a small dump, %d for a large one", c, a, b)
+		if n := allocated(large, c); n > 6<<20 {
+			t.Errorf("%s: %d bytes for a stream of %d", c, n, len(large))
 		}
 	}
 }
@@ -606,20 +620,219 @@ func FuzzSqueeze(f *testing.F) {
 		{pageSize: 4096, memory: mixedPages(4096, 40), erase: "erase\n", keepZero: true},
 		{pageSize: 4096, memory: make([]byte, 4096*20), absent: func(i int) bool { return i == 3 }},
 	} {
-		f.Add(m.stream())
+		f.Add(m.stream(), false)
+		f.Add(m.stream(), true)
 	}
-	f.Fuzz(func(t *testing.T, stream []byte) {
-		for _, c := range []string{"lzo", "snappy"} {
-			var out fuzzOutput
-			err := Run(bytes.NewReader(stream), &out, Options{Compression: c, Workers: 2})
-			if (err == nil) != (out.finished == 1) {
-				t.Errorf("error %v, finished %d times", err, out.finished)
-			}
-			if out.written > 2*int64(len(stream))+descsSize {
-				t.Errorf("%d bytes of output from %d", out.written, len(stream))
-			}
+	m := machine{pageSize: 4096, memory: mixedPages(4096, 40)}
+	_, core := openCore(f, m.elf(20, 22))
+	f.Fuzz(func(t *testing.T, stream []byte, direct bool) {
+		o, most := Options{Compression: "lzo", Workers: 2}, 2*len(stream)+descsSize
+		if direct {
+			o.Core = core
+			most += len(m.memory)
+		}
+		var out fuzzOutput
+		err := Run(bytes.NewReader(stream), &out, o)
+		if (err == nil) != (out.finished == 1) {
+			t.Errorf("error %v, finished %d times", err, out.finished)
+		}
+		if out.written > int64(most) {
+			t.Errorf("%d bytes of output from %d", out.written, len(stream))
 		}
 	})
+}
+
+// elf returns the memory as an ELF core, in two segments and without the pages from..to-1.
+func (m machine) elf(from, to int) []byte {
+	b := make([]byte, 64+2*56)
+	copy(b, "\x7fELF\x02\x01\x01")
+	le.PutUint16(b[16:], 4)
+	le.PutUint16(b[18:], 62)
+	le.PutUint64(b[32:], 64)
+	le.PutUint16(b[54:], 56)
+	le.PutUint16(b[56:], 2)
+	for i, r := range [][2]int{{to * m.pageSize, len(m.memory)}, {0, from * m.pageSize}} {
+		p := b[64+56*i:]
+		le.PutUint32(p, 1)
+		le.PutUint64(p[8:], uint64(len(b)))
+		le.PutUint64(p[24:], uint64(r[0]))
+		le.PutUint64(p[32:], uint64(r[1]-r[0]))
+		le.PutUint64(p[40:], uint64(r[1]-r[0]))
+		b = append(b, m.memory[r[0]:r[1]]...)
+	}
+	return b
+}
+
+func openCore(t testing.TB, elf []byte) (*os.File, *Core) {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "core")
+	if err := os.WriteFile(name, elf, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	c, err := NewCore(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f, c
+}
+
+// closing is a stream that can be closed.
+type closing struct {
+	*bytes.Reader
+	closed int
+}
+
+func (c *closing) Close() error {
+	c.closed++
+	return nil
+}
+
+func TestCore(t *testing.T) {
+	for name, m := range machines() {
+		if m.erase != "" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			stream := m.stream()
+			half := len(m.memory) / m.pageSize / 2
+			_, core := openCore(t, m.elf(half, half))
+			want := squeezed(t, stream, Options{Compression: "lzo", Workers: 1})
+			for workers := 1; workers < 4; workers++ {
+				o := Options{Compression: "lzo", Workers: workers, Core: core}
+				in := &closing{Reader: bytes.NewReader(stream)}
+				var out memoryOutput
+				if err := Run(in, &out, o); err != nil {
+					t.Fatal(err)
+				}
+				// Padding behind the bitmap may be missing; offsets are the same.
+				if !bytes.Equal(out.b, want) {
+					t.Error("the dump differs from that without a core")
+				}
+				if early := in.closed == 1; early != (m.cycles < 2) || early && in.Len() == 0 && len(stream) > 30000 {
+					t.Errorf("closed %d times, %d bytes were not read", in.closed, in.Len())
+				}
+				if workers > 1 {
+					continue
+				}
+				var flat bytes.Buffer
+				f, _ := NewFlattened(&flat)
+				if err := Run(bytes.NewReader(stream), f, o); err != nil {
+					t.Fatal(err)
+				}
+				c := streamcheck.New(nil)
+				c.Write(flat.Bytes())
+				if _, err := c.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+			name := filepath.Join(t.TempDir(), "vmcore")
+			f, err := os.Create(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if err := Run(bytes.NewReader(stream), NewFile(f), Options{Compression: "lzo", Workers: 2, Core: core}); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := os.ReadFile(name); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("the file differs, %v", err)
+			}
+		})
+	}
+}
+
+func TestCoreFails(t *testing.T) {
+	m := machine{pageSize: 4096, memory: mixedPages(4096, 3000)}
+	run := func(core *Core, stream []byte) error {
+		var out memoryOutput
+		err := Run(bytes.NewReader(stream), &out, Options{Compression: "lzo", Workers: 2, Core: core})
+		if out.finished != 0 {
+			t.Error("the dump was finished")
+		}
+		return err
+	}
+	_, gap := openCore(t, m.elf(1000, 1001))
+	if err := run(gap, m.stream()); err == nil || !strings.Contains(err.Error(), "the page at address 0x3e8000 is not in the core") {
+		t.Errorf("a page that is missing: got %v", err)
+	}
+	f, core := openCore(t, m.elf(3000, 3000))
+	if err := f.Truncate(5 << 20); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(core, m.stream()); err == nil || !strings.Contains(err.Error(), "read "+f.Name()+": bus error at address 0x") {
+		t.Errorf("a core that became shorter: got %v", err)
+	}
+	stream := m.stream()
+	_, core = openCore(t, m.elf(3000, 3000))
+	for _, n := range []int{5000, 9000, 12000} { // in the headers and in the bitmaps
+		if err := run(core, stream[:n]); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("a stream cut at %d: got %v", n, err)
+		}
+	}
+	if _, err := NewCore(openFile(t, os.Args[0])); err == nil || !strings.Contains(err.Error(), "not an ELF core") {
+		t.Errorf("a program: got %v", err)
+	}
+}
+
+func TestCommand(t *testing.T) {
+	shell, err := exec.LookPath("sh")
+	if err != nil {
+		t.Skip(err)
+	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	dir := t.TempDir()
+	m := machine{pageSize: 4096, memory: mixedPages(4096, 3000)}
+	in, out := filepath.Join(dir, "in"), filepath.Join(dir, "out")
+	if err := os.WriteFile(in, m.stream(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, _ := openCore(t, m.elf(1500, 1500))
+	for _, test := range []struct {
+		name, command string
+		direct        bool
+		want          int
+		complete      bool
+	}{
+		{"stream", "cat " + in, false, 0, true},
+		{"pages from the core", "cat " + in, true, 0, true},
+		{"failure behind the bitmap", "head -c 20000 " + in + "; exit 1", true, 0, true},
+		{"failure behind the stream", "cat " + in + "; exit 1", false, 1, true},
+		{"failure in the stream", "head -c 20000 " + in + "; exit 1", false, 1, false},
+		{"failure in the bitmap", "head -c 9000 " + in + "; exit 1", true, 1, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			args := []string{"-q", "-j", "2", "-o", out}
+			if test.direct {
+				args = append(args, "-r", f.Name())
+			}
+			var text bytes.Buffer
+			if got := Main(append(args, "-x", shell, "-c", test.command), nil, os.Stdout, &text); got != test.want {
+				t.Fatalf("status %d, %q; want %d", got, text.Bytes(), test.want)
+			}
+			h, err := dumpfile.ReadHeader(openFile(t, out))
+			if h.Complete != test.complete || err != nil && test.complete {
+				t.Errorf("complete %v, %v", h.Complete, err)
+			}
+		})
+	}
+}
+
+// TestPagesOfTwoSegments reads a page that two segments share, as at the border of memory.
+func TestPagesOfTwoSegments(t *testing.T) {
+	m := machine{pageSize: 64 << 10, memory: mixedPages(64<<10, 4)}
+	small := machine{pageSize: 4096, memory: m.memory}
+	_, core := openCore(t, small.elf(20, 24)) // without a part of the second page
+	copy(m.memory[20*4096:], make([]byte, 4*4096))
+	var out memoryOutput
+	if err := Run(bytes.NewReader(m.stream()), &out, Options{Compression: "zlib", Workers: 2, Core: core}); err != nil {
+		t.Fatal(err)
+	}
+	m.check(t, out.b)
 }
 
 type fuzzOutput struct {

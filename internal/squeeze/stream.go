@@ -47,6 +47,7 @@ type stream struct {
 	nextDesc int64 // offset of the next descriptor
 	nextData int64 // offset of the next data of pages
 	nextPage int64 // number of the page that the next descriptor has, unless it shares one
+	filter   filter
 	descs    [170 * descSize]byte
 	part     int // bytes in descs
 }
