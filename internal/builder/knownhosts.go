@@ -19,9 +19,9 @@ import (
 // FILE FORMAT" in sshd(8), as "TYPE BASE64". Revoked keys are left out. The error begins
 // with the line's number.
 func hostKeysIn(data []byte, name string, port int) (keys []string, err error) {
-	at := name
+	at := strings.ToLower(name) // so ssh(1) hashes it
 	if port != 22 {
-		at = "[" + name + "]:" + strconv.Itoa(port)
+		at = "[" + at + "]:" + strconv.Itoa(port)
 	}
 	var revoked []string
 	for n := 1; len(data) > 0; n++ {

@@ -47,6 +47,7 @@ func TestHostKeys(t *testing.T) {
 		{"negated", "*.example.org,!bad.example.org " + a, "bad.example.org", 22, nil},
 		{"hashed", hash("nas") + " " + a, "nas", 22, []string{a}},
 		{"hashed port", hash("[nas]:2222") + " " + a, "nas", 2222, []string{a}},
+		{"hashed, case", hash("nas") + " " + a, "NAS", 22, []string{a}},
 		{"hash of another", hash("sna") + " " + a, "nas", 22, nil},
 		{"revoked", "nas " + a + "\nnas " + b + "\n@revoked * " + a, "nas", 22, []string{b}},
 		{"revoked first", "@revoked nas " + a + "\nnas " + a, "nas", 22, nil},

@@ -64,8 +64,9 @@ func Route(h *Host, name string) ([]netip.Addr, *Network, error) {
 	return h.Network(name, list)
 }
 
-// ResolveServer returns the addresses of a server in the order of RFC 6724, at most 16.
-// name may be an address. It takes at most 10 seconds.
+// ResolveServer returns the addresses of a server, at most 16. The family that RFC 6724
+// prefers comes first. Within a family they are sorted, as name servers change the order
+// from answer to answer. name may be an address. It takes at most 10 seconds.
 func ResolveServer(name string) ([]netip.Addr, error) {
 	if a, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
 		return []netip.Addr{a.Unmap()}, nil
@@ -76,16 +77,35 @@ func ResolveServer(name string) ([]netip.Addr, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolve the server: %w", err)
 	}
-	var list []netip.Addr
-	for _, a := range found {
-		if a = a.Unmap(); !slices.Contains(list, a) && len(list) < maxAddresses {
-			list = append(list, a)
-		}
-	}
+	list := ordered(found)
 	if len(list) == 0 {
 		return nil, fmt.Errorf("resolve the server: %s has no address", name)
 	}
 	return list, nil
+}
+
+// ordered sorts addresses within their families. The first one decides on the family that
+// comes first.
+func ordered(found []netip.Addr) []netip.Addr {
+	var list []netip.Addr
+	for _, a := range found {
+		list = append(list, a.Unmap())
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	first := list[0].Is4()
+	slices.SortFunc(list, func(a, b netip.Addr) int {
+		if a.Is4() != b.Is4() {
+			if a.Is4() == first {
+				return -1
+			}
+			return 1
+		}
+		return a.Compare(b)
+	})
+	list = slices.Compact(list)
+	return list[:min(len(list), maxAddresses)]
 }
 
 // Network returns the way to a server now, and those of its addresses that this way
@@ -174,6 +194,8 @@ func (w *walk) routes(addresses []netip.Addr) (reached []netip.Addr, err error) 
 		to := way{to: a.WithZone(""), route: r}
 		if m, err := w.facts.Match(to.to, r.Index); err == nil && m.To.Contains(to.to) {
 			to.match = m.To.Masked()
+			// The other lookup has the MTU that the path showed, for some minutes.
+			to.route.MTU, to.route.Locked = m.MTU, m.Locked
 		}
 		w.ways = append(w.ways, to)
 		reached = append(reached, a)

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ type fakeNetwork struct {
 	links     []rtnl.Link
 	addresses []rtnl.Address
 	routes    []rtnl.Route // most specific first
+	learned   int          // MTU that the path showed
 }
 
 func (f *fakeNetwork) Links() ([]rtnl.Link, error)        { return f.links, nil }
@@ -28,13 +30,18 @@ func (f *fakeNetwork) Close() error                       { return nil }
 func (f *fakeNetwork) Route(to netip.Addr, link int) (rtnl.Route, error) {
 	for _, r := range f.routes {
 		if r.To.Contains(to) && (link == 0 || link == r.Index) {
+			r.MTU = cmp.Or(f.learned, r.MTU)
 			return r, nil
 		}
 	}
 	return rtnl.Route{}, fmt.Errorf("find the route to %v: %w", to, unix.ENETUNREACH)
 }
 
-func (f *fakeNetwork) Match(to netip.Addr, link int) (rtnl.Route, error) { return f.Route(to, link) }
+func (f *fakeNetwork) Match(to netip.Addr, link int) (rtnl.Route, error) {
+	table := *f
+	table.learned = 0
+	return table.Route(to, link)
+}
 
 // nic is a network card.
 func nic(index int, name string) rtnl.Link {
@@ -143,6 +150,7 @@ func TestNetwork(t *testing.T) {
 			f.addresses = append(f.addresses, addr(2, "2001:db8::3/64"))
 			f.routes = append(f.routes, to("2001:db8:1::/48", "fe80::1", "2001:db8::3", 2))
 		}), nil, "203.0.113.1 2001:db8:9::9 2001:db8:1::9", "eth0 52:54:00:00:00:02; 10.1.2.3/24 2001:db8::3/64; 0.0.0.0/0 via 10.1.2.1 2001:db8:1::/48 via fe80::1; virtio_net ipv6 af_packet; reaches 203.0.113.1 2001:db8:1::9"},
+		{"MTU that the path showed", oneCard(func(f *fakeNetwork) { f.learned = 1300 }), nil, "203.0.113.1", "eth0 52:54:00:00:00:02; 10.1.2.3/24; 0.0.0.0/0 via 10.1.2.1; virtio_net af_packet"},
 		{"temporary address", oneCard(func(f *fakeNetwork) {
 			f.addresses = []rtnl.Address{withFlags(addr(2, "2001:db8::aaaa/64"), unix.IFA_F_TEMPORARY), addr(2, "2001:db8::3/64")}
 			f.routes = []rtnl.Route{to("::/0", "fe80::1", "2001:db8::aaaa", 2)}
@@ -243,7 +251,11 @@ func summary(n *Network) string {
 		addresses = append(addresses, "DHCP")
 	}
 	for _, r := range n.Network.Routes {
-		routes = append(routes, r.To.String()+" via "+r.Via.String())
+		text := r.To.String() + " via " + r.Via.String()
+		if r.MTU != 0 {
+			text += fmt.Sprint(" mtu ", r.MTU)
+		}
+		routes = append(routes, text)
 	}
 	for _, r := range n.Requests {
 		modules = append(modules, r.Names[0])
@@ -349,6 +361,24 @@ func TestResolveServer(t *testing.T) {
 	}
 	if _, err := ResolveServer("name.invalid."); err == nil || !strings.HasPrefix(err.Error(), "resolve the server: ") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestOrdered(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                                     "[]",
+		"192.0.2.2 192.0.2.1 192.0.2.2":        "[192.0.2.1 192.0.2.2]",
+		"192.0.2.2 2001:db8::1 192.0.2.1":      "[192.0.2.1 192.0.2.2 2001:db8::1]",
+		"2001:db8::2 192.0.2.1 2001:db8::1":    "[2001:db8::1 2001:db8::2 192.0.2.1]",
+		"::ffff:192.0.2.2 192.0.2.1 192.0.2.2": "[192.0.2.1 192.0.2.2]",
+	} {
+		var found []netip.Addr
+		for _, a := range strings.Fields(in) {
+			found = append(found, netip.MustParseAddr(a))
+		}
+		if got := fmt.Sprint(ordered(found)); got != want {
+			t.Errorf("%s: got %s, want %s", in, got, want)
+		}
 	}
 }
 

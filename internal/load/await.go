@@ -60,7 +60,9 @@ func (ld *Loader) awaitServers(conf *config.Config) {
 	ld.bridge("the network is up")
 	task := ld.Out.Begin("waiting for a way to %s", missing)
 	defer task.End()
-	for left := RouteLimit; left > 0 && absent(); left -= host.AppearInterval {
+	// Each look can take seconds, if a name server does not answer.
+	end := time.Now().Add(RouteLimit)
+	for left := RouteLimit; left > 0 && time.Now().Before(end) && absent(); left -= host.AppearInterval {
 		ld.Sleep(host.AppearInterval)
 	}
 }
