@@ -11,6 +11,7 @@ import (
 	"ukdump/internal/config"
 	"ukdump/internal/host"
 	"ukdump/internal/kimage"
+	"ukdump/internal/netplan"
 	"ukdump/internal/plan"
 	"ukdump/internal/target"
 )
@@ -64,7 +65,8 @@ type Build struct {
 	host        *host.Host
 	conf        *kimage.Config // of Kernel
 	image       initramfs.Image
-	stock       []byte // content of Initramfs
+	built       *netplan.Plan // of the image that is there, see imagePlan
+	stock       []byte        // content of Initramfs
 	fingerprint string
 	stacks      []Stack
 	remoteFiles files

@@ -30,8 +30,8 @@ import (
 	"ukdump/internal/target"
 )
 
-// Router finds the addresses of a server and the way to them, for tests.
-type Router func(h *host.Host, name string) ([]netip.Addr, *host.Network, error)
+// Router is host.Route, or a test's own.
+type Router func(h *host.Host, name string, addresses []netip.Addr) ([]netip.Addr, *host.Network, error)
 
 // network reports whether the image needs kdumpinit-net: a target at a server, or
 // encryption.
@@ -88,11 +88,7 @@ func (b *Build) server(t target.Target, o Options) (plan.Target, []kmod.Request,
 	if err != nil {
 		return bad(err)
 	}
-	route := o.Route
-	if route == nil {
-		route = host.Route
-	}
-	addresses, way, err := route(b.host, s.Host)
+	addresses, way, err := b.way(&s, o)
 	if err != nil {
 		return bad(err)
 	}

@@ -54,14 +54,15 @@ const (
 	maxAddresses = 16
 )
 
-// Route resolves the name of a server, and returns its addresses that the network
-// reaches with the way to them.
-func Route(h *Host, name string) ([]netip.Addr, *Network, error) {
-	list, err := ResolveServer(name)
-	if err != nil {
-		return nil, nil, err
+// Route returns the addresses of a server that the network reaches, with the way to them.
+// If no addresses are given, it resolves the name.
+func Route(h *Host, name string, addresses []netip.Addr) (reached []netip.Addr, way *Network, err error) {
+	if len(addresses) == 0 {
+		if addresses, err = ResolveServer(name); err != nil {
+			return nil, nil, err
+		}
 	}
-	return h.Network(name, list)
+	return h.Network(name, addresses)
 }
 
 // ResolveServer returns the addresses of a server, at most 16. The family that RFC 6724

@@ -47,7 +47,7 @@ func (ld *Loader) awaitServers(conf *config.Config) {
 			if t.Kind == target.S3 {
 				name = conf.S3Server().Host
 			}
-			if _, _, err := host.Route(h, name); err != nil {
+			if _, _, err := host.Route(h, name, nil); err != nil {
 				missing = name
 				return true
 			}
