@@ -6,13 +6,11 @@ package remote
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"math/rand/v2"
 	"net"
-	"net/netip"
 	"path"
 	"strconv"
 	"strings"
@@ -39,7 +37,7 @@ const (
 // Options changes how Open and the Store work. The zero value is usable.
 type Options struct {
 	// Dial connects to an address like 192.0.2.1:22; nil is net.DialTimeout.
-	Dial func(network, addr string, timeout time.Duration) (net.Conn, error)
+	Dial dialer
 	// Progress is called with the number of bytes of a Stream that the server has taken.
 	Progress func(bytes int64)
 	// Stall is the time after which a connection is dead if no byte moves, although the
@@ -98,7 +96,7 @@ type Store interface {
 	Close() error
 }
 
-// Open connects to a server, tries its addresses in order, and logs in. files is the root of
+// Open connects to the first address of a server that answers, and logs in. files is the root of
 // the image, which has the keys in netplan.Dir.
 func Open(s *netplan.Server, files fs.FS, opt Options) (Store, error) {
 	if opt.Dial == nil {
@@ -141,23 +139,11 @@ type target struct {
 
 // dial connects to the first address that answers.
 func (t *target) dial() (*link, error) {
-	const maxErrors = 4 // in one message
-	last := errors.New("no address")
-	var errs []string
-	for _, a := range t.server.Addresses {
-		addr := netip.AddrPortFrom(a, uint16(t.server.Port)).String()
-		c, err := t.opt.Dial("tcp", addr, dialLimit)
-		if err == nil {
-			return newLink(c, t.opt.Stall), nil
-		}
-		if last = err; len(errs) < maxErrors {
-			errs = append(errs, err.Error())
-		}
+	c, err := dialAny(t.opt.Dial, t.server.Addresses, t.server.Port)
+	if err != nil {
+		return nil, err
 	}
-	if len(errs) > 1 {
-		return nil, errors.New(strings.Join(errs, "; "))
-	}
-	return nil, last
+	return newLink(c, t.opt.Stall), nil
 }
 
 // read reads a file of the image.

@@ -1,9 +1,7 @@
 package uplink
 
 import (
-	"errors"
 	"io/fs"
-	"net"
 	"net/netip"
 	"strings"
 	"time"
@@ -16,9 +14,6 @@ import (
 	"ukdump/internal/remote"
 	"ukdump/internal/seal"
 )
-
-// dialLimit is the time for one connection to one address.
-const dialLimit = 20 * time.Second
 
 // Network is capture.RoleNetwork: it sets the network up for the target in args, and
 // connects to the server once. If the recorded address does not reach it, and that came
@@ -40,13 +35,13 @@ func Network(args []string) int {
 		r, err := netconf.Up(&s.Network, s.Addresses, deadline, log)
 		if err == nil {
 			log("%s is up with %s", r.Link, joinPrefixes(r.Addresses))
-			err = reach(s)
+			err = remote.Reach(s.Addresses, s.Port)
 		}
 		for turn := 1; err != nil && netconf.NextPort(&s.Network, turn); turn++ {
 			warn("%v: trying another port of the bond", err)
 			if r, err = netconf.Up(&s.Network, s.Addresses, deadline, log); err == nil {
 				log("%s is up with %s", r.Link, joinPrefixes(r.Addresses))
-				err = reach(s)
+				err = remote.Reach(s.Addresses, s.Port)
 			}
 		}
 		if err == nil || !s.Network.DHCP {
@@ -57,7 +52,7 @@ func Network(args []string) int {
 			return err
 		}
 		log("%s is up with %s", r.Link, joinPrefixes(r.Addresses))
-		return reach(s)
+		return remote.Reach(s.Addresses, s.Port)
 	})
 }
 
@@ -90,19 +85,6 @@ func every(interval time.Duration, f func()) (stop func()) {
 		}
 	}()
 	return func() { close(done) }
-}
-
-// reach connects to the server and closes the connection.
-func reach(s *netplan.Server) error {
-	var errs []error
-	for _, a := range s.Addresses {
-		c, err := net.DialTimeout("tcp", netip.AddrPortFrom(a, uint16(s.Port)).String(), dialLimit)
-		if err == nil {
-			return c.Close()
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
 }
 
 func joinPrefixes(list []netip.Prefix) string {

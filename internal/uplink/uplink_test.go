@@ -459,11 +459,11 @@ func TestReach(t *testing.T) {
 	}
 	port := l.Addr().(*net.TCPAddr).Port
 	s := &netplan.Server{Addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")}, Port: port}
-	if err := reach(s); err != nil {
+	if err := remote.Reach(s.Addresses, s.Port); err != nil {
 		t.Error(err)
 	}
 	l.Close()
-	if err := reach(s); err == nil || !broken(err) || strings.Count(err.Error(), "refused") != 2 {
+	if err := remote.Reach(s.Addresses, s.Port); err == nil || !broken(err) || strings.Count(err.Error(), "refused") != 2 {
 		t.Errorf("error %v", err)
 	}
 }
