@@ -84,7 +84,7 @@ var storageFaults = []fault{
 		want: want{outcomes: complete, dir: "/dump"}},
 	// A snapshot is not the target: the loaded set stays.
 	{name: "target-in-read-only-snapshot", fs: "btrfs",
-		load: "kdumpctl load && btrfs subvolume snapshot -r /dump /dump/snapshot && targets /dump/snapshot/crash && refused kdumpctl load && grep 'it is read-only' $out/refused.txt && targets /dump",
+		load: "kdumpctl load && btrfs subvolume snapshot -r /dump /dump/snapshot && targets /dump/snapshot/crash && refused kdumpctl load && grep 'read-only, as snapshots can be' $out/refused.txt && targets /dump",
 		want: want{outcomes: complete, dir: "/dump"}},
 	// One of the paths to the disk is gone.
 	{name: "path-gone", fs: "ext4", bus: vmtest.SCSIPaths,

@@ -64,7 +64,7 @@ func (r *Run) Announce(conf *config.Config) error {
 	var errs []error
 	known, err := r.Store.Announced()
 	if err != nil {
-		r.Out.Warn(fmt.Sprintf("which crashes were announced is not known: %v", err))
+		r.Out.Warn(fmt.Sprintf("read the list of announced crashes: %v", err))
 	}
 	if known.Boot != r.Store.BootID() {
 		known.Boot, known.Crashes, known.Last, known.Test = r.Store.BootID(), 0, "", ""

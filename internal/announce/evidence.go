@@ -60,7 +60,7 @@ func (r *Run) saveEvidence(conf *config.Config, l pstore.Log) crashdir.Dump {
 		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
-		r.Out.Warn("what a capture left in pstore stays there alone: " + err.Error())
+		r.Out.Warn("logs of a capture stay in pstore only: " + err.Error())
 	}
 	return d
 }

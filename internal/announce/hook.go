@@ -30,7 +30,7 @@ func (r *Run) queueHook(e event) {
 	}
 	h.Directory = h.Fields["UKDUMP_DIRECTORY"]
 	if err := r.Store.QueueHook(h); err != nil {
-		r.Out.Warn(fmt.Sprintf("the hook is not run: %v", err))
+		r.Out.Warn(fmt.Sprintf("no hook for a crash: %v", err))
 	}
 }
 
@@ -41,7 +41,7 @@ func (r *Run) startHooks() {
 		err = r.StartHooks()
 	}
 	if err != nil {
-		r.Out.Warn(fmt.Sprintf("the hook is not run now: %v", err))
+		r.Out.Warn(fmt.Sprintf("no hook runs now: %v", err))
 	}
 }
 

@@ -38,7 +38,7 @@ func (r *Run) lostEvent(conf *config.Config, known *state.AnnounceLog, explained
 		}
 		why += "it was NOT COLLECTED from " + cli.Text(strings.Join(paths, " and "), 500) + ", see kdumpctl collect"
 	} else if m := host.MissingMount(r.Root, dirs); m != nil {
-		outcome, why = "", "whether there is a dump is not known: "+cli.Text(m.Point, 500)+" is NOT MOUNTED"
+		outcome, why = "", "unknown whether a dump exists: "+cli.Text(m.Point, 500)+" is NOT MOUNTED"
 	} else if len(loaded.Servers) > 0 {
 		outcome, why = "", why+"look at "+cli.Text(strings.Join(loaded.Servers, " and "), 500)+", to which the capture kernel was to write; otherwise power loss, a reset, or a capture that FAILED"+likely(loaded)
 	} else {

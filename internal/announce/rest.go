@@ -28,7 +28,7 @@ func endRest() error {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%d processes that it started do not end", len(left))
+			return fmt.Errorf("%d processes of the hook do not end", len(left))
 		}
 		for _, pid := range left {
 			if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {

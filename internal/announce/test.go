@@ -23,7 +23,7 @@ const testMessage = "18489ef1de1b4204a72d8aeab58b9743"
 func (r *Run) pendingTest() *state.Test {
 	t, err := r.Store.LastTest()
 	if err != nil {
-		r.Out.Warn(fmt.Sprintf("whether a test was begun is not known: %v", err))
+		r.Out.Warn(fmt.Sprintf("read the state of the test: %v", err))
 	}
 	if t == nil || t.Result != state.TestPending || t.Boot == r.Store.BootID() {
 		return nil
@@ -75,7 +75,7 @@ func (r *Run) lostTest(conf *config.Config, t *state.Test, left *crashdir.Dump, 
 		return testEventOf(t, left)
 	default:
 		if doubt := r.mayHaveDump(conf, known); doubt != "" {
-			r.Out.Warn("whether the test passed is not known: " + doubt)
+			r.Out.Warn("unknown whether the test passed: " + doubt)
 			return nil
 		}
 		t.Why = "nothing was saved: the capture failed, the machine lost power or was reset, or the kernel did not crash" + likely(r.Store.LoadedIn(t.Boot))

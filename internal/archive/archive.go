@@ -44,7 +44,7 @@ func isText(name string) bool {
 // refuses every name that no export gives.
 func member(name string) (string, error) {
 	if len(name) > maxName || path.Clean(name) != name || path.IsAbs(name) || name == ".." || strings.HasPrefix(name, "../") {
-		return "", errors.New("a name that no export gives")
+		return "", errors.New("not a name of an exported file")
 	}
 	if _, below, ok := strings.Cut(name, "/"); ok {
 		name = below
@@ -52,7 +52,7 @@ func member(name string) (string, error) {
 	if isText(name) || name == kernelConfig || vmcoreName.MatchString(name) || configName.MatchString(name) || btfName.MatchString(name) {
 		return name, nil
 	}
-	return "", errors.New("a name that no export gives")
+	return "", errors.New("not a name of an exported file")
 }
 
 // errLong is the error of a file with more bytes than its limit.

@@ -36,7 +36,7 @@ type Export struct {
 func (e *Export) Check() error {
 	switch {
 	case e.Vmcore && e.Scrub != nil:
-		return advice.With(errors.New("a vmcore is the memory of the machine: nothing can be struck out of it"), "Give one of --vmcore and --scrub.")
+		return advice.With(errors.New("a vmcore is the memory of the machine: --scrub cannot clean it"), "Give one of --vmcore and --scrub.")
 	case e.Vmcore && e.Dump.Vmcore == "":
 		return fmt.Errorf("dump %s: no vmcore in it", e.Dump.Name)
 	}

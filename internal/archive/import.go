@@ -134,7 +134,7 @@ func (im *Import) archive(ctx context.Context, r io.Reader) (string, error) {
 		}
 		// Behind the last block is its checksum.
 		if _, err := copyMost(io.Discard, z, maxTail); err != nil {
-			return fmt.Errorf("the end of the archive: %w", err)
+			return fmt.Errorf("read the end of the archive: %w", err)
 		}
 		return nil
 	})
@@ -153,7 +153,7 @@ func (im *Import) unpack(dir string, t *tar.Reader, h *tar.Header) error {
 		case err != nil:
 			return fmt.Errorf("archive: %q: %w", h.Name, err)
 		case seen[name] || len(seen) >= maxFiles:
-			return fmt.Errorf("archive: %q: once more, or more than %d files", h.Name, maxFiles)
+			return fmt.Errorf("archive: %q: a second time, or more than %d files", h.Name, maxFiles)
 		}
 		seen[name] = true
 		if vmcoreName.MatchString(name) {

@@ -28,7 +28,7 @@ func (b *Build) checkBootOptions(c *config.Config) error {
 		return nil
 	}
 	return advice.With(fmt.Errorf("%s: BOOT_OPTIONS: %s", c.Where("BOOT_OPTIONS"), strings.Join(bad, "; ")),
-		"Remove it from BOOT_OPTIONS; the words that the hardware needs are taken over from the running kernel.")
+		"Remove it from BOOT_OPTIONS; ukdump copies the words that the hardware needs from the running kernel.")
 }
 
 // refuses returns why BOOT_OPTIONS may not have a word, "" if it may.

@@ -204,12 +204,12 @@ func TestRawTargets(t *testing.T) {
 		{"default", "", true, "/var/crash raw:swap", "", "", ""},
 		{"default without swap", "", false, "/var/crash", "", noSwap, ""},
 		{"default set anew", "TARGET=/srv\nTARGET=\n", false, "/var/crash", "", noSwap, ""},
-		{"wanted", "TARGET=/var/crash raw:swap", false, "/var/crash", noSwap + ": it is left out", "", ""},
+		{"wanted", "TARGET=/var/crash raw:swap", false, "/var/crash", noSwap + ": omitted", "", ""},
 		{"turned off", "TARGET=/var/crash", true, "/var/crash", "", "", ""},
 		{"only", "TARGET=raw:swap", true, "raw:swap", "", "", ""},
 		{"only, but none", "TARGET=raw:swap", false, "", "", "", "no target is left for a dump: " + noSwap},
 		{"no such device", "TARGET=/var/crash raw:/dev/sdz", false, "", "", "", "raw:/dev/sdz: no block device is called /dev/sdz"},
-		{"twice", "TARGET=raw:swap raw:/dev/nvme0n1p1", true, "", "", "", "raw:/dev/nvme0n1p1: nvme0n1p1: it is the device of the target raw:swap"},
+		{"twice", "TARGET=raw:swap raw:/dev/nvme0n1p1", true, "", "", "", "raw:/dev/nvme0n1p1: nvme0n1p1: the device of the target raw:swap"},
 		{"mounted", "TARGET=/var/crash raw:/dev/vde1\nRAW_OVERWRITE=yes", false, "", "", "", "raw:/dev/vde1: vde1: a file system on it is mounted on /"},
 		{"evidence on tmpfs", "EVIDENCE=/mnt", false, "", "", "", "storage of /mnt: tmpfs file system mounted on /mnt is not supported"},
 	} {
@@ -571,12 +571,12 @@ func TestNewErrors(t *testing.T) {
 			b := []byte(m.Read(vmlinuz))
 			b[0x206], b[0x207] = 0x0b, 0x02 // protocol 2.11
 			m.Write(vmlinuz, string(b))
-		}, "kernel ROOT/" + vmlinuz + ": it is for 386, which is not supported", true},
+		}, "kernel ROOT/" + vmlinuz + ": built for 386, which is not supported", true},
 		{"kernel without a 64-bit entry point above 4 GiB", func(m *buildtest.Machine) {
 			b := []byte(m.Read(vmlinuz))
 			b[0x236] &^= 2 // XLF_CAN_BE_LOADED_ABOVE_4G
 			m.Write(vmlinuz, string(b))
-		}, "kernel ROOT/" + vmlinuz + ": it is too old or too special for kexec_file_load: ", true},
+		}, "kernel ROOT/" + vmlinuz + ": no 64-bit entry point above 4 GiB, which kexec_file_load needs", true},
 		{"no such release", func(m *buildtest.Machine) { m.Write(conf, "KERNEL=5.10.0-9\n") },
 			"ROOT/etc/ukdump.conf:1: find kernel: 5.10.0-9: no image of this release below ROOT, only of ", true},
 		{"running kernel not installed", func(m *buildtest.Machine) { m.Remove(vmlinuz) },
@@ -591,7 +591,7 @@ func TestNewErrors(t *testing.T) {
 			b[0x236] &^= 0x20 // XLF_5LEVEL
 			m.Write(vmlinuz, string(b))
 			m.Write("proc/cpuinfo", "processor\t: 0\nflags\t\t: fpu lm la57 smep\n")
-		}, "kernel ROOT/" + vmlinuz + ": it cannot start from the 5-level page tables of the running kernel (XLF_5LEVEL)", true},
+		}, "kernel ROOT/" + vmlinuz + ": cannot start from the 5-level page tables of the running kernel (XLF_5LEVEL)", true},
 		{"unsigned module", func(m *buildtest.Machine) {
 			name := "boot/config-" + buildtest.Release
 			m.Write(name, m.Read(name)+"CONFIG_MODULE_SIG_FORCE=y\n")
@@ -602,7 +602,7 @@ func TestNewErrors(t *testing.T) {
 			m.Write(tree+"/kernel/drivers/block/virtio_blk.ko", b)
 		}, "loads only signed modules (CONFIG_MODULE_SIG_FORCE in ROOT/boot/config-" + buildtest.Release + "), and kernel/drivers/block/virtio_blk.ko has no signature", true},
 		{"no module tree", func(m *buildtest.Machine) { m.Remove(tree) },
-			"modules of kernel ROOT/" + vmlinuz + " (" + buildtest.Release + "): there is no directory /usr/lib/modules/" + buildtest.Release + " or /lib/modules/" + buildtest.Release, true},
+			"modules of kernel ROOT/" + vmlinuz + " (" + buildtest.Release + "): no directory /usr/lib/modules/" + buildtest.Release + " or /lib/modules/" + buildtest.Release, true},
 		{"modules.dep truncated", func(m *buildtest.Machine) { m.Write(tree+"/modules.dep", m.Read(tree + "/modules.dep")[:60]) },
 			"module tree of kernel " + buildtest.Release + ": no module for driver virtio_blk of /sys/devices/pci0000:00/0000:00:02.0/0000:01:00.0/virtio5: modules.dep:2: the last line is cut off", true},
 		{"modules.dep with a needed line that is not understood", func(m *buildtest.Machine) {
@@ -617,13 +617,13 @@ func TestNewErrors(t *testing.T) {
 			"read module ext4: kernel/fs/ext4.ko: not an ELF file", false},
 		{"module of another kernel", func(m *buildtest.Machine) {
 			m.Write(tree+"/kernel/fs/ext4.ko", string(buildtest.Module("name=ext4", "vermagic=5.10.0 SMP")))
-		}, `module kernel/fs/ext4.ko: it was built for kernel "5.10.0", not for ` + buildtest.Release, false},
+		}, `module kernel/fs/ext4.ko: built for kernel "5.10.0", not for ` + buildtest.Release, false},
 		{"weak module without CRCs", func(m *buildtest.Machine) {
 			weakExt4(m, buildtest.Module("name=ext4", "vermagic=5.10.0 SMP mod_unload "))
-		}, `module weak-updates/ext4.ko: it was built for kernel "5.10.0", not for ` + buildtest.Release, false},
+		}, `module weak-updates/ext4.ko: built for kernel "5.10.0", not for ` + buildtest.Release, false},
 		{"weak module of another configuration", func(m *buildtest.Machine) {
 			weakExt4(m, buildtest.WeakModule("name=ext4", "vermagic=5.10.0 mod_unload "))
-		}, `module weak-updates/ext4.ko: it was built for kernel "5.10.0", not for ` + buildtest.Release, false},
+		}, `module weak-updates/ext4.ko: built for kernel "5.10.0", not for ` + buildtest.Release, false},
 		{"firmware damaged", func(m *buildtest.Machine) {
 			m.Remove("lib/firmware/virtio/blk.bin")
 			m.Write("lib/firmware/virtio/blk.bin.xz", "not xz")

@@ -260,8 +260,8 @@ func TestCheckKernel(t *testing.T) {
 		want string
 	}{
 		{"amd64", 4096, ""},
-		{"arm64", 4096, "kernel /k: it is for amd64, but this machine is arm64"},
-		{"amd64", 65536, "kernel /k: its pages have 4096 bytes, those of the running kernel 65536: makedumpfile could not read the vmcore"},
+		{"arm64", 4096, "kernel /k: built for amd64, but this machine is arm64"},
+		{"amd64", 65536, "kernel /k: pages of 4096 bytes, the running kernel has 65536: makedumpfile could not read the vmcore"},
 	} {
 		text := ""
 		if err := checkMachine(im, tt.arch, tt.page); err != nil {

@@ -247,7 +247,7 @@ func (b *Build) findInitramfs(c *config.Config) error {
 			}
 		}
 		if name == "" {
-			return &EmergencyError{"the initramfs of kernel " + b.Kernel.Release + " is none of " + strings.Join(names, ", "),
+			return &EmergencyError{"no initramfs of kernel " + b.Kernel.Release + ": looked for " + strings.Join(names, ", "),
 				"Set INITRAMFS= to the file that your boot loader gives to this kernel, which may be a unified kernel image."}
 		}
 	}
@@ -304,7 +304,7 @@ func (b *Build) readInitramfs(name string) ([]byte, error) {
 	case !st.Mode().IsRegular():
 		return nil, errors.New("not a regular file")
 	case st.Size() > maxInitramfs:
-		return nil, fmt.Errorf("it has %d bytes", st.Size())
+		return nil, fmt.Errorf("%d bytes", st.Size())
 	}
 	data, err := crashdir.ReadFile(file, maxInitramfs)
 	if err != nil {

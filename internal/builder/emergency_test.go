@@ -302,7 +302,7 @@ func TestEmergencyErrors(t *testing.T) {
 		change     func()
 	}{
 		{"no units", "emergency mode: ukdump-emergency.service is not installed", func() { m.Remove("usr/lib/systemd/system/ukdump-emergency.service") }},
-		{"no initramfs", "emergency mode: the initramfs of kernel " + buildtest.Release + " is none of /boot/initrd.img-", func() { m.Remove(initrd) }},
+		{"no initramfs", "emergency mode: no initramfs of kernel " + buildtest.Release + ": looked for /boot/initrd.img-", func() { m.Remove(initrd) }},
 		{"not there", "etc/ukdump.conf:1: initramfs /boot/x: no such file", func() { m.Write("etc/ukdump.conf", "INITRAMFS=/boot/x\n") }},
 		{"no file", "etc/ukdump.conf:1: initramfs /boot/x: not a regular file", func() {
 			m.Write("etc/ukdump.conf", "INITRAMFS=/boot/x\n")
@@ -324,7 +324,7 @@ func TestEmergencyErrors(t *testing.T) {
 			m.Write("etc/passwd", "x")
 			m.Write("etc/ukdump.conf", "MODE=emergency\nTARGET=/etc/passwd\n")
 		}},
-		{"memory for a target", "tmpfs file system mounted on /scratch is not supported: it is memory and lost at the reboot", func() {
+		{"memory for a target", "tmpfs file system mounted on /scratch is not supported: its memory is lost at the reboot", func() {
 			m.Mount("0:78 / /scratch rw - tmpfs tmpfs rw")
 			m.Write("etc/ukdump.conf", "MODE=emergency\nTARGET=/scratch/crash\n")
 		}},

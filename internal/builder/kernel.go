@@ -45,14 +45,14 @@ func (b *Build) openKernel(o Options) error {
 		b.warn("%s is another build of %s than the running kernel: reboot to run the one that will capture", k.Path, k.Release)
 	}
 	if k.Arch != "amd64" && k.Arch != "arm64" {
-		return &KernelError{k.Path, "it is for " + k.Arch + ", which is not supported", "Choose a kernel for x86_64 or aarch64 with KERNEL=."}
+		return &KernelError{k.Path, "built for " + k.Arch + ", which is not supported", "Choose a kernel for x86_64 or aarch64 with KERNEL=."}
 	}
 	if !k.KexecFile {
-		return &KernelError{k.Path, "it is too old or too special for kexec_file_load: no 64-bit entry point above 4 GiB",
+		return &KernelError{k.Path, "no 64-bit entry point above 4 GiB, which kexec_file_load needs",
 			"Choose a kernel of version 3.8 or later for x86_64 with KERNEL=."}
 	}
 	if five, err := b.host.FiveLevel(); err == nil && five && !k.FiveLevel {
-		return &KernelError{k.Path, "it cannot start from the 5-level page tables of the running kernel (XLF_5LEVEL)",
+		return &KernelError{k.Path, "cannot start from the 5-level page tables of the running kernel (XLF_5LEVEL)",
 			"Choose a kernel of version " + kfeature.FiveLevel.Since.String() + " or later with KERNEL=, or boot with no5lvl."}
 	}
 	if o.Root != "/" {
@@ -65,11 +65,11 @@ func (b *Build) openKernel(o Options) error {
 // and reads the dump of a kernel with pages of that many bytes.
 func checkMachine(k *kimage.Image, arch string, pageSize int) error {
 	if k.Arch != arch {
-		return &KernelError{k.Path, fmt.Sprintf("it is for %s, but this machine is %s", k.Arch, arch),
+		return &KernelError{k.Path, fmt.Sprintf("built for %s, but this machine is %s", k.Arch, arch),
 			"Choose a kernel for this machine with KERNEL=, or leave it unset for the running one."}
 	}
 	if k.PageSize != 0 && k.PageSize != pageSize {
-		return &KernelError{k.Path, fmt.Sprintf("its pages have %d bytes, those of the running kernel %d: makedumpfile could not read the vmcore", k.PageSize, pageSize),
+		return &KernelError{k.Path, fmt.Sprintf("pages of %d bytes, the running kernel has %d: makedumpfile could not read the vmcore", k.PageSize, pageSize),
 			"Choose a kernel with pages of the same size with KERNEL=."}
 	}
 	return nil
@@ -126,7 +126,7 @@ func (b *Build) checkSignature(module string, signed bool) error {
 	case why == "":
 		return nil
 	case signed && !b.runs() && !strings.HasPrefix(module, "kernel/"):
-		b.warn("%s loads only signed modules (%s): it is not known whether it has the key of %s", b.Kernel.Release, why, module)
+		b.warn("%s loads only signed modules (%s): unknown whether it has the key of %s", b.Kernel.Release, why, module)
 		return nil
 	case signed:
 		return nil // the kernel's own, or the running kernel has accepted it

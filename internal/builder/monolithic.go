@@ -41,7 +41,7 @@ func (b *Build) addBuiltin(r kmod.Request) error {
 			fmt.Sprintf("%s has %s and was built without %s (%s), needed for %s", b.Kernel.Release, modules, lacks, b.conf.Source, r.Why),
 			"Choose a kernel that has it with KERNEL=, or storage that this one can reach with TARGET=."}
 	case !r.Optional:
-		b.warn("the kernel has %s, and it is not known whether it has %s built in", modules, r.Why)
+		b.warn("the kernel has %s: unknown whether it has %s built in", modules, r.Why)
 	case !monolithic(b.conf):
 		b.warn("the kernel has nothing for %s", r.Why)
 	}

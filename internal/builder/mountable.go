@@ -16,7 +16,7 @@ import (
 func (b *Build) checkFilesystem(s *host.Storage) error {
 	if b.runs() {
 		if len(s.Unknown) > 0 {
-			b.warn("%s on %s has features that ukdump does not know (%s): only the running kernel is known to mount it", s.FSType, s.Stack[0].Name, strings.Join(s.Unknown, ", "))
+			b.warn("%s on %s has features that ukdump does not know (%s): the running kernel mounts it, another kernel may not", s.FSType, s.Stack[0].Name, strings.Join(s.Unknown, ", "))
 		}
 		return nil
 	}
@@ -40,9 +40,9 @@ func (b *Build) checkFilesystem(s *host.Storage) error {
 	}
 	switch {
 	case len(unsure) > 0:
-		b.warn("it is not known whether %s mounts the %s that %s is on: %s", b.Kernel.Release, s.FSType, s.Dir, strings.Join(unsure, ", "))
+		b.warn("unknown whether %s mounts the %s that %s is on: %s", b.Kernel.Release, s.FSType, s.Dir, strings.Join(unsure, ", "))
 	case s.BlockSize == 0 && s.FSType != "vfat" && s.FSType != "exfat":
-		b.warn("it is not known whether %s mounts the %s that %s is on: its superblock cannot be read", b.Kernel.Release, s.FSType, s.Dir)
+		b.warn("unknown whether %s mounts the %s that %s is on: its superblock cannot be read", b.Kernel.Release, s.FSType, s.Dir)
 	}
 	return nil
 }

@@ -200,7 +200,7 @@ func (b *Build) addSSH(s *netplan.Server, c *config.Config) (err error) {
 		var locked *ssh.PassphraseMissingError
 		if errors.As(err, &locked) {
 			return advice.With(errors.New("the key has a passphrase, which nobody can type after a crash"),
-				"Make a key without one that can do nothing but write dumps: ssh-keygen -t ed25519 -N '' -f "+config.DefaultSSHKey)
+				"Make a key without a passphrase, only for dumps: ssh-keygen -t ed25519 -N '' -f "+config.DefaultSSHKey)
 		}
 		return err
 	})
@@ -241,7 +241,7 @@ func (b *Build) hostKeys(name string, port int) ([]string, error) {
 		at = "-p " + strconv.Itoa(port) + " " + name
 	}
 	return nil, advice.With(fmt.Errorf("no host key of %s in %s", name, strings.Join(knownHosts, ", ")),
-		"Compare the keys that this prints with those of the server, then append them: ssh-keyscan "+at+" >>"+knownHosts[0])
+		"Run ssh-keyscan "+at+", compare the keys with those on the server, and append them to "+knownHosts[0]+".")
 }
 
 // addHTTP packs the token, the client certificate and the certificates to trust.
@@ -283,7 +283,7 @@ func (b *Build) addCA(s *netplan.Server, c *config.Config) (err error) {
 		}
 	}
 	if file == "" {
-		return advice.With(errors.New("no certificates to trust: none of "+strings.Join(caBundles, ", ")+" exists"),
+		return advice.With(errors.New("no certificates to trust: no "+strings.Join(caBundles, " and no ")),
 			"Set HTTP_CA to a PEM file with the certificate that signed the server's.")
 	}
 	s.CAFile, err = b.packRemote(file, "ca", "certificates that "+s.Target+" may have", func(data []byte) error {

@@ -78,12 +78,12 @@ func (e *TreeError) Error() string {
 	for _, d := range host.ModuleDirs {
 		dirs = append(dirs, path.Join(d, e.Release))
 	}
-	return fmt.Sprintf("modules of kernel %s (%s): there is no directory %s", e.Kernel, e.Release, strings.Join(dirs, " or "))
+	return fmt.Sprintf("modules of kernel %s (%s): no directory %s", e.Kernel, e.Release, strings.Join(dirs, " or "))
 }
 
 // Advice returns the remedy.
 func (e *TreeError) Advice() string {
-	return "Install the modules of that kernel, or choose another one with KERNEL=. If it was built without any, its configuration has to say so: put it at /boot/config-" + e.Release + "."
+	return "Install the modules of that kernel, or choose another one with KERNEL=. If it was built without modules, put its configuration at /boot/config-" + e.Release + "."
 }
 
 // openTree opens the module tree of the chosen kernel.
@@ -122,7 +122,7 @@ func (b *Build) addModules(o Options, requests []kmod.Request) error {
 		return err
 	}
 	for _, broken := range res.Broken {
-		b.warn("%v: it is left out", broken)
+		b.warn("%v: omitted", broken)
 	}
 	options, err := kmod.ReadOptions(b.host.FS("/"))
 	if err != nil {
@@ -182,7 +182,7 @@ func (b *Build) addModules(o Options, requests []kmod.Request) error {
 	for i, info := range infos {
 		if !info.Fits(magic) {
 			v, _, _ := strings.Cut(info.Vermagic, " ")
-			return fmt.Errorf("module %s: it was built for kernel %q, not for %s: reinstall the kernel's modules", res.Modules[i].Path, v, b.Kernel.Release)
+			return fmt.Errorf("module %s: built for kernel %q, not for %s: reinstall the kernel's modules", res.Modules[i].Path, v, b.Kernel.Release)
 		}
 	}
 	return nil

@@ -22,7 +22,7 @@ func (b *Build) dumpLevel(level int, version string) int {
 		return level
 	}
 	level &^= userPages
-	b.warn("makedumpfile %s takes memory of Linux %s for that of programs, so the dump keeps both: -d %d, and it is larger. Install makedumpfile 1.7.9 or later", version, running, level)
+	b.warn("makedumpfile %s takes memory of Linux %s for that of programs: the dump is larger, as it keeps both (-d %d). Install makedumpfile 1.7.9 or later", version, running, level)
 	return level
 }
 

@@ -46,9 +46,9 @@ func (b *Build) addTargets(o Options) ([]kmod.Request, error) {
 		case byDefault:
 			b.LeftOut = append(b.LeftOut, err)
 		case errors.As(err, &none):
-			b.warn("%v: it is left out", err)
+			b.warn("%v: omitted", err)
 		case errors.As(err, &noKey) && evidence:
-			b.warn("%v: %s is left out", err, named)
+			b.warn("%v: %s is omitted", err, named)
 			onlyEvidence = true
 		default:
 			return nil, err
@@ -158,7 +158,7 @@ func (b *Build) notTwice(t plan.Target) error {
 	for _, other := range b.Plan.Targets {
 		if t.Device.Name != "" && other.Device.Name == t.Device.Name && (other.Kind == plan.Raw || t.Kind == plan.Raw) {
 			return &host.RawError{
-				Target: t.Dir, Device: t.Device.Name, Err: errors.New("it is the device of the target " + other.Dir),
+				Target: t.Dir, Device: t.Device.Name, Err: errors.New("the device of the target " + other.Dir),
 				Remedy: "Name each raw device once.",
 			}
 		}

@@ -353,7 +353,7 @@ func TestVerifyWithoutLog(t *testing.T) {
 	if err := w.verify(); err != nil {
 		t.Error(err)
 	}
-	if got := strings.Join(w.report.Warnings, "\n"); !strings.Contains(got, "not verified to have the kernel log: VMCOREINFO has no SYMBOL(log_buf)") {
+	if got := strings.Join(w.report.Warnings, "\n"); !strings.Contains(got, "unknown whether the vmcore has the kernel log: VMCOREINFO has no SYMBOL(log_buf)") {
 		t.Errorf("warnings %q", got)
 	}
 }

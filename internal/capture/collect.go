@@ -253,7 +253,7 @@ func (w *worker) verify() error {
 	}
 	marks, err := core.Marks()
 	if err != nil {
-		w.warn("the vmcore is not verified to have the kernel log: %v", err)
+		w.warn("unknown whether the vmcore has the kernel log: %v", err)
 	}
 	w.super.progress()
 	return w.place.verify(dumpfile.Memory{Core: core, Marks: marks}, w.super.progress)

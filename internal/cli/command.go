@@ -248,7 +248,7 @@ func (p *Program) Help(v *Command, verbs ...*Command) string {
 	}
 	table(&b, rows)
 	if len(verbs) > 0 {
-		fmt.Fprintf(&b, "\n%s VERB --help tells more.\n", p.Name)
+		fmt.Fprintf(&b, "\n%s VERB --help explains a verb.\n", p.Name)
 	}
 	if len(v.Status) > 0 {
 		fmt.Fprintf(&b, "\n%s\n", wrap("", "Exit status: "+strings.Join(v.Status, ", ")+"."))
@@ -316,5 +316,5 @@ func (p *Program) Completion(shell string, root *Command, verbs []*Command) erro
 	case "fish":
 		return top.GenFishCompletion(p.Stdout, true)
 	}
-	return Usage(fmt.Errorf("shell %q: there is completion for %s", shell, strings.Join(Shells, ", ")))
+	return Usage(fmt.Errorf("unknown shell %q: completion supports %s", shell, strings.Join(Shells, ", ")))
 }

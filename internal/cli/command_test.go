@@ -95,7 +95,7 @@ A program.
   list  do something
   only  do something
 
-prog VERB --help tells more.
+prog VERB --help explains a verb.
 `
 	for _, tt := range []struct {
 		args, seen, out, err string

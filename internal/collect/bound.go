@@ -83,7 +83,7 @@ func (k *dumpRun) bounded(f *os.File) *boundedFile {
 // refused is the error of a vmcore that a bound stopped.
 func refused(err error) error {
 	if errors.Is(err, errTooLarge) {
-		return advice.With(stays(err), "If this machine had more memory then, run kdumpctl collect --foreign.")
+		return advice.With(stays(err), "Run kdumpctl collect --foreign if this machine had more memory then.")
 	}
 	return left(err)
 }

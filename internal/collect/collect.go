@@ -73,7 +73,7 @@ func (r *Run) Collect() error {
 	}
 	if r.swap {
 		if err := r.Swapon(); err != nil {
-			r.Out.Warn(fmt.Sprintf("swap is not turned on again: %v", err))
+			r.Out.Warn(fmt.Sprintf("turn swap on again: %v", err))
 		}
 	}
 	if len(failed) > 0 {
@@ -100,7 +100,7 @@ func (r *Run) awaitVolumes() {
 			return
 		}
 		if left <= 0 {
-			r.Out.Warn("no logical volume has appeared that may hold a dump: " + strings.Join(missing, ", "))
+			r.Out.Warn("logical volumes that may hold a dump did not appear: " + strings.Join(missing, ", "))
 			return
 		}
 		r.Sleep(host.AppearInterval)
@@ -117,7 +117,7 @@ func (r *Run) device(dev host.RawDevice) error {
 	// of another, see O_EXCL in open(2), and none of that begins meanwhile.
 	f, err := os.OpenFile(dev.Path, os.O_RDWR|os.O_EXCL, 0)
 	if errors.Is(err, unix.EBUSY) {
-		return errors.New("it has a raw dump, but it is in use")
+		return errors.New("the device has a raw dump, but is in use")
 	}
 	if err != nil {
 		return err
@@ -149,7 +149,7 @@ func (r *Run) look(dev host.RawDevice) (bool, error) {
 		// Paths of multipath NVMe have no node, drives no medium.
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENXIO) && !errors.Is(err, unix.ENOMEDIUM) {
 			r.unread = true
-			r.Out.Warn(fmt.Sprintf("whether there is a raw dump is not known: %v", err))
+			r.Out.Warn(fmt.Sprintf("look for a raw dump: %v", err))
 		}
 		return false, nil
 	}
@@ -171,12 +171,12 @@ func (r *Run) look(dev host.RawDevice) (bool, error) {
 		return false, err
 	case err != nil:
 		r.unread = true
-		r.Out.Warn(fmt.Sprintf("whether there is a raw dump on %s is not known: %v", dev.Path, err))
+		r.Out.Warn(fmt.Sprintf("look for a raw dump on %s: %v", dev.Path, err))
 		return false, nil
 	}
 	r.found = true
 	if dump.Header.Foreign(r.machine) && !r.Foreign {
-		r.Out.Warn(fmt.Sprintf("%s has %s which stays there: kdumpctl collect --foreign would save it", dev.Path, r.whose(&dump.Header)))
+		r.Out.Warn(fmt.Sprintf("%s has %s which stays there. Run kdumpctl collect --foreign to save it", dev.Path, r.whose(&dump.Header)))
 		return false, nil
 	}
 	return true, nil
@@ -222,7 +222,7 @@ func (r *Run) parent() (string, error) {
 // left is why a dump cannot be collected and is left on its device. That can be
 // given back all the same.
 func left(err error) error {
-	return advice.With(stays(err), "kdumpctl collect --discard gives the device back without saving what is left on it.")
+	return advice.With(stays(err), "Run kdumpctl collect --discard to give the device back without saving the dump.")
 }
 
 // stays is an error after which the raw dump is where it was.

@@ -121,14 +121,14 @@ func (k *dumpRun) readReport() error {
 			Version: crashdir.ReportVersion, Software: plan.Software, Host: h.Host, Machine: h.MachineID,
 			Capture: h.Kernel, Started: h.Started,
 		}
-		k.problem("the capture's own report: %v", err)
+		k.problem("read the report of the capture: %v", err)
 	}
 	k.report.ID, k.report.Raw = h.ID, k.key()
 	if t := &k.report.Target; t.Device == "" {
 		*t = crashdir.Target{Dir: target.RawName(k.dev.Name), Device: k.dev.Name, FSType: h.Held.Type, UUID: h.Held.UUID}
 	}
 	if !k.dump.Finished {
-		k.report.Errors = append(k.report.Errors, "the capture did not come to its end")
+		k.report.Errors = append(k.report.Errors, "the capture did not finish")
 	}
 	return nil
 }
@@ -245,7 +245,7 @@ func (k *dumpRun) removeEmpty() {
 func (k *dumpRun) writeInterim() error {
 	r := *k.report
 	r.Outcome = crashdir.Incomplete
-	r.Errors = append(r.Errors[:len(r.Errors):len(r.Errors)], "collect: it did not come to its end")
+	r.Errors = append(r.Errors[:len(r.Errors):len(r.Errors)], "collect: interrupted")
 	return k.writeReport(&r)
 }
 
@@ -261,7 +261,7 @@ func (k *dumpRun) writeReport(r *crashdir.Report) error {
 }
 
 // errPartial keeps the name of a file that is not whole.
-var errPartial = errors.New("only the beginning of it was written")
+var errPartial = errors.New("only its beginning was written")
 
 // writeLogs copies the files beside the vmcore. One that is damaged keeps the
 // name of a file that is not whole.

@@ -88,7 +88,7 @@ func TestAllMistakes(t *testing.T) {
 	_, err := Load(root)
 	want := []string{
 		"etc/ukdump.conf:1: unknown key KEEPS (did you mean KEEP?)",
-		`etc/ukdump.conf:3: TARGET=x: "x" is neither an absolute path of a directory, nor a raw device as in raw:PARTUUID=ID, nor a place at a server as in sftp://USER@HOST/PATH; targets are separated by spaces`,
+		`etc/ukdump.conf:3: TARGET=x: "x" is neither an absolute path of a directory, nor a raw device as in raw:PARTUUID=ID, nor a target at a server as in sftp://USER@HOST/PATH; targets are separated by spaces`,
 		`etc/ukdump.conf:4:6: U+201C is a typographic quote: write " or '`,
 		"etc/ukdump.conf.d/a.conf: a link to none, which does not exist",
 		`usr/lib/ukdump.conf.d/b.conf:1: no = in "nonsense"; a line is KEY=VALUE or a comment`,

@@ -50,7 +50,7 @@ var keys = []key{
 	{"S3_ENDPOINT", "", setEndpoint},
 	{"S3_REGION", "us-east-1", func(c *Config, v string) error {
 		if !isWord(v, "-") {
-			return errors.New("not the name of a region")
+			return errors.New("not a region such as us-east-1")
 		}
 		c.S3Region = v
 		return nil

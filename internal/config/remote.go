@@ -73,7 +73,7 @@ func setEncrypt(c *Config, v string) error {
 		case filepath.IsAbs(w):
 			w = filepath.Clean(w)
 		case strings.HasPrefix(w, "AGE-SECRET-KEY-"):
-			return errors.New("this is a private key, which must not be on this machine: give its public key, as age-keygen -y prints it")
+			return errors.New("this is a private key, which must not be on this machine: write its public key, as age-keygen -y prints it")
 		case !strings.HasPrefix(w, "age1"):
 			return fmt.Errorf("%q is neither a public key of age, age1…, nor an absolute path of a file with such keys; they are separated by spaces", brief(w))
 		}

@@ -69,7 +69,7 @@ func (c *ctl) announceNow(early bool) error {
 	}
 	if early {
 		if m := host.MissingMount(c.root, conf.DumpDirs(c.root)); m != nil {
-			c.Say("%s is not mounted, ukdump-announce-late.service tells about crashes", m.Point)
+			c.Say("%s is not mounted: ukdump-announce-late.service announces crashes", m.Point)
 			return bad
 		}
 	}

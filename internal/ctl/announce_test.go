@@ -271,12 +271,12 @@ func TestAnnounceTrouble(t *testing.T) {
 		now := time.Now().UTC().Format(crashdir.TimeLayout)
 		fail(now)
 		m.Write("var/lib/ukdump/announced.json", "{")
-		m.expect("announce", result{0, "", "kdumpctl: warning: which crashes were announced is not known: ...\n" + message(now)})
+		m.expect("announce", result{0, "", "kdumpctl: warning: read the list of announced crashes: ...\n" + message(now)})
 		m.expect("announce", result{0, "", ""})
 	})
 	m.run(t, "state of a later version", func(t *testing.T) {
 		m.Write("var/lib/ukdump/announced.json", `{"version":2}`)
-		m.expect("announce", result{0, "", "kdumpctl: warning: which crashes were announced is not known: ROOT/var/lib/ukdump/announced.json has format version 2, this program supports version 1\n"})
+		m.expect("announce", result{0, "", "kdumpctl: warning: read the list of announced crashes: ROOT/var/lib/ukdump/announced.json has format version 2, this program supports version 1\n"})
 	})
 	m.run(t, "target is a file", func(t *testing.T) {
 		m.Write("srv/file", "")

@@ -277,11 +277,11 @@ func TestCollectIncomplete(t *testing.T) {
 	}{
 		"cut": {
 			change:  func(d *raw) { d.length, d.finish = 4096+16+4096+16+1000, false },
-			outcome: crashdir.Incomplete, vmcore: 4096 + 1000, errors: "the capture did not come to its end",
+			outcome: crashdir.Incomplete, vmcore: 4096 + 1000, errors: "the capture did not finish",
 		},
 		"nothing of the stream": {
 			change:  func(d *raw) { d.length, d.finish = 1, false },
-			outcome: crashdir.DmesgOnly, errors: "the capture did not come to its end",
+			outcome: crashdir.DmesgOnly, errors: "the capture did not finish",
 		},
 		"ended, but not complete": {
 			change:  func(d *raw) { d.complete = false },
@@ -289,8 +289,8 @@ func TestCollectIncomplete(t *testing.T) {
 		},
 		"no report": {
 			change:  func(d *raw) { d.report = "" },
-			outcome: crashdir.Complete, vmcore: 24576, errors: "collect: the capture's own report: report.json: file does not exist",
-			stderr: "kdumpctl: warning: ROOT/dev/vdz1: the capture's own report: report.json: file does not exist\n",
+			outcome: crashdir.Complete, vmcore: 24576, errors: "collect: read the report of the capture: report.json: file does not exist",
+			stderr: "kdumpctl: warning: ROOT/dev/vdz1: read the report of the capture: report.json: file does not exist\n",
 		},
 		"stream damaged": {
 			damage:  func(m *machine, dev string) { m.flip(dev, 6<<20+4096+16+4096+16+20000) },
@@ -355,7 +355,7 @@ func (m *machine) remove(path string) {
 func TestCollectLeaves(t *testing.T) {
 	t.Parallel()
 	m := collecting(t)
-	const advice = "kdumpctl: kdumpctl collect --discard gives the device back without saving what is left on it.\n"
+	const advice = "kdumpctl: Run kdumpctl collect --discard to give the device back without saving the dump.\n"
 	for name, tt := range map[string]struct {
 		dump    func(m *machine) string
 		args    string
@@ -433,7 +433,7 @@ func TestCollectLeaves(t *testing.T) {
 				m.Write("etc/machine-id", strings.Repeat("f", 32))
 				return m.dump("vdz1", goodRaw())
 			},
-			stderr: "kdumpctl: warning: ROOT/dev/vdz1 has a dump of another machine, recorded, which stays there: kdumpctl collect --foreign would save it\n",
+			stderr: "kdumpctl: warning: ROOT/dev/vdz1 has a dump of another machine, recorded, which stays there. Run kdumpctl collect --foreign to save it\n",
 			args:   "--foreign", restore: "swap",
 		},
 		"another machine's without a name": {
@@ -443,7 +443,7 @@ func TestCollectLeaves(t *testing.T) {
 				d.header.Host = ""
 				return m.dump("vdz1", d)
 			},
-			stderr: "kdumpctl: warning: ROOT/dev/vdz1 has a dump of another machine, " + machineID + ", which stays there: kdumpctl collect --foreign would save it\n",
+			stderr: "kdumpctl: warning: ROOT/dev/vdz1 has a dump of another machine, " + machineID + ", which stays there. Run kdumpctl collect --foreign to save it\n",
 			args:   "--foreign", restore: "swap",
 		},
 	} {
@@ -576,7 +576,7 @@ func TestCollectInterim(t *testing.T) {
 		t.Fatal("it was not stopped")
 	}
 	got := m.only()
-	if got.Outcome != crashdir.Incomplete || got.Report == nil || got.Report.Outcome != crashdir.Incomplete || strings.Join(got.Report.Errors, "") != "collect: it did not come to its end" {
+	if got.Outcome != crashdir.Incomplete || got.Report == nil || got.Report.Outcome != crashdir.Incomplete || strings.Join(got.Report.Errors, "") != "collect: interrupted" {
 		t.Errorf("got %s, report %+v", got.Outcome, got.Report)
 	}
 }
@@ -782,7 +782,7 @@ func TestCollectNameless(t *testing.T) {
 			if tt.collected {
 				return
 			}
-			if !strings.Contains(got.stderr, "which stays there: kdumpctl collect --foreign would save it") {
+			if !strings.Contains(got.stderr, "which stays there. Run kdumpctl collect --foreign to save it") {
 				t.Errorf("got %+v", got)
 			}
 			if got := m.kdumpctl("collect --foreign"); !strings.HasPrefix(got.stdout, "collected ") {
@@ -823,7 +823,7 @@ func TestCollectAwaitsVolumes(t *testing.T) {
 	m.Remove("sys/class/block/dm-0")
 	m.Remove("var/lib/ukdump/loaded.json") // a load goes on
 	waited, m.sleep = 0, func(d time.Duration) { waited += d }
-	m.expect("collect", result{0, "Nothing to collect.\n", "kdumpctl: warning: no logical volume has appeared that may hold a dump: LVM-one\n"})
+	m.expect("collect", result{0, "Nothing to collect.\n", "kdumpctl: warning: logical volumes that may hold a dump did not appear: LVM-one\n"})
 	if waited != host.AppearLimit {
 		t.Errorf("waited %v", waited)
 	}

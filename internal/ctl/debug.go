@@ -54,7 +54,7 @@ func (c *ctl) debugVerb() *cli.Command {
 
 func (c *ctl) debug(o debugOptions, name string, args []string) error {
 	if o.with != "" && !slices.Contains(debug.Debuggers, debug.Debugger(o.with)) {
-		return cli.Usage(fmt.Errorf("debugger %q: there are crash, drgn and gdb", o.with))
+		return cli.Usage(fmt.Errorf("unknown debugger %q: choose crash, drgn or gdb", o.with))
 	}
 	ids, err := o.identities()
 	if err != nil {
@@ -87,9 +87,9 @@ func (c *ctl) debug(o debugOptions, name string, args []string) error {
 	if o.print {
 		switch {
 		case d.Converted(k):
-			c.Warn("gdb reads no such dump: without --print, an ELF core of it is made")
+			c.Warn("gdb cannot read this dump: without --print, kdumpctl makes an ELF core of it")
 		case memory.sealed:
-			c.Warn(string(d) + " reads no encrypted dump: without --print, a decrypted copy of it is made")
+			c.Warn(string(d) + " cannot read encrypted dumps: without --print, kdumpctl makes a decrypted copy")
 		}
 		c.Say("%s", cli.Clean(debug.ShellQuote(d.Command(found, core, k, args))))
 		return nil

@@ -24,8 +24,8 @@ report if they are encrypted, too. The private key is needed here only: info, re
 debug and export read an encrypted dump themselves with --identity, without a copy on disk
 except for debug.
 
-The vmcore is verified before it gets its name. Of a file that was truncated, the part
-before that is kept as vmcore-incomplete.
+The vmcore is verified before it gets its name. If a file was truncated, the part
+before the damage is kept as vmcore-incomplete.
 
 DUMP is a name as for info, FILE an encrypted file of a dump.`
 
@@ -232,10 +232,10 @@ func (j *decryption) file(name string) error {
 	cut := errors.As(err, &damaged) || errors.As(err, &flat)
 	switch {
 	case cut && part: // as its name says
-		j.c.Say("decrypted %s, up to where it ends: %v", dst.Name(), err)
+		j.c.Say("decrypted a part of %s: %v", dst.Name(), err)
 		return nil
 	case cut:
-		return advice.With(err, "The part before that is in "+dst.Name()+".")
+		return advice.With(err, "The part before the damage is in "+dst.Name()+".")
 	case err != nil:
 		j.to.Remove(plain + crashdir.Suffix)
 		return err
@@ -277,10 +277,10 @@ func (j *decryption) finish(dst *os.File, plain, name string, part bool) error {
 	}
 	if err != nil && (isCore || plain == crashdir.Vmcore) {
 		if part {
-			j.c.Say("decrypted %s, not whole: %v", dst.Name(), err)
+			j.c.Say("decrypted %s, which is not whole: %v", dst.Name(), err)
 			return nil
 		}
-		return advice.With(err, "It is intact as it was encrypted: the decrypted file is "+dst.Name()+".")
+		return advice.With(err, "The encryption is intact, but the dump is not. The decrypted file is "+dst.Name()+".")
 	}
 	if err := j.to.Commit(plain); err != nil {
 		return err

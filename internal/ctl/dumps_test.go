@@ -177,20 +177,20 @@ func TestFindDump(t *testing.T) {
 	m := newMachine(t)
 	m.expect("list", result{0, "No dumps in ROOT/var/crash.\n", ""})
 	m.expect("info", result{1, "", "kdumpctl: no dumps in ROOT/var/crash\n"})
-	m.expect("info 2026", result{1, "", "kdumpctl: dump 2026: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows what there is.\n"})
+	m.expect("info 2026", result{1, "", "kdumpctl: dump 2026: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows all dumps.\n"})
 	dumps(m)
 	m.Write("etc/ukdump.conf", "TARGET=/else\n")
 	m.expect("list", result{0, "No dumps in ROOT/else.\n", ""})
 	m.Write("etc/ukdump.conf", "TARGET=\n")
 	for line, want := range map[string]string{
 		"info 2026-11-2":                           "dump 2026-11-2: the name fits 7 dumps, from 2026-11-20T01-00-00Z to " + newest + ": give more of it",
-		"info 2027":                                "dump 2027: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows what there is.",
-		"info other":                               "dump other: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows what there is.",
-		"info ..":                                  "dump ..: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows what there is.",
+		"info 2027":                                "dump 2027: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows all dumps.",
+		"info other":                               "dump other: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows all dumps.",
+		"info ..":                                  "dump ..: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows all dumps.",
 		"info ROOT/var/crash/other":                "ROOT/var/crash/other is not the directory of a dump",
 		"info ROOT/var/crash/../../etc":            "ROOT/etc is not the directory of a dump",
 		"info ROOT/x/2026-11-20T01-00-00Z":         "open ROOT/x/2026-11-20T01-00-00Z: no such file or directory",
-		"info --dir ROOT/var 2026":                 "dump 2026: not found in ROOT/var\nkdumpctl: kdumpctl list shows what there is.",
+		"info --dir ROOT/var 2026":                 "dump 2026: not found in ROOT/var\nkdumpctl: kdumpctl list shows all dumps.",
 		"list --dir ROOT/secret":                   "open ROOT/secret: not a directory",
 		"info ROOT/var/crash/2026-11-26T01-00-00Z": "open ROOT/var/crash/2026-11-26T01-00-00Z: not a directory",
 	} {
@@ -207,7 +207,7 @@ func TestSeveralTargets(t *testing.T) {
 	m := newMachine(t)
 	m.Write("etc/ukdump.conf", "TARGET=/srv/dumps /var/crash\n")
 	m.expect("list", result{0, "No dumps in ROOT/srv/dumps or ROOT/var/crash.\n", ""})
-	m.expect("info 2026", result{1, "", "kdumpctl: dump 2026: not found in ROOT/srv/dumps or ROOT/var/crash\nkdumpctl: kdumpctl list shows what there is.\n"})
+	m.expect("info 2026", result{1, "", "kdumpctl: dump 2026: not found in ROOT/srv/dumps or ROOT/var/crash\nkdumpctl: kdumpctl list shows all dumps.\n"})
 	const both = "2026-11-22T01-00-00Z"
 	for _, name := range []string{"var/crash/2026-11-23T01-00-00Z", "srv/dumps/" + both, "var/crash/2026-11-21T01-00-00Z", "var/crash/" + both} {
 		m.Write(name+"/vmcore-dmesg.txt", "log")
@@ -264,17 +264,17 @@ func TestRm(t *testing.T) {
 	before := strings.Join(buildtest.Snapshot(t, m.Root), "\n")
 	// Nothing is removed if any of the names is wrong.
 	for line, want := range map[string]string{
-		"rm 2026-11-20 2027":                     "dump 2027: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows what there is.",
+		"rm 2026-11-20 2027":                     "dump 2027: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows all dumps.",
 		"rm 2026-11-20 2026-11-2":                "dump 2026-11-2: the name fits ...",
 		"rm 2026-11-20 ROOT/boot":                "ROOT/boot is not the directory of a dump",
 		"rm 2026-11-20 ROOT/var/crash":           "ROOT/var/crash is not the directory of a dump",
 		"rm 2026-11-20 ROOT/var/crash/other":     "ROOT/var/crash/other is not the directory of a dump",
 		"rm 2026-11-20 ../../etc":                "../../etc is not the directory of a dump",
-		"rm 2026-11-20 .":                        "dump .: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows what there is.",
+		"rm 2026-11-20 .":                        "dump .: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows all dumps.",
 		"rm 2026-11-20 /":                        "/ is not the directory of a dump",
 		"rm ROOT/var/crash/2026-11-25T01-00-00Z": "open ROOT/var/crash/2026-11-25T01-00-00Z: not a directory",
-		"rm 2026-11-25":                          "dump 2026-11-25: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows what there is.",
-		"rm 2026-11-20 --dir ROOT/boot":          "dump 2026-11-20: not found in ROOT/boot\nkdumpctl: kdumpctl list shows what there is.",
+		"rm 2026-11-25":                          "dump 2026-11-25: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows all dumps.",
+		"rm 2026-11-20 --dir ROOT/boot":          "dump 2026-11-20: not found in ROOT/boot\nkdumpctl: kdumpctl list shows all dumps.",
 	} {
 		m.expect(line, result{1, "", "kdumpctl: " + want + "\n"})
 	}

@@ -126,7 +126,7 @@ func (c *ctl) nextSize(z *load.Sizing) string {
 	case err != nil:
 		return err.Error()
 	case !z.Tested() && r < z.Smallest:
-		return fmt.Sprintf("Run kdumpctl setup --crashkernel=%dM --apply, reboot, and run kdumpctl test. Then this can tell the smallest size for certain.", z.Suggested>>20)
+		return fmt.Sprintf("Run kdumpctl setup --crashkernel=%dM --apply, reboot, and run kdumpctl test. Then kdumpctl estimate is certain of the smallest size.", z.Suggested>>20)
 	case !z.Tested():
 		return "Run kdumpctl test: it measures a capture on this machine."
 	case r < z.Smallest:

@@ -107,8 +107,8 @@ func TestLoadBeforeForecast(t *testing.T) {
 	}{
 		{"first load", understood, nil, -1, false, 2, "ukdump.known=", ""},
 		{"misread", misread, nil, -1, false, 2, "ukdump.misread=", "finds no pages of the kernel: dumps are larger than necessary: update makedumpfile"},
-		{"no table", "", nil, -1, false, 1, "", "not known: whether makedumpfile understands kernel " + buildtest.Release + ": makedumpfile --mem-usage did not print its table"},
-		{"late", "", late, -1, false, 1, "", "not known: whether makedumpfile understands kernel " + buildtest.Release + ": makedumpfile --mem-usage did not end in time: 30 seconds"},
+		{"no table", "", nil, -1, false, 1, "", "unknown whether makedumpfile understands kernel " + buildtest.Release + ": makedumpfile --mem-usage did not print its table"},
+		{"late", "", late, -1, false, 1, "", "unknown whether makedumpfile understands kernel " + buildtest.Release + ": makedumpfile --mem-usage did not end in time: 30 seconds"},
 		{"loaded already", understood, nil, -1, true, 2, "ukdump.known=", ""},
 		{"loaded already, late", "", late, -1, true, 1, "", "did not end in time"},
 		{"one load left", understood, nil, 1, false, 1, "", ""},
@@ -191,7 +191,7 @@ func TestVerdictIsRemembered(t *testing.T) {
 				if known := strings.Contains(m.inKernel().cmdline, "ukdump.known="); got.status != 0 || known != tt.known {
 					t.Errorf("%+v, loads %q, want known %v", got, m.calls, tt.known)
 				}
-				if notKnown := strings.Contains(got.stdout, "not known: whether makedumpfile understands"); notKnown == tt.known {
+				if notKnown := strings.Contains(got.stdout, "unknown whether makedumpfile understands"); notKnown == tt.known {
 					t.Errorf("known %v: %s", tt.known, got.stdout)
 				}
 			})

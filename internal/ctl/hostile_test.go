@@ -303,7 +303,7 @@ func TestPlanted(t *testing.T) {
 		t.Errorf("status --json: %+v", r)
 	}
 	m.expect("announce", result{0, "", ""})
-	m.expect("rm 2026", result{1, "", "kdumpctl: dump 2026: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows what there is.\n"})
+	m.expect("rm 2026", result{1, "", "kdumpctl: dump 2026: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows all dumps.\n"})
 	m.expect("rm ROOT/var/crash/"+name, result{1, "", "kdumpctl: ROOT/var/crash/" + name + " belongs to user 4242: not a dump made by ukdump\n"})
 	if r := m.kdumpctl("info ROOT/var/crash/" + name); r.status != 0 {
 		t.Errorf("info of a path: %+v", r)

@@ -141,7 +141,7 @@ func TestHotplugNothingToDo(t *testing.T) {
 			m.Write("sys/devices/system/cpu/crash_hotplug", "1\n")
 			m.Write("sys/devices/system/memory/crash_hotplug", "1\n")
 		}, "the kernel updates its own ELF header"},
-		{"loaded by another", func() { m.Remove("var/lib/ukdump/loaded.json") }, "the loaded capture kernel was not loaded by kdumpctl"},
+		{"loaded by another", func() { m.Remove("var/lib/ukdump/loaded.json") }, "kdumpctl has not loaded this capture kernel"},
 	} {
 		m.run(t, tt.name, func(t *testing.T) {
 			tt.change()

@@ -108,7 +108,7 @@ func noDump(dir, name string) error {
 	if name == "" {
 		return errors.New("no dumps in " + dir)
 	}
-	return advice.With(fmt.Errorf("dump %s: not found in %s", name, dir), "kdumpctl list shows what there is.")
+	return advice.With(fmt.Errorf("dump %s: not found in %s", name, dir), "kdumpctl list shows all dumps.")
 }
 
 func printDump(out io.Writer, d crashdir.Dump, ids *unseal.Identities, width int) error {

@@ -38,7 +38,7 @@ func TestLoad(t *testing.T) {
 		line   string
 		built  string
 	}{
-		{"first", func() {}, "load", "there was none"},
+		{"first", func() {}, "load", "no image yet"},
 		{"again", func() {}, "load", ""},
 		{"reload", func() {}, "reload", ""},
 		{"other time, same content", func() { m.Write("usr/bin/makedumpfile", m.Read("usr/bin/makedumpfile")) }, "load", ""},
@@ -51,7 +51,7 @@ func TestLoad(t *testing.T) {
 		{"image truncated", func() { m.Write(image, m.Read(image)[:300]) }, "load", "the old image is damaged: ..."},
 		{"image empty", func() { m.Write(image, "") }, "load", "the old image is damaged: not an initramfs: the file is empty"},
 		{"image of something else", func() { m.Write(image, "text") }, "load", "the old image is damaged: not an initramfs: ..."},
-		{"image removed", func() { m.Remove(image) }, "load", "there was none"},
+		{"image removed", func() { m.Remove(image) }, "load", "no image yet"},
 	} {
 		step.change()
 		got := m.kdumpctl(step.line)
@@ -170,7 +170,7 @@ func TestLoadErrors(t *testing.T) {
 			m.Write(conf, "KERNEL=/k\n")
 		}, "load", "ROOT/etc/ukdump.conf:1: read kernel: ROOT/k: not a kernel image: a kernel for riscv64, which is not supported", false},
 		{"release without kernel", func(m *machine) { m.Write(conf, "KERNEL=1.2.3\n") }, "load", "ROOT/etc/ukdump.conf:1: find kernel: 1.2.3: no image of this release below ROOT, only of 6.1.0-50-amd64", true},
-		{"release without module tree", func(m *machine) { m.Remove(tree) }, "load", "modules of kernel ROOT/" + vmlinuz + " (" + buildtest.Release + "): there is no directory ...", true},
+		{"release without module tree", func(m *machine) { m.Remove(tree) }, "load", "modules of kernel ROOT/" + vmlinuz + " (" + buildtest.Release + "): no directory ...", true},
 		{"modules.dep truncated", func(m *machine) { m.Write(tree+"/modules.dep", "kernel/x.ko: ker") }, "load",
 			"module tree of kernel " + buildtest.Release + ": no module for driver virtio_blk of /sys/devices/pci0000:00/0000:00:02.0/0000:01:00.0/virtio5: modules.dep:1: the last line is cut off", true},
 		{"no makedumpfile", func(m *machine) { m.Remove("usr/bin/makedumpfile") }, "load", "makedumpfile: not found in ...", true},
@@ -223,7 +223,7 @@ func TestLoadErrors(t *testing.T) {
 		{"--image no image", func(m *machine) { m.Write("my.img", "text\n") }, mine, "image ROOT/my.img: not an initramfs: ...", false},
 		{"--image foreign", func(m *machine) {
 			m.Write("my.img", pack(t, func(im *initramfs.Image) error { return im.AddFile("init", []byte("x"), 0o755) }))
-		}, mine, "image ROOT/my.img: it is an initramfs, but not one of ukdump: there is no " + plan.Path, false},
+		}, mine, "image ROOT/my.img: an initramfs, but not an image of ukdump: no file " + plan.Path, false},
 		{"--image with a plan of another version", planned(func(p map[string]any) { p["version"] = 1 }), mine,
 			"image ROOT/my.img: plan has format version 1, this program supports version 3", false},
 		{"--image with a bad plan", planned(func(p map[string]any) { delete(p, "targets") }), mine,
@@ -240,7 +240,7 @@ func TestLoadErrors(t *testing.T) {
 			switch {
 			case strings.HasSuffix(tt.want, "..."), strings.Contains(tt.want, "no memory is reserved"):
 			case tt.name == "directory not writable": // neither is there loaded.json
-				want = "kdumpctl: " + tt.want + "; what was loaded before is still loaded\n"
+				want = "kdumpctl: " + tt.want + "; the earlier capture kernel is still loaded\n"
 			default:
 				want = "kdumpctl: " + tt.want + stillLoaded + "\n"
 			}

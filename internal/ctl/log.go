@@ -202,7 +202,7 @@ func parseLevels(list string) (map[int]bool, error) {
 		name, more := strings.CutSuffix(word, "+")
 		i := slices.Index(levelNames, name)
 		if i < 0 {
-			return nil, fmt.Errorf("level %q: there are %s", word, strings.Join(levelNames, ", "))
+			return nil, fmt.Errorf("unknown level %q: the levels are %s", word, strings.Join(levelNames, ", "))
 		}
 		levels[i] = true
 		for j := 0; more && j < i; j++ {

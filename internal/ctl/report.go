@@ -109,7 +109,7 @@ func (c *ctl) makeReport(dir, name string, ids *unseal.Identities) (*report.Repo
 		return r, err
 	}
 	if err := keepReport(d, r); err != nil {
-		c.Warn(fmt.Sprintf("the report is not kept: %v", err))
+		c.Warn(fmt.Sprintf("save the report: %v", err))
 	}
 	return r, nil
 }
@@ -153,7 +153,7 @@ func understood(object string, r *report.Report) error {
 	if !r.Empty() {
 		return nil
 	}
-	err := fmt.Errorf("%s: nothing in it is understood", object)
+	err := fmt.Errorf("%s: no part is understood", object)
 	if len(r.Problems) > 0 {
 		err = fmt.Errorf("%w: %s: %s", err, r.Problems[0].Part, r.Problems[0].Reason)
 	}

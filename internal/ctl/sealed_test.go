@@ -170,8 +170,8 @@ func TestDecrypt(t *testing.T) {
 		{"one file", kdump(false), "-o ROOT/one ROOT/" + dir + "/vmcore.age", result{0, "decrypted ROOT/one/vmcore, 24.0 KiB\n", ""}, "one", "vmcore"},
 		{"one log", kdump(false), "-o ROOT/log ROOT/" + dir + "/vmcore-dmesg.txt.age", result{0, "decrypted ROOT/log/vmcore-dmesg.txt, 92 B\n", ""}, "log", "vmcore-dmesg.txt"},
 		{"dump that is not whole", kdump(true), "-o ROOT/bad ROOT/" + dir + "/vmcore.age", result{1, "",
-			"kdumpctl: decrypt vmcore.age: verify dump: makedumpfile marked it as incomplete\nkdumpctl: It is intact as it was encrypted: the decrypted file is ROOT/bad/vmcore-incomplete.\n"}, "bad", "vmcore-incomplete"},
-		{"no dump in it", "text", "-o ROOT/text ROOT/" + dir + "/vmcore.age", result{1, "", "kdumpctl: decrypt vmcore.age: ...\nkdumpctl: It is intact as it was encrypted: the decrypted file is ROOT/text/vmcore-incomplete.\n"}, "text", "vmcore-incomplete"},
+			"kdumpctl: decrypt vmcore.age: verify dump: makedumpfile marked it as incomplete\nkdumpctl: The encryption is intact, but the dump is not. The decrypted file is ROOT/bad/vmcore-incomplete.\n"}, "bad", "vmcore-incomplete"},
+		{"no dump in it", "text", "-o ROOT/text ROOT/" + dir + "/vmcore.age", result{1, "", "kdumpctl: decrypt vmcore.age: ...\nkdumpctl: The encryption is intact, but the dump is not. The decrypted file is ROOT/text/vmcore-incomplete.\n"}, "text", "vmcore-incomplete"},
 		{"file of another name", kdump(false), "ROOT/proc/cmdline", result{1, "", "kdumpctl: decrypt ROOT/proc/cmdline: the name of an encrypted file ends in .age\nkdumpctl: Rename it, for example to vmcore.age.\n"}, "proc/self", "mountinfo"},
 	} {
 		m.run(t, tt.name, func(t *testing.T) {
@@ -202,9 +202,9 @@ func TestDecryptDamaged(t *testing.T) {
 		want                result
 		left                int // bytes of vmcore-incomplete
 	}{
-		{"truncated between chunks", "vmcore.age", sealed[:len(sealed)-150000%65536-16], result{1, "", "kdumpctl: decrypt vmcore.age: truncated: the age file ends behind 131072 bytes of content\nkdumpctl: The part before that is in ROOT/srv/vmcore-incomplete.\n"}, 131072},
-		{"truncated in a chunk", "vmcore.age", sealed[:100000], result{1, "", "kdumpctl: decrypt vmcore.age: truncated or damaged behind 65536 bytes of content\nkdumpctl: The part before that is in ROOT/srv/vmcore-incomplete.\n"}, 65536},
-		{"truncated capture", "vmcore.age-incomplete", sealed[:100000], result{0, "decrypted ROOT/srv/vmcore-incomplete, up to where it ends: truncated or damaged behind 65536 bytes of content\n", ""}, 65536},
+		{"truncated between chunks", "vmcore.age", sealed[:len(sealed)-150000%65536-16], result{1, "", "kdumpctl: decrypt vmcore.age: truncated: the age file ends behind 131072 bytes of content\nkdumpctl: The part before the damage is in ROOT/srv/vmcore-incomplete.\n"}, 131072},
+		{"truncated in a chunk", "vmcore.age", sealed[:100000], result{1, "", "kdumpctl: decrypt vmcore.age: truncated or damaged behind 65536 bytes of content\nkdumpctl: The part before the damage is in ROOT/srv/vmcore-incomplete.\n"}, 65536},
+		{"truncated capture", "vmcore.age-incomplete", sealed[:100000], result{0, "decrypted a part of ROOT/srv/vmcore-incomplete: truncated or damaged behind 65536 bytes of content\n", ""}, 65536},
 		{"in the header", "vmcore.age", sealed[:50], result{1, "", "kdumpctl: decrypt vmcore.age: the header of the age file is damaged: ...\n"}, -1},
 		{"empty", "vmcore.age", "", result{1, "", "kdumpctl: decrypt vmcore.age: not an age file\n"}, -1},
 	} {
@@ -248,7 +248,7 @@ func TestDebugSealed(t *testing.T) {
 		t.Errorf("left: %v, %v", left, err)
 	}
 	r := m.kdumpctl("debug --print --identity ROOT/key-1.txt")
-	if r.status != 0 || !strings.Contains(r.stderr, "crash reads no encrypted dump") {
+	if r.status != 0 || !strings.Contains(r.stderr, "crash cannot read encrypted dumps") {
 		t.Errorf("--print: %+v", r)
 	}
 }

@@ -76,7 +76,7 @@ the next dump goes, the last dump, and in one line the first thing that is missi
 		Options: func(f *pflag.FlagSet) { f.BoolVar(&asJSON, "json", false, "print JSON") },
 		Status: []string{
 			"0 if no problem was found", "3 if no capture kernel is loaded",
-			"4 if one is loaded with a problem", "5 if only root can tell",
+			"4 if one is loaded with a problem", "5 if the answer needs root",
 		},
 		Run: func([]string) error { return c.status(asJSON) },
 	}

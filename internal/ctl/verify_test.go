@@ -218,7 +218,7 @@ func TestVerifyFinds(t *testing.T) {
 		advice string // its beginning
 	}{
 		{"nothing loaded", func(m *machine) { m.Write("sys/kernel/kexec_crash_loaded", "0\n") }, "loaded", "no capture kernel is loaded", "Run kdumpctl load now"},
-		{"loaded by somebody else", func(m *machine) { m.Remove("var/lib/ukdump/loaded.json") }, "loaded", "a capture kernel is loaded, but not by kdumpctl since this boot", reload},
+		{"loaded by somebody else", func(m *machine) { m.Remove("var/lib/ukdump/loaded.json") }, "loaded", "kdumpctl has not loaded this capture kernel since this boot", reload},
 		{"kernel replaced", func(m *machine) {
 			k := []byte(m.Read("boot/vmlinuz-" + buildtest.Release))
 			k[len(k)-1]++
@@ -231,15 +231,15 @@ func TestVerifyFinds(t *testing.T) {
 		{"stale: a library", func(m *machine) {
 			m.Write("usr/lib/x86_64-linux-gnu/libz.so.1", m.Read("usr/lib/x86_64-linux-gnu/libc.so.6")+"x")
 		}, "image", "out of date: lib/libz.so.1 has changed", reload},
-		{"stale: the configuration", func(m *machine) { m.Write("etc/ukdump.conf", "TIMEOUT=1h\n") }, "plan", "it is not as now configured: the deadlines", reload},
+		{"stale: the configuration", func(m *machine) { m.Write("etc/ukdump.conf", "TIMEOUT=1h\n") }, "plan", "differs from the configuration: the deadlines", reload},
 		{"file too many", files(func(f map[string]verify.File) { f["etc/passwd"] = verify.File{Mode: 0o644} }), "image", "out of date: etc/passwd is not needed", reload},
 
-		{"foreign plan", func(m *machine) { m.Write("etc/machine-id", "00112233445566778899aabbccddeeff\n") }, "plan", "it was made for another machine, ", reload},
+		{"foreign plan", func(m *machine) { m.Write("etc/machine-id", "00112233445566778899aabbccddeeff\n") }, "plan", "built for another machine, ", reload},
 		{"another file system", func(m *machine) {
 			m.Write("etc/ukdump.conf", "TARGET=/var/crash\n")
-		}, "plan", "its targets are /var/crash, or else raw:swap; now they would be /var/crash", reload},
+		}, "plan", "the targets are /var/crash, or else raw:swap; a build now has /var/crash", reload},
 
-		{"module removed", files(func(f map[string]verify.File) { delete(f, module(f, "ext4")) }), "modules", "not in the image, though the plan names them: lib/modules/", reload},
+		{"module removed", files(func(f map[string]verify.File) { delete(f, module(f, "ext4")) }), "modules", "in the plan, but not in the image: lib/modules/", reload},
 		{"module removed, by its level", files(func(f map[string]verify.File) { delete(f, module(f, "ext4")) }), "drivers", "/var/crash cannot be reached: neither in the image nor in the kernel: ext4 (file system ext4)", reload},
 		{"dependency removed", files(func(f map[string]verify.File) { delete(f, module(f, "crc16")) }), "drivers", "/var/crash cannot be reached: neither in the image nor in the kernel: crc16 (file system ext4)", reload},
 		{"modules of another kernel", files(func(f map[string]verify.File) {
@@ -247,33 +247,33 @@ func TestVerifyFinds(t *testing.T) {
 		}), "modules", "not built for " + buildtest.Release + ", which refuses them: ext4 (for 6.1.0-49-amd64)", reload},
 		{"module before what it needs", files(func(f map[string]verify.File) {
 			f[module(f, "crc16")] = verify.File{Mode: 0o600, Link: "", Data: buildtest.Module("name=crc16", "vermagic="+buildtest.Release+" SMP", "depends=ext4")}
-		}), "modules", "loaded before what they need: crc16 (before ext4)", reload},
+		}), "modules", "loaded before their dependencies: crc16 (before ext4)", reload},
 		{"module damaged", files(func(f map[string]verify.File) {
 			f[module(f, "ext4")] = verify.File{Mode: 0o600, Link: "", Data: []byte("x")}
 		}), "modules", "lib/modules/", reload},
-		{"firmware removed", files(func(f map[string]verify.File) { delete(f, "lib/firmware/virtio/blk.bin") }), "modules", "firmware that is installed is not in the image: virtio/blk.bin of virtio_blk", reload},
+		{"firmware removed", files(func(f map[string]verify.File) { delete(f, "lib/firmware/virtio/blk.bin") }), "modules", "firmware is installed, but not in the image: virtio/blk.bin of virtio_blk", reload},
 
-		{"library missing", files(func(f map[string]verify.File) { delete(f, "lib/libz.so.1") }), "programs", "in the image: /bin/makedumpfile needs libz.so.1, which is not there", reload},
-		{"loader missing", files(func(f map[string]verify.File) { delete(f, "lib64/ld-linux-x86-64.so.2") }), "programs", "in the image: /bin/makedumpfile needs /lib64/ld-linux-x86-64.so.2, which is not there", reload},
-		{"makedumpfile missing", files(func(f map[string]verify.File) { delete(f, "bin/makedumpfile") }), "programs", "the plan runs /bin/makedumpfile, but the image has no such program", reload},
+		{"library missing", files(func(f map[string]verify.File) { delete(f, "lib/libz.so.1") }), "programs", "the image lacks libz.so.1, which /bin/makedumpfile needs", reload},
+		{"loader missing", files(func(f map[string]verify.File) { delete(f, "lib64/ld-linux-x86-64.so.2") }), "programs", "the image lacks /lib64/ld-linux-x86-64.so.2, which /bin/makedumpfile needs", reload},
+		{"makedumpfile missing", files(func(f map[string]verify.File) { delete(f, "bin/makedumpfile") }), "programs", "the image lacks /bin/makedumpfile, which the plan runs", reload},
 		{"PID 1 of another version", files(func(f map[string]verify.File) {
 			f["init"] = verify.File{Mode: 0o755, Link: "", Data: buildtest.Pid1("this is ukdump version 9;").Bytes()}
 		}), "programs", `kdumpinit: /init of the image: version "9", but this is version `, "Reinstall ukdump"},
 		{"PID 1 missing", files(func(f map[string]verify.File) { delete(f, "init") }), "programs", "kdumpinit: /init of the image: no such file or directory", "Reinstall ukdump"},
-		{"no dev/null", files(func(f map[string]verify.File) { delete(f, "dev/null") }), "programs", "the image has no dev/null", reload},
+		{"no dev/null", files(func(f map[string]verify.File) { delete(f, "dev/null") }), "programs", "the image lacks dev/null", reload},
 
 		{"makedumpfile fails", func(m *machine) {
 			m.memUsage = func(string) ([]byte, error) { return []byte("The kernel version is not supported.\n"), nil }
-		}, "makedumpfile", "the one in the image fails on the running kernel 6.1.0-50-amd64: makedumpfile --mem-usage did not print its table", "Install a newer makedumpfile"},
+		}, "makedumpfile", "makedumpfile of the image fails on the running kernel 6.1.0-50-amd64: makedumpfile --mem-usage did not print its table", "Install a newer makedumpfile"},
 		{"reservation shrunk", func(m *machine) { m.Write("sys/kernel/kexec_crash_size", "33554432\n") }, "memory", "load capture kernel: ROOT/boot/vmlinuz-" + buildtest.Release + ": the reservation is too small: needs more than 49 MiB, has 32 MiB", "Run kdumpctl setup --crashkernel=256M"},
 
 		{"target read-only", write(unix.EROFS), "target", "/var/crash is on a file system that is mounted read-only", "See why with dmesg"},
-		{"target full", write(unix.ENOSPC), "target", "/var/crash cannot be written to: no space left on device", "Free some space"},
-		{"target with an error", write(unix.EIO), "target", "/var/crash cannot be written to: input/output error", ""},
-		{"target a file", func(m *machine) { m.Write("var/crash", "") }, "machine", "storage of /var/crash: it is not a directory", ""},
+		{"target full", write(unix.ENOSPC), "target", "write to /var/crash: no space left on device", "Free some space"},
+		{"target with an error", write(unix.EIO), "target", "write to /var/crash: input/output error", ""},
+		{"target a file", func(m *machine) { m.Write("var/crash", "") }, "machine", "storage of /var/crash: not a directory", ""},
 		{"raw device taken", func(m *machine) {
 			m.Write("dev/nvme0n1p1", fsid.RawDumpMagic+strings.Repeat("\x00", 1<<20))
-		}, "target", "raw:swap has a dump that was not collected and takes no other", "Run kdumpctl collect."},
+		}, "target", "raw:swap has a dump that was not collected, and takes no other", "Run kdumpctl collect."},
 		{"dump larger than all targets", func(m *machine) {
 			m.memUsage = func(string) ([]byte, error) {
 				out := strings.NewReplacer("KERN_DATA\t37590", "KERN_DATA\t3759000000000", "Total pages on system:\t471976", "Total pages on system:\t4719760000000")

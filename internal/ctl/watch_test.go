@@ -109,9 +109,9 @@ func TestWatch(t *testing.T) {
 // once.
 func TestWatchLate(t *testing.T) {
 	t.Parallel()
-	const says = "/var/crash is not mounted, ukdump-announce-late.service tells about crashes\n"
+	const says = "/var/crash is not mounted: ukdump-announce-late.service announces crashes\n"
 	unknown := strings.NewReplacer("there is no dump in ROOT/var/crash: power loss, a reset, or a capture that FAILED",
-		"whether there is a dump is not known: /var/crash is NOT MOUNTED", "UKDUMP_OUTCOME=none\n", "").Replace(lost)
+		"unknown whether a dump exists: /var/crash is NOT MOUNTED", "UKDUMP_OUTCOME=none\n", "").Replace(lost)
 	mount := func(m *machine) { m.Write("proc/self/mountinfo", mounted) }
 	dump := func(m *machine) { mount(m); m.Write("var/crash/2026-11-22T01-00-00Z/vmcore-dmesg.txt", "x") }
 	for _, tt := range []struct {
@@ -345,7 +345,7 @@ func TestPstoreCases(t *testing.T) {
 	m.run(t, "a target that is not mounted", func(t *testing.T) {
 		m.Write("sys/fs/pstore/dmesg-ramoops-0", "<11>kdumpinit: no target\n")
 		m.Write("etc/fstab", "UUID=y /var/crash ext4 noauto\n")
-		m.expect("announce", result{0, "", "kdumpctl: warning: what a capture left in pstore stays there alone: /var/crash is not mounted\nkdumpctl: Linux crashed: ...\n"})
+		m.expect("announce", result{0, "", "kdumpctl: warning: logs of a capture stay in pstore only: /var/crash is not mounted\nkdumpctl: Linux crashed: ...\n"})
 		dumps(t, 2)
 	})
 	m.run(t, "a target that is not safe", func(t *testing.T) {
@@ -353,7 +353,7 @@ func TestPstoreCases(t *testing.T) {
 		if err := os.Chmod(m.Root+"/var/crash", 0o777); err != nil {
 			t.Fatal(err)
 		}
-		m.expect("announce", result{0, "", "kdumpctl: warning: what a capture left in pstore stays there alone: ROOT/var/crash is not safe for dumps: everyone can rename its entries\n" +
+		m.expect("announce", result{0, "", "kdumpctl: warning: logs of a capture stay in pstore only: ROOT/var/crash is not safe for dumps: everyone can rename its entries\n" +
 			"kdumpctl: Linux crashed: ...\n"})
 		m.expect("announce", result{0, "", ""})
 		dumps(t, 2)

@@ -73,7 +73,7 @@ func TestInspect(t *testing.T) {
 		{"stripped", debugtest.Vmlinux(debugtest.Kernel{BuildID: id}), Vmlinux{Machine: "amd64", BuildID: id}, ""},
 		{"debug information only", debugtest.Vmlinux(debugtest.Kernel{BuildID: id, DWARF: true, Split: true}), Vmlinux{Machine: "amd64", BuildID: id, DWARF: true, Split: true}, ""},
 		{"without an ID", debugtest.Vmlinux(debugtest.Kernel{Machine: "arm64", DWARF: true}), Vmlinux{Machine: "arm64", DWARF: true}, ""},
-		{"no ELF", []byte("#!/bin/sh\n"), Vmlinux{}, "no ELF: no ELF file: EOF"},
+		{"no ELF", []byte("#!/bin/sh\n"), Vmlinux{}, "no ELF: not an ELF file: EOF"},
 	} {
 		path := write(t, dir, tt.name, tt.file)
 		tt.want.Path = path
@@ -122,14 +122,14 @@ func TestFind(t *testing.T) {
 		{"given, of another build", kernel, map[string][]byte{"tmp/x": other}, "tmp/x", "",
 			"tmp/x: of another kernel: its build ID is " + otherID + ", the dump's is " + id},
 		{"given, of another machine", kernel, map[string][]byte{"tmp/x": arm}, "tmp/x", "", "tmp/x: of another kernel: its machine is arm64, the dump's is amd64"},
-		{"given, stripped", kernel, map[string][]byte{"tmp/x": stripped}, "tmp/x", "", "tmp/x: no debug information in it"},
+		{"given, stripped", kernel, map[string][]byte{"tmp/x": stripped}, "tmp/x", "", "tmp/x: no debug information"},
 		{"given, missing", kernel, nil, "tmp/x", "", "tmp/x: no such file or directory"},
 		{"no ID in the dump", unknown, map[string][]byte{debian: good}, "", debian + "?", ""},
 		{"no ID in the file", kernel, map[string][]byte{debian: anonymous}, "", debian + "?", ""},
 		{"no ID, another version", unknown, map[string][]byte{debian: older}, "", "",
 			"vmlinux of kernel " + release + ": not found with debug information;\n" + debian + ": of another kernel: its version is #1 SMP PREEMPT_DYNAMIC Debian 6.1.1-1, the dump's is " + version},
 		{"nothing", kernel, map[string][]byte{boot: stripped}, "", "",
-			"vmlinux of kernel " + release + " with build ID " + id + ": not found with debug information;\n" + boot + ": no debug information in it"},
+			"vmlinux of kernel " + release + " with build ID " + id + ": not found with debug information;\n" + boot + ": no debug information"},
 		{"hostile release", Kernel{Machine: "amd64", Release: "../../tmp"}, map[string][]byte{"tmp/vmlinux": good}, "", "",
 			"vmlinux of kernel ../../tmp: not found with debug information"},
 	} {
@@ -174,7 +174,7 @@ func TestDownload(t *testing.T) {
 	}{
 		{good, nil, ""},
 		{"", nil, "not found with debug information"},
-		{"", errors.New("debuginfod: no server has it"), "debuginfod: no server has it"},
+		{"", errors.New("debuginfod: no server has the debug information"), "debuginfod: no server has the debug information"},
 		{bad, nil, "its build ID is " + otherID},
 	} {
 		f := Finder{Root: root, Download: func(got string) (string, error) {

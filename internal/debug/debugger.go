@@ -35,7 +35,7 @@ func Choose(with string, k Kernel, look func(string) (string, error)) (Debugger,
 	if with != "" {
 		d := Debugger(with)
 		if !d.reads(k) {
-			return "", advice.With(fmt.Errorf("%s: it reads ELF cores only, this dump is %s", d, k.Header.Format), "Use crash or drgn.")
+			return "", advice.With(fmt.Errorf("%s reads ELF cores only: this dump is %s", d, k.Header.Format), "Use crash or drgn.")
 		}
 		return d, nil
 	}

@@ -60,11 +60,11 @@ func (d *Debuginfod) Find(id string) (string, error) {
 	case err != nil && errs.Len() > 0:
 		return "", fmt.Errorf("debuginfod: %s", strings.TrimSpace(errs.String()))
 	case err != nil:
-		return "", errors.New("debuginfod: no server has it")
+		return "", errors.New("debuginfod: no server has the debug information")
 	}
 	path := strings.TrimSpace(string(out))
 	if !filepath.IsAbs(path) {
-		return "", fmt.Errorf("debuginfod: %q is no path", path)
+		return "", fmt.Errorf("debuginfod: not a path: %q", path)
 	}
 	return path, nil
 }

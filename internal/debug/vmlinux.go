@@ -55,10 +55,10 @@ func inspect(path string, banner bool) (Vmlinux, error) {
 func (v *Vmlinux) read(r io.ReaderAt, banner bool) error {
 	f, err := elf.NewFile(r)
 	if err != nil {
-		return fmt.Errorf("no ELF file: %w", err)
+		return fmt.Errorf("not an ELF file: %w", err)
 	}
 	if f.Class != elf.ELFCLASS64 || f.Data != elf.ELFDATA2LSB || len(f.Sections) > maxSections {
-		return errors.New("no ELF file of a 64-bit little-endian kernel")
+		return errors.New("not the ELF file of a 64-bit little-endian kernel")
 	}
 	switch f.Machine {
 	case elf.EM_X86_64:
@@ -174,7 +174,7 @@ func (v *Vmlinux) fits(k Kernel) (exact bool, err error) {
 	case k.BuildID != "" && v.BuildID != "" && k.BuildID != v.BuildID:
 		return true, &MismatchError{v.Path, "build ID", v.BuildID, k.BuildID}
 	case !v.DWARF:
-		return false, errors.New(v.Path + ": no debug information in it")
+		return false, errors.New(v.Path + ": no debug information")
 	case k.BuildID != "" && v.BuildID != "":
 		return true, nil
 	}
@@ -229,5 +229,5 @@ func (e *MismatchError) Error() string {
 
 // Advice implements the interface of package advice.
 func (e *MismatchError) Advice() string {
-	return "Without --vmlinux, kdumpctl debug looks in all usual places."
+	return "Omit --vmlinux: kdumpctl debug then searches all usual directories."
 }

@@ -12,7 +12,7 @@ const (
 	Encrypted                      // it is an encrypted volume
 	NoHeader                       // it is one without a LUKS header, so its key is nowhere on it
 	EncryptedDir                   // it is a directory that fscrypt encrypts
-	InFile                         // it is a file on another file system
+	InFile                         // a file on another file system
 	NothingMounted                 // nothing is mounted on it now
 	OverlayUpper                   // its overlay's upper directory is of no use
 	Layered                        // it is made of other file systems
@@ -24,7 +24,7 @@ func (e *UnsupportedError) Advice() string {
 	case e.Remedy != "":
 		return e.Remedy
 	case e.Raw:
-		return "Name a partition of a disk of this machine, raw:PARTUUID=ID, or raw:swap if it has one for swap."
+		return "Name a partition of a disk of this machine: raw:PARTUUID=ID, or raw:swap."
 	}
 	const disk = "TARGET= to a directory on a disk of this machine"
 	switch e.Obstacle {
@@ -33,17 +33,17 @@ func (e *UnsupportedError) Advice() string {
 	case NotWritable:
 		return "Set TARGET= to a directory on a file system that can be written to."
 	case Encrypted, NoHeader:
-		return "Set TARGET= to a directory that is not encrypted, or to a raw partition (raw:swap, raw:PARTUUID=ID); or MODE=emergency, if it is opened without a passphrase. EVIDENCE=/boot at least keeps the log."
+		return "Set TARGET= to a directory that is not encrypted, or to a raw partition (raw:swap, raw:PARTUUID=ID). MODE=emergency works, too, if the boot asks for no passphrase. EVIDENCE=/boot at least keeps the log."
 	case EncryptedDir:
 		return "Set TARGET= to a directory that is not encrypted."
 	case InFile:
 		return "Set TARGET= to a directory on the file system that holds its file."
 	case NothingMounted:
-		return "Mount what belongs there and build again, or set " + disk + "."
+		return "Mount its file system and build again, or set " + disk + "."
 	case OverlayUpper:
 		return "Set TARGET= to a directory that is not on the overlay. In a container there is nothing to do: what crashes is the host's kernel."
 	case Layered:
-		return "Set TARGET= to a directory on one of the file systems that it is made of."
+		return "Set TARGET= to a directory on one of the file systems below."
 	}
 	return "Set MODE=emergency, in which the distribution's own initramfs and services open it, or " + disk + "."
 }

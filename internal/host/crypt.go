@@ -97,7 +97,7 @@ func (h *Host) crypt(dir string, b BlockDevice, stack []BlockDevice) (*CryptVolu
 	uuid, ok := luksUUID(b.DMUUID)
 	if !ok {
 		return nil, &UnsupportedError{
-			Dir: dir, Obstacle: NoHeader, What: "dm-crypt volume", Name: fmt.Sprintf("%s (%s)", b.DMName, b.Name), Why: "it has no LUKS header to know it by",
+			Dir: dir, Obstacle: NoHeader, What: "dm-crypt volume", Name: fmt.Sprintf("%s (%s)", b.DMName, b.Name), Why: "no LUKS header identifies it",
 		}
 	}
 	table, err := h.Table(b)
@@ -106,7 +106,7 @@ func (h *Host) crypt(dir string, b BlockDevice, stack []BlockDevice) (*CryptVolu
 	}
 	switch {
 	case len(table) != 1 || len(b.Below) != 1:
-		return nil, refuse("it is being re-encrypted, or made of more than one device")
+		return nil, refuse("re-encryption in progress, or more than one device below")
 	case table[0].Type != "crypt":
 		// Such as linear with cryptsetup --hw-opal-only, where the disk itself encrypts.
 		return nil, refuse("its target of device-mapper is " + table[0].Type + ", not crypt")
@@ -116,7 +116,7 @@ func (h *Host) crypt(dir string, b BlockDevice, stack []BlockDevice) (*CryptVolu
 		return nil, fmt.Errorf("table of %s (%s): %w", b.DMName, b.Name, err)
 	}
 	if integrity {
-		return nil, refuse("it has integrity protection (dm-integrity)")
+		return nil, refuse("integrity protection (dm-integrity)")
 	}
 	c.UUID, c.Sectors = uuid, table[0].Length
 	c.Segments, err = h.luksSegments(b.Below[0], stack)
@@ -157,7 +157,7 @@ func parseSegments(text []byte) (string, error) {
 		return "", err
 	}
 	if len(header.Segments) == 0 {
-		return "", errors.New("it has no segments")
+		return "", errors.New("no segments")
 	}
 	return string(header.Segments), nil
 }
@@ -186,7 +186,7 @@ var speedOptions = map[string]bool{
 func parseCrypt(params string) (c *CryptVolume, integrity bool, err error) {
 	f := strings.Fields(params)
 	if len(f) < 5 {
-		return nil, false, fmt.Errorf("it has %d words", len(f)) // one of which may be a key
+		return nil, false, fmt.Errorf("%d words", len(f)) // one of which may be a key
 	}
 	c = &CryptVolume{Cipher: f[0]}
 	if key := f[1]; strings.HasPrefix(key, ":") {

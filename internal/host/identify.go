@@ -36,7 +36,7 @@ func (h *Host) identify(s *Storage, devices []BlockDevice) error {
 		return fmt.Errorf("%s is mounted as %s but holds %s", b.Name, s.FSType, id.Type)
 	}
 	if id.UUID == "" {
-		return &UnsupportedError{Dir: s.Dir, What: s.FSType + " file system", Name: "on " + b.Name, Why: "it has no UUID to find it by"}
+		return &UnsupportedError{Dir: s.Dir, What: s.FSType + " file system", Name: "on " + b.Name, Why: "no UUID identifies it"}
 	}
 	s.UUID = id.UUID
 	return h.identifyMembers(s, devices, id.Members)

@@ -142,7 +142,7 @@ func (h *Host) group(v *Volume, members []BlockDevice, top BlockDevice) (vg *lvm
 		}
 	}
 	if vg == nil {
-		return nil, nil, errors.New("none of the devices that it is on has the metadata of its volume group")
+		return nil, nil, errors.New("no device below has the metadata of its volume group")
 	}
 	return vg, pvs, nil
 }
@@ -163,7 +163,7 @@ func (d *VolumeDevice) describe(vg *lvm.VG, lv *lvm.LV, table []dm.Target, pvs, 
 		}
 	}
 	if len(table) != 1 {
-		return "has a table that does not follow from the metadata of its volume group"
+		return "has a table that does not match the metadata of its volume group"
 	}
 	t := table[0]
 	if t.Type != "linear" && !targets[t.Type] {
@@ -212,7 +212,7 @@ func raidParams(words []string) (kept []string, why string) {
 		n, err = strconv.Atoi(words[1])
 	}
 	if n < 1 || err != nil || len(words) < 2+n {
-		return nil, "has parameters that are not understood: " + strings.Join(words, " ")
+		return nil, "has unknown parameters: " + strings.Join(words, " ")
 	}
 	params := words[2 : 2+n]
 	out := params[:1:1] // the size of a chunk
@@ -222,7 +222,7 @@ func raidParams(words []string) (kept []string, why string) {
 		case "rebuild":
 			i++
 		case "delta_disks", "data_offset":
-			return nil, "is being reshaped"
+			return nil, "has a reshape in progress"
 		default:
 			out = append(out, params[i])
 		}

@@ -16,10 +16,10 @@ func TestRAIDParams(t *testing.T) {
 		{"raid1 3 0 region_size 4096 2 254:0 254:1 254:2 254:3", "raid1 3 0 region_size 4096 2 254:0 254:1 254:2 254:3", ""},
 		// Operations that would start again at each load.
 		{"raid1 6 0 sync rebuild 1 region_size 4096 2 - - 254:2 254:3", "raid1 3 0 region_size 4096 2 - - 254:2 254:3", ""},
-		{"raid5_ls 3 128 delta_disks 1 4 - - - - - - - -", "", "is being reshaped"},
-		{"raid1", "", "not understood"},
-		{"raid1 9 0 2", "", "not understood"},
-		{"raid1 0 2", "", "not understood"},
+		{"raid5_ls 3 128 delta_disks 1 4 - - - - - - - -", "", "has a reshape in progress"},
+		{"raid1", "", "unknown parameters"},
+		{"raid1 9 0 2", "", "unknown parameters"},
+		{"raid1 0 2", "", "unknown parameters"},
 	} {
 		got, why := raidParams(strings.Fields(tt.params))
 		if strings.Join(got, " ") != tt.want || (why == "") != (tt.why == "") || !strings.Contains(why, tt.why) {
@@ -54,7 +54,7 @@ func TestDescribe(t *testing.T) {
 		{"A", []dm.Target{{Length: 80, Type: "linear", Params: "8:1 2048"}}, VolumeDevice{}, ""},
 		// The metadata differ.
 		{"A", []dm.Target{{Length: 80, Type: "linear", Params: "8:1 4096"}}, VolumeDevice{}, "outside of its volume group"},
-		{"A", []dm.Target{{Length: 40, Type: "linear"}, {Start: 40, Length: 40, Type: "linear"}}, VolumeDevice{}, "does not follow"},
+		{"A", []dm.Target{{Length: 40, Type: "linear"}, {Start: 40, Length: 40, Type: "linear"}}, VolumeDevice{}, "does not match the metadata"},
 		{"B", []dm.Target{{Length: 80, Type: "thin-pool", Params: "254:2 254:1 128 0 0"}},
 			VolumeDevice{Type: "thin-pool", Params: "%1 %0 128 0 0", Layout: "thin-pool: metadata meta pool A"}, ""},
 		// A part of a cache volume has a length of its own.

@@ -89,9 +89,9 @@ func (a *Array) refuse(h *Host, e *UnsupportedError) bool {
 		}
 		e.Why = "only mdmon(8) can keep its metadata up to date"
 	case a.Metadata == "none":
-		e.Why = "it has no metadata to assemble it by"
+		e.Why = "no metadata to assemble it by"
 	case a.Reshaped:
-		e.Why = "it is being reshaped: retry after that"
+		e.Why = "reshape in progress: retry after it"
 	case a.UUID == "":
 		e.Why = "the UUID on its members cannot be read"
 	case mdLevels[a.Level] == "":

@@ -43,7 +43,7 @@ func (h *Host) openFacts() (networkFacts, error) {
 	case h.facts != nil:
 		return h.facts, nil
 	case h.root != "/":
-		return nil, fmt.Errorf("the network of the machine in %s is not known: only that of the running system is", h.root)
+		return nil, fmt.Errorf("read the network of %s: only that of the running system can be read", h.root)
 	}
 	return rtnl.Open()
 }
@@ -246,7 +246,7 @@ const maxDepth = 8
 //	eno1 eno2  network cards              device
 func (w *walk) chain(l rtnl.Link, depth int) ([]netplan.Link, error) {
 	if depth == maxDepth {
-		return nil, w.refuse(l, "stack of links", "it is deeper than the capture kernel sets up")
+		return nil, w.refuse(l, "stack of links", "too deep for the capture kernel")
 	}
 	switch l.Kind {
 	case "vlan":
@@ -265,7 +265,7 @@ func (w *walk) chain(l rtnl.Link, depth int) ([]netplan.Link, error) {
 
 func (w *walk) vlan(l rtnl.Link, depth int) ([]netplan.Link, error) {
 	if l.Elsewhere {
-		return nil, w.refuse(l, "VLAN", "the link that it is on belongs to another network namespace")
+		return nil, w.refuse(l, "VLAN", "the link below belongs to another network namespace")
 	}
 	below, err := w.link(l.Below, l.Name)
 	if err != nil {
@@ -307,7 +307,7 @@ func (w *walk) bridge(l rtnl.Link, depth int) ([]netplan.Link, error) {
 	case len(ready) == 0:
 		return nil, w.refuse(l, "bridge", "no port of it is a network card")
 	case len(ready) > 1:
-		return nil, w.refuse(l, "bridge", "it is ambiguous which of its ports "+names(ready)+" leads to the server")
+		return nil, w.refuse(l, "bridge", "ambiguous which of its ports "+names(ready)+" leads to the server")
 	}
 	chain, err := w.chain(ready[0], depth+1)
 	if err != nil {
@@ -356,7 +356,7 @@ func (w *walk) bond(l rtnl.Link) ([]netplan.Link, error) {
 	}
 	switch {
 	case len(ports) == 0:
-		return nil, w.refuse(l, "bond", "it has no port")
+		return nil, w.refuse(l, "bond", "no port")
 	case len(out.Ports) == 0:
 		return nil, refused
 	case refused != nil:

@@ -277,23 +277,23 @@ func TestNetworkRefusals(t *testing.T) {
 		{"this machine", oneCard(func(f *fakeNetwork) { f.routes[0].Type = unix.RTN_LOCAL }), nil, "route to dumps: server on this machine 10.1.2.9 is not supported: it ends with the kernel that crashes", "another machine"},
 		{"many machines", oneCard(func(f *fakeNetwork) { f.routes[0].Type = unix.RTN_MULTICAST }), nil, "find the route to 10.1.2.9: the address is not that of one machine", ""},
 		{"wrapped", oneCard(func(f *fakeNetwork) { f.routes[0].Encap = true }), nil, "route to dumps: route to 10.1.2.9 is not supported: it wraps packets into others", "MODE=emergency"},
-		{"no address", oneCard(func(f *fakeNetwork) { f.addresses = nil }), nil, "route to dumps: link eth0 is not supported: it has no address that could reach 10.1.2.9", ""},
+		{"no address", oneCard(func(f *fakeNetwork) { f.addresses = nil }), nil, "route to dumps: link eth0 is not supported: no address that could reach 10.1.2.9", ""},
 		{"Wi-Fi", oneCard(), map[string]string{"sys/devices/pci0000:00/0000:00:03.0/virtio0/net/eth0/phy80211": ""}, "route to dumps: Wi-Fi link eth0 is not supported: the capture kernel has no wpa_supplicant", "MODE=emergency"},
 		{"SR-IOV", oneCard(), map[string]string{"sys/devices/pci0000:00/0000:00:03.0/virtio0/physfn": "x"}, "route to dumps: SR-IOV virtual function eth0 is not supported: it exists only after its card was told to make it", "Ethernet card"},
 		{"WireGuard", with("wireguard"), nil, "route to dumps: WireGuard link x0 is not supported: its keys are in no plan", "MODE=emergency"},
 		{"team", with("team"), nil, "route to dumps: team x0 is not supported: teamd makes it", ""},
 		{"TAP", with("tun"), nil, "route to dumps: TUN or TAP link x0 is not supported: a program of the running system serves it", ""},
-		{"veth on a host", with("veth"), nil, "route to dumps: veth link x0 is not supported: it leads to another network namespace", "Ethernet card"},
-		{"veth in a container", over(virtual(5, "x0", "veth", nil)), nil, "route to dumps: veth link x0 is not supported: it leads to another network namespace", "host's kernel"},
+		{"veth on a host", with("veth"), nil, "route to dumps: veth link x0 is not supported: its peer is in another network namespace", "Ethernet card"},
+		{"veth in a container", over(virtual(5, "x0", "veth", nil)), nil, "route to dumps: veth link x0 is not supported: its peer is in another network namespace", "host's kernel"},
 		{"InfiniBand", over(virtual(5, "ib0", "", func(l *rtnl.Link) { l.Type = unix.ARPHRD_INFINIBAND })), nil, "route to dumps: InfiniBand link ib0 is not supported: the capture kernel sets up Ethernet, VLANs and bonds only", ""},
 		{"unknown kind", with("geneve"), nil, "route to dumps: geneve link x0 is not supported: the capture kernel sets up Ethernet, VLANs and bonds only", ""},
-		{"no hardware", with(""), nil, "route to dumps: virtual link x0 is not supported: it has no hardware", ""},
-		{"bridge of two networks", over(edited(nic(2, "eth0"), func(l *rtnl.Link) { l.Master = 6 }), edited(nic(3, "eth1"), func(l *rtnl.Link) { l.Master = 6 }), virtual(6, "br0", "bridge", nil)), nil, "route to dumps: bridge br0 is not supported: it is ambiguous which of its ports eth0 and eth1 leads to the server", ""},
+		{"no hardware", with(""), nil, "route to dumps: virtual link x0 is not supported: no hardware behind it", ""},
+		{"bridge of two networks", over(edited(nic(2, "eth0"), func(l *rtnl.Link) { l.Master = 6 }), edited(nic(3, "eth1"), func(l *rtnl.Link) { l.Master = 6 }), virtual(6, "br0", "bridge", nil)), nil, "route to dumps: bridge br0 is not supported: ambiguous which of its ports eth0 and eth1 leads to the server", ""},
 		{"bridge of virtual machines alone", over(virtual(8, "vnet0", "tun", func(l *rtnl.Link) { l.Master = 6 }), virtual(6, "br0", "bridge", nil)), nil, "route to dumps: bridge br0 is not supported: no port of it is a network card", ""},
-		{"VLAN of a container", over(virtual(5, "v", "vlan", func(l *rtnl.Link) { l.Below, l.Elsewhere = 2, true })), nil, "route to dumps: VLAN v is not supported: the link that it is on belongs to another network namespace", ""},
+		{"VLAN of a container", over(virtual(5, "v", "vlan", func(l *rtnl.Link) { l.Below, l.Elsewhere = 2, true })), nil, "route to dumps: VLAN v is not supported: the link below belongs to another network namespace", ""},
 		{"VLAN on nothing", over(virtual(5, "v", "vlan", func(l *rtnl.Link) { l.Below = 2 })), nil, "route to dumps: link 2, which v uses, does not exist", ""},
-		{"VLAN on itself", over(virtual(5, "v", "vlan", func(l *rtnl.Link) { l.Below = 5 })), nil, "route to dumps: stack of links v is not supported: it is deeper than the capture kernel sets up", ""},
-		{"bond without ports", over(virtual(5, "bond0", "bond", nil)), nil, "route to dumps: bond bond0 is not supported: it has no port", ""},
+		{"VLAN on itself", over(virtual(5, "v", "vlan", func(l *rtnl.Link) { l.Below = 5 })), nil, "route to dumps: stack of links v is not supported: too deep for the capture kernel", ""},
+		{"bond without ports", over(virtual(5, "bond0", "bond", nil)), nil, "route to dumps: bond bond0 is not supported: no port", ""},
 	} {
 		files := cards("eth0", "eth1")
 		for k, v := range c.files {
@@ -318,7 +318,7 @@ func TestNetworkRefusals(t *testing.T) {
 func TestNetworkOfAnotherRoot(t *testing.T) {
 	h := machine(t, nil)
 	_, _, err := h.Network("x", nil)
-	if err == nil || !strings.HasPrefix(err.Error(), "the network of the machine in ") {
+	if err == nil || !strings.HasPrefix(err.Error(), "read the network of ") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -26,7 +26,7 @@ func (w *walk) setAddresses(top rtnl.Link) error {
 		}
 		a, ok := w.source(top, to)
 		if !ok {
-			return &NetworkError{Server: w.server, What: "link", Name: top.Name, Why: "it has no address that could reach " + to.to.String()}
+			return &NetworkError{Server: w.server, What: "link", Name: top.Name, Why: "no address that could reach " + to.to.String()}
 		}
 		if !slices.Contains(n.Addresses, a.Prefix) {
 			n.Addresses = append(n.Addresses, a.Prefix)

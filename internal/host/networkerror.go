@@ -38,7 +38,7 @@ func (w *walk) refuse(l rtnl.Link, what, why string) error {
 
 const (
 	byProgram   = "a program of the running system serves it"
-	inContainer = "it leads to another network namespace"
+	inContainer = "its peer is in another network namespace"
 	notEthernet = "the capture kernel sets up Ethernet, VLANs and bonds only"
 )
 
@@ -58,7 +58,7 @@ var linkKinds = map[string]struct{ what, why string }{
 	"ipvtap":      {"ipvtap link", inContainer},
 	"dsa":         {"switch port", "the switch has to be set up first"},
 	"macsec":      {"MACsec link", "its keys are in no plan"},
-	"dummy":       {"dummy link", "it leads nowhere"},
+	"dummy":       {"dummy link", "no network behind it"},
 	"ipoib":       {"InfiniBand link", notEthernet},
 }
 
@@ -89,7 +89,7 @@ func (w *walk) refuseLink(l rtnl.Link) error {
 	case l.Type != unix.ARPHRD_ETHER:
 		return w.refuse(l, "link", notEthernet)
 	case device == "":
-		return w.refuse(l, "virtual link", "it has no hardware")
+		return w.refuse(l, "virtual link", "no hardware behind it")
 	case w.host.exists(path.Join(device, "physfn")):
 		return w.refuse(l, "SR-IOV virtual function", "it exists only after its card was told to make it")
 	}

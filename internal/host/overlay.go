@@ -60,7 +60,7 @@ func (h *Host) upper(target string, m Mount, mounts []Mount, dir string) (string
 	e := overlayError(target, m)
 	if at == "" {
 		option, _ := m.option("upperdir")
-		e.Why = "its upper directory " + option + " is not to be found from here"
+		e.Why = "its upper directory " + option + " is not visible here"
 		return "", e
 	}
 	found := path.Join(at, strings.TrimPrefix(dir, strings.TrimSuffix(m.Point, "/")))
@@ -82,10 +82,10 @@ func (h *Host) upperDir(target string, m Mount, mounts []Mount) (string, error) 
 	_, volatile := m.option("volatile")
 	switch {
 	case !ok:
-		e.Obstacle, e.Why = NotWritable, "it is read-only"
+		e.Obstacle, e.Why = NotWritable, "read-only"
 		return "", e
 	case volatile || fsync == "volatile":
-		e.Why = "it is mounted with volatile and cannot be used again after a crash"
+		e.Why = "the mount option volatile makes it unusable after a crash"
 		return "", e
 	case strings.HasSuffix(m.Root, "//deleted"):
 		return "", errors.New("the directory mounted on " + m.Point + " was deleted")

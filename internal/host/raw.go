@@ -107,7 +107,7 @@ func (h *Host) raw(name string, b BlockDevice, overwrite bool) (*Raw, error) {
 		return nil, &RawError{Target: name, Device: b.Name, Err: errors.New(why), Remedy: remedy}
 	}
 	if b.Partition == 0 && h.hasPartitions(b) {
-		return bad("it is a whole disk with partitions", "Name one of its partitions.")
+		return bad("a whole disk with partitions", "Name one of its partitions.")
 	}
 	user, err := h.usedBy(b)
 	if err != nil {
@@ -124,11 +124,11 @@ func (h *Host) raw(name string, b BlockDevice, overwrite bool) (*Raw, error) {
 	case over != "":
 		return bad(over+", before a dump there could be collected", another)
 	case kind != "":
-		return bad("by its type it is "+kind, another)
+		return bad("its partition type is that of "+kind, another)
 	case h.attr(b.Path, "ro") == "1":
-		return bad("it is read-only", "Choose another device.")
+		return bad("read-only", "Choose another device.")
 	case b.Size < minRaw:
-		return bad(fmt.Sprintf("it has %d KiB, but a dump needs at least %d MiB", b.Size>>10, minRaw>>20), "Choose a larger partition.")
+		return bad(fmt.Sprintf("%d KiB, but a dump needs at least %d MiB", b.Size>>10, minRaw>>20), "Choose a larger partition.")
 	}
 	id, blank, err := h.content(b)
 	if err != nil {
@@ -144,7 +144,7 @@ func (h *Host) raw(name string, b BlockDevice, overwrite bool) (*Raw, error) {
 		}
 		if b.Partition == 0 && b.Kind != LVM {
 			// After the first dump there would be nothing to know it by.
-			return bad("it is a whole disk that does not hold swap", "Make a partition on it, and name that as raw:PARTUUID=ID.")
+			return bad("a whole disk without swap on it", "Make a partition on it, and name that as raw:PARTUUID=ID.")
 		}
 		if !blank && !overwrite {
 			return bad("it holds "+what, "If nobody needs that any more, set RAW_OVERWRITE=yes; otherwise name another partition.")
@@ -156,7 +156,7 @@ func (h *Host) raw(name string, b BlockDevice, overwrite bool) (*Raw, error) {
 	r.Type, r.UUID = id.Type, id.UUID
 	r.PartUUID = h.partUUID(b)
 	if r.PartUUID == "" && r.UUID == "" && b.Kind != LVM {
-		return bad("it has neither PARTUUID nor UUID to know it by", "Name another partition.")
+		return bad("neither a PARTUUID nor a UUID identifies it", "Name another partition.")
 	}
 	return r, nil
 }

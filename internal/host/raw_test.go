@@ -186,20 +186,20 @@ func TestRawRefusals(t *testing.T) {
 		{"root", "raw:/dev/sda1", divided(zeros(), nil), true, "raw:/dev/sda1: sda1: a file system on it is mounted on /"},
 		{"mounted, by source", "raw:/dev/sda2", divided(zeros(), more("proc/self/mountinfo", "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:40 / /m rw - btrfs /dev/sda2 rw\n")),
 			true, "raw:/dev/sda2: sda2: a file system on it is mounted on /m"},
-		{"second device of a btrfs", "raw:/dev/sda2", divided(zeros(), more("sys/fs/btrfs/the-uuid/devices/sda2", "-> x")), true, "sda2: it is a part of the mounted btrfs the-uuid"},
+		{"second device of a btrfs", "raw:/dev/sda2", divided(zeros(), more("sys/fs/btrfs/the-uuid/devices/sda2", "-> x")), true, "sda2: part of the mounted btrfs the-uuid"},
 		{"mounted above", "raw:/dev/sda2", divided(zeros(), with(dm, "proc/self/mountinfo", "1 0 253:0 / / rw - ext4 /dev/mapper/x rw\n")), true,
 			"sda2: a file system on it is mounted on /"},
-		{"held", "raw:/dev/sda2", divided(zeros(), dm), true, "raw:/dev/sda2: sda2: it is a part of vg-x (dm-0)"},
+		{"held", "raw:/dev/sda2", divided(zeros(), dm), true, "raw:/dev/sda2: sda2: part of vg-x (dm-0)"},
 		{"held in a circle", "raw:/dev/sda2", divided(zeros(), with(dm, dm0+"/holders/dm-0", "-> .")), true, "the devices in /sys are made of each other"},
 		{"ext4", "raw:/dev/sda2", divided(ext4(8), nil), false, "raw:/dev/sda2: sda2: it holds ext4"},
 		{"hibernated system", "raw:/dev/sda2", divided(strings.Replace(swapSpace(), "SWAPSPACE2", "S1SUSPEND\x00", 1), nil), false, "sda2: it holds a hibernated system"},
 		{"something", "raw:/dev/sda2", divided(zeros()[1:]+"x", nil), false, "raw:/dev/sda2: sda2: it holds data of an unknown kind"},
-		{"disk with partitions", "raw:/dev/sda", divided(zeros(), nil), true, "raw:/dev/sda: sda: it is a whole disk with partitions"},
+		{"disk with partitions", "raw:/dev/sda", divided(zeros(), nil), true, "raw:/dev/sda: sda: a whole disk with partitions"},
 		{"blank disk", "raw:/dev/sda", disk("ext4", "rw", sda, more("proc/self/mountinfo", "1 0 9:1 / / rw - ext4 /dev/sdb1 rw\n",
-			"sys/class/block/sda", "-> ../../../"+sda, sda+"/size", "262144\n", "dev/sda", zeros())), true, "sda: it is a whole disk that does not hold swap"},
-		{"read-only", "raw:/dev/sda2", divided(zeros(), more(sda2+"/ro", "1\n")), true, "raw:/dev/sda2: sda2: it is read-only"},
-		{"small", "raw:/dev/sda2", divided(zeros(), more(sda2+"/size", "131071\n")), true, "raw:/dev/sda2: sda2: it has 65535 KiB, but a dump needs at least 64 MiB"},
-		{"without identity", "raw:/dev/sda2", divided(zeros(), more("run/udev/data/b8:2", "")), true, "sda2: it has neither PARTUUID nor UUID"},
+			"sys/class/block/sda", "-> ../../../"+sda, sda+"/size", "262144\n", "dev/sda", zeros())), true, "sda: a whole disk without swap on it"},
+		{"read-only", "raw:/dev/sda2", divided(zeros(), more(sda2+"/ro", "1\n")), true, "raw:/dev/sda2: sda2: read-only"},
+		{"small", "raw:/dev/sda2", divided(zeros(), more(sda2+"/size", "131071\n")), true, "raw:/dev/sda2: sda2: 65535 KiB, but a dump needs at least 64 MiB"},
+		{"without identity", "raw:/dev/sda2", divided(zeros(), more("run/udev/data/b8:2", "")), true, "sda2: neither a PARTUUID nor a UUID"},
 		{"device mapper", "raw:/dev/dm-0", divided(zeros(), dm), true, "storage of raw:/dev/dm-0: device-mapper device vg-x (dm-0) is not supported"},
 		{"encrypted", "raw:/dev/dm-0", divided(zeros(), with(dm, dm0+"/dm/uuid", "CRYPT-PLAIN-x\n")), true,
 			"dm-crypt volume vg-x (dm-0) is not supported: its key is lost with the kernel that crashes"},
@@ -210,10 +210,10 @@ func TestRawRefusals(t *testing.T) {
 		{"two of them", "raw:PARTUUID=the-second", divided(zeros(), more("run/udev/data/b8:1", "E:ID_PART_ENTRY_UUID=the-second\n")), true, "both sda1 and sda2 have it"},
 		{"unreadable", "raw:/dev/sda2", divided("short", nil), true, "raw:/dev/sda2: sda2: EOF"},
 		{"no swap", "raw:swap", divided(swapSpace(), nil), true, "raw:swap: nothing is used for swap"},
-		{"swap file", "raw:swap", divided("", more("proc/swaps", "/swap file 1 0 -2\n")), true, "raw:swap: no swap can take a dump: /swap: it is a file on another file system"},
+		{"swap file", "raw:swap", divided("", more("proc/swaps", "/swap file 1 0 -2\n")), true, "raw:swap: no swap can take a dump: /swap: a file on another file system"},
 		{"swap of fstab turned off", "raw:swap", divided(swapSpace(), more("etc/fstab", "/dev/sda2 none swap noauto\n")), true, "raw:swap: nothing is used for swap"},
 		{"swap of fstab that is none", "raw:swap", divided(ext4(8), more("etc/fstab", "/dev/sda2 none swap sw\n/swapfile none swap sw\n", "proc/swaps", "/swapfile file 1 0 -2\n")), true,
-			"raw:swap: no swap can take a dump: sda2: it holds ext4; /swapfile: it is a file on another file system"},
+			"raw:swap: no swap can take a dump: sda2: it holds ext4; /swapfile: a file on another file system"},
 		{"random key", "raw:/dev/sda2", divided(zeros(), more("etc/crypttab", "#name device key options\ncswap1 /dev/sda2 /dev/urandom swap\n")), true,
 			"sda2: /etc/crypttab makes cswap1 of it at each boot, before a dump there could be collected"},
 		{"random key, by PARTUUID", "raw:swap", divided(swapSpace(), more("etc/crypttab", "cswap1 PARTUUID=the-second /dev/urandom swap\n", "proc/swaps", swapLine)), true,
@@ -229,13 +229,13 @@ func TestRawRefusals(t *testing.T) {
 		{"made at boot", "raw:swap", divided(swapSpace(), more("etc/fstab", "/dev/sda2 none swap sw,x-systemd.makefs\n")), true,
 			"sda2: x-systemd.makefs in /etc/fstab makes new swap on it at the next boot"},
 		{"EFI system partition", "raw:/dev/sda2", divided(zeros(), more("run/udev/data/b8:2", "E:ID_PART_ENTRY_UUID=x\nE:ID_PART_ENTRY_TYPE=C12A7328-f81f-11d2-ba4b-00a0c93ec93b\n")), true,
-			"sda2: by its type it is an EFI system partition"},
+			"sda2: its partition type is that of an EFI system partition"},
 		{"partition of Windows", "raw:/dev/sda2", divided(zeros(), more("run/udev/data/b8:2", "E:ID_PART_ENTRY_UUID=x\nE:ID_PART_ENTRY_TYPE=0x27\n")), true,
-			"sda2: by its type it is a partition of Windows"},
+			"sda2: its partition type is that of a partition of Windows"},
 		{"swaps of no use", "raw:swap", divided("", with(dm, "proc/swaps", "/dev/dm-0 partition 1 0 -2\n/dev/zram0 partition 1 0 100\n", dm0+"/dm/uuid", "CRYPT-PLAIN-x\n",
 			"sys/class/block/zram0", "-> ../../../sys/devices/virtual/block/zram0", "sys/devices/virtual/block/zram0/dev", "252:0\n")), true,
 			"raw:swap: no swap can take a dump: dm-crypt volume vg-x (dm-0) is not supported: its key is lost with the kernel that crashes; " +
-				"zram device zram0 is not supported: it is memory and lost at the reboot"},
+				"zram device zram0 is not supported: its memory is lost at the reboot"},
 	} {
 		h := machine(t, tt.files)
 		for _, overwrite := range []bool{false, true} {
@@ -273,7 +273,7 @@ func TestTablePartUUID(t *testing.T) {
 		t.Errorf("got %+v, %v", r, err)
 	}
 	typ = "0xef"
-	if r, err := h.Raw(parsed(t, "raw:/dev/sda2"), true); err == nil || !strings.Contains(err.Error(), "by its type it is an EFI system partition") {
+	if r, err := h.Raw(parsed(t, "raw:/dev/sda2"), true); err == nil || !strings.Contains(err.Error(), "its partition type is that of an EFI system partition") {
 		t.Errorf("got %+v, %v", r, err)
 	}
 	readPartition = func(io.ReaderAt, int64, int, int) (fsid.Partition, error) { return fsid.Partition{}, syscall.EIO }

@@ -41,7 +41,7 @@ func (h *Host) userOf(b BlockDevice, mounts []Mount, depth int) (string, error) 
 	}
 	for _, p := range pools {
 		if h.exists(path.Join("/sys/fs/btrfs", p, "devices", b.Name)) {
-			return "it is a part of the mounted btrfs " + p, nil
+			return "part of the mounted btrfs " + p, nil
 		}
 	}
 	holders, err := h.names(path.Join(b.Path, "holders"))
@@ -64,7 +64,7 @@ func (h *Host) userOf(b BlockDevice, mounts []Mount, depth int) (string, error) 
 	if n := h.attr("/sys/class/block/"+name, "dm/name"); n != "" {
 		name = n + " (" + name + ")"
 	}
-	return "it is a part of " + name, nil
+	return "part of " + name, nil
 }
 
 // isOn reports whether m is a mount of the file system on b.
@@ -84,7 +84,7 @@ func (h *Host) isOn(m Mount, b BlockDevice) bool {
 func (h *Host) openExclusive(b BlockDevice) error {
 	f, err := h.openBlockFlags(b, os.O_EXCL)
 	if errors.Is(err, syscall.EBUSY) {
-		return errors.New("it is in use")
+		return errors.New("in use")
 	}
 	if err == nil {
 		f.Close()

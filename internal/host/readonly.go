@@ -70,7 +70,7 @@ func (h *Host) checkWritable(s *Storage, dir string) error {
 	e := &UnsupportedError{Dir: s.Dir, Obstacle: NotWritable, What: s.FSType + " file system", Name: "on " + s.Stack[0].Name}
 	switch device := h.readOnlyDevice(s); {
 	case sb.never, sb.seed && readOnly: // a btrfs built on a seed has written
-		e.Why = "its superblock says that it is read-only"
+		e.Why = "read-only by its superblock"
 		return e
 	case s.Mount.stopped():
 		s.ReadOnly = ReadOnlyError
@@ -113,7 +113,7 @@ func (h *Host) checkDirectory(target, dir, fstype string) error {
 		e.Remedy = "Run chattr -i " + dir + ", or set TARGET= to another directory."
 		return e
 	case fstype == "btrfs" && h.frozen(h.path(dir)):
-		e.What, e.Name, e.Why = "btrfs subvolume", "of "+dir, "it is read-only, as snapshots can be"
+		e.What, e.Name, e.Why = "btrfs subvolume", "of "+dir, "read-only, as snapshots can be"
 		return e
 	}
 	return nil

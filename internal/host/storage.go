@@ -74,7 +74,7 @@ func (h *Host) Storage(dir string) (*Storage, error) {
 
 func (h *Host) storage(s *Storage) error {
 	if !path.IsAbs(s.Dir) {
-		return errors.New("it is not an absolute path")
+		return errors.New("not an absolute path")
 	}
 	dir, err := h.resolve(path.Clean(s.Dir))
 	if err != nil {
@@ -83,7 +83,7 @@ func (h *Host) storage(s *Storage) error {
 	// Opening makes autofs(5) mount the file system that belongs there.
 	f, err := os.OpenFile(h.path(dir), os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if errors.Is(err, syscall.ENOTDIR) {
-		return errors.New("it is not a directory")
+		return errors.New("not a directory")
 	}
 	if err == nil {
 		f.Close()

@@ -97,7 +97,7 @@ func TestRefusals(t *testing.T) {
 		{"bcachefs", mount("bcachefs", "/dev/sda:/dev/sdb"), "bcachefs file system", "cannot open it yet"},
 		{"unknown type", mount("hfsplus", "/dev/sda1"), "hfsplus file system", "mounted on /"},
 		{"luks without header", disk("ext4", "rw", dm, map[string]string{dm + "/dm/uuid": "CRYPT-LUKS2-abc\n"}), "dm-crypt volume", "no LUKS header"},
-		{"luks re-encrypted", luks("0 8 crypt aes-xts-plain64 :64:logon:d 0 8:0 0\n8 8 linear 8:0 8\n"), "LUKS volume", "luks-x (dm-0) is not supported: it is being re-encrypted"},
+		{"luks re-encrypted", luks("0 8 crypt aes-xts-plain64 :64:logon:d 0 8:0 0\n8 8 linear 8:0 8\n"), "LUKS volume", "luks-x (dm-0) is not supported: re-encryption in progress"},
 		{"luks that the disk encrypts", luks("0 8 linear 8:0 32768\n"), "LUKS volume", "luks-x (dm-0) is not supported: its target of device-mapper is linear, not crypt"},
 		{"luks with integrity", luks("0 8 crypt capi:authenc(hmac(sha256),xts(aes))-random :96:logon:d 0 253:0 0 1 integrity:48:aead\n"), "LUKS volume", "integrity"},
 		{"luks with its header elsewhere", with(luks("0 8 crypt aes-xts-plain64 :64:logon:d 0 8:0 0\n"), "dev/sda", strings.Repeat("x", 8192)), "LUKS volume", "its header is not on sda"},
@@ -114,7 +114,7 @@ func TestRefusals(t *testing.T) {
 		{"md without UUID", md("1.2", "raid1", nil), "md array", "md127 (raid1) is not supported: the UUID"},
 		{"md of an unknown level", md("1.2", "multipath", member), "md array", "cannot run that level"},
 		{"md without metadata", md("none", "raid0", nil), "md array", "no metadata"},
-		{"md that is reshaped", md("1.2", "raid5", map[string]string{virtual("md127") + "/md/reshape_position": "1024\n"}), "md array", "being reshaped"},
+		{"md that is reshaped", md("1.2", "raid5", map[string]string{virtual("md127") + "/md/reshape_position": "1024\n"}), "md array", "reshape in progress"},
 		{"imsm", md("external:/md126/0", "raid1", map[string]string{
 			virtual("md126") + "/md/metadata_version": "external:imsm\n", "sys/class/block/md126": "-> ../../../" + virtual("md126"),
 		}), "Intel RAID (IMSM)", "mdmon"},

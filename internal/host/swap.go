@@ -79,7 +79,7 @@ func (h *Host) rawSwap(target string) (*Raw, error) {
 				continue
 			}
 			tried[s.name] = true
-			none.Tried = append(none.Tried, &RawError{Target: target, Device: s.name, Err: errors.New("it is a file on another file system")})
+			none.Tried = append(none.Tried, &RawError{Target: target, Device: s.name, Err: errors.New("a file on another file system")})
 			continue
 		}
 		var r *Raw

@@ -61,8 +61,8 @@ var readOnly = map[string]bool{"squashfs": true, "erofs": true, "iso9660": true,
 
 // Reasons that several kinds of storage share.
 const (
-	inMemory = "it is memory and lost at the reboot"
-	remote   = "it is not on a disk of this machine"
+	inMemory = "its memory is lost at the reboot"
+	remote   = "not on a disk of this machine"
 )
 
 // refuseType returns why a mount of this type cannot hold dumps, or nil.
@@ -83,7 +83,7 @@ func refuseType(dir string, m Mount) error {
 	case layered[m.FSType]:
 		e.Obstacle, e.Why = Layered, "it is made of other file systems"
 	case readOnly[m.FSType]:
-		e.Obstacle, e.Why = NotWritable, "it is read-only"
+		e.Obstacle, e.Why = NotWritable, "read-only"
 	case m.FSType == "bcachefs":
 		e.Why = "ukdump cannot open it yet"
 	case m.FSType == "zfs":
@@ -113,7 +113,7 @@ var virtualKinds = []struct {
 	obstacle     Obstacle
 	why          string
 }{
-	{"loop", "loop device", InFile, "it is a file on another file system"},
+	{"loop", "loop device", InFile, "a file on another file system"},
 	{"zram", "zram device", InMemory, inMemory},
 	{"ram", "RAM disk", InMemory, inMemory},
 	{"nbd", "network block device", NoDriver, remote},

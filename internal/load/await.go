@@ -58,7 +58,7 @@ func (ld *Loader) awaitServers(conf *config.Config) {
 		return
 	}
 	ld.bridge("the network is up")
-	task := ld.Out.Begin("waiting for a way to %s", missing)
+	task := ld.Out.Begin("waiting for a route to %s", missing)
 	defer task.End()
 	// Each look can take seconds, if a name server does not answer.
 	end := time.Now().Add(RouteLimit)

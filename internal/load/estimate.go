@@ -48,7 +48,7 @@ func (ld *Loader) Size(b *builder.Build, packed, unpacked int64) (*Sizing, error
 	m := demand.ReadMachine(ld.Root)
 	earlier, err := ld.Store.Measured()
 	if err != nil {
-		return nil, fmt.Errorf("the memory of earlier captures: %w", err)
+		return nil, fmt.Errorf("read the memory of earlier captures: %w", err)
 	}
 	z := &Sizing{Kernel: s.Release, LogOnly: s.LogOnly, Smallest: c.Smallest(m, earlier), Measured: []state.Capture{}}
 	if z.Smallest == 0 {

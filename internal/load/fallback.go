@@ -48,7 +48,7 @@ func (ld *Loader) stillLoaded(failed error) string {
 	rec := ld.Store.Loaded()
 	switch {
 	case rec == nil:
-		return "what was loaded before is still loaded"
+		return "the earlier capture kernel is still loaded"
 	case rec.Fallback == "":
 		return "still loaded: " + rec.String()
 	}
@@ -65,7 +65,7 @@ func (ld *Loader) bridge(until string) {
 	if !ld.canSpareLoad() {
 		return
 	}
-	s, err := ld.loadFallback("it did not come to its end")
+	s, err := ld.loadFallback("the last load was interrupted")
 	if err == nil {
 		ld.Out.Say("loaded the fallback set, %s, until %s", s, until)
 	} else if !errors.Is(err, state.ErrNoFallback) {

@@ -54,7 +54,7 @@ func (ld *Loader) ForecastWith(limit time.Duration, level int, argv ...string) *
 	}
 	f.Verdict, f.Bytes = state.Understood, table.DumpSize(level)
 	if kinds := table.Missing(); kinds != "" && level > 1 {
-		f.Note = "makedumpfile finds no pages " + kinds + " in this kernel and saves them, too: update it for smaller dumps"
+		f.Note = "makedumpfile finds no pages " + kinds + " in this kernel and saves them, too: update makedumpfile for smaller dumps"
 	}
 	return f
 }
@@ -156,7 +156,7 @@ func (ld *Loader) reportVerdict(f *state.Forecast) {
 	case state.Misread:
 		ld.Out.Warn(f.Problem + ": dumps are larger than necessary: update makedumpfile")
 	case state.Untried:
-		ld.Out.Say("not known: whether makedumpfile understands kernel %s: %s", f.Release, f.Problem)
+		ld.Out.Say("unknown whether makedumpfile understands kernel %s: %s", f.Release, f.Problem)
 	}
 }
 

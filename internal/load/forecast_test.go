@@ -75,7 +75,7 @@ func TestForecast(t *testing.T) {
 func TestForecastNote(t *testing.T) {
 	m := buildtest.New(t)
 	ld := &Loader{Root: m.Root, Store: state.Store{Root: m.Root}, Slot: kexec.New(m.Root), MemUsage: func(string) ([]byte, error) { return buildtest.MemUsage(t, "trixie"), nil }}
-	for level, want := range map[int]string{31: "makedumpfile finds no pages that are free in this kernel and saves them, too: update it for smaller dumps", 1: ""} {
+	for level, want := range map[int]string{31: "makedumpfile finds no pages that are free in this kernel and saves them, too: update makedumpfile for smaller dumps", 1: ""} {
 		f := ld.ForecastWith(TryLimit, level, "/usr/bin/makedumpfile")
 		if f.Note != want || f.Problem != "" || len(f.Words()) != 2 {
 			t.Errorf("level %d: %+v", level, f)

@@ -64,7 +64,7 @@ func (ld *Loader) Hotplug() error {
 	case ld.kernelUpdates():
 		why = "the kernel updates its own ELF header"
 	case ours == nil:
-		why = "the loaded capture kernel was not loaded by kdumpctl"
+		why = "kdumpctl has not loaded this capture kernel"
 	}
 	if why != "" {
 		ld.Out.Say("nothing to do: %s", why)

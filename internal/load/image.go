@@ -43,7 +43,7 @@ func OpenImage(path string) (*ImageFile, error) {
 // release.
 func (im *ImageFile) Check(release string) (*plan.Plan, error) {
 	if im.Plan == nil {
-		return nil, errors.New("it is an initramfs, but not one of ukdump: there is no " + plan.Path)
+		return nil, errors.New("an initramfs, but not an image of ukdump: no file " + plan.Path)
 	}
 	p, err := plan.Parse(im.Plan)
 	if err != nil {
@@ -68,10 +68,10 @@ func upToDate(b *builder.Build, path string) (im *ImageFile, why string, err err
 	}
 	data, err := state.ReadFile(path, state.MaxImage)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, "there was none", nil
+		return nil, "no image yet", nil
 	}
 	if err != nil {
-		return nil, fmt.Sprintf("the one that was there cannot be read: %v", err), nil
+		return nil, fmt.Sprintf("the old image cannot be read: %v", err), nil
 	}
 	contents, err := builder.Inspect(initramfs.Open(bytes.NewReader(data)))
 	switch {

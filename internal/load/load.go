@@ -363,7 +363,7 @@ func Differs(rec *state.LoadRecord, b *builder.Build) error {
 
 // NotOurs is the problem of a capture kernel that has no record of this boot.
 func NotOurs() error {
-	return NeedsReload("a capture kernel is loaded, but not by kdumpctl since this boot: nothing is known about it")
+	return NeedsReload("kdumpctl has not loaded this capture kernel since this boot: nothing is known about it")
 }
 
 // Unload empties the crash slot. The caller has the lock.

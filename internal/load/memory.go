@@ -28,7 +28,7 @@ func (ld *Loader) weigh(s *state.Set, kernel *kexec.Kernel) {
 	need, have := c.Bytes(r, demand.ReadMachine(ld.Root))
 	earlier, err := ld.Store.Measured()
 	if err != nil {
-		ld.Out.Warn(fmt.Sprintf("the memory of earlier captures is not known: %v", err))
+		ld.Out.Warn(fmt.Sprintf("read the memory of earlier captures: %v", err))
 	}
 	s.Memory, s.Needed = have, c.Correct(need, have, earlier)
 }
@@ -100,7 +100,7 @@ func (ld *Loader) LearnMemory(conf *config.Config) {
 		}
 	}
 	if err := ld.Store.AddMeasured(fresh); err != nil {
-		ld.Out.Warn(fmt.Sprintf("the memory of the last capture is not remembered: %v", err))
+		ld.Out.Warn(fmt.Sprintf("save the memory of the last capture: %v", err))
 	}
 }
 

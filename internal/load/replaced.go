@@ -51,7 +51,7 @@ func (ld *Loader) Replaced(rec *state.LoadRecord) (proved bool, err error) {
 		}
 	}
 	if rec.Updates && !ld.kernelUpdates() {
-		return false, NeedsReload(over + "the kernel updates the ELF header no more (crash_hotplug)")
+		return false, NeedsReload(over + "the kernel no longer updates the ELF header (crash_hotplug)")
 	}
 	if left := ld.Slot.LoadLimit(); left >= 0 && left < rec.LoadsLeft {
 		return false, NeedsReload(over + "the sysctl kernel.kexec_load_limit_panic has decreased")

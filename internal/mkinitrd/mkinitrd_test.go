@@ -176,8 +176,8 @@ func TestBadInput(t *testing.T) {
 	}{
 		{"unknown option", nil, []string{"--kernal", "x"}, 2, "unknown flag: --kernal: see mkkdumpinitrd --help\n"},
 		{"argument", nil, []string{"build"}, 2, `unknown verb "build": see mkkdumpinitrd --help` + "\n"},
-		{"relative target", nil, append(builds, "--target=crash"), 2, "--target: \"crash\" is neither an absolute path of a directory, nor a raw device as in raw:PARTUUID=ID, nor a place at a server as in sftp://USER@HOST/PATH\n"},
-		{"relative second target", nil, append(builds, "--target=/var/crash", "--target", "crash"), 2, "--target: \"crash\" is neither an absolute path of a directory, nor a raw device as in raw:PARTUUID=ID, nor a place at a server as in sftp://USER@HOST/PATH\n"},
+		{"relative target", nil, append(builds, "--target=crash"), 2, "--target: \"crash\" is neither an absolute path of a directory, nor a raw device as in raw:PARTUUID=ID, nor a target at a server as in sftp://USER@HOST/PATH\n"},
+		{"relative second target", nil, append(builds, "--target=/var/crash", "--target", "crash"), 2, "--target: \"crash\" is neither an absolute path of a directory, nor a raw device as in raw:PARTUUID=ID, nor a target at a server as in sftp://USER@HOST/PATH\n"},
 		{"mounted raw target", nil, append(builds, "--target=raw:/dev/vde1"), 1, "raw:/dev/vde1: vde1: a file system on it is mounted on /\n"},
 		{"unsupported second target", func(m *buildtest.Machine) { m.Mount("0:30 / /mnt rw - nfs4 server:/x rw") },
 			append(builds, "--target=/var/crash", "--target=/mnt/crash"), 1, "storage of /mnt/crash: nfs4 file system mounted on /mnt is not supported"},
@@ -202,7 +202,7 @@ func TestBadInput(t *testing.T) {
 		{"no such release", nil, append(builds, "--kernel=1.2.3"), 1, "find kernel: 1.2.3: no image of this release below ROOT, only of 6.1.0-50-amd64"},
 		{"neither path nor release", nil, append(builds, "--kernel=vmlinuz"), 1, `find kernel: "vmlinuz": neither a path (with a slash) nor a kernel release` + "\n"},
 		{"release without module tree", func(m *buildtest.Machine) { m.Write("boot/vmlinuz-6.2.0", string(buildtest.Kernel("6.2.0"))) },
-			append(builds, "--kernel=6.2.0"), 1, "modules of kernel ROOT/boot/vmlinuz-6.2.0 (6.2.0): there is no directory "},
+			append(builds, "--kernel=6.2.0"), 1, "modules of kernel ROOT/boot/vmlinuz-6.2.0 (6.2.0): no directory "},
 		{"modules.dep truncated", func(m *buildtest.Machine) {
 			m.Write("lib/modules/"+buildtest.Release+"/modules.dep", "kernel/fs/ext4.ko: kernel/li")
 		}, builds, 1, "module tree of kernel " + buildtest.Release + ": no module for driver virtio_blk of /sys/devices/pci0000:00/0000:00:02.0/0000:01:00.0/virtio5: modules.dep:1: the last line is cut off\n"},

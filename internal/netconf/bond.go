@@ -23,7 +23,7 @@ func (s *setup) bond(want *netplan.Link) (rtnl.Link, error) {
 	}
 	l, err := s.lacp(want, ports)
 	if errors.Is(err, unix.EOPNOTSUPP) { // Linux without bonding
-		s.log("%v: uses one port of %s", err, want.Name)
+		s.log("%v: falling back to one port of %s", err, want.Name)
 		return s.oneOf(want, ports)
 	}
 	return l, err

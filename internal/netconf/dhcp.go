@@ -90,7 +90,7 @@ func (s *setup) lease(l rtnl.Link) (answer, error) {
 		if !time.Now().Add(firstWait).Before(c.deadline) {
 			return answer{}, err
 		}
-		s.log("DHCP on %s: %v: asks again", l.Name, err)
+		s.log("DHCP on %s: %v: retrying", l.Name, err)
 		time.Sleep(firstWait)
 	}
 }

@@ -198,7 +198,7 @@ func TestRenew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.logged("DHCP on net0: the server 10.9.0.1 refuses the address 10.9.0.5 that it offered: asks again",
+	l.logged("DHCP on net0: the server 10.9.0.1 refuses the address 10.9.0.5 that it offered: retrying",
 		"DHCP on net0: the server 10.9.0.1 gives 10.9.0.5/24")
 	want := Result{Link: "net0", Index: l.named("net0").Index, MTU: 1400, Addresses: prefixes("10.9.0.5/24", "2001:db8::3/64"), Servers: addrs("192.0.2.1", "2001:db8:9::1")}
 	if !reflect.DeepEqual(r, want) {

@@ -256,7 +256,7 @@ func (s *setup) setAddress(l *rtnl.Link, mac string) {
 		}
 	}
 	if err != nil {
-		s.log("set address %s of link %s: %v: it keeps %s", mac, l.Name, err, l.Address)
+		s.log("set address %s of link %s: %v: keeping %s", mac, l.Name, err, l.Address)
 		return
 	}
 	l.Address = mac
@@ -284,7 +284,7 @@ func (s *setup) setMTU(l rtnl.Link, want int) int {
 			break
 		}
 	}
-	s.log("set MTU %d of link %s: %v: it is %d", want, l.Name, err, mtu)
+	s.log("set MTU %d of link %s: %v: using %d", want, l.Name, err, mtu)
 	return mtu
 }
 
@@ -322,7 +322,7 @@ func (s *setup) await(name string, links []rtnl.Link) (rtnl.Link, error) {
 		case time.Now().Before(end):
 			time.Sleep(interval)
 		case dormant:
-			return rtnl.Link{}, fmt.Errorf("link %s: a carrier, but no traffic is permitted after %v", name, seconds(start))
+			return rtnl.Link{}, fmt.Errorf("link %s: a carrier, but still dormant after %v", name, seconds(start))
 		default:
 			return rtnl.Link{}, fmt.Errorf("link %s: no carrier after %v", name, seconds(start))
 		}

@@ -258,7 +258,7 @@ func TestLargeMTU(t *testing.T) {
 	if err != nil || r.MTU != 65535 {
 		t.Errorf("got %+v, %v", r, err)
 	}
-	l.logged("set MTU 65536 of link net0: invalid argument (mtu greater than device maximum): it is 65535")
+	l.logged("set MTU 65536 of link net0: invalid argument (mtu greater than device maximum): using 65535")
 	if w, err := l.conn.Route(netip.MustParseAddr("192.0.2.1"), 0); err != nil || w.MTU > 65535 {
 		t.Errorf("route: %+v, %v", w, err)
 	}
@@ -320,7 +320,7 @@ func testBond(t *testing.T, lacp bool) {
 			t.Errorf("uses %s, net0 is %+v", r.Link, l.named("net0"))
 		}
 	}
-	const eth2, eth3 = "find network card eth2 (52:54:00:00:00:03): no card has that address or is at that place", "find network card eth3 "
+	const eth2, eth3 = "find network card eth2 (52:54:00:00:00:03): no card with that address or at that place", "find network card eth3 "
 	if lacp && l.named("bond0").Index == 0 {
 		l.logged(eth2, eth3, "operation not supported", eth2, eth3, "operation not supported")
 		t.Skip("no bonds in this kernel")
@@ -386,15 +386,15 @@ func TestMatch(t *testing.T) {
 		found   string // name, warning or error
 	}{
 		{"by address, named differently", []card{nic("eth0", mac1, path0, 0), nic("eth1", mac0, path1, 0)}, ethernet(mac0, path0), false, "eth1"},
-		{"none yet", nil, ethernet(mac0, path0), true, "find network card eth0 (52:54:00:00:00:01, pci0000:00/0000:00:03.0/virtio0): no card has that address or is at that place"},
+		{"none yet", nil, ethernet(mac0, path0), true, "find network card eth0 (52:54:00:00:00:01, pci0000:00/0000:00:03.0/virtio0): no card with that address or at that place"},
 		{"replaced, too early", []card{nic("eth0", mac1, path0, 0)}, ethernet(mac0, path0), false, "find network card eth0 (52:54:00:00:00:01, pci0000:00/0000:00:03.0/virtio0): another one is at its place"},
-		{"replaced", []card{nic("eth0", mac1, path0, 0)}, ethernet(mac0, path0), true, "network card eth0: none has the address 52:54:00:00:00:01, another one is at its place: uses eth0 (52:54:00:00:00:aa)"},
+		{"replaced", []card{nic("eth0", mac1, path0, 0)}, ethernet(mac0, path0), true, "network card eth0: no card has the address 52:54:00:00:00:01: using the card at its place, eth0 (52:54:00:00:00:aa)"},
 		{"two with one address", []card{nic("eth0", mac0, path1, 0), nic("eth1", mac0, path0, 0)}, ethernet(mac0, path0), false, "eth1"},
 		{"two with one address, moved", []card{nic("eth0", mac0, "a", 0), nic("eth1", mac0, "b", 0)}, ethernet(mac0, path0), true, "find network card eth0 (52:54:00:00:00:01, pci0000:00/0000:00:03.0/virtio0): ambiguous: eth0 and eth1 match"},
 		{"failover", []card{nic("eth0", mac0, path0, 0), nic("eth1", mac0, path0, 1), nic("eth2", mac0, path1, 1)}, ethernet(mac0, path0), false, "eth0"},
 		{"by path, other number", []card{nic("eth0", "", "pci0000:00/0000:00:03.0/virtio7", 0)}, ethernet("", path0), false, "eth0"},
 		{"by path, two ports", []card{nic("eth0", "", path0, 0), nic("eth1", "", path0, 0)}, ethernet("", path0), true, "find network card eth0 (pci0000:00/0000:00:03.0/virtio0): ambiguous: eth0 and eth1 match"},
-		{"path of a virtio bus", []card{nic("eth0", "", "pci0000:00/0000:00:03.0/virtiox", 0)}, ethernet("", path0), true, "find network card eth0 (pci0000:00/0000:00:03.0/virtio0): no card has that address or is at that place"},
+		{"path of a virtio bus", []card{nic("eth0", "", "pci0000:00/0000:00:03.0/virtiox", 0)}, ethernet("", path0), true, "find network card eth0 (pci0000:00/0000:00:03.0/virtio0): no card with that address or at that place"},
 	} {
 		found, warnings, missing := match(c.cards, []netplan.Link{c.want}, c.settled)
 		got := ""

@@ -79,7 +79,7 @@ func match(cards []card, wanted []netplan.Link, settled bool) (found []rtnl.Link
 		w := &wanted[i]
 		c, err := find(cards, w)
 		if errors.Is(err, errReplaced) && settled {
-			warnings = append(warnings, fmt.Sprintf("network card %s: none has the address %s, another one is at its place: uses %s (%s)", w.Name, w.MAC, c.Name, c.Address))
+			warnings = append(warnings, fmt.Sprintf("network card %s: no card has the address %s: using the card at its place, %s (%s)", w.Name, w.MAC, c.Name, c.Address))
 			err = nil
 		}
 		if err != nil {
@@ -122,7 +122,7 @@ func find(cards []card, w *netplan.Link) (card, error) {
 	return c, errReplaced
 }
 
-var errMissing = errors.New("no card has that address or is at that place")
+var errMissing = errors.New("no card with that address or at that place")
 
 // only returns the single card of a list. Of several, one that is a port of another of
 // them does not count (Documentation/networking/net_failover.rst).

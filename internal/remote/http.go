@@ -68,7 +68,7 @@ func newHTTP(t *target) (*httpClient, error) {
 func (t *target) tlsConfig() (*tls.Config, error) {
 	s := t.server
 	if s.CAFile == "" {
-		return nil, errors.New("no certificate of an authority is in the image")
+		return nil, errors.New("the image has no certificate of an authority")
 	}
 	pem, err := t.read(s.CAFile, maxCAFile)
 	if err != nil {

@@ -165,7 +165,7 @@ func (r *response) readChunks(in *bufio.Reader) error {
 			return err
 		}
 		if line != "" {
-			return errors.New("a chunk does not end where it should")
+			return errors.New("a chunk is longer than its size")
 		}
 	}
 }

@@ -231,7 +231,7 @@ func (s *httpsStore) Probe() (ProbeResult, error) {
 	case err != nil:
 		p.Remarks = append(p.Remarks, err.Error())
 	case string(resp.body) != probeText:
-		return p, fmt.Errorf("%s at %s has another content than was written", name, s.c.host)
+		return p, fmt.Errorf("%s at %s differs from the written content", name, s.c.host)
 	default:
 		p.Read = true
 	}

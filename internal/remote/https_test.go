@@ -523,7 +523,7 @@ func TestReadResponse(t *testing.T) {
 		{"cut chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab", "", "closed the connection"},
 		{"cut trailer", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", "", "closed the connection"},
 		{"bad chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", "", "bad chunk size"},
-		{"long chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", "", "does not end"},
+		{"long chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", "", "longer than its size"},
 		{"cut head", "HTTP/1.1 200 OK\r\n", "", "closed the connection"},
 		{"bad length", "HTTP/1.1 200 OK\r\nContent-Length: -3\r\n\r\n", "", "bad length"},
 		{"bad status", "HTTP/1.1 99 OK\r\n\r\n", "", "not HTTP/1"},

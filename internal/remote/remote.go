@@ -122,7 +122,7 @@ func Open(s *netplan.Server, files fs.FS, opt Options) (Store, error) {
 	case netplan.ProtocolS3:
 		store, err = openS3(t)
 	default:
-		err = fmt.Errorf("protocol %q is for no store", s.Protocol)
+		err = fmt.Errorf("unknown protocol %q", s.Protocol)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Target, err)

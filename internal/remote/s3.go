@@ -54,7 +54,7 @@ type s3Upload struct {
 
 func openS3(t *target) (Store, error) {
 	if strings.Trim(t.server.Path, "/") == "" {
-		return nil, errors.New("no bucket is named")
+		return nil, errors.New("no bucket")
 	}
 	c, err := newHTTP(t)
 	if err != nil {
@@ -82,7 +82,7 @@ func (t *target) awsKey() (awsKey, error) {
 	}
 	access, secret, ok := strings.Cut(word, ":")
 	if !ok || access == "" || secret == "" {
-		return awsKey{}, fmt.Errorf("%s is not of the form ACCESS:SECRET", t.server.KeyFile)
+		return awsKey{}, fmt.Errorf("%s: not ACCESS:SECRET", t.server.KeyFile)
 	}
 	k := awsKey{access, secret, t.server.Region}
 	if k.region == "" {
@@ -401,7 +401,7 @@ func (s *s3Store) Probe() (ProbeResult, error) {
 	resp, err := s.do(s3Request{method: "GET", path: name}, 200)
 	p.Read = remark(err)
 	if p.Read && string(resp.body) != probeText {
-		return p, fmt.Errorf("%s at %s has another content than was written", name, s.c.host)
+		return p, fmt.Errorf("%s at %s differs from the written content", name, s.c.host)
 	}
 	u, err := s.begin(name)
 	if err != nil {

@@ -394,7 +394,7 @@ func TestS3Login(t *testing.T) {
 		name, key, path, want string
 	}{
 		{"another secret", "ACCESS:other", "/dumps", "permission denied (status 403, SignatureDoesNotMatch"},
-		{"no secret", "ACCESS", "/dumps", "not of the form ACCESS:SECRET"},
+		{"no secret", "ACCESS", "/dumps", "not ACCESS:SECRET"},
 		{"no bucket", "ACCESS:SE:CRET", "/", "no bucket"},
 	} {
 		w, _ := newS3(t)

@@ -444,7 +444,7 @@ func (s *sftpStore) readBack(name string) error {
 		err = cerr
 	}
 	if err == nil && string(b[:n]) != probeText {
-		err = errors.New("the file has another content")
+		err = errors.New("the file differs from the written content")
 	}
 	return err
 }

@@ -414,7 +414,7 @@ func TestSFTPLogin(t *testing.T) {
 		key      []byte
 		want     string
 	}{
-		{"another host key", []string{other}, nil, "recorded is ssh-ed25519 SHA256:"},
+		{"another host key", []string{other}, nil, "the recorded key is ssh-ed25519 SHA256:"},
 		{"host key of another type", []string{rsaHost}, nil, "no common algorithm for host key"},
 		{"several host keys", []string{rsaHost, other, good + " comment"}, nil, ""},
 		{"no host key", nil, nil, "no host key is known"},

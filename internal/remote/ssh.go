@@ -144,5 +144,5 @@ type HostKeyError struct {
 }
 
 func (e *HostKeyError) Error() string {
-	return fmt.Sprintf("the host key of the server is %s, recorded is %s", e.Got, strings.Join(e.Known, ", "))
+	return fmt.Sprintf("the host key of the server is %s, the recorded key is %s", e.Got, strings.Join(e.Known, ", "))
 }

@@ -15,7 +15,7 @@ type Recipient struct{ key [32]byte }
 func ParseRecipient(s string) (Recipient, error) {
 	r, err := parseRecipient(s)
 	if err != nil && secret(s) {
-		return r, errors.New("recipient: it is a private key, and ENCRYPT takes the public key that age-keygen -y prints")
+		return r, errors.New("recipient: a private key; ENCRYPT takes the public key that age-keygen -y prints")
 	}
 	if err != nil {
 		return r, fmt.Errorf("recipient %.100q: %w", s, err)
@@ -44,7 +44,7 @@ func parseRecipient(s string) (Recipient, error) {
 		return r, err
 	}
 	if len(s) != recipientLen {
-		return r, fmt.Errorf("it has %d characters, not %d", len(s), recipientLen)
+		return r, fmt.Errorf("%d characters, not %d", len(s), recipientLen)
 	}
 	data := s[len(prefix)+1:]
 	sum := checksumOfPrefix()
@@ -76,15 +76,15 @@ func parseRecipient(s string) (Recipient, error) {
 // refused returns the reason why a recipient of another kind is refused.
 func refused(s string) error {
 	for _, kind := range []struct{ prefix, what string }{
-		{"age1pq1", "it is a post-quantum key"},
-		{"age1tag1", "it is a key on a hardware token"},
-		{"age1tagpq1", "it is a post-quantum key on a hardware token"},
-		{"ssh-", "it is an SSH key"},
-		{"ecdsa-", "it is an SSH key"},
-		{"sk-", "it is an SSH key on a hardware token"},
+		{"age1pq1", "a post-quantum key"},
+		{"age1tag1", "a key on a hardware token"},
+		{"age1tagpq1", "a post-quantum key on a hardware token"},
+		{"ssh-", "an SSH key"},
+		{"ecdsa-", "an SSH key"},
+		{"sk-", "an SSH key on a hardware token"},
 	} {
 		if strings.HasPrefix(s, kind.prefix) {
-			return fmt.Errorf("%s, and dumps are encrypted to X25519 keys of age-keygen only", kind.what)
+			return fmt.Errorf("%s: dumps are encrypted to X25519 keys of age-keygen only", kind.what)
 		}
 	}
 	rest, ok := strings.CutPrefix(s, prefix+"1")
@@ -93,7 +93,7 @@ func refused(s string) error {
 	}
 	// "1" is not in the alphabet: it ends the name of a plugin.
 	if i := strings.LastIndexByte(rest, '1'); i >= 0 {
-		return fmt.Errorf("it needs the plugin age-plugin-%.40s, and dumps are encrypted to X25519 keys of age-keygen only", rest[:i])
+		return fmt.Errorf("a key of the plugin age-plugin-%.40s: dumps are encrypted to X25519 keys of age-keygen only", rest[:i])
 	}
 	return nil
 }
@@ -107,7 +107,7 @@ func (r *Recipient) check() error {
 		return err
 	}
 	if _, err := r.exchange(key); err != nil {
-		return errors.New("it is a point of a small order: no age-keygen makes it")
+		return errors.New("a point of small order, which age-keygen never makes")
 	}
 	return nil
 }

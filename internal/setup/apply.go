@@ -211,7 +211,7 @@ func (m *Machine) Check(p *Plan) error {
 	}
 	entries, err := p.loader.Next(system(m.Root))
 	if err != nil {
-		return fmt.Errorf("the changes were made, but what the next boot uses cannot be read: %w", err)
+		return fmt.Errorf("the changes are made; read the words of the next boot: %w", err)
 	}
 	p.Entries = entries
 	return Wrong(entries, p.Words)

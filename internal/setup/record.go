@@ -60,10 +60,10 @@ func (m *Machine) readRecord() (*record, error) {
 		err = json.Unmarshal(b, r)
 	}
 	if err == nil && r.Version != 1 {
-		err = fmt.Errorf("it has version %d, this program supports version 1", r.Version)
+		err = fmt.Errorf("format version %d, this program supports version 1", r.Version)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("what setup has changed before is not known: %s: %w", m.recordPath(), err)
+		return nil, fmt.Errorf("read the record of earlier changes: %s: %w", m.recordPath(), err)
 	}
 	return r, nil
 }

@@ -106,7 +106,7 @@ func (m *Machine) planLoader(p *Plan, o Options) error {
 		p.Because = founds[i].Because
 	}
 	if p.Entries, err = l.Next(system(m.Root)); err != nil {
-		return fmt.Errorf("%s: what the next boot uses: %w", l.Name(), err)
+		return fmt.Errorf("%s: read the words of the next boot: %w", l.Name(), err)
 	}
 	if e := first(p.Entries); e != nil {
 		p.Now = bootloader.Of(e.Cmdline, crashkernel)
@@ -234,7 +234,7 @@ func (m *Machine) planUnits(p *Plan, disableOthers bool) {
 	case disableOthers:
 		p.Run = append(p.Run, bootloader.Command{
 			Args: append([]string{"systemctl", "disable", "--now"}, others...), Undo: append([]string{"systemctl", "enable"}, others...),
-			Why: "they would load their own capture kernel over ours",
+			Why: "they load their own capture kernel over ours",
 		})
 	default:
 		p.Notes = append(p.Notes, strings.Join(others, ", ")+" loads another capture kernel at each boot, perhaps over ours. --disable-others disables it.")

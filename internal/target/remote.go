@@ -55,7 +55,7 @@ func parseRemote(kind Kind, s string) (Remote, error) {
 	}
 	for _, c := range []byte(s) {
 		if c <= ' ' || c > '~' || strings.IndexByte("\"'\\`<>{}|^?#%", c) >= 0 {
-			return Remote{}, fmt.Errorf("%q is not allowed in the name of a place at a server", c)
+			return Remote{}, fmt.Errorf("%q is not allowed in the name of a target at a server", c)
 		}
 	}
 	var host, dir string
@@ -68,7 +68,7 @@ func parseRemote(kind Kind, s string) (Remote, error) {
 	} else {
 		host, dir, ok = strings.Cut(rest, "/")
 		if dir = "/" + dir; !ok && kind != S3 {
-			return Remote{}, errors.New("the path is missing: write / for the directory in which the server starts")
+			return Remote{}, errors.New("the path is missing (/ is the directory in which the server starts)")
 		}
 	}
 	r.Path = path.Clean(dir)
@@ -84,11 +84,11 @@ func parseRemote(kind Kind, s string) (Remote, error) {
 			return Remote{}, errors.New("the user is missing: sftp://USER@HOST/PATH")
 		}
 		if strings.Contains(r.User, ":") {
-			return Remote{}, errors.New("no password can be given: put a key into /etc/ukdump/ssh/id_ed25519")
+			return Remote{}, errors.New("a password is not supported: use a key (SSH_KEY)")
 		}
 	}
 	if strings.Contains(host, "@") {
-		return Remote{}, errors.New("no user can be given here")
+		return Remote{}, errors.New("a user is not supported here")
 	}
 	return r, r.setHost(host, kind != NFS)
 }

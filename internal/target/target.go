@@ -36,7 +36,7 @@ const (
 const prefix = "raw:"
 
 var (
-	errDirectory = errors.New("neither an absolute path of a directory, nor a raw device as in raw:PARTUUID=ID, nor a place at a server as in sftp://USER@HOST/PATH")
+	errDirectory = errors.New("neither an absolute path of a directory, nor a raw device as in raw:PARTUUID=ID, nor a target at a server as in sftp://USER@HOST/PATH")
 	errRaw       = errors.New("not a raw device: raw:PARTUUID=ID, raw:UUID=ID, raw:/dev/NAME or raw:swap")
 )
 
@@ -45,7 +45,7 @@ func Parse(s string) (Target, error) {
 	name, raw := strings.CutPrefix(s, prefix)
 	if kind, ok := remoteKind(s); ok {
 		if _, err := parseRemote(kind, s); err != nil {
-			return Target{}, fmt.Errorf("not a place at a server: %w", err)
+			return Target{}, fmt.Errorf("not a target at a server: %w", err)
 		}
 		return Target{kind, s}, nil
 	}

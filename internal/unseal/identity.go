@@ -53,7 +53,7 @@ func parseIdentities(b []byte) (list []age.Identity, err error) {
 	case len(b) > maxIdentities:
 		return nil, fmt.Errorf("larger than %d bytes", maxIdentities)
 	case bytes.HasPrefix(b, []byte(seal.Magic)), bytes.HasPrefix(bytes.TrimSpace(b), []byte(armorBegin)):
-		return nil, advice.With(errors.New("protected by a passphrase"), "Decrypt it into a pipe: age -d FILE | kdumpctl decrypt --identity - DUMP")
+		return nil, advice.With(errors.New("protected by a passphrase"), "Run age -d FILE | kdumpctl decrypt --identity - DUMP.")
 	case bytes.Contains(b, []byte("-----BEGIN ")):
 		return nil, advice.With(errors.New("an SSH or TLS key: dumps are encrypted to keys of age-keygen"), "Give the file that age-keygen has written.")
 	}
@@ -71,7 +71,7 @@ func parseIdentities(b []byte) (list []age.Identity, err error) {
 		list = append(list, id)
 	}
 	if len(list) == 0 {
-		return nil, errors.New("no private key in it")
+		return nil, errors.New("no private key")
 	}
 	return list, nil
 }

@@ -47,7 +47,7 @@ func Network(args []string) int {
 		if err == nil || !s.Network.DHCP {
 			return err
 		}
-		warn("the recorded address does not reach the server: %v: asking DHCP for another", err)
+		warn("the recorded address does not reach the server: %v: requesting another by DHCP", err)
 		if r, err = netconf.Renew(&s.Network, s.Addresses, deadline, log); err != nil {
 			return err
 		}

@@ -119,7 +119,7 @@ func (j *job) put(store remote.Store, dir, name string) error {
 		return err
 	}
 	if cut > 0 { // the end of a log has the panic
-		warn("%s: its first %d bytes are left out", name, cut)
+		warn("%s: omitting its first %d bytes", name, cut)
 	}
 	err = committed()
 	if err != nil && name != crashdir.Dmesg {

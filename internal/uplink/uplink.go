@@ -165,7 +165,7 @@ func memory() (*dumpfile.Memory, error) {
 	}
 	marks, err := core.Marks()
 	if err != nil {
-		warn("the vmcore is not verified to have the kernel log: %v", err)
+		warn("unknown whether the vmcore has the kernel log: %v", err)
 	}
 	return &dumpfile.Memory{Core: core, Marks: marks}, nil
 }

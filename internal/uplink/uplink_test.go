@@ -320,7 +320,7 @@ func TestPut(t *testing.T) {
 			if !ok || err != nil || len(got) != tt.size || !bytes.HasSuffix(tt.in, got) {
 				t.Errorf("%v: %d bytes, %v", r.s.files, len(got), err)
 			}
-			if cut := strings.Contains(r.out.String(), "left out"); cut != (tt.size < len(tt.in)) {
+			if cut := strings.Contains(r.out.String(), "omitting"); cut != (tt.size < len(tt.in)) {
 				t.Errorf("said %s", r.out.String())
 			}
 		})

@@ -13,13 +13,13 @@ func (v *Run) emergency() bool { return v.conf.Emergency() }
 // checkSystem checks the replacements of our own modules and programs in
 // emergency mode: those of the installed system.
 func (v *Run) checkSystem() {
-	v.note("drivers", "MODE=emergency: %s has to open the storage as at every boot; it was not looked into", v.Image.Path)
+	v.note("drivers", "MODE=emergency: %s opens the storage as at every boot; its content was not checked", v.Image.Path)
 	if v.build != nil && v.build.Plan.LogOnly {
 		v.skipMakedumpfile()
 		return
 	}
 	if !v.CanForecast() {
-		v.note("makedumpfile", "it was not tried on the running kernel")
+		v.note("makedumpfile", "not tried on the running kernel")
 		return
 	}
 	program, err := state.ReadFile(filepath.Join(v.Root, v.build.Makedumpfile), load.MaxProgram)

@@ -14,7 +14,7 @@ func (v *Run) checkEvents() {
 		v.note("events", "not captured: %s", trigger.Reasons(r.NotCaptured))
 	}
 	if len(r.Unknown) > 0 {
-		v.note("events", "not known whether captured, the setting cannot be read: %s", trigger.Reasons(r.Unknown))
+		v.note("events", "unknown whether captured, as the setting cannot be read: %s", trigger.Reasons(r.Unknown))
 	}
 	for _, d := range r.Delays {
 		v.note("events", "%s", d)

@@ -107,7 +107,7 @@ func (v *Run) findImage() {
 	for _, path := range paths {
 		im, err := load.OpenImage(path)
 		if err == nil && v.Loaded != nil && im.Fingerprint != v.Loaded.Fingerprint {
-			err = fmt.Errorf("image %s: it is not the one that is loaded", path)
+			err = fmt.Errorf("image %s: differs from the loaded image", path)
 		}
 		if err == nil {
 			v.files, err = ReadFiles(im.Data)
@@ -120,7 +120,7 @@ func (v *Run) findImage() {
 	}
 	switch {
 	case v.Image != nil && len(errs) > 0:
-		v.note("image", "%v; what was looked at is the copy of what was loaded", errs[0])
+		v.note("image", "%v; checked the copy of the loaded image instead", errs[0])
 	case len(errs) > 0:
 		v.Problem("image", load.NeedsReload("%w", errs[0]))
 	}
@@ -135,9 +135,9 @@ func (v *Run) checkLoaded() {
 	switch {
 	case v.Problem("loaded", load.Differs(l, b)), l.Fallback != "", v.replaced:
 	case v.inMemory:
-		v.ok("loaded", "%s, its command line and this image: the reserved memory has them", b.Kernel.Path)
+		v.ok("loaded", "the reserved memory has %s, its command line and this image", b.Kernel.Path)
 	default:
-		v.ok("loaded", "%s, its command line and this image; a later load by another program would not show", b.Kernel.Path)
+		v.ok("loaded", "kdumpctl loaded %s, its command line and this image; a later load by another program would not show", b.Kernel.Path)
 	}
 }
 
@@ -162,9 +162,9 @@ func (v *Run) checkFresh() {
 	changes := differences(v.files, want)
 	switch {
 	case len(changes) == 0:
-		v.ok("image", "up to date: its %d files are those that would be packed now", len(want))
+		v.ok("image", "up to date: a build now packs the same %d files", len(want))
 	case v.given():
-		v.note("image", "it is not the one that would be built: %s", firstNames(changes))
+		v.note("image", "differs from a build now: %s", firstNames(changes))
 	default:
 		v.Problem("image", load.NeedsReload("out of date: %s", firstNames(changes)))
 	}
@@ -241,10 +241,10 @@ func (v *Run) checkModules() {
 		names []string
 		what  string
 	}{
-		{absent, "not in the image, though the plan names them: "},
+		{absent, "in the plan, but not in the image: "},
 		{foreign, "not built for " + release + ", which refuses them: "},
-		{early, "loaded before what they need: "},
-		{firmware, "firmware that is installed is not in the image: "},
+		{early, "loaded before their dependencies: "},
+		{firmware, "firmware is installed, but not in the image: "},
 	} {
 		if len(x.names) > 0 {
 			v.Problem("modules", load.NeedsReload("%s%s", x.what, firstNames(x.names)))
@@ -253,15 +253,15 @@ func (v *Run) checkModules() {
 	switch {
 	case len(v.Findings) > n:
 	case len(v.plan.Modules) == 0:
-		v.ok("modules", "none: the kernel has built in what is needed")
+		v.ok("modules", "none: the needed drivers are built into the kernel")
 	default:
-		v.ok("modules", "%d, all built for %s%s, each after what it needs", len(v.plan.Modules), release, weak)
+		v.ok("modules", "%d, all built for %s%s, each after its dependencies", len(v.plan.Modules), release, weak)
 	}
 	switch {
 	case packed < named && len(firmware) == 0:
-		v.ok("firmware", "%d of the %d files that modules can ask for; the others are not installed here", packed, named)
+		v.ok("firmware", "%d of the %d files that modules can request; the others are not installed here", packed, named)
 	case len(firmware) == 0 && named > 0:
-		v.ok("firmware", "all %d files that modules can ask for", named)
+		v.ok("firmware", "all %d files that modules can request", named)
 	}
 }
 
@@ -285,7 +285,7 @@ func (v *Run) checkReservation() {
 	switch {
 	case v.Problem(topic, problem):
 	case rec.Needed == 0:
-		v.note(topic, "%s reserved; how much a capture needs is not known", cli.Size(rec.Memory))
+		v.note(topic, "%s reserved; unknown how much a capture needs", cli.Size(rec.Memory))
 	default:
 		v.ok(topic, "%s can be used, a capture needs about %s", cli.Size(rec.Memory), cli.Size(rec.Needed))
 	}
@@ -296,7 +296,7 @@ func (v *Run) checkReservation() {
 		}
 	}
 	for _, name := range reach.Unknown {
-		v.note(topic, "whether %s can use memory above 4 GiB is not known, and none below is reserved", name)
+		v.note(topic, "unknown whether %s can use memory above 4 GiB, and none below is reserved", name)
 	}
 	if m, err := v.Slot.Memory(); err == nil && m.CMAUnknown {
 		v.note(topic, "crashkernel=SIZE,cma is not counted: the running kernel does not say how much it has reserved")

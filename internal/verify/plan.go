@@ -13,7 +13,7 @@ import (
 // checkPlan compares the plan of the image with that of this machine now.
 func (v *Run) checkPlan() {
 	if v.Image.Plan == nil {
-		v.Problem("plan", load.NeedsReload("the image has none: it is not one of ukdump, there is no %s", plan.Path))
+		v.Problem("plan", load.NeedsReload("not an image of ukdump: no file %s", plan.Path))
 		return
 	}
 	p, err := plan.Parse(v.Image.Plan)
@@ -27,7 +27,7 @@ func (v *Run) checkPlan() {
 	}
 	now := v.build.Plan
 	if p.Host.MachineID != now.Host.MachineID {
-		v.Problem("plan", load.NeedsReload("it was made for another machine, %s (machine ID %s); this is %s (%s)",
+		v.Problem("plan", load.NeedsReload("built for another machine, %s (machine ID %s); this is %s (%s)",
 			cli.OrDash(p.Host.Name), cli.OrDash(p.Host.MachineID), cli.OrDash(now.Host.Name), cli.OrDash(now.Host.MachineID)))
 		return
 	}
@@ -36,7 +36,7 @@ func (v *Run) checkPlan() {
 		v.Problem("plan", load.NeedsReload("%s", s))
 	}
 	if len(changes) == 0 {
-		v.ok("plan", "the same as for this machine now: %s", load.TargetNames(p))
+		v.ok("plan", "a build now makes the same plan: %s", load.TargetNames(p))
 	}
 }
 
@@ -45,13 +45,13 @@ func (v *Run) checkPlan() {
 func planChanges(p, now *plan.Plan) (list []string) {
 	add := func(format string, a ...any) { list = append(list, fmt.Sprintf(format, a...)) }
 	if p.Kernel != now.Kernel {
-		add("it is for kernel %s (%s), not for %s (%s)", p.Kernel.Release, p.Kernel.Arch, now.Kernel.Release, now.Kernel.Arch)
+		add("built for kernel %s (%s), not for %s (%s)", p.Kernel.Release, p.Kernel.Arch, now.Kernel.Release, now.Kernel.Arch)
 	}
 	if p.Host.Name != now.Host.Name {
 		add("the host was called %s, and is called %s now", cli.OrDash(p.Host.Name), cli.OrDash(now.Host.Name))
 	}
 	if have, want := load.TargetNames(p), load.TargetNames(now); have != want {
-		add("its targets are %s; now they would be %s", have, want)
+		add("the targets are %s; a build now has %s", have, want)
 	} else {
 		for i := range p.Targets {
 			list = append(list, targetChanges(&p.Targets[i], &now.Targets[i])...)
@@ -64,7 +64,7 @@ func planChanges(p, now *plan.Plan) (list []string) {
 		name      string
 		have, now any
 	}{
-		{"the places for evidence", p.Evidence, now.Evidence},
+		{"the locations of EVIDENCE", p.Evidence, now.Evidence},
 		{"pstore", p.Pstore, now.Pstore},
 		{"whether old dumps may go", p.MakeSpace, now.MakeSpace},
 		{"whether a vmcore is saved", p.LogOnly, now.LogOnly},
@@ -75,7 +75,7 @@ func planChanges(p, now *plan.Plan) (list []string) {
 		{"the action after a failure", p.FailureAction, now.FailureAction},
 	} {
 		if !reflect.DeepEqual(x.have, x.now) {
-			add("it is not as now configured: %s", x.name)
+			add("differs from the configuration: %s", x.name)
 		}
 	}
 	return list
@@ -96,7 +96,7 @@ func targetChanges(t, now *plan.Target) (list []string) {
 		}
 	}
 	if len(list) == 0 && !reflect.DeepEqual(t, now) {
-		list = append(list, t.Dir+": what has to be assembled for it has changed")
+		list = append(list, t.Dir+": the devices to assemble have changed")
 	}
 	return list
 }

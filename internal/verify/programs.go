@@ -62,7 +62,7 @@ func (v *Run) checkPrograms() {
 	if len(started) == 0 {
 		started = []string{"programs, which need none"}
 	}
-	v.ok("programs", "PID 1 is of this version; all libraries are there for %s", firstNames(started))
+	v.ok("programs", "PID 1 has the version of kdumpctl; the image has all libraries of %s", firstNames(started))
 	v.checkMakedumpfile(dir, loaders)
 }
 
@@ -70,7 +70,7 @@ func (v *Run) checkPrograms() {
 func incomplete(err error) error {
 	var missing *builder.MissingLibraryError
 	if errors.As(err, &missing) {
-		return load.NeedsReload("in the image: %s needs %s, which is not there", missing.User, missing.Library)
+		return load.NeedsReload("the image lacks %s, which %s needs", missing.Library, missing.User)
 	}
 	return load.NeedsReload("in the image: %w", err)
 }
@@ -104,7 +104,7 @@ func (v *Run) checkPid1() {
 		v.Problem("programs", builder.CheckPid1(name, f.Data, v.plan.Kernel.Arch))
 	}
 	if f, ok := v.files["dev/null"]; !ok || !f.Mode.IsRegular() {
-		v.Problem("programs", load.NeedsReload("the image has no dev/null: without a console PID 1 could not start"))
+		v.Problem("programs", load.NeedsReload("the image lacks dev/null: without a console PID 1 could not start"))
 	}
 }
 
@@ -119,7 +119,7 @@ func (v *Run) checkCollectors() {
 	}
 	for _, p := range slices.Sorted(maps.Keys(programs)) {
 		if f := v.files[strings.TrimPrefix(p, "/")]; !f.Mode.IsRegular() || f.Mode&0o111 == 0 || len(f.Data) == 0 {
-			v.Problem("programs", load.NeedsReload("the plan runs %s, but the image has no such program", p))
+			v.Problem("programs", load.NeedsReload("the image lacks %s, which the plan runs", p))
 		}
 	}
 }
@@ -134,7 +134,7 @@ func (v *Run) checkMakedumpfile(dir string, loaders map[string]string) {
 	}
 	i := slices.IndexFunc(v.plan.Collectors, func(c plan.Collector) bool { return filepath.Base(c.Argv[0]) == topic })
 	if i < 0 || !v.CanForecast() {
-		v.note(topic, "it was not tried on the running kernel")
+		v.note(topic, "not tried on the running kernel")
 		return
 	}
 	name := strings.TrimPrefix(v.plan.Collectors[i].Argv[0], "/")
@@ -143,7 +143,7 @@ func (v *Run) checkMakedumpfile(dir string, loaders map[string]string) {
 	if interp := loaders[name]; interp != "" {
 		argv = []string{filepath.Join(dir, interp), "--library-path", filepath.Join(dir, plan.LibraryDir), program}
 	}
-	v.tryMakedumpfile("the one in the image", v.files[name].Data, argv...)
+	v.tryMakedumpfile("makedumpfile of the image", v.files[name].Data, argv...)
 }
 
 // skipMakedumpfile reports that no collector was checked.
@@ -161,13 +161,13 @@ func (v *Run) tryMakedumpfile(which string, program []byte, argv ...string) {
 	case f.Verdict == state.Understood && !f.Time.IsZero() && f.Time.Before(v.began):
 		v.ok(topic, "%s understood the running kernel %s at %s", which, f.Release, f.Time.Format(time.RFC3339))
 	case f.Verdict == state.Untried && v.Slot.Lockdown() == "confidentiality":
-		v.note(topic, "it was not tried: %s", f.Problem)
+		v.note(topic, "not tried: %s", f.Problem)
 	case f.Late:
-		v.note(topic, "not known whether %s understands the running kernel %s: %s", which, f.Release, f.Problem)
+		v.note(topic, "unknown whether %s understands the running kernel %s: %s", which, f.Release, f.Problem)
 	case f.Verdict != state.Understood:
 		v.Problem(topic, advice.With(
 			fmt.Errorf("%s fails on the running kernel %s: %s", which, f.Release, f.Problem),
-			"Install a newer makedumpfile and run kdumpctl reload; without it all pages but those of zeros are copied."))
+			"Install a newer makedumpfile and run kdumpctl reload. Until then dumps have all pages but those of zeros."))
 	case f.Note != "":
 		v.note(topic, "%s", f.Note)
 	default:

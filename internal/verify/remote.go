@@ -40,7 +40,7 @@ func (v *Run) checkServer(t *plan.Target) {
 		return
 	}
 	v.served = append(v.served, t.Dir)
-	v.ok("target", "%s can be written to, by %s", t.Dir, wayName(&s.Network))
+	v.ok("target", "%s is writable, by %s", t.Dir, wayName(&s.Network))
 	for _, r := range remarks {
 		v.note("target", "%s: %s", t.Dir, r)
 	}
@@ -89,7 +89,7 @@ func (v *Run) probeNFS(s *netplan.Server) (remarks []string, err error) {
 	defer os.Remove(dir)
 	fstype, version, err := remote.MountNFS(s, dir, unix.Mount)
 	if err != nil {
-		return nil, advice.With(fmt.Errorf("%s: %w", s.Target, err), "Check on the server that it exports this path to this machine, with write access for its root or for nobody.")
+		return nil, advice.With(fmt.Errorf("%s: %w", s.Target, err), "Export this path to this machine on the server, with write access for root or nobody.")
 	}
 	defer unix.Unmount(dir, unix.MNT_DETACH)
 	at := filepath.Join(dir, netplan.MachineDir(v.build.Plan.Host.Name, v.build.Plan.Host.MachineID))
@@ -99,7 +99,7 @@ func (v *Run) probeNFS(s *netplan.Server) (remarks []string, err error) {
 		os.Remove(at)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s cannot be written to: %w", s.Target, err)
+		return nil, fmt.Errorf("write to %s: %w", s.Target, err)
 	}
 	var st unix.Statfs_t
 	if unix.Statfs(dir, &st) == nil {
@@ -126,7 +126,7 @@ func remoteChanges(p, now *plan.Plan) (list []string) {
 		}
 		// Names with several addresses give them in any order, or only some of them.
 		if !slices.ContainsFunc(h.Addresses, func(a netip.Addr) bool { return slices.Contains(n.Addresses, a) }) {
-			list = append(list, fmt.Sprintf("%s: the addresses of the server in the image are not those of now", n.Target))
+			list = append(list, fmt.Sprintf("%s: the addresses of the server have changed since the build", n.Target))
 		}
 		for _, x := range []struct {
 			name      string
@@ -138,12 +138,12 @@ func remoteChanges(p, now *plan.Plan) (list []string) {
 			{"keys of the server", h.HostKeys, n.HostKeys},
 		} {
 			if !reflect.DeepEqual(x.have, x.now) {
-				list = append(list, fmt.Sprintf("%s: the %s in the image are not those of now", n.Target, x.name))
+				list = append(list, fmt.Sprintf("%s: changed since the build: %s", n.Target, x.name))
 			}
 		}
 	}
 	if !reflect.DeepEqual(have.Recipients, want.Recipients) || have.EncryptReport != want.EncryptReport {
-		list = append(list, "it is not as now configured: the encryption")
+		list = append(list, "differs from the configuration: the encryption")
 	}
 	return list
 }

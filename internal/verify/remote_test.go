@@ -35,12 +35,12 @@ func TestRemoteChanges(t *testing.T) {
 		{"nothing", func(*netplan.Plan) {}, ""},
 		{"order of the addresses", func(p *netplan.Plan) { slices.Reverse(p.Servers[0].Addresses) }, ""},
 		{"fewer addresses", func(p *netplan.Plan) { p.Servers[0].Addresses = p.Servers[0].Addresses[1:] }, ""},
-		{"another address", func(p *netplan.Plan) { p.Servers[0].Addresses = []netip.Addr{netip.MustParseAddr("192.0.2.3")} }, "the addresses of the server in the image are not those of now"},
-		{"another card", func(p *netplan.Plan) { p.Servers[0].Network.Links[0].MAC = "52:54:00:12:34:57" }, "the network card"},
+		{"another address", func(p *netplan.Plan) { p.Servers[0].Addresses = []netip.Addr{netip.MustParseAddr("192.0.2.3")} }, "the addresses of the server have changed since the build"},
+		{"another card", func(p *netplan.Plan) { p.Servers[0].Network.Links[0].MAC = "52:54:00:12:34:57" }, "changed since the build: network card"},
 		{"another address of its own", func(p *netplan.Plan) {
 			p.Servers[0].Network.Addresses = []netip.Prefix{netip.MustParsePrefix("192.0.2.11/24")}
-		}, "the own address"},
-		{"another host key", func(p *netplan.Plan) { p.Servers[0].HostKeys = []string{"ssh-ed25519 BBBB"} }, "the keys of the server"},
+		}, "changed since the build: own address"},
+		{"another host key", func(p *netplan.Plan) { p.Servers[0].HostKeys = []string{"ssh-ed25519 BBBB"} }, "changed since the build: keys of the server"},
 		{"another recipient", func(p *netplan.Plan) { p.Recipients = []string{"age1y"} }, "the encryption"},
 		{"no encryption", func(p *netplan.Plan) { p.Recipients = nil }, "the encryption"},
 		{"the report too", func(p *netplan.Plan) { p.EncryptReport = true }, "the encryption"},

@@ -95,7 +95,7 @@ func (v *Run) checkSpace(spaces []Space) {
 		if v.Problem("space", NoRoom(0, spaces)) {
 			return
 		}
-		v.note("space", "%s; how large a dump will be is not known", listSpaces(spaces))
+		v.note("space", "%s; unknown how large a dump will be", listSpaces(spaces))
 		return
 	}
 	var enough, short []Space
@@ -111,17 +111,17 @@ func (v *Run) checkSpace(spaces []Space) {
 	case len(enough) == 0:
 		v.Problem("space", NoRoom(f.Bytes, spaces))
 	case len(short) > 0 && short[0] == spaces[0]:
-		v.note("space", "%s, which only a later target is sure to take: %s", need, listSpaces(spaces))
+		v.note("space", "%s, which fits only a later target for certain: %s", need, listSpaces(spaces))
 	default:
 		v.ok("space", "%s; %s", need, listSpaces(spaces))
 	}
 	for _, s := range enough {
 		if keep := v.conf.KeepFree; keep > 0 && s.Free-f.Bytes < keep {
-			v.note("space", "KEEP_FREE=%s will not be left on %s: older dumps make way at the next load", cli.Size(keep), s.Name)
+			v.note("space", "%[2]s will have less than KEEP_FREE=%[1]s free: the next load removes older dumps", cli.Size(keep), s.Name)
 		}
 	}
 	if limit := v.conf.MaxUse; limit > 0 && f.Bytes > limit {
-		v.note("space", "one dump can take more than MAX_USE=%s: then only the newest stay", cli.Size(limit))
+		v.note("space", "one dump can take more than MAX_USE=%s: then only the newest dumps stay", cli.Size(limit))
 	}
 }
 

@@ -73,7 +73,7 @@ func (v *Run) checkRaw(name string) []Space {
 
 // Uncollected is the problem of a raw target with a dump that nobody has collected.
 func Uncollected(name string) error {
-	return advice.With(errors.New(name+" has a dump that was not collected and takes no other"), "Run kdumpctl collect.")
+	return advice.With(errors.New(name+" has a dump that was not collected, and takes no other"), "Run kdumpctl collect.")
 }
 
 // machineHas reports whether the machine could not be surveyed for the same mount.
@@ -110,7 +110,7 @@ func (v *Run) checkDirectory(topic, dir string) []Space {
 	if errors.Is(err, unix.EROFS) {
 		err = readOnlyNow(dir)
 	} else if err != nil {
-		err = fmt.Errorf("%s cannot be written to: %w", dir, err)
+		err = fmt.Errorf("write to %s: %w", dir, err)
 	}
 	if v.Problem(topic, err) {
 		return nil
@@ -119,7 +119,7 @@ func (v *Run) checkDirectory(topic, dir string) []Space {
 	if v.build != nil && v.build.Plan.MakeSpace {
 		s.Old = Expendable(at)
 	}
-	v.ok(topic, "%s can be written to", dir)
+	v.ok(topic, "%s is writable", dir)
 	v.noteShared(topic, dir)
 	return []Space{s}
 }
@@ -164,7 +164,7 @@ func readOnlyNow(dir string) error {
 func (v *Run) noteShared(topic, dir string) {
 	s, err := crashdir.SharedWith(filepath.Join(v.Root, dir))
 	if err != nil {
-		v.note(topic, "who may write to %s is not known: %v", dir, err)
+		v.note(topic, "unknown who may write to %s: %v", dir, err)
 		return
 	}
 	if text := s.Describe(dir); text != "" {
