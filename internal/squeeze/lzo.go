@@ -34,12 +34,16 @@ func (z *lzoPacker) pack(dst, src []byte) []byte { return dst[:z.compress(dst, s
 func (z *lzoPacker) compress(dst, src []byte) int {
 	clear(z.table[:])
 	n := len(src)
-	out, lit, pos := 0, 0, minMatch // the first run has no match before it: at least 4 bytes
+	out, lit, pos := 0, 0, minMatch
+	low := minMatch // the first run has no match before it: at least 4 bytes
 	for {
 		var from int
 		pos, from = z.search(src, pos, lit)
 		if from < 0 {
 			return finish(dst, src, out, lit)
+		}
+		for pos > low && from > 0 && src[pos-1] == src[from-1] { // a step went past it
+			pos, from = pos-1, from-1
 		}
 		run := pos - lit
 		switch {
@@ -63,7 +67,7 @@ func (z *lzoPacker) compress(dst, src []byte) int {
 		dist := pos - from
 		size := minMatch + same(src, pos+minMatch, from+minMatch)
 		lit = pos + size
-		pos = lit
+		pos, low = lit, lit
 		if last := lit - 2; last < n-lzoTail { // what follows is often like it
 			z.table[hash(load32(src, last))] = uint16(last)
 		}
