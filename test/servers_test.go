@@ -58,6 +58,7 @@ func start(t *testing.T, address string, port int, argv ...string) {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = time.Second // processes of a session may live on
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
