@@ -51,7 +51,8 @@ func (w *walk) source(top rtnl.Link, to way) (rtnl.Address, bool) {
 			found = a
 		}
 	}
-	if !found.Prefix.IsValid() {
+	// While duplicate address detection runs, the kernel names ::1 as the source.
+	if !found.Prefix.IsValid() || found.Prefix.Addr().IsLoopback() {
 		return found, false
 	}
 	if found.Prefix.Addr().Is6() && found.Flags&unix.IFA_F_TEMPORARY != 0 {
