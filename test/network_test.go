@@ -54,7 +54,7 @@ type addressing struct {
 // IPv4 by hand, IPv6 by hand, and an address that looks as DHCP clients set it.
 var addressings = map[string]addressing{
 	"static": {hostIPv4, "ip addr add 10.0.2.77/24 dev $dev && ip route add default via 10.0.2.2"},
-	"ipv6":   {hostIPv6, "ip addr add fec0::77/64 dev $dev"},
+	"ipv6":   {hostIPv6, "ip addr add fec0::77/64 dev $dev && sleep 3"},
 	"dhcp":   {hostIPv4, "udhcpc -q -n -f -i $dev -s /ukdump-test/udhcpc"},
 }
 
