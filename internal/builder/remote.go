@@ -359,6 +359,9 @@ func (b *Build) addRecipients(o Options) error {
 	}
 	p := b.remotePlan()
 	p.Recipients, p.EncryptReport = list, c.EncryptReport
+	if c.LogOnly && !c.EncryptReport {
+		b.warn("%s: ENCRYPT encrypts nothing: DUMP=log saves no vmcore, and ENCRYPT_REPORT=no leaves log and report as they are", c.Where("ENCRYPT"))
+	}
 	return nil
 }
 

@@ -328,4 +328,9 @@ func TestRecipients(t *testing.T) {
 			t.Errorf("%s cannot write to a pipe", c.Name)
 		}
 	}
+	m.Write(confFile, "ENCRYPT="+recipientA+"\nDUMP=log\nENCRYPT_REPORT=no\n")
+	const want = "ENCRYPT encrypts nothing: DUMP=log saves no vmcore, and ENCRYPT_REPORT=no leaves log and report as they are"
+	if b, err = remoteBuild(m); err != nil || !strings.Contains(strings.Join(b.Warnings, "\n"), "ukdump.conf:1: "+want) {
+		t.Errorf("got %v, %q", err, b.Warnings)
+	}
 }

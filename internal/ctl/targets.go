@@ -16,6 +16,7 @@ import (
 	"ukdump/internal/crashdir"
 	"ukdump/internal/host"
 	"ukdump/internal/plan"
+	"ukdump/internal/target"
 	"ukdump/internal/verify"
 )
 
@@ -44,7 +45,7 @@ func (c *ctl) gatherTargets(s *status, conf *config.Config) {
 	for _, t := range conf.Targets {
 		switch {
 		case t.Remote():
-			s.Targets = append(s.Targets, c.gatherServer(t.String()))
+			s.Targets = append(s.Targets, c.gatherServer(kindOf(t), t.String()))
 		case !t.Raw():
 			s.Targets = append(s.Targets, c.gatherDirectory(s, mounts, filepath.Join(c.root, t.Name)))
 		case conf.IsSet("TARGET"):
@@ -53,9 +54,17 @@ func (c *ctl) gatherTargets(s *status, conf *config.Config) {
 	}
 }
 
+// kindOf returns the kind of a target at a server.
+func kindOf(t target.Target) plan.Kind {
+	if t.Kind == target.NFS {
+		return plan.NFS
+	}
+	return plan.Server
+}
+
 // gatherServer asks nobody: status must be quick.
-func (c *ctl) gatherServer(name string) targetStatus {
-	t := targetStatus{Kind: plan.Server, Dir: name}
+func (c *ctl) gatherServer(kind plan.Kind, name string) targetStatus {
+	t := targetStatus{Kind: kind, Dir: name}
 	if r, err := c.store.Verified(); err == nil {
 		if at, ok := r.Served[name]; ok {
 			t.Written = &at
@@ -102,7 +111,7 @@ func (c *ctl) describeTargets(s *status, b *builder.Build) {
 		switch p.Kind {
 		case plan.Raw:
 		case plan.NFS, plan.Server:
-			s.Targets = append(s.Targets, c.gatherServer(p.Dir))
+			s.Targets = append(s.Targets, c.gatherServer(p.Kind, p.Dir))
 			continue
 		default:
 			t = room[filepath.Join(c.root, p.Dir)]
@@ -128,9 +137,9 @@ func (t *targetStatus) line() string {
 		return s + ": " + t.NotMounted + " is not mounted"
 	}
 	switch {
-	case t.Kind == plan.Server && t.Written != nil:
+	case t.server() && t.Written != nil:
 		s += ", last written to " + t.Written.UTC().Format(time.RFC3339)
-	case t.Kind == plan.Server:
+	case t.server():
 		s += ", not written to yet: run kdumpctl verify"
 	case t.Free != nil:
 		s += ", " + t.room()
@@ -139,6 +148,8 @@ func (t *targetStatus) line() string {
 	}
 	return s
 }
+
+func (t *targetStatus) server() bool { return t.Kind == plan.NFS || t.Kind == plan.Server }
 
 // room says how much a target can take.
 func (t *targetStatus) room() string {

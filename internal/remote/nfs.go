@@ -36,7 +36,7 @@ func MountNFS(s *netplan.Server, dir string, mount func(source, target, fstype s
 			}
 		}
 	}
-	return "", "", errors.Join(errs...)
+	return "", "", &dialError{errs}
 }
 
 // nfsVersions returns the versions to try, that of the plan first.

@@ -3,6 +3,7 @@ package verify
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -14,36 +15,37 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ukdump/internal/advice"
-	"ukdump/internal/cli"
 	"ukdump/internal/netplan"
 	"ukdump/internal/plan"
 	"ukdump/internal/remote"
 )
 
 // checkServer writes to the server of a target, reads back and removes the file, with the
-// keys of the image.
-func (v *Run) checkServer(t *plan.Target) {
+// keys of the image. It returns the space there.
+func (v *Run) checkServer(t *plan.Target) []Space {
 	p, err := netplan.Of(v.build.Plan.Remote)
 	if v.Problem("target", err) {
-		return
+		return nil
 	}
 	s := p.Server(t.Dir)
 	task := v.Out.Begin("writing to %s", t.Dir)
 	var remarks []string
+	space := Space{Name: t.Dir, Most: math.MaxInt64, Server: true}
 	if s.Protocol == netplan.ProtocolNFS {
-		remarks, err = v.probeNFS(s)
+		remarks, space.Free, err = v.probeNFS(s)
 	} else {
-		remarks, err = v.probeStore(s)
+		remarks, space.Free, err = v.probeStore(s)
 	}
 	task.End()
 	if v.Problem("target", err) {
-		return
+		return nil
 	}
 	v.served = append(v.served, t.Dir)
 	v.ok("target", "%s is writable, by %s", t.Dir, wayName(&s.Network))
 	for _, r := range remarks {
 		v.note("target", "%s: %s", t.Dir, r)
 	}
+	return []Space{space}
 }
 
 // wayName describes the last link of a way.
@@ -59,37 +61,34 @@ func wayName(n *netplan.Network) string {
 	return text
 }
 
-func (v *Run) probeStore(s *netplan.Server) (remarks []string, err error) {
+func (v *Run) probeStore(s *netplan.Server) (remarks []string, free int64, err error) {
 	store, err := remote.Open(s, v.build.RemoteFiles(), remote.Options{})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer store.Close()
 	r, err := store.Probe()
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", s.Target, err)
+		return nil, 0, fmt.Errorf("%s: %w", s.Target, err)
 	}
-	if remarks = r.Remarks; r.Room >= 0 {
-		remarks = append(remarks, cli.Size(r.Room)+" free")
-	}
-	return remarks, nil
+	return r.Remarks, r.Room, nil
 }
 
 // probeNFS mounts the export as the capture kernel does, out of sight of other programs.
-func (v *Run) probeNFS(s *netplan.Server) (remarks []string, err error) {
+func (v *Run) probeNFS(s *netplan.Server) (remarks []string, free int64, err error) {
 	private, err := os.MkdirTemp("", "ukdump-nfs-") // mode 0700: nobody gets to the export in it
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer os.Remove(private)
 	dir := filepath.Join(private, "export")
 	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer os.Remove(dir)
 	fstype, version, err := remote.MountNFS(s, dir, unix.Mount)
 	if err != nil {
-		return nil, advice.With(fmt.Errorf("%s: %w", s.Target, err), "Export this path to this machine on the server, with write access for root or nobody.")
+		return nil, 0, advice.With(fmt.Errorf("%s: %w", s.Target, err), "Export this path to this machine on the server, with write access for root or nobody.")
 	}
 	defer unix.Unmount(dir, unix.MNT_DETACH)
 	at := filepath.Join(dir, netplan.MachineDir(v.build.Plan.Host.Name, v.build.Plan.Host.MachineID))
@@ -99,16 +98,17 @@ func (v *Run) probeNFS(s *netplan.Server) (remarks []string, err error) {
 		os.Remove(at)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("write to %s: %w", s.Target, err)
+		return nil, 0, fmt.Errorf("write to %s: %w", s.Target, err)
 	}
+	free = -1
 	var st unix.Statfs_t
 	if unix.Statfs(dir, &st) == nil {
-		remarks = append(remarks, cli.Size(int64(st.Bavail)*st.Bsize)+" free")
+		free = int64(st.Bavail) * st.Bsize
 	}
 	if version != s.Version {
 		remarks = append(remarks, fmt.Sprintf("the server offers NFS %s (%s), not %s", version, fstype, s.Version))
 	}
-	return remarks, nil
+	return remarks, free, nil
 }
 
 // remoteChanges says where the servers and the way to them are not those for now.

@@ -20,13 +20,18 @@ const leastDump = 16 << 20
 // Space is how much a target can take.
 type Space struct {
 	Name string
-	Free int64 // bytes, now
+	Free int64 // bytes, now; -1 if a server does not tell
 	Old  int64 // bytes of dumps that make way
 	Most int64 // bytes of one file
+
+	Server bool // at a server, where nothing is removed
 }
 
 // Room returns how large a dump can be there, in bytes.
 func (s *Space) Room() int64 {
+	if s.Free < 0 {
+		return s.Most
+	}
 	return min(s.Free+s.Old-min(reserve, s.Free/4), s.Most)
 }
 
@@ -54,7 +59,7 @@ const leastLog = 256 << 10
 // NoRoomForLog is NoRoom for a dump without a vmcore.
 func NoRoomForLog(spaces []Space) error {
 	for _, s := range spaces {
-		if s.Free+s.Old >= leastLog {
+		if s.Free < 0 || s.Free+s.Old >= leastLog {
 			return nil
 		}
 	}
@@ -116,7 +121,7 @@ func (v *Run) checkSpace(spaces []Space) {
 		v.ok("space", "%s; %s", need, listSpaces(spaces))
 	}
 	for _, s := range enough {
-		if keep := v.conf.KeepFree; keep > 0 && s.Free-f.Bytes < keep {
+		if keep := v.conf.KeepFree; keep > 0 && !s.Server && s.Free-f.Bytes < keep {
 			v.note("space", "%[2]s will have less than KEEP_FREE=%[1]s free: the next load removes older dumps", cli.Size(keep), s.Name)
 		}
 	}
@@ -128,6 +133,10 @@ func (v *Run) checkSpace(spaces []Space) {
 func listSpaces(spaces []Space) string {
 	var list []string
 	for _, s := range spaces {
+		if s.Free < 0 {
+			list = append(list, s.Name+" does not tell its free space")
+			continue
+		}
 		text := s.Name + " has " + cli.Size(s.Free) + " free"
 		if s.Old > 0 {
 			text += ", and " + cli.Size(s.Old) + " of old dumps that make way"

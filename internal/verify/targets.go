@@ -43,7 +43,7 @@ func (v *Run) checkTargets() {
 		case plan.Raw:
 			spaces = append(spaces, v.checkRaw(t.Dir)...)
 		case plan.NFS, plan.Server:
-			v.checkServer(&t)
+			spaces = append(spaces, v.checkServer(&t)...)
 		default:
 			spaces = append(spaces, v.checkDirectory("target", t.Dir)...)
 		}

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"errors"
 	"math"
 	"os"
 	"strings"
@@ -62,5 +63,16 @@ func TestNoRoomInFile(t *testing.T) {
 	}
 	if err := NoRoom(10*gib, []Space{esp, {Name: "/srv", Free: 11 * gib, Most: math.MaxInt64}}); err != nil {
 		t.Errorf("with another target: %v", err)
+	}
+	server := Space{Name: "sftp://nas/srv", Free: -1, Most: math.MaxInt64, Server: true}
+	if err := errors.Join(NoRoom(10*gib, []Space{esp, server}), NoRoomForLog([]Space{{Name: "/var/crash"}, server})); err != nil {
+		t.Errorf("with a server that does not tell: %v", err)
+	}
+	if got, want := listSpaces([]Space{server}), "sftp://nas/srv does not tell its free space"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	server.Free = mib
+	if err := NoRoom(10*gib, []Space{server}); err == nil || !strings.Contains(err.Error(), "sftp://nas/srv has 1.0 MiB free") {
+		t.Errorf("with a full server: %v", err)
 	}
 }
