@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -147,9 +148,15 @@ func checkRest(rest string) error {
 	return nil
 }
 
-// brief cuts a text of the file that a message quotes.
+// secrets are parts of values that nobody should have written there: a private key of
+// age(1), and the password in an address.
+var secrets = regexp.MustCompile(`(AGE-SECRET-KEY-)[^\s"']+|(://[^\s/:@]*:)[^\s/]+(@)`)
+
+// brief cuts a text of the file that a message quotes. Messages are in the journal, which
+// more people read than the file, so it leaves out secrets.
 func brief(s string) string {
 	const most = 80
+	s = secrets.ReplaceAllString(s, "${1}${2}...${3}")
 	if len(s) <= most {
 		return s
 	}

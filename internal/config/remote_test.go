@@ -70,3 +70,21 @@ func TestEndpoint(t *testing.T) {
 		}
 	}
 }
+
+// Messages are in the journal, which more people read than the file.
+func TestSecretsInMessages(t *testing.T) {
+	for line, want := range map[string]string{
+		"ENCRYPT=AGE-SECRET-KEY-1HIDDEN":                      "ENCRYPT=AGE-SECRET-KEY-...: this is a private key",
+		"ENCRYPT='age1aaa AGE-SECRET-KEY-1HIDDEN'":            "ENCRYPT=age1aaa AGE-SECRET-KEY-...: this is a private key",
+		"TARGET='/var/crash sftp://crash:HIDDEN@host/srv'":    "TARGET=/var/crash sftp://crash:...@host/srv: \"sftp://crash:...@host/srv\" is not ",
+		"TARGET=https://:HIDDEN@host/srv":                     "TARGET=https://:...@host/srv: ",
+		"AGE-SECRET-KEY-1HIDDEN":                              "AGE-SECRET-KEY-...",
+		"TARGET=sftp://crash@[2001:db8::1]:22/a sftp://b@c:d": "TARGET=sftp://crash@[2001:db8::1]:22/a sftp://b@c:d: ",
+	} {
+		c := Default()
+		err := c.apply("ukdump.conf", line+"\n")
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "HIDDEN") {
+			t.Errorf("%s: got %v, want %s", line, err, want)
+		}
+	}
+}
