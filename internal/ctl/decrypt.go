@@ -57,7 +57,7 @@ func (c *ctl) decrypt(o decryptOptions, name string) error {
 		return err
 	}
 	if ids == nil {
-		return cli.Usage(errors.New("decrypt: give --identity FILE, the file that age-keygen has written"))
+		return cli.Usage(errors.New("decrypt: --identity is missing: give the file that age-keygen has written"))
 	}
 	d, file, err := c.dumpOrFile(o.dir, name)
 	if err != nil {

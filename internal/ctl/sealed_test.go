@@ -125,7 +125,7 @@ func TestSealedDump(t *testing.T) {
 	m.expect("report "+core, result{1, "", "kdumpctl: open dump " + core + ": encrypted to 2 keys\n" + give})
 	m.expect("debug", result{1, "", "kdumpctl: " + core + ": encrypted to 2 keys\n" + give})
 	m.expect("debug --identity ROOT/other.txt", result{1, "", "kdumpctl: " + core + ": encrypted to 2 keys, none of which is in ROOT/other.txt\n"})
-	m.expect("decrypt "+sealedName, result{2, "", "kdumpctl: decrypt: give --identity FILE, the file that age-keygen has written\n"})
+	m.expect("decrypt "+sealedName, result{2, "", "kdumpctl: decrypt: --identity is missing: give the file that age-keygen has written\n"})
 	m.expect("decrypt --identity ROOT/other.txt "+sealedName, result{1, "", "kdumpctl: decrypt vmcore-dmesg.txt.age: encrypted to 2 keys, none of which is in ROOT/other.txt\n"})
 	m.expect("info --identity ROOT/none.txt", result{1, "", "kdumpctl: open ROOT/none.txt: no such file or directory\n"})
 	// Nothing that was encrypted is on the disk in clear.

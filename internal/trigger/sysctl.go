@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"ukdump/internal/advice"
 )
 
 // Choice is an event that a sysctl can make a panic.
@@ -45,7 +43,7 @@ func ParseChoices(list string) ([]Choice, error) {
 	for name := range strings.SplitSeq(list, ",") {
 		i := slices.Index(known, strings.TrimSpace(name))
 		if i < 0 {
-			return nil, advice.With(fmt.Errorf("unknown event %.40q", name), "Known ones are "+strings.Join(known, ", ")+", and none.")
+			return nil, fmt.Errorf("unknown event %.40q: the events are %s, or none", name, strings.Join(known, ", "))
 		}
 		if !slices.Contains(chosen, Choices[i]) {
 			chosen = append(chosen, Choices[i])
