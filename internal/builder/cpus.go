@@ -96,7 +96,8 @@ func (b *Build) addCompressor(o Options, m *makedumpfile.Program, compress strin
 
 // compressor returns the rung with ukdump-compress.
 func compressor(m *makedumpfile.Program, level int, compress string, cpus int) plan.Collector {
-	base := []string{"/" + compressPath, "-q", "-c", compress, "-j", strconv.Itoa(cpus)}
+	// -r: makedumpfile selects the pages, and the workers read them.
+	base := []string{"/" + compressPath, "-c", compress, "-j", strconv.Itoa(cpus), "-r", plan.VmcoreArg}
 	filter := []string{"-x", "/" + makedumpfilePath, "-F", "-d", strconv.Itoa(level), plan.VmcoreArg}
 	return plan.Collector{
 		Name:    fmt.Sprintf("makedumpfile -d %d, %s by %d processors", level, compress, cpus),
