@@ -58,6 +58,7 @@ func matrix() string {
 		"- Swap partitions and other raw devices: `test/faults_raw_test.go`, `test/collect_test.go`.\n" +
 		"- Machines that QEMU does not make, such as Hyper-V and Xen: recorded in `internal/host/testdata/hosts`,\n" +
 		"  with the storage that must be found in them. These were not crashed.\n")
+	b.WriteString(networkMatrix())
 	return b.String()
 }
 
@@ -97,6 +98,47 @@ func machines(layout string) string {
 // capturedBy are the capture kernels that differ from Debian's, in words for
 // the table.
 var capturedBy = map[string]string{"zstd": "one with modules in zstd", "monolithic": "a monolithic one"}
+
+// networkMatrix returns the part about targets at servers.
+func networkMatrix() string {
+	var b strings.Builder
+	b.WriteString("\n## At servers\n\nThe server is OpenSSH, nginx with DAV or versitygw (S3) on the host. static, ipv6 and dhcp are how the\n" +
+		"machine got its address.\n\n| server | card | address | machine |\n|---|---|---|---|\n")
+	for _, c := range netCells {
+		card, kind := c.card, c.suite
+		if c.before != "" {
+			card += ", which has another name in the capture kernel"
+		}
+		if c.flavour != "generic" {
+			kind += " " + string(c.flavour)
+		}
+		server := c.server
+		switch c.encrypt {
+		case "yes":
+			server += ", all encrypted"
+		case "no":
+			server += ", vmcore encrypted"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", server, card, c.address, kind)
+	}
+	b.WriteString("\nThe server is a second machine, on virtio-net if nothing else is said:\n\n| name | target | machine |\n|---|---|---|\n")
+	for _, c := range wiredCells {
+		name := c.name
+		if c.model != "" {
+			name += " on " + c.model
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", name, c.target, c.suite)
+	}
+	b.WriteString("\nFaults of the server or the line, each with /var/crash as the next target:\n\n| fault | the complete dump is |\n|---|---|\n")
+	for _, f := range netFaults {
+		where := "at the server"
+		if f.local {
+			where = "in /var/crash"
+		}
+		fmt.Fprintf(&b, "| %s | %s |\n", strings.ReplaceAll(f.name, "-", " "), where)
+	}
+	return b.String()
+}
 
 // kernels returns the kernel of a cell and its capture kernel.
 func (c cell) kernels() string {
