@@ -242,21 +242,29 @@ func (w *worker) accept(a *crashdir.Attempt) bool {
 // verify verifies the vmcore and compares it with the memory of the crashed kernel. If the
 // kernel log cannot be located in the memory, a warning says that the vmcore may lack it.
 func (w *worker) verify() error {
-	f, err := os.Open(vmcorePath)
+	m, f, err := OpenMemory(vmcorePath, w.warn)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	core, err := vmcore.Open(f)
-	if err != nil {
-		return fmt.Errorf("%s: %w", vmcorePath, err)
-	}
-	marks, err := core.Marks()
-	if err != nil {
-		w.warn("unknown whether the vmcore has the kernel log: %v", err)
-	}
 	w.super.progress()
-	return w.place.verify(dumpfile.Memory{Core: core, Marks: marks}, w.super.progress)
+	return w.place.verify(m, w.super.progress)
+}
+
+// OpenMemory opens the memory that a dump must be of: /proc/vmcore, which m reads until f is
+// closed. A log that cannot be located is only a warning.
+func OpenMemory(path string, warn func(format string, a ...any)) (m dumpfile.Memory, f *os.File, err error) {
+	if f, err = os.Open(path); err != nil {
+		return m, nil, err
+	}
+	if m.Core, err = vmcore.Open(f); err != nil {
+		f.Close()
+		return m, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if m.Marks, err = m.Core.Marks(); err != nil {
+		warn("unknown whether the vmcore has the kernel log: %v", err)
+	}
+	return m, f, nil
 }
 
 // acceptUnconfirmed accepts a vmcore that is whole but unconfirmed, if no later

@@ -145,6 +145,21 @@ func (w *worker) startCourier(args []string, stdin, sink *os.File) (*courier, er
 	return c, nil
 }
 
+// startFed starts a role and returns the write end of its standard input.
+func (w *worker) startFed(args []string, sink *os.File) (c *courier, in *os.File, err error) {
+	r, in, err := pipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer r.Close()
+	unix.SetNonblock(int(r.Fd()), false) // the child's read blocks
+	if c, err = w.startCourier(args, r, sink); err != nil {
+		in.Close()
+		return nil, nil, err
+	}
+	return c, in, nil
+}
+
 // pump reads the messages of the child. It reports whether there were any, and whether
 // the child has ended and nothing is left to read.
 func (c *courier) pump() (news, ended bool) {
@@ -344,21 +359,14 @@ func (w *worker) runCourier(args []string, stall time.Duration, sink *os.File, w
 		defer c.release()
 		return c, c.wait(stall, nil)
 	}
-	r, wr, err := pipe()
+	c, in, err := w.startFed(args, sink)
 	if err != nil {
-		return nil, err
-	}
-	unix.SetNonblock(int(r.Fd()), false)
-	unix.SetNonblock(int(wr.Fd()), true)
-	c, err := w.startCourier(args, r, sink)
-	r.Close()
-	if err != nil {
-		wr.Close()
 		return nil, err
 	}
 	defer c.out.Close()
-	err = write(&feed{c: c, f: wr, stall: stall})
-	wr.Close()
+	unix.SetNonblock(int(in.Fd()), true)
+	err = write(&feed{c: c, f: in, stall: stall})
+	in.Close()
 	if err == nil {
 		err = c.commit()
 	}

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// memAvailable returns MemAvailable of /proc/meminfo in bytes, see proc(5), or
+// MemAvailable returns MemAvailable of /proc/meminfo in bytes, see proc(5), or
 // 0 if it cannot be read.
-func memAvailable() int64 {
+func MemAvailable() int64 {
 	f, err := os.Open("/proc/meminfo")
 	if err != nil {
 		return 0

@@ -3,18 +3,17 @@ package capture
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"ukdump/internal/crashdir"
 	"ukdump/internal/dumpfile"
 	"ukdump/internal/plan"
+	"ukdump/internal/rawdump"
 )
 
 // encryption is the part of plan.Remote that the worker needs. Its types are those of
@@ -93,18 +92,11 @@ func (s *sealing) prepare() error {
 
 // start starts the child with an output, which it closes in the end.
 func (s *sealing) start(w *worker, sink *os.File) error {
-	in, wr, err := pipe()
+	c, in, err := w.startFed([]string{RoleSeal, "stream"}, sink)
 	if err != nil {
 		return err
 	}
-	unix.SetNonblock(int(in.Fd()), false)
-	c, err := w.startCourier([]string{RoleSeal, "stream"}, in, sink)
-	in.Close()
-	if err != nil {
-		wr.Close()
-		return err
-	}
-	*s = sealing{c: c, in: wr, file: sink, broken: s.broken}
+	*s = sealing{c: c, in: in, file: sink, broken: s.broken}
 	return nil
 }
 
@@ -173,22 +165,6 @@ func (w *worker) sealAgain(s *sealing, a *crashdir.Attempt) bool {
 		s.err = nil
 	}
 	return false
-}
-
-// sumFile returns the CRC-32C of the first size bytes of r.
-func sumFile(r io.ReaderAt, size int64, progress func()) (crc uint32, err error) {
-	table := crc32.MakeTable(crc32.Castagnoli)
-	buf := make([]byte, copyBuffer)
-	for at := int64(0); at < size; {
-		b := buf[:min(int64(len(buf)), size-at)]
-		if err := dumpfile.ReadFull(r, b, at); err != nil {
-			return 0, err
-		}
-		crc = crc32.Update(crc, table, b)
-		at += int64(len(b))
-		progress()
-	}
-	return crc, nil
 }
 
 // sealTo has a child encrypt a small file to sink.
@@ -300,7 +276,7 @@ func (d *sealedDirectory) verify(_ dumpfile.Memory, progress func()) error {
 	if fi.Size() != size {
 		return fmt.Errorf("the file has %d bytes, %d were written", fi.Size(), size)
 	}
-	got, err := sumFile(f, size, slowly(progress))
+	got, err := rawdump.Checksum(io.NewSectionReader(f, 0, size), progress)
 	if err != nil {
 		return err
 	}
@@ -310,28 +286,9 @@ func (d *sealedDirectory) verify(_ dumpfile.Memory, progress func()) error {
 	return crashdir.Commit(d.dir, crashdir.Vmcore+crashdir.Sealed)
 }
 
-// slowly returns a function that calls progress at most once a second.
-func slowly(progress func()) func() {
-	var last time.Duration
-	return func() {
-		if now := uptime(); now-last > time.Second {
-			last = now
-			progress()
-		}
-	}
-}
-
 func (d *sealedDirectory) settle() (crashdir.Outcome, int64, error) {
 	d.s.end()
-	dump, err := crashdir.Read(d.dir)
-	if err != nil {
-		return "", 0, err
-	}
-	size := int64(0)
-	if dump.Vmcore != "" {
-		size = fileSize(dump.Vmcore)
-	}
-	return dump.Outcome, size, nil
+	return d.directory.settle() // no attempt has kept the output of another
 }
 
 func (d *sealedDirectory) close() error {
@@ -420,15 +377,11 @@ func (r *sealedRaw) verify(_ dumpfile.Memory, progress func()) error {
 	if got := r.raw.size(); got != size {
 		return fmt.Errorf("the device has %d bytes, %d were written", got, size)
 	}
-	if err := r.out.EndStream(size, false, progress); err != nil {
+	if err := r.out.EndStream(size, false, progress); err != nil { // which reads it back
 		r.err = err
 		return err
 	}
-	got, err := sumFile(r.out.StreamReader(), size, slowly(progress))
-	if err != nil {
-		return err
-	}
-	if got != crc {
+	if r.out.Stream().Checksum() != crc {
 		return errors.New("the stream on the device is not the one that was written")
 	}
 	return r.out.EndStream(size, true, progress)

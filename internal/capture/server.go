@@ -202,14 +202,7 @@ func (w *worker) writeReceiptFiles() {
 }
 
 func (r *server) save() {
-	b, err := json.Marshal(r.state)
-	if err == nil {
-		err = os.WriteFile(serverState+".new", b, 0o600)
-	}
-	if err == nil {
-		err = os.Rename(serverState+".new", serverState)
-	}
-	if err != nil {
+	if err := saveJSON(serverState, r.state); err != nil {
 		r.w.log.errorf("keep the state: %v", err)
 	}
 }
@@ -325,25 +318,17 @@ func (r *server) whole() bool { return r.state.Whole }
 func (r *server) begin(c *plan.Collector, nth int, _ bool) ([]string, *os.File, error) {
 	r.end()
 	r.err = nil
-	in, wr, err := pipe()
-	if err != nil {
-		return nil, nil, err
-	}
-	unix.SetNonblock(int(in.Fd()), false)
 	op := []string{"stream"}
 	if r.state.Begun {
 		op = append(op, "again") // the sender gives up the remains of the last one
 	}
-	r.c, err = r.w.startCourier(r.args(op), in, nil)
-	in.Close()
-	if err != nil {
-		wr.Close()
+	var err error
+	if r.c, r.in, err = r.w.startFed(r.args(op), nil); err != nil {
 		return nil, nil, err
 	}
-	r.in = wr
 	r.state.Begun, r.state.Sent = true, 0
 	r.save()
-	return c.Stream, wr, nil
+	return c.Stream, r.in, nil
 }
 
 // end ends the courier of an attempt that failed.

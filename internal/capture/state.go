@@ -57,17 +57,20 @@ func (st *state) saved(best crashdir.Outcome) crashdir.Outcome {
 	return best
 }
 
-// save writes the state. The rename keeps a worker that dies meanwhile from leaving
-// half a state.
-func (st *state) save() error {
-	b, err := json.Marshal(st)
+// save writes the state.
+func (st *state) save() error { return saveJSON(stateFile, st) }
+
+// saveJSON writes a state. The rename keeps a worker that dies meanwhile from leaving half
+// of it.
+func saveJSON(path string, state any) error {
+	b, err := json.Marshal(state)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(stateFile+".new", b, 0o600); err != nil {
+	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
 		return err
 	}
-	return os.Rename(stateFile+".new", stateFile)
+	return os.Rename(path+".new", path)
 }
 
 // loadState reads the state of the last worker; a missing or broken file is an empty

@@ -176,7 +176,7 @@ func (s *supervisor) run() {
 	} else {
 		s.watchdogs = newWatchdogs(s.plan.Watchdogs, s.total+s.finish)
 	}
-	s.log.printf(plan.Stamp+" %d MiB of memory available", memAvailable()>>20)
+	s.log.printf(plan.Stamp+" %d MiB of memory available", MemAvailable()>>20)
 
 	s.finalAction(s.attempt())
 }

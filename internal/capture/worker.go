@@ -334,7 +334,7 @@ func (w *worker) warn(format string, a ...any) {
 
 // sample records the lowest MemAvailable.
 func (w *worker) sample() {
-	if m := memAvailable(); m > 0 && (w.report.LowestMem == 0 || m < w.report.LowestMem) {
+	if m := MemAvailable(); m > 0 && (w.report.LowestMem == 0 || m < w.report.LowestMem) {
 		w.report.LowestMem = m
 	}
 }

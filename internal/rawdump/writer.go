@@ -245,7 +245,7 @@ func (w *Writer) EndStream(n int64, complete bool, progress func()) error {
 			}
 		}
 		var err error
-		if s.stream.crc, err = sumOf(s.stream.reader(w.dev), progress); err != nil {
+		if s.stream.crc, err = Checksum(s.stream.reader(w.dev), progress); err != nil {
 			return fmt.Errorf("read the stream back: %w", err)
 		}
 	}
@@ -260,14 +260,17 @@ func (w *Writer) Finish() error {
 	return w.writeState(s)
 }
 
+// Checksum returns the CRC-32C of a stream that has ended, as it was read back.
+func (s Stream) Checksum() uint32 { return s.crc }
+
 func (s *Stream) cut(n int64) int64 { return max(0, min(n, s.Limit-s.Start)) }
 
 func (s *Stream) reader(dev io.ReaderAt) *io.SectionReader {
 	return io.NewSectionReader(dev, s.Start, s.Length)
 }
 
-// sumOf returns the checksum of all of r.
-func sumOf(r *io.SectionReader, progress func()) (crc uint32, err error) {
+// Checksum returns the CRC-32C of all of r. It calls progress after each 256 KiB.
+func Checksum(r *io.SectionReader, progress func()) (crc uint32, err error) {
 	b := make([]byte, bufferSize)
 	for off := int64(0); off < r.Size(); {
 		part := b[:min(int64(len(b)), r.Size()-off)]
