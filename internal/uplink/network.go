@@ -32,29 +32,29 @@ func Network(args []string) int {
 		stop := every(time.Second, beat.beat)
 		defer stop()
 		log := func(format string, a ...any) { say(capture.SayLog, format, a...) }
-		r, err := netconf.Up(&s.Network, s.Addresses, deadline, log)
-		if err == nil {
+		try := func(up setUp) error {
+			r, err := up(&s.Network, s.Addresses, deadline, log)
+			if err != nil {
+				return err
+			}
 			log("%s is up with %s", r.Link, joinPrefixes(r.Addresses))
-			err = remote.Reach(s.Addresses, s.Port)
+			return remote.Reach(s.Addresses, s.Port)
 		}
+		err = try(netconf.Up)
 		for turn := 1; err != nil && netconf.NextPort(&s.Network, turn); turn++ {
 			warn("%v: trying another port of the bond", err)
-			if r, err = netconf.Up(&s.Network, s.Addresses, deadline, log); err == nil {
-				log("%s is up with %s", r.Link, joinPrefixes(r.Addresses))
-				err = remote.Reach(s.Addresses, s.Port)
-			}
+			err = try(netconf.Up)
 		}
 		if err == nil || !s.Network.DHCP {
 			return err
 		}
 		warn("the recorded address does not reach the server: %v: requesting another by DHCP", err)
-		if r, err = netconf.Renew(&s.Network, s.Addresses, deadline, log); err != nil {
-			return err
-		}
-		log("%s is up with %s", r.Link, joinPrefixes(r.Addresses))
-		return remote.Reach(s.Addresses, s.Port)
+		return try(netconf.Renew)
 	})
 }
+
+// setUp is netconf.Up or netconf.Renew.
+type setUp func(n *netplan.Network, servers []netip.Addr, deadline time.Time, log func(format string, a ...any)) (netconf.Result, error)
 
 // seedKernel gives the seed of the image, if it has one, to the kernel: SSH and TLS wait for
 // its random numbers. Without it most kernels since 5.4 are fast enough.

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"time"
 
@@ -78,21 +76,9 @@ const (
 // partLimit lets a part have a quarter of the memory that is available now, and Go's heap
 // as much more.
 func partLimit() int64 {
-	part := min(max(available()/4, leastPart), mostPart)
+	part := min(max(capture.MemAvailable()/4, leastPart), mostPart)
 	debug.SetMemoryLimit(part + part/2 + 16<<20)
 	return part
-}
-
-// available returns MemAvailable in bytes, see proc_meminfo(5); 0 if it is not known.
-func available() int64 {
-	b, _ := os.ReadFile("/proc/meminfo")
-	_, rest, _ := strings.Cut(string(b), "MemAvailable:")
-	fields := strings.Fields(rest)
-	if len(fields) == 0 {
-		return 0
-	}
-	kib, _ := strconv.ParseInt(fields[0], 10, 64)
-	return kib << 10
 }
 
 // built returns the time that the clock is not before.

@@ -22,7 +22,6 @@ import (
 	"ukdump/internal/netplan"
 	"ukdump/internal/plan"
 	"ukdump/internal/remote"
-	"ukdump/internal/vmcore"
 )
 
 // The surroundings of a role, for tests.
@@ -118,8 +117,7 @@ func say(word, format string, a ...any) {
 
 func warn(format string, a ...any) { say(capture.SayWarning, format, a...) }
 
-// meter prints progress at most twice a second. Its add may be called by several
-// goroutines.
+// meter prints progress at most twice a second. Several goroutines may use it.
 type meter struct {
 	mu    sync.Mutex
 	bytes int64
@@ -129,6 +127,21 @@ type meter struct {
 func (m *meter) set(bytes int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.show(bytes)
+}
+
+// add counts more bytes.
+func (m *meter) add(n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.show(m.bytes + n)
+}
+
+// beat prints progress without new bytes.
+func (m *meter) beat() { m.add(0) }
+
+// show prints the number of bytes, unless it has just done so. The caller has locked m.
+func (m *meter) show(bytes int64) {
 	m.bytes = bytes
 	if now := time.Now(); now.Sub(m.last) > 500*time.Millisecond {
 		m.last = now
@@ -136,38 +149,20 @@ func (m *meter) set(bytes int64) {
 	}
 }
 
-// add counts more bytes.
-func (m *meter) add(n int64) { m.set(m.total() + n) }
-
-func (m *meter) total() int64 {
+// end prints the final number.
+func (m *meter) end() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.bytes
+	say(capture.SayProgress, "%d", m.bytes)
 }
 
-// beat prints progress without new bytes.
-func (m *meter) beat() { m.set(m.total()) }
-
-// end prints the final number.
-func (m *meter) end() { say(capture.SayProgress, "%d", m.total()) }
-
-// memory opens the memory that the dump must be of. A log that cannot be located is a
-// warning, as without a server.
+// memory opens the memory that the dump must be of, until this role ends.
 func memory() (*dumpfile.Memory, error) {
-	f, err := os.Open(vmcorePath)
+	m, _, err := capture.OpenMemory(vmcorePath, warn)
 	if err != nil {
 		return nil, err
 	}
-	core, err := vmcore.Open(f) // reads f later
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("%s: %w", vmcorePath, err)
-	}
-	marks, err := core.Marks()
-	if err != nil {
-		warn("unknown whether the vmcore has the kernel log: %v", err)
-	}
-	return &dumpfile.Memory{Core: core, Marks: marks}, nil
+	return &m, nil
 }
 
 // committed waits until the worker knows that the collector has ended well.
