@@ -114,7 +114,7 @@ func New(o Options) (*Build, error) {
 	if err := b.startPlan(o); err != nil {
 		return nil, err
 	}
-	if err := b.cpus(o.Config); err != nil {
+	if err := b.cpus(o); err != nil {
 		return nil, err
 	}
 	// PID 1 first: it is the cheapest to check.

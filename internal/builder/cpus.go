@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strconv"
 
-	"ukdump/internal/config"
+	"ukdump/internal/kexec"
 	"ukdump/internal/makedumpfile"
 	"ukdump/internal/plan"
 )
@@ -23,7 +23,8 @@ const (
 )
 
 // cpus decides how many processors the capture kernel starts.
-func (b *Build) cpus(c *config.Config) error {
+func (b *Build) cpus(o Options) error {
+	c := o.Config
 	b.CPUs, b.CPUsWhy = 1, "CPUS=1"
 	online, err := b.host.OnlineCPUs()
 	if err != nil {
@@ -41,7 +42,7 @@ func (b *Build) cpus(c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	reserved := b.host.CrashReserved()
+	reserved, _ := kexec.New(o.Root).Reserved() // 0 if that is not known
 	switch {
 	case c.LogOnly:
 		b.CPUsWhy = "DUMP=log has nothing to compress"

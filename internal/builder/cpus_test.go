@@ -15,11 +15,13 @@ import (
 func TestCPUs(t *testing.T) {
 	for _, tt := range []struct {
 		name, conf, online, mem, reserved, apic string
+		moved                                   bool // where Linux 6.19 has the reservation
 		want                                    int
 		words                                   string // in the command line
 	}{
 		{name: "small memory", online: "0-7", mem: "8000000", reserved: "536870912", want: 1},
 		{name: "large memory", online: "0-7", mem: "33000000", reserved: "536870912", apic: "2", want: 2, words: "nr_cpus=2 disable_cpu_apicid=2 "},
+		{name: "large memory, new name", online: "0-7", mem: "33000000", reserved: "536870912", moved: true, apic: "2", want: 2, words: "nr_cpus=2 disable_cpu_apicid=2 "},
 		{name: "very large memory", online: "0-127", mem: "1056000000", reserved: "536870912", apic: "0", want: 4, words: "nr_cpus=4 disable_cpu_apicid=0 "},
 		{name: "small reservation", online: "0-7", mem: "33000000", reserved: "134217728", want: 1},
 		{name: "few processors", online: "0", mem: "1056000000", reserved: "536870912", want: 1},
@@ -36,7 +38,11 @@ func TestCPUs(t *testing.T) {
 			}
 			m.Write("sys/devices/system/cpu/online", tt.online+"\n")
 			m.Write("proc/meminfo", "MemTotal:       "+tt.mem+" kB\n")
-			m.Write("sys/kernel/kexec_crash_size", tt.reserved+"\n")
+			size := "sys/kernel/kexec_crash_size"
+			if tt.moved {
+				size = "sys/kernel/kexec/crash_size"
+			}
+			m.Write(size, tt.reserved+"\n")
 			if tt.apic != "" {
 				m.Write("proc/cpuinfo", "processor\t: 0\ninitial apicid\t: "+tt.apic+"\nflags\t\t: fpu\n\nprocessor\t: 1\ninitial apicid\t: 99\n")
 			}

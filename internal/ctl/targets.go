@@ -137,9 +137,9 @@ func (t *targetStatus) line() string {
 		return s + ": " + t.NotMounted + " is not mounted"
 	}
 	switch {
-	case t.server() && t.Written != nil:
+	case t.Kind.Remote() && t.Written != nil:
 		s += ", last written to " + t.Written.UTC().Format(time.RFC3339)
-	case t.server():
+	case t.Kind.Remote():
 		s += ", not written to yet: run kdumpctl verify"
 	case t.Free != nil:
 		s += ", " + t.room()
@@ -148,8 +148,6 @@ func (t *targetStatus) line() string {
 	}
 	return s
 }
-
-func (t *targetStatus) server() bool { return t.Kind == plan.NFS || t.Kind == plan.Server }
 
 // room says how much a target can take.
 func (t *targetStatus) room() string {

@@ -54,17 +54,6 @@ func (h *Host) BootAPIC() (id int, ok bool) {
 	return 0, false
 }
 
-// CrashReserved returns the bytes that are reserved for a capture kernel, 0 if there are none
-// or if that is not known.
-func (h *Host) CrashReserved() int64 {
-	b, err := h.ReadFile("/sys/kernel/kexec_crash_size")
-	if err != nil {
-		return 0
-	}
-	n, _ := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-	return n
-}
-
 // FiveLevel reports whether the running kernel uses the 5-level page tables of x86. The
 // kernel removes la57 from the flags of the processors if it does not use them
 // (arch/x86/kernel/cpu/common.c).

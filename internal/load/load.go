@@ -182,7 +182,7 @@ func (ld *Loader) loadImage(b *builder.Build, im *ImageFile) error {
 	reach := ld.Reach(b)
 	s.Unreachable = unreachable(reach)
 	for _, t := range p.Targets {
-		if t.Kind == plan.NFS || t.Kind == plan.Server {
+		if t.Kind.Remote() {
 			s.Servers = append(s.Servers, t.Dir)
 		}
 		if t.Device.Volume != "" {

@@ -113,6 +113,9 @@ const (
 	Server Kind = "server" // files at a server: sftp, https or s3
 )
 
+// Remote reports whether targets of this kind are reached over the network.
+func (k Kind) Remote() bool { return k == NFS || k == Server }
+
 // Filesystem says which file system to mount and how, or how to recognise a raw
 // device. A raw device that held nothing known has neither Type nor UUID.
 type Filesystem struct {
@@ -266,7 +269,7 @@ func (p *Plan) Validate() error {
 		return bad("no targets")
 	}
 	for i, t := range p.Targets {
-		if p.Remote != nil && (t.Kind == NFS || t.Kind == Server) {
+		if p.Remote != nil && t.Kind.Remote() {
 			continue // see netplan.Of
 		}
 		if err := t.validate(); err != nil {
