@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"ukdump/internal/dump"
+	"ukdump/internal/dump/dumptest"
 	"ukdump/internal/symbols"
 )
 
@@ -95,12 +96,7 @@ func imported(t *testing.T, archive []byte) map[string]string {
 
 // Of real dumps the types are in their memory.
 func TestExportKernelReal(t *testing.T) {
-	dir := os.Getenv("UKDUMP_VMCORES")
-	if dir == "" {
-		t.Skip("UKDUMP_VMCORES is not set")
-	}
-	names, _ := filepath.Glob(filepath.Join(dir, "*", "vmcore"))
-	for _, name := range names {
+	for _, name := range dumptest.Real(t) {
 		d, err := dump.Open(name)
 		if err != nil {
 			t.Fatal(err)

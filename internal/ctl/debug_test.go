@@ -8,21 +8,18 @@ import (
 	"testing"
 
 	"ukdump/internal/debug"
+	"ukdump/internal/dump/dumptest"
 )
 
 // The command lines of --print open real dumps in the real debuggers. Their vmlinux is
 // beside the vmcore or where its package has it.
 func TestDebuggersReal(t *testing.T) {
 	t.Parallel()
-	dir := os.Getenv("UKDUMP_VMCORES")
-	if dir == "" {
-		t.Skip("UKDUMP_VMCORES is not set")
-	}
+	names := dumptest.Real(t)
 	script := filepath.Join(t.TempDir(), "release.py")
 	if err := os.WriteFile(script, []byte("print('RELEASE:', prog['init_uts_ns'].name.release.string_().decode())\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	names, _ := filepath.Glob(filepath.Join(dir, "*", "vmcore"))
 	m := newMachine(t)
 	for _, name := range names {
 		k, err := debug.IdentifyFile(name)

@@ -12,6 +12,7 @@ import (
 	"ukdump/internal/advice"
 	"ukdump/internal/debug/debugtest"
 	"ukdump/internal/dump"
+	"ukdump/internal/dump/dumptest"
 	"ukdump/internal/dumpfile"
 	"ukdump/internal/symbols"
 )
@@ -289,12 +290,7 @@ func TestChoose(t *testing.T) {
 
 // The ELF core of a real dump has the same memory, by the same addresses.
 func TestELFCore(t *testing.T) {
-	dir := os.Getenv("UKDUMP_VMCORES")
-	if dir == "" {
-		t.Skip("UKDUMP_VMCORES is not set")
-	}
-	names, _ := filepath.Glob(filepath.Join(dir, "*", "vmcore"))
-	for _, name := range names {
+	for _, name := range dumptest.Real(t) {
 		d, err := dump.Open(name)
 		if err != nil {
 			t.Fatal(err)

@@ -7,21 +7,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-)
 
-// realDumps returns vmcores of crashed machines.
-func realDumps(t *testing.T) []string {
-	t.Helper()
-	dir := os.Getenv("UKDUMP_VMCORES")
-	if dir == "" {
-		t.Skip("UKDUMP_VMCORES is not set")
-	}
-	names, _ := filepath.Glob(filepath.Join(dir, "*", "vmcore"))
-	if len(names) == 0 {
-		t.Fatalf("no vmcore in %s", dir)
-	}
-	return names
-}
+	"ukdump/internal/dump/dumptest"
+)
 
 func openDump(t testing.TB, name string) *Dump {
 	t.Helper()
@@ -34,7 +22,7 @@ func openDump(t testing.TB, name string) *Dump {
 }
 
 func TestReal(t *testing.T) {
-	for _, name := range realDumps(t) {
+	for _, name := range dumptest.Real(t) {
 		t.Run(filepath.Base(filepath.Dir(name)), func(t *testing.T) {
 			d := openDump(t, name)
 			info := d.Info()
@@ -65,7 +53,7 @@ func TestRealVariants(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	for _, name := range realDumps(t) {
+	for _, name := range dumptest.Real(t) {
 		t.Run(filepath.Base(filepath.Dir(name)), func(t *testing.T) {
 			dir := t.TempDir()
 			run := func(stdout string, args ...string) error {
@@ -126,12 +114,7 @@ func comparePages(t *testing.T, want, got *Dump) int {
 
 // BenchmarkReal reads 10,000 pages of each dump, in no order.
 func BenchmarkReal(b *testing.B) {
-	dir := os.Getenv("UKDUMP_VMCORES")
-	names, _ := filepath.Glob(filepath.Join(dir, "*", "vmcore"))
-	if dir == "" || len(names) == 0 {
-		b.Skip("UKDUMP_VMCORES is not set")
-	}
-	for _, name := range names {
+	for _, name := range dumptest.Real(b) {
 		who := filepath.Base(filepath.Dir(name))
 		b.Run(who+"/open", func(b *testing.B) {
 			b.ReportAllocs()

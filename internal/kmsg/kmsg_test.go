@@ -10,17 +10,13 @@ import (
 	"testing"
 
 	"ukdump/internal/dump"
+	"ukdump/internal/dump/dumptest"
 	"ukdump/internal/vmcore"
 )
 
 // The log in the memory of real dumps is the text that was saved beside it.
 func TestReal(t *testing.T) {
-	dir := os.Getenv("UKDUMP_VMCORES")
-	if dir == "" {
-		t.Skip("UKDUMP_VMCORES is not set")
-	}
-	names, _ := filepath.Glob(filepath.Join(dir, "*", "vmcore"))
-	for _, name := range names {
+	for _, name := range dumptest.Real(t) {
 		d, err := dump.Open(name)
 		if err != nil {
 			t.Fatal(err)

@@ -111,11 +111,7 @@ func (ld *Loader) putSet(s *state.Set, kernelData, imageData []byte) error {
 		}
 	}
 	defer kernel.Close()
-	data, err := loaded(imageData, s.Seeded)
-	if err != nil {
-		return err
-	}
-	initrd, err := Memfd(s.Image, data)
+	initrd, err := initrdFile(s.Image, imageData, s.Seeded)
 	if err != nil {
 		return err
 	}

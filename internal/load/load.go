@@ -166,11 +166,7 @@ func (ld *Loader) loadImage(b *builder.Build, im *ImageFile) error {
 	}
 	defer kernel.File.Close()
 	seeded := encrypts(p)
-	data, err := loaded(im.Data, seeded)
-	if err != nil {
-		return err
-	}
-	initrd, err := Memfd(im.Path, data)
+	initrd, err := initrdFile(im.Path, im.Data, seeded)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package load
 import (
 	"bytes"
 	"crypto/rand"
+	"os"
 
 	"ukdump/initramfs"
 	"ukdump/internal/netplan"
@@ -43,4 +44,13 @@ func loaded(image []byte, seeded bool) ([]byte, error) {
 		return image, nil
 	}
 	return withSeed(image)
+}
+
+// initrdFile returns a file in memory with those bytes, which errors call name.
+func initrdFile(name string, image []byte, seeded bool) (*os.File, error) {
+	data, err := loaded(image, seeded)
+	if err != nil {
+		return nil, err
+	}
+	return Memfd(name, data)
 }

@@ -17,21 +17,12 @@ import (
 
 	"ukdump/internal/cli"
 	"ukdump/internal/dump"
+	"ukdump/internal/dump/dumptest"
 )
-
-// reals returns the vmcores of crashed machines, in directories named after their suites.
-func reals(t *testing.T) []string {
-	dir := os.Getenv("UKDUMP_VMCORES")
-	if dir == "" {
-		t.Skip("UKDUMP_VMCORES is not set")
-	}
-	list, _ := filepath.Glob(filepath.Join(dir, "*", "vmcore"))
-	return list
-}
 
 // TestReal makes the reports of crashed machines: two CPUs, a crash by SysRq.
 func TestReal(t *testing.T) {
-	for _, name := range reals(t) {
+	for _, name := range dumptest.Real(t) {
 		t.Run(filepath.Base(filepath.Dir(name)), func(t *testing.T) {
 			d, err := dump.Open(name)
 			if err != nil {
@@ -67,7 +58,7 @@ func (c *corrupt) ReadVirt(p []byte, addr uint64) error {
 
 // Memory with errors never leads to a panic, and to no report that has no end.
 func TestCorrupt(t *testing.T) {
-	for _, name := range reals(t) {
+	for _, name := range dumptest.Real(t) {
 		d, err := dump.Open(name)
 		if err != nil {
 			t.Fatal(err)
@@ -89,7 +80,7 @@ func TestCorrupt(t *testing.T) {
 
 // TestSleeping describes the tasks that sleep as if they were blocked: real stacks and times.
 func TestSleeping(t *testing.T) {
-	for _, name := range reals(t) {
+	for _, name := range dumptest.Real(t) {
 		d, err := dump.Open(name)
 		if err != nil {
 			t.Fatal(err)
@@ -188,7 +179,7 @@ func printed(t *testing.T, name string) (out []string) {
 // TestRequests reads the requests that the disk has answered already, which are still in its
 // table: they are plausible.
 func TestRequests(t *testing.T) {
-	for _, name := range reals(t) {
+	for _, name := range dumptest.Real(t) {
 		d, err := dump.Open(name)
 		if err != nil {
 			t.Fatal(err)
@@ -253,7 +244,7 @@ func TestFlattened(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	for _, name := range reals(t) {
+	for _, name := range dumptest.Real(t) {
 		flat := filepath.Join(t.TempDir(), "flat")
 		f, err := os.Create(flat)
 		if err != nil {

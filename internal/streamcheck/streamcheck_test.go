@@ -6,13 +6,13 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"ukdump/internal/dump/dumptest"
 	"ukdump/internal/dumpfile"
 	"ukdump/internal/vmcore"
 )
@@ -307,11 +307,7 @@ func TestSpans(t *testing.T) {
 // TestMakedumpfile checks streams that makedumpfile(8) writes, from vmcores in
 // UKDUMP_VMCORES.
 func TestMakedumpfile(t *testing.T) {
-	names, _ := filepath.Glob(filepath.Join(os.Getenv("UKDUMP_VMCORES"), "*", "vmcore"))
-	if os.Getenv("UKDUMP_VMCORES") == "" || len(names) == 0 {
-		t.Skip("no vmcore in UKDUMP_VMCORES")
-	}
-	for _, name := range names {
+	for _, name := range dumptest.Real(t) {
 		for _, args := range [][]string{{"-c", "-d", "31"}, {"-c", "-d", "31", "--cyclic-buffer", "4"}, {"-d", "31", "--num-threads", "2"}} {
 			t.Run(fmt.Sprint(filepath.Base(filepath.Dir(name)), args), func(t *testing.T) {
 				cmd := exec.Command("makedumpfile", append(append([]string{"-F"}, args...), name)...)

@@ -2,12 +2,11 @@ package symbols
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"ukdump/internal/dump"
+	"ukdump/internal/dump/dumptest"
 )
 
 const (
@@ -65,12 +64,7 @@ func TestBTF(t *testing.T) {
 
 // The BTF of each module in a real dump continues that of the image.
 func TestBTFReal(t *testing.T) {
-	dir := os.Getenv("UKDUMP_VMCORES")
-	if dir == "" {
-		t.Skip("UKDUMP_VMCORES is not set")
-	}
-	names, _ := filepath.Glob(filepath.Join(dir, "*", "vmcore"))
-	for _, name := range names {
+	for _, name := range dumptest.Real(t) {
 		d, err := dump.Open(name)
 		if err != nil {
 			t.Fatal(err)

@@ -9,18 +9,14 @@ import (
 	"testing"
 
 	"ukdump/internal/dump"
+	"ukdump/internal/dump/dumptest"
 	"ukdump/internal/symbols"
 )
 
 // TestReal unwinds all stacks of vmcores of crashed machines, and compares that of the
 // CPU that panicked with the call trace that the kernel printed.
 func TestReal(t *testing.T) {
-	dir := os.Getenv("UKDUMP_VMCORES")
-	if dir == "" {
-		t.Skip("UKDUMP_VMCORES is not set")
-	}
-	list, _ := filepath.Glob(filepath.Join(dir, "*", "vmcore"))
-	for _, name := range list {
+	for _, name := range dumptest.Real(t) {
 		t.Run(filepath.Base(filepath.Dir(name)), func(t *testing.T) {
 			d, err := dump.Open(name)
 			if err != nil {
