@@ -52,6 +52,8 @@ type Build struct {
 	DumpLevel      int    // of the first collector, as makedumpfile(8) -d
 	CPUs           int    // that the capture kernel starts
 	CPUsWhy        string // why so many
+	Compress       string // compression of the vmcore, as in COMPRESS; "" without one
+	CompressWhy    string // why this one
 	Compression    initramfs.Compression
 	Initramfs      string           // path of the distribution's own, in emergency mode alone
 	Files          []File           // in the order in which they were added

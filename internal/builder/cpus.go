@@ -81,7 +81,7 @@ func withCPUs(words, cpu []string) []string {
 }
 
 // addCompressor puts a rung with ukdump-compress before the others, and packs it. The same
-// filter by makedumpfile alone follows.
+// filter by makedumpfile alone follows. The quick rung gets one too.
 func (b *Build) addCompressor(o Options, m *makedumpfile.Program, compress string) error {
 	if b.CPUs < 2 || compress == "none" {
 		return nil
@@ -92,6 +92,11 @@ func (b *Build) addCompressor(o Options, m *makedumpfile.Program, compress strin
 		return err
 	}
 	b.Plan.Collectors = slices.Insert(b.Plan.Collectors, 0, compressor(m, b.DumpLevel, compress, b.CPUs))
+	if n := len(b.Plan.Collectors) - 1; b.Plan.Collectors[n].Quick {
+		c := compressor(m, b.quickLevel(m.Version), compress, b.CPUs)
+		c.Quick = true
+		b.Plan.Collectors = slices.Insert(b.Plan.Collectors, n, c)
+	}
 	return b.add(compressPath, data, 0o755, fmt.Sprintf("compresses with %d processors", b.CPUs))
 }
 

@@ -92,12 +92,12 @@ func (b *Build) planCollectors(o Options) (*makedumpfile.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	compress, err := m.Choose(o.Config.Compress)
+	compress, err := b.compression(m, o.Config.Compress)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Config.Where("COMPRESS"), err)
 	}
 	b.Makedumpfile, b.DumpLevel = m.Path, b.dumpLevel(o.Config.DumpLevel, m.Version)
-	if b.Plan.Collectors, err = collectors(m, b.DumpLevel, compress); err != nil {
+	if b.Plan.Collectors, err = collectors(m, b.DumpLevel, b.quickLevel(m.Version), compress); err != nil {
 		return nil, err
 	}
 	return m, b.addCompressor(o, m, compress)

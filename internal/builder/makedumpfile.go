@@ -62,8 +62,9 @@ func notMakedumpfile(path string, file []byte) error {
 // collectors returns the ladder: the configured filter, the same filter with the
 // compression that every makedumpfile has, one that leaves out zero pages only,
 // and PID 1's own copy. Leaving out zero pages works on kernels whose structures
-// this makedumpfile does not know.
-func collectors(m *makedumpfile.Program, level int, compress string) ([]plan.Collector, error) {
+// this makedumpfile does not know. If the level or the compression could be quicker, a
+// rung with that is the last, for a machine that has no time for the others.
+func collectors(m *makedumpfile.Program, level, quick int, compress string) ([]plan.Collector, error) {
 	options, ok := makedumpfile.Options(compress)
 	if !ok {
 		return nil, errors.New("unknown compression " + compress)
@@ -76,7 +77,18 @@ func collectors(m *makedumpfile.Program, level int, compress string) ([]plan.Col
 	if level > 1 {
 		list = append(list, collector(m, 1, options))
 	}
-	return append(list, plan.Collector{Name: "copy", Argv: plan.CopyArgv, Stream: plan.CopyStream, Resumes: true}), nil
+	list = append(list, plan.Collector{Name: "copy", Argv: plan.CopyArgv, Stream: plan.CopyStream, Resumes: true})
+	fast, err := m.Choose("auto", false)
+	if err != nil || compress == "none" || compress == "snappy" {
+		fast = compress // no slower than lzo
+	}
+	if level != quick || fast != compress {
+		options, _ := makedumpfile.Options(fast)
+		last := collector(m, quick, options)
+		last.Quick = true
+		list = append(list, last)
+	}
+	return list, nil
 }
 
 // collector returns one rung of the ladder.

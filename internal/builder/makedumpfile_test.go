@@ -17,20 +17,24 @@ func TestCollectors(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		level    int
+		quick    int
 		compress string
 		limits   bool
 		want     []string // name: arguments: arguments for a raw device
 	}{
-		{31, "lzo", true, []string{
+		{31, 31, "lzo", true, []string{
 			rung("-l -d 31", " -L %limit", ", filters"), rung("-c -d 31", " -L %limit", ", filters"), rung("-l -d 1", " -L %limit", ""), copied,
 		}},
-		{17, "zstd", false, []string{rung("-z -d 17", "", ", filters"), rung("-c -d 17", "", ", filters"), rung("-z -d 1", "", ""), copied}},
-		{1, "zlib", true, []string{rung("-c -d 1", " -L %limit", ""), copied}},
-		{0, "none", false, []string{rung("-d 0", "", ""), copied}},
-		{2, "none", false, []string{rung("-d 2", "", ", filters"), rung("-d 1", "", ""), copied}},
-		{1, "snappy", false, []string{rung("-p -d 1", "", ""), rung("-c -d 1", "", ""), copied}},
+		{17, 31, "zstd", false, []string{rung("-z -d 17", "", ", filters"), rung("-c -d 17", "", ", filters"), rung("-z -d 1", "", ""), copied, rung("-l -d 31", "", ", filters, quick")}},
+		{1, 31, "zlib", true, []string{rung("-c -d 1", " -L %limit", ""), copied, rung("-l -d 31", " -L %limit", ", filters, quick")}},
+		{23, 23, "lzo", false, []string{rung("-l -d 23", "", ", filters"), rung("-c -d 23", "", ", filters"), rung("-l -d 1", "", ""), copied}},
+		{31, 31, "zlib", false, []string{rung("-c -d 31", "", ", filters"), rung("-c -d 1", "", ""), copied, rung("-l -d 31", "", ", filters, quick")}},
+		{31, 31, "snappy", false, []string{rung("-p -d 31", "", ", filters"), rung("-c -d 31", "", ", filters"), rung("-p -d 1", "", ""), copied}},
+		{0, 23, "none", false, []string{rung("-d 0", "", ""), copied, rung("-d 23", "", ", filters, quick")}},
+		{2, 31, "none", false, []string{rung("-d 2", "", ", filters"), rung("-d 1", "", ""), copied, rung("-d 31", "", ", filters, quick")}},
+		{1, 31, "snappy", false, []string{rung("-p -d 1", "", ""), rung("-c -d 1", "", ""), copied, rung("-p -d 31", "", ", filters, quick")}},
 	} {
-		list, err := collectors(&makedumpfile.Program{Limits: tt.limits}, tt.level, tt.compress)
+		list, err := collectors(&makedumpfile.Program{Limits: tt.limits, Compressions: []string{"none", "zlib", "lzo"}}, tt.level, tt.quick, tt.compress)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,13 +47,16 @@ func TestCollectors(t *testing.T) {
 			if c.Resumes {
 				s += ", resumes"
 			}
+			if c.Quick {
+				s += ", quick"
+			}
 			got = append(got, s)
 		}
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("%d %s: got  %q\nwant %q", tt.level, tt.compress, got, tt.want)
 		}
 	}
-	if _, err := collectors(new(makedumpfile.Program), 31, "lzma"); err == nil {
+	if _, err := collectors(new(makedumpfile.Program), 31, 31, "lzma"); err == nil {
 		t.Error("unknown compression: no error")
 	}
 }

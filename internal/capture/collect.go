@@ -118,9 +118,13 @@ const (
 	unverifiedTwice = "two workers ended while they verified the vmcore"
 )
 
-// useless reports whether c would only repeat a failure: if one filter does not
+// useless reports whether c would only repeat a failure. After a collector that was too
+// slow only quicker ones are tried, and before that none of them.
+func (w *worker) useless(c *plan.Collector) bool { return w.unable(c) || c.Quick != w.slow() }
+
+// unable reports whether c cannot save a vmcore at this place: if one filter does not
 // support the kernel, no filter does.
-func (w *worker) useless(c *plan.Collector) bool {
+func (w *worker) unable(c *plan.Collector) bool {
 	return w.state.Unconfirmed > 0 && c.Filters || w.streams() && len(c.Stream) == 0
 }
 
@@ -182,6 +186,9 @@ func (w *worker) next(a *crashdir.Attempt, c *plan.Collector) string {
 	if a.Stuck || w.timeLeft() <= 0 || w.place.lost() != nil {
 		return ""
 	}
+	if a.Slow {
+		return w.nextUseful()
+	}
 	if w.full(a) {
 		// A weaker filter would need even more.
 		if w.roomFor(a, c) {
@@ -198,6 +205,11 @@ func (w *worker) next(a *crashdir.Attempt, c *plan.Collector) string {
 	if w.place.keeps() && w.place.room() < a.Bytes {
 		return ""
 	}
+	return w.nextUseful()
+}
+
+// nextUseful returns the name of the next collector that is not useless, "" for none.
+func (w *worker) nextUseful() string {
 	for i := w.state.Collector; i < len(w.plan.Collectors); i++ {
 		if c := &w.plan.Collectors[i]; !w.useless(c) {
 			return c.Name
@@ -328,7 +340,7 @@ func (w *worker) runCollector(c *plan.Collector, nth int, resume bool) crashdir.
 	setOOMScore(p.pid, 1000) // kill the collector before the worker
 
 	stderr := &outputTail{tail: tail{max: stderrTail}}
-	a.Error = w.follow(p, r, stderr)
+	a.Error, a.Slow = w.follow(p, r, stderr)
 	a.Seconds = round(uptime() - begin)
 	a.Stderr = stderr.String()
 	a.Stuck = !p.ended
@@ -367,15 +379,16 @@ func (w *worker) fillIn(argv []string, limit int64) []string {
 }
 
 // follow waits for a collector. It returns "", or why it killed the collector: no
-// progress, or no time left. Progress is output of the process or growth of the
-// file.
-func (w *worker) follow(p *process, r *os.File, stderr *outputTail) string {
+// progress, or no time left; slow says that it could not have ended in time. Progress is
+// output of the process or growth of the file.
+func (w *worker) follow(p *process, r *os.File, stderr *outputTail) (why string, slow bool) {
 	stall := seconds(w.plan.Deadlines.Stall)
 	if remote != nil {
 		stall = remote.stall(w)
 	}
 	begin := uptime()
 	last, shown, size := begin, begin, int64(0)
+	var copying pace
 	var buf bytes.Buffer
 	var pr makedumpfile.Progress
 	failed := 0 // checkpoints
@@ -398,12 +411,11 @@ func (w *worker) follow(p *process, r *os.File, stderr *outputTail) string {
 		}
 		if ended && n == 0 {
 			if err := w.place.lost(); err != nil {
-				return err.Error()
+				return err.Error(), false
 			}
-			return ""
+			return "", false
 		}
 		now := uptime()
-		why := ""
 		switch {
 		case failed > 1: // more than one bad sector
 			why = fmt.Sprintf("write the vmcore: %v", w.place.lost())
@@ -413,12 +425,15 @@ func (w *worker) follow(p *process, r *os.File, stderr *outputTail) string {
 			why = "out of time"
 		case remote != nil && remote.slow(w, now-begin):
 			why = "too slow to end in time"
+		default:
+			why = w.late(&copying)
+			slow = why != ""
 		}
 		if why != "" {
 			if !p.kill(5 * time.Second) {
 				why += ", and the collector is stuck in the kernel"
 			}
-			return why
+			return why, slow
 		}
 		shows := pr.Update(buf.Bytes())
 		if w.percent = 0; pr.Copying() {

@@ -65,7 +65,7 @@ type copier struct {
 	out     io.WriterAt
 	left    int64 // bytes that may still be written
 	skipped int64 // pages that could not be read
-	percent int64 // last shown
+	shown   int64 // tenths of a per cent
 	say     io.Writer
 }
 
@@ -143,9 +143,9 @@ func (c *copier) copy(at int64) error {
 			return err
 		}
 		at += int64(len(b))
-		if p := 100 * (at >> 10) / max(c.size>>10, 1); p != c.percent {
-			c.percent = p
-			fmt.Fprintf(c.say, "\rCopying data : [%3d %%]", p)
+		if p := 1000 * (at >> 10) / max(c.size>>10, 1); p != c.shown {
+			c.shown = p
+			fmt.Fprintf(c.say, "\rCopying data : [%d.%d %%]", p/10, p%10)
 		}
 	}
 	fmt.Fprintln(c.say)

@@ -128,6 +128,7 @@ type Attempt struct {
 	Percent float64 `json:"percent,omitempty"` // progress as the collector reported it
 	Seconds float64 `json:"seconds"`
 	Stuck   bool    `json:"stuck,omitempty"`  // it could not be killed
+	Slow    bool    `json:"slow,omitempty"`   // it was stopped because it could not end in time
 	Stderr  string  `json:"stderr,omitempty"` // the tail of its output
 }
 

@@ -61,16 +61,21 @@ func version(file []byte) string {
 	}
 }
 
-// Choose returns the compression to use: the wanted one, or the best of p for auto. lzo comes before zlib, which is several times slower on the one
-// processor of a capture kernel.
-func (p Program) Choose(want string) (string, error) {
+// Choose returns the compression to use: the wanted one, or the best of p for auto, which
+// is that with the smallest output if the output is slow, and otherwise the fastest. zlib
+// comes last: it is several times slower than the others.
+func (p Program) Choose(want string, slow bool) (string, error) {
 	if want != "auto" {
 		if !slices.Contains(p.Compressions, want) {
 			return "", fmt.Errorf("COMPRESS=%s: %s %s does not support %s, only %s", want, p.Path, p.Version, want, strings.Join(p.Compressions, ", "))
 		}
 		return want, nil
 	}
-	for _, c := range []string{"zstd", "lzo", "snappy"} {
+	order := []string{"lzo", "snappy", "zstd"}
+	if slow {
+		order = []string{"zstd", "lzo", "snappy"}
+	}
+	for _, c := range order {
 		if slices.Contains(p.Compressions, c) {
 			return c, nil
 		}

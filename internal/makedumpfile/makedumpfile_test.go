@@ -13,16 +13,16 @@ const debian12 = "makedumpfile: version 1.7.2 (released on 20 Oct 2022)\n\x00" +
 func TestParse(t *testing.T) {
 	const zstd = "makedumpfile: version 1.7.7 (released on 21 Apr 2025)\n\x00lzo\tdisabled\n\x00snappy\tenabled\n\x00zstd\tenabled\n\x00"
 	for _, tt := range []struct {
-		name, program, version, compress, auto string
+		name, program, version, compress, auto, slow string
 	}{
-		{"Debian 12", "\x7fELF\x00" + debian12, "1.7.2", "none zlib lzo", "lzo"},
-		{"with zstd", zstd, "1.7.7", "none zlib snappy zstd", "zstd"},
-		{"nothing enabled", strings.ReplaceAll(debian12, "enabled", "disabled"), "1.7.2", "none zlib", "zlib"},
-		{"only snappy", strings.Replace(zstd, "zstd\tenabled", "", 1), "1.7.7", "none zlib snappy", "snappy"},
-		{"old, without the list", "makedumpfile: version 1.5.0 (released on 6 Sep 2012)\n", "1.5.0", "none zlib", "zlib"},
-		{"something else", "\x7fELF makedumpfile: version \x00", "", "none zlib", "zlib"},
-		{"the format string first", "makedumpfile: version %s and more\x00" + zstd, "1.7.7", "none zlib snappy zstd", "zstd"},
-		{"a version too long", "makedumpfile: version " + strings.Repeat("1", maxVersion+1) + " (", "", "none zlib", "zlib"},
+		{"Debian 12", "\x7fELF\x00" + debian12, "1.7.2", "none zlib lzo", "lzo", "lzo"},
+		{"with zstd", zstd, "1.7.7", "none zlib snappy zstd", "snappy", "zstd"},
+		{"nothing enabled", strings.ReplaceAll(debian12, "enabled", "disabled"), "1.7.2", "none zlib", "zlib", "zlib"},
+		{"only snappy", strings.Replace(zstd, "zstd\tenabled", "", 1), "1.7.7", "none zlib snappy", "snappy", "snappy"},
+		{"old, without the list", "makedumpfile: version 1.5.0 (released on 6 Sep 2012)\n", "1.5.0", "none zlib", "zlib", "zlib"},
+		{"something else", "\x7fELF makedumpfile: version \x00", "", "none zlib", "zlib", "zlib"},
+		{"the format string first", "makedumpfile: version %s and more\x00" + zstd, "1.7.7", "none zlib snappy zstd", "snappy", "zstd"},
+		{"a version too long", "makedumpfile: version " + strings.Repeat("1", maxVersion+1) + " (", "", "none zlib", "zlib", "zlib"},
 	} {
 		p := Parse([]byte(tt.program))
 		if p.Version != tt.version || strings.Join(p.Compressions, " ") != tt.compress {
@@ -31,8 +31,10 @@ func TestParse(t *testing.T) {
 		if want := strings.Contains(tt.program, "-L"); p.Limits != want {
 			t.Errorf("%s: -L is %v", tt.name, p.Limits)
 		}
-		if got, err := p.Choose("auto"); got != tt.auto || err != nil {
-			t.Errorf("%s: auto is %q, %v, want %q", tt.name, got, err, tt.auto)
+		for slow, want := range map[bool]string{false: tt.auto, true: tt.slow} {
+			if got, err := p.Choose("auto", slow); got != want || err != nil {
+				t.Errorf("%s: auto is %q, %v, want %q", tt.name, got, err, want)
+			}
 		}
 	}
 }
@@ -40,7 +42,7 @@ func TestParse(t *testing.T) {
 func TestChoose(t *testing.T) {
 	p := Program{Path: "/usr/bin/makedumpfile", Version: "1.7.2", Compressions: []string{"none", "zlib", "lzo"}}
 	for _, c := range p.Compressions {
-		if got, err := p.Choose(c); got != c || err != nil {
+		if got, err := p.Choose(c, true); got != c || err != nil {
 			t.Errorf("%s: got %q, %v", c, got, err)
 		}
 		if _, ok := Options(c); !ok {
@@ -48,7 +50,7 @@ func TestChoose(t *testing.T) {
 		}
 	}
 	const want = "COMPRESS=zstd: /usr/bin/makedumpfile 1.7.2 does not support zstd, only none, zlib, lzo"
-	if _, err := p.Choose("zstd"); err == nil || err.Error() != want {
+	if _, err := p.Choose("zstd", true); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	if _, ok := Options("lzma"); ok {

@@ -191,6 +191,9 @@ func printFiles(out io.Writer, b *builder.Build) error {
 	if b.CPUs > 0 { // not in emergency mode
 		fmt.Fprintf(out, "processors: %d: %s\n", b.CPUs, b.CPUsWhy)
 	}
+	if b.Compress != "" {
+		fmt.Fprintf(out, "compression: %s: %s\n", b.Compress, b.CompressWhy)
+	}
 	_, err := fmt.Fprintln(out, "command line:", b.Cmdline)
 	return err
 }

@@ -88,7 +88,7 @@ func TestExplainRaw(t *testing.T) {
 	m.Write("etc/ukdump.conf", "EVIDENCE=/srv\n")
 	r := mkkdumpinitrd(m, append(builds, "--target=raw:swap", "--explain")...)
 	const want = "\ntarget: raw:swap: nvme0n1p1, 128.0 MiB, PARTUUID 11111111-0000-4000-8000-000000000001, holds swap 00000000-0000-4000-8000-000000000020\n" +
-		"evidence: /srv: xfs 00000000-0000-4000-8000-000000000004 on sda, directory /\nprocessors: 1: less than 16 GiB of memory are saved in seconds\ncommand line: "
+		"evidence: /srv: xfs 00000000-0000-4000-8000-000000000004 on sda, directory /\nprocessors: 1: less than 16 GiB of memory are saved in seconds\ncompression: lzo: it takes the least time of the processor\ncommand line: "
 	if r.status != 0 || !strings.Contains(r.stdout, want) {
 		t.Errorf("got %+v\nwant %s", r, want)
 	}

@@ -152,6 +152,9 @@ type Collector struct {
 	Filters bool `json:"filters,omitempty"`
 	// Resumes says that it continues at the end of an existing output.
 	Resumes bool `json:"resumes,omitempty"`
+	// Quick says that it saves less or compresses faster than those before it, and runs
+	// only after one that was too slow to end in time.
+	Quick bool `json:"quick,omitempty"`
 }
 
 // Placeholders in the argument vectors of a Collector.

@@ -44,7 +44,13 @@ func newMonitor() (*monitor, *os.File, error) {
 	return &monitor{conn: conn, dec: json.NewDecoder(conn)}, theirs, nil
 }
 
-func (m *monitor) close() { m.conn.Close() }
+// close waits for a command: the answer to quit may still lie in the socket when QEMU has
+// ended.
+func (m *monitor) close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.conn.Close()
+}
 
 // answer is a message of QEMU: a greeting, an event, or the result of a command.
 type answer struct {

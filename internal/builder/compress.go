@@ -1,0 +1,78 @@
+package builder
+
+import (
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ukdump/internal/makedumpfile"
+	"ukdump/internal/plan"
+)
+
+// usb2 is the signalling rate of USB 2 in Mbit/s, as in the file speed of its devices
+// (Documentation/ABI/stable/sysfs-bus-usb).
+const usb2 = 480
+
+// compression chooses the compression of the vmcore and sets CompressWhy. zstd makes an
+// eighth less of the pages than lzo in twice the time (docs/measured.md), so it pays only
+// where less than about 90 MB/s can be written.
+func (b *Build) compression(m *makedumpfile.Program, want string) (string, error) {
+	slow := b.slowTarget()
+	compress, err := m.Choose(want, slow != "")
+	switch {
+	case want != "auto":
+		b.CompressWhy = "COMPRESS=" + want
+	case compress == "zlib":
+		b.CompressWhy = "makedumpfile has no other"
+	case compress == "zstd" && slow != "":
+		b.CompressWhy = slow + " is slower than the processor"
+	case slow != "":
+		b.CompressWhy = slow + " is slow, but makedumpfile has no zstd"
+	case compress == "zstd":
+		b.CompressWhy = "makedumpfile has neither lzo nor snappy"
+	default:
+		b.CompressWhy = "it takes the least time of the processor"
+	}
+	b.Compress = compress
+	return compress, err
+}
+
+// slowTarget describes the first target if it takes less than zstd leaves, "" if not.
+func (b *Build) slowTarget() string {
+	if len(b.Plan.Targets) == 0 {
+		return ""
+	}
+	t := b.Plan.Targets[0]
+	if t.Kind.Remote() {
+		return "the network"
+	}
+	devices := []plan.Device{t.Device}
+	for _, l := range t.Layers {
+		devices = append(devices, l.Members...)
+	}
+	for _, d := range devices {
+		parts := strings.Split(d.Path, "/")
+		switch {
+		case slices.Contains(parts, "mmc_host"):
+			return "a memory card"
+		case b.usbSpeed(parts) > 0 && b.usbSpeed(parts) <= usb2:
+			return "USB 2"
+		}
+	}
+	return ""
+}
+
+// usbSpeed returns the speed of the USB device in a path below /sys/devices in Mbit/s, 0
+// if there is none.
+func (b *Build) usbSpeed(parts []string) int {
+	for n := len(parts); n > 0; n-- {
+		data, err := b.host.ReadFile(path.Join("/sys/devices", path.Join(parts[:n]...), "speed"))
+		if err != nil {
+			continue
+		}
+		speed, _ := strconv.ParseFloat(strings.TrimSpace(string(data)), 64) // 1.5 is there too
+		return int(max(speed, 1))
+	}
+	return 0
+}

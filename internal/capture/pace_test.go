@@ -1,0 +1,148 @@
+package capture
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ukdump/internal/crashdir"
+	"ukdump/internal/plan"
+)
+
+// Whether a collector goes on, by its progress.
+func TestLate(t *testing.T) {
+	const hour = time.Hour
+	for _, tt := range []struct {
+		name          string
+		left          time.Duration // when it began to copy
+		elapsed       time.Duration
+		from, percent float64
+		quick         bool // another collector is quicker
+		filters       bool // it filters
+		unconfirmed   int
+		want          string // in the reason
+	}{
+		{"not begun", hour, hour / 2, 0, 0, true, false, 0, ""},
+		{"fast", hour, 5 * time.Minute, 0, 10, true, false, 0, ""},
+		{"too early to say", hour, 59 * time.Second, 0, 1, true, false, 0, ""},
+		{"too little progress to say", hour, 5 * time.Minute, 0, 0.9, true, false, 0, ""},
+		{"slow", hour, 5 * time.Minute, 0, 5, true, false, 0, "it needs another 1h35m0s and has 55m0s"},
+		{"nearly fast enough, a quicker one", hour, 30 * time.Minute, 0, 49, true, false, 0, "it needs another 31m13s and has 30m0s"},
+		{"nearly fast enough, no other", hour, 30 * time.Minute, 0, 49, false, false, 0, ""},
+		{"more than half, no other", hour, 6 * time.Minute, 0, 6, false, false, 0, ""},
+		{"less than half, no other", hour, 6 * time.Minute, 0, 4, false, false, 0, "it needs another 2h24m0s and has 54m0s"},
+		{"a day, half an hour seen", 26 * hour, 30 * time.Minute, 0, 1.2, true, false, 0, ""},
+		{"a day, an hour seen", 26 * hour, hour, 0, 2, true, false, 0, "it needs another 49h0m0s and has 25h0m0s"},
+		{"continued, fast", hour, 5 * time.Minute, 50, 60, true, false, 0, ""},
+		{"continued, slow", hour, 5 * time.Minute, 50, 51, true, false, 0, "it needs another 4h5m0s"},
+		{"the percentage of another phase", hour, 30 * time.Minute, 50, 0, true, false, 0, ""},
+		{"the quicker one filters, which is known to fail", hour, 10 * time.Minute, 0, 12, true, true, 1, ""},
+		{"a minute in all, too early", time.Minute, 5 * time.Second, 0, 2, true, false, 0, ""},
+		{"a minute in all", time.Minute, 6 * time.Second, 0, 2, true, false, 0, "it needs another 4m54s and has 54s"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			list := []plan.Collector{{Name: "a"}, {Name: "b"}}
+			if tt.quick {
+				list = append(list, plan.Collector{Name: "c", Quick: true, Filters: tt.filters})
+			}
+			w := testWorker(t, list...)
+			w.state.Collector, w.state.Unconfirmed, w.percent = 1, tt.unconfirmed, tt.percent
+			got := w.late(&pace{left: tt.left, begin: uptime() - tt.elapsed, from: tt.from})
+			if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// Copying counts from its first progress: the search for pages may be long.
+func TestLateBegins(t *testing.T) {
+	w := testWorker(t)
+	var p pace
+	if w.late(&p); p.left != 0 {
+		t.Errorf("began without progress: %+v", p)
+	}
+	w.percent = 3
+	if w.late(&p); p.left <= 0 || p.from != 3 {
+		t.Errorf("did not begin: %+v", p)
+	}
+}
+
+// progressing is a script that does so many tenths of a per cent every 20 ms.
+func progressing(tenths string) string {
+	return `i=0; while [ $i -le 1000 ]; do printf '\rCopying data : [%d.%d %%]' $((i/10)) $((i%10)) >&2; i=$((i+` + tenths + `)); sleep 0.02; done; `
+}
+
+// Which collectors run on a machine whose memory is too large for the time.
+func TestLadderSlow(t *testing.T) {
+	quick := func(c plan.Collector) plan.Collector { c.Quick = true; return c }
+	resumes := func(c plan.Collector) plan.Collector { c.Resumes = true; return c }
+	const slow, fast = "1", "100" // 20 s, and less than a second
+	for _, tt := range []struct {
+		name       string
+		collectors []plan.Collector
+		ran        string
+		outcome    crashdir.Outcome
+		size       int
+	}{
+		{"fast enough", []plan.Collector{writes(t, "a", 1, progressing(fast)), quick(writes(t, "q", 2, "true"))}, "a", crashdir.Complete, 1},
+		{"slow", []plan.Collector{writes(t, "a", 1, progressing(slow)), writes(t, "b", 3, "true"), quick(writes(t, "q", 2, "true"))}, "a q", crashdir.Complete, 2},
+		{"fails, and the next is slow", []plan.Collector{writes(t, "a", 1, "exit 1"), writes(t, "b", 3, progressing(slow)), quick(writes(t, "q", 2, "true"))}, "a b q", crashdir.Complete, 2},
+		{"fails, and no other is slow", []plan.Collector{writes(t, "a", 1, "exit 1"), quick(writes(t, "q", 2, "true"))}, "a", crashdir.Incomplete, 1},
+		{"all slow", []plan.Collector{writes(t, "a", 1, progressing(slow)), quick(writes(t, "q", 2, progressing(slow)))}, "a q", crashdir.Incomplete, 2},
+		{"slow, and no other", []plan.Collector{writes(t, "a", 1, progressing(slow))}, "a", crashdir.Incomplete, 1},
+		{"slow, and could go on", []plan.Collector{resumes(writes(t, "copy", 1, progressing(slow))), quick(writes(t, "q", 2, "true"))}, "copy q", crashdir.Complete, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := testWorker(t, tt.collectors...)
+			w.end = uptime() + 5*time.Second
+			w.collect()
+			w.settle()
+			var ran []string
+			for i, a := range w.report.Attempts {
+				ran = append(ran, a.Name)
+				if a.Slow != strings.Contains(a.Error, "too slow to end in time") {
+					t.Errorf("attempt %d: slow %v, error %q", i, a.Slow, a.Error)
+				}
+			}
+			if got := strings.Join(ran, " "); got != tt.ran || w.report.Outcome != tt.outcome {
+				t.Errorf("ran %s, %s; want %s, %s", got, w.report.Outcome, tt.ran, tt.outcome)
+			}
+			if want := int64(len(elfCore()) + tt.size); tt.outcome == crashdir.Complete && w.report.Vmcore != want {
+				t.Errorf("vmcore of %d bytes, want %d", w.report.Vmcore, want)
+			}
+		})
+	}
+}
+
+// The copy tells its progress in tenths, so that TiB are seen to move.
+func TestCopyProgressInTenths(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "vmcore")
+	if err := os.WriteFile(name, elfCore(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(name, 512<<20); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var say strings.Builder
+	c := &copier{in: f, size: 512 << 20, left: 1 << 30, say: &say, out: nullWriter{}}
+	if err := c.copy(0); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"[0.1 %]", "[33.3 %]", "[100.0 %]"} {
+		if !strings.Contains(say.String(), want) {
+			t.Errorf("no %s", want)
+		}
+	}
+}
+
+type nullWriter struct{}
+
+func (nullWriter) WriteAt(b []byte, _ int64) (int, error) { return len(b), nil }
