@@ -26,6 +26,9 @@
 #   make words       counts the word that docs/style.md avoids most
 #   make bench       sizes, times and the smallest crashkernel=, beside those
 #                    of other tools; writes test/bench/results.json
+#   make bench-suites the smallest crashkernel= and its estimate on trixie and sid
+#   make bench-dump  seconds and sizes of dumps in machines of 1, 4 and 8 GiB, and of
+#                    makedumpfile and ukdump-compress on this computer
 #   make charts      draws docs/chart-*.svg from these results
 #   make size        bytes of ukdump-rescue, of kdumpinit and of each of its packages
 #   make deps        packages for demo and VM tests, by apt-get
@@ -67,7 +70,7 @@ PROGRAMS = $(patsubst cmd/%/main.go,%,$(wildcard cmd/*/main.go))
 SOURCES  = $(wildcard go.mod go.sum) \
 	$(shell find cmd internal initramfs -type f ! -name '*_test.go' ! -path '*/testdata/*')
 
-.PHONY: build install uninstall packages test-packages deps demo capture test test-unit test-vm test-matrix test-faults test-luks bench charts fuzz lint words size clean clean-cache
+.PHONY: build install uninstall packages test-packages deps demo capture test test-unit test-vm test-matrix test-faults test-luks bench bench-suites bench-dump charts fuzz lint words size clean clean-cache
 
 COMPLETIONS = $(foreach shell,bash zsh fish,$(foreach program,kdumpctl mkkdumpinitrd,$(BIN)/completion/$(program).$(shell)))
 
@@ -192,6 +195,13 @@ bench: deps $(BIN)/kdumpctl
 	$(GO) run ./test/bench
 	UKDUMP_VM=bench $(GO) test -count=1 -v -timeout 3h -run TestBenchNetwork ./test
 	$(if $(VMCORE),$(GO) run ./test/reportbench -kdumpctl $(BIN)/kdumpctl $(VMCORE),@echo "reports are not measured: set VMCORE")
+
+bench-suites: deps
+	$(GO) run ./test/bench -suite trixie
+	$(GO) run ./test/bench -suite sid
+
+bench-dump: deps build
+	UKDUMP_VM=bench $(GO) test -count=1 -v -timeout 3h -run TestBenchDump ./test
 
 charts:
 	cd test/charts && $(GO) run . ../bench/results.json ../../docs

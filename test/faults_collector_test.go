@@ -31,6 +31,9 @@ var collectorFaults = []fault{
 	{name: "collector-hangs", ci: true, change: []string{hurry, "collector=hang"}, want: want{outcomes: dmesgOnly, says: "no progress"}},
 	{name: "collector-first-hangs-half", change: []string{hurry, "collector=first hang-half"}, want: want{outcomes: complete}},
 	{name: "collector-talks-without-end", change: []string{hurry, "collector=chatter"}, want: want{outcomes: dmesgOnly, says: "out of time"}},
+	// The configured level has a quicker one behind it.
+	{name: "collector-too-slow", conf: "DUMP_LEVEL=1\n", change: []string{hurry, "collector=first slow"}, want: want{outcomes: complete, says: "too slow to end in time"}},
+	{name: "collector-too-slow-and-nothing-quicker", change: []string{hurry, "collector=slow"}, want: want{outcomes: dmesgOnly, says: "too slow to end in time"}},
 	{name: "collector-takes-all-memory", change: []string{"collector=first memory"}, want: want{outcomes: complete}},
 	{name: "collector-segfault", change: []string{"collector=segv"}, want: want{outcomes: dmesgOnly, says: "segmentation fault"}},
 	{name: "collector-kills-worker", ci: true, change: []string{"collector=first kill-parent"}, want: want{outcomes: complete}},

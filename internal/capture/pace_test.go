@@ -117,6 +117,29 @@ func TestLadderSlow(t *testing.T) {
 	}
 }
 
+// The real copy of a machine with 2 TiB, of which almost all is zero, in a minute.
+func TestLadderLarge(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	copies := plan.Collector{Name: "copy", Resumes: true, Argv: []string{"/bin/sh", "-c", `UKDUMP_COPY=$1 exec "$2" "$3" "$4"`, "sh", plan.VmcoreArg, self, plan.LimitArg, plan.OutputArg}}
+	quick := writes(t, "q", 2, "true")
+	quick.Quick = true
+	w := testWorker(t, copies, quick)
+	if err := os.Truncate(vmcorePath, 2<<40); err != nil {
+		t.Skipf("this file system has no files of 2 TiB: %v", err)
+	}
+	w.end = uptime() + time.Minute
+	w.plan.Deadlines.Stall = 60
+	if err := w.collect(); err != nil {
+		t.Fatal(err)
+	}
+	if a := w.report.Attempts; len(a) != 2 || !a[0].Slow || a[0].Percent < 1 || !strings.HasPrefix(a[0].Error, "too slow to end in time") || a[1].Error != "" {
+		t.Errorf("attempts %+v", a)
+	}
+}
+
 // The copy tells its progress in tenths, so that TiB are seen to move.
 func TestCopyProgressInTenths(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "vmcore")

@@ -19,6 +19,10 @@ func TestMain(m *testing.M) {
 	if mode := os.Getenv("UKDUMP_FAKE"); mode != "" {
 		os.Exit(fakeSeal(mode, os.Args[2]))
 	}
+	if core := os.Getenv("UKDUMP_COPY"); core != "" {
+		vmcorePath = core
+		os.Exit(runCopy(0, os.Args[1:]))
+	}
 	os.Exit(m.Run())
 }
 

@@ -4,6 +4,7 @@
 // Synopsis:
 //
 //	go run ./test/bench
+//	go run ./test/bench -suite SUITE
 //
 // For Debian's generic and cloud kernel, with ext4 on virtio-blk: the size of the
 // image, the time to build and load it, the smallest crashkernel= with which a
@@ -11,11 +12,16 @@
 // the lowest MemAvailable of the capture. Seconds under software emulation are
 // several times those of hardware and depend on the load of the computer: compare
 // only the rows of one column.
+//
+// With -suite it measures the sizes, the estimate of kdumpctl and the smallest crashkernel=
+// of ukdump alone, on the kernels of another suite of Debian, and keeps nothing.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math"
 	"os"
@@ -45,13 +51,15 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx); err != nil {
+	other := flag.String("suite", "", "measure the smallest crashkernel= of another suite, and keep nothing")
+	flag.Parse()
+	if err := run(ctx, *other); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context) error {
+func run(ctx context.Context, other string) error {
 	repo, err := debian.Repository()
 	if err != nil {
 		return err
@@ -60,7 +68,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	root, err := debian.MakeRoot(ctx, repo, suite, os.Stderr)
+	root, err := debian.MakeRoot(ctx, repo, cmp.Or(other, suite), os.Stderr)
 	if err != nil {
 		return err
 	}
@@ -79,16 +87,27 @@ func run(ctx context.Context) error {
 	}
 	fmt.Printf("kdumpinit: %d bytes\n", pid1.Size())
 	for _, flavour := range []debian.Flavour{debian.Generic, debian.Cloud} {
-		b := &bench{ctx: ctx, root: root, flavour: flavour, payload: debian.Payload{
+		b := &bench{ctx: ctx, root: root, flavour: flavour, runs: runs, payload: debian.Payload{
 			Trees: []string{staging},
 			Files: map[string]string{"etc/ukdump.conf.d/vm.conf": "BOOT_OPTIONS=\"no_timer_check\"\n"},
 		}}
+		if other != "" {
+			b.runs = 1
+		}
 		r, err := b.measure()
 		if err != nil {
 			return fmt.Errorf("%s kernel: %w", flavour, err)
 		}
+		fmt.Printf("%s %s: %d bytes packed, %d unpacked, estimate %.1f MiB, smallest safe %d MiB, smallest that captured %d MiB with %.1f MiB to spare\n",
+			root.Suite, flavour, r.Packed, r.Unpacked, b.estimate, b.safe, r.Smallest, r.Lowest)
+		if other != "" {
+			continue
+		}
 		all.replace(flavour, r)
 		all.print(os.Stdout, flavour)
+	}
+	if other != "" {
+		return nil
 	}
 	return all.write(filepath.Join(repo, resultsFile))
 }
@@ -99,6 +118,10 @@ type bench struct {
 	root    *debian.Root
 	flavour debian.Flavour
 	payload debian.Payload
+	runs    int // crashes for the median
+
+	estimate float64 // MiB, of kdumpctl without a capture on this machine
+	safe     int     // MiB, the crashkernel= of kdumpctl estimate
 }
 
 // measureScript does everything up to the crash. The first build counts: the page
@@ -115,7 +138,8 @@ ready=$(now)
 kdumpctl load
 loaded=$(now)
 cpio=$(mkkdumpinitrd ls --long /tmp/bench.img | awk '{ n += $2 } END { print n }')
-say "bench $begin $built $ready $loaded $(stat -c %s /tmp/bench.img) $cpio"
+estimate=$(kdumpctl estimate --json | awk '/"(estimate|smallest)":/ { sub(",", "", $2); printf " %s", $2 }')
+say "bench $begin $built $ready $loaded $(stat -c %s /tmp/bench.img) $cpio$estimate"
 sync
 echo c >/proc/sysrq-trigger
 `
@@ -143,7 +167,7 @@ func (b *bench) measure() (r result, err error) {
 	}
 	defer m.Remove()
 	var seconds []float64
-	for i := range runs {
+	for i := range b.runs {
 		script := measureScript
 		if i > 0 {
 			script = crashScript
@@ -157,7 +181,7 @@ func (b *bench) measure() (r result, err error) {
 		}
 		seconds = append(seconds, run.seconds)
 		if i == 0 {
-			if err := r.parse(run.bench); err != nil {
+			if err := b.parse(&r, run.bench); err != nil {
 				return r, run.vm.Fail("%v", err)
 			}
 		}
@@ -183,12 +207,12 @@ func (b *bench) measure() (r result, err error) {
 }
 
 // parse reads the line of measureScript.
-func (r *result) parse(line string) error {
+func (b *bench) parse(r *result, line string) error {
 	f := strings.Fields(line)
-	if len(f) != 6 {
+	if len(f) != 8 {
 		return fmt.Errorf("the guest measured %q", line)
 	}
-	var v [6]float64
+	var v [8]float64
 	for i := range f {
 		var err error
 		if v[i], err = strconv.ParseFloat(f[i], 64); err != nil {
@@ -197,6 +221,7 @@ func (r *result) parse(line string) error {
 	}
 	r.Build, r.Load = tenths(v[1]-v[0]), tenths(v[3]-v[2])
 	r.Packed, r.Unpacked = int64(v[4]), int64(v[5])
+	b.estimate, b.safe = tenths(v[6]/(1<<20)), int(v[7])>>20
 	return nil
 }
 

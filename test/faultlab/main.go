@@ -7,6 +7,7 @@
 //	faultlab edit IN OUT CHANGE...
 //	faultlab load IMAGE [WORD|-WORD]...
 //	faultlab fill DIRECTORY KIB
+//	faultlab memory MIB
 //	faultlab watchdog SECONDS
 //	faultlab look FILE MARK DIRECTORY...
 package main
@@ -39,6 +40,12 @@ func run(args []string) error {
 			return err
 		}
 		return fill(args[1], kib<<10)
+	case len(args) == 2 && args[0] == "memory":
+		mib, err := strconv.Atoi(args[1])
+		if err != nil {
+			return err
+		}
+		return memory(mib)
 	case len(args) == 2 && args[0] == "watchdog":
 		seconds, err := strconv.Atoi(args[1])
 		if err != nil {

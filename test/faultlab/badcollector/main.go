@@ -76,6 +76,12 @@ var faults = map[string]func(){
 			time.Sleep(100 * time.Millisecond)
 		}
 	},
+	"slow": func() { // a tenth of a per cent each second: a quarter of an hour in all
+		for i := 0; ; i++ {
+			fmt.Fprintf(os.Stderr, "\rCopying data : [%d.%d %%]", i/10, i%10)
+			time.Sleep(time.Second)
+		}
+	},
 	"memory": func() {
 		for {
 			b, err := unix.Mmap(-1, 0, 8<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)

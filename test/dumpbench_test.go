@@ -1,0 +1,206 @@
+package test
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"ukdump/internal/crashdir"
+	"ukdump/internal/dumpfile"
+	"ukdump/internal/vmtest"
+	"ukdump/test/debian"
+)
+
+// dumpBench is a machine whose memory is saved.
+type dumpBench struct {
+	memory int    // GiB; half of it is anonymous memory, a quarter page cache
+	name   string // of the row
+	conf   string
+	copies bool // makedumpfile fails, so PID 1 copies
+	cpus   int
+}
+
+// TestBenchDump measures how fast memory is saved, for docs/measured.md: in machines, and on
+// this computer with the memory of one of them. It asserts nothing but that each is whole.
+func TestBenchDump(t *testing.T) {
+	if os.Getenv("UKDUMP_VM") != "bench" {
+		t.Skip("measures: run make bench-dump")
+	}
+	root, payload := lab(t, "bookworm")
+	if err := buildFaultlab(installed.dir); err != nil {
+		t.Fatal(err)
+	}
+	payload.Trees = append(payload.Trees, installed.dir+"/faultlab")
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "memory\tdump\tMiB\tcollector s\tproof s\tall s\tMB of memory/s\tdisk MB/s")
+	native := ""
+	for _, b := range []dumpBench{
+		{memory: 1, name: "-d 31, lzo"},
+		{memory: 1, name: "-d 31, zstd", conf: "COMPRESS=zstd\n"},
+		{memory: 1, name: "-d 31, lzo, 2 processors", conf: "CPUS=2\n", cpus: 2},
+		{memory: 1, name: "-d 1, lzo", conf: "DUMP_LEVEL=1\n"},
+		{memory: 1, name: "-d 1, lzo, 2 processors", conf: "DUMP_LEVEL=1\nCPUS=2\n", cpus: 2},
+		{memory: 1, name: "copy", copies: true},
+		{memory: 4, name: "-d 31, lzo"},
+		{memory: 4, name: "-d 31, lzo, 2 processors", conf: "CPUS=2\n", cpus: 2},
+		{memory: 8, name: "-d 31, lzo"},
+	} {
+		t.Run(fmt.Sprintf("%d GiB, %s", b.memory, b.name), func(t *testing.T) {
+			line, vmcore := b.measure(t, root, payload)
+			fmt.Fprintf(w, "%d GiB\t%s\t%s\n", b.memory, b.name, line)
+			if b.copies {
+				native = vmcore
+			}
+		})
+	}
+	w.Flush()
+	if native != "" {
+		t.Run("native", func(t *testing.T) { benchNative(t, native) })
+	}
+}
+
+var diskLine = regexp.MustCompile(`ukdump-test: disk ([0-9.]+)`)
+
+// measure returns a row, and the vmcore of a copy.
+func (b *dumpBench) measure(t *testing.T, root *debian.Root, payload debian.Payload) (row, vmcore string) {
+	m, err := debian.New(t.Context(), "bench-dump", debian.Hardware{Root: root, Flavour: debian.Generic,
+		Disks: []debian.Disk{{Name: "dump", Size: int64(b.memory+2) << 30, Bus: vmtest.VirtioBlk}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !b.copies {
+		defer m.Remove()
+	} else {
+		t.Cleanup(func() { m.Close() })
+	}
+	copies := ""
+	if b.copies {
+		copies = "yes"
+	}
+	payload = payload.With("etc/ukdump.conf", "TARGET=/var/crash\n"+b.conf).
+		With("ukdump-test/cell", fmt.Sprintf("anonymous=%d\ncache=%d\ncopies=%s\n", b.memory*512, min(b.memory*256, 1900), copies))
+	payload.Run = ". /ukdump-test/dumpbench\n"
+	vm, err := m.Boot(t.Context(), debian.Boot{Name: "crash", Init: debian.Quick, Payload: payload, Memory: b.memory << 10, CPUs: max(b.cpus, 1),
+		Deadline: 20 * time.Minute, Cmdline: "crashkernel=256M panic=5 printk.devkmsg=on"})
+	if err == nil {
+		err = errors.Join(vm.Wait(), vm.Expect("ukdump-test: crash now", 0))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload.Run = ". /ukdump-test/lib.sh\nmount \"$(findfs LABEL=dumps)\" /var/crash || fail mount\nrm -f /var/crash/filler\nresults var/crash\nsay 'results written'\n"
+	runMachine(t, m, debian.Boot{Name: "after", Init: debian.Quick, Payload: payload, Deadline: bootLimit, Cmdline: "panic=5"}, "results written")
+	dir, err := m.Results()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dumps, err := crashdir.List(filepath.Join(dir, "var/crash"))
+	if err != nil || len(dumps) != 1 || dumps[0].Report == nil || dumps[0].Outcome != crashdir.Complete {
+		t.Fatalf("%d dumps, %v", len(dumps), err)
+	}
+	d := dumps[0]
+	if _, err := dumpfile.VerifyFile(d.Vmcore); err != nil {
+		t.Fatal(err)
+	}
+	last := d.Report.Attempts[len(d.Report.Attempts)-1]
+	var all float64
+	for _, s := range d.Report.Steps {
+		if s.Name == "vmcore" {
+			all = s.Seconds
+		}
+	}
+	others := 0.0
+	for _, a := range d.Report.Attempts {
+		others += a.Seconds
+	}
+	disk := 0.0
+	if found := diskLine.FindStringSubmatch(strings.Join(vm.Console(), "\n")); found != nil {
+		if s, err := strconv.ParseFloat(found[1], 64); err == nil && s > 0 {
+			disk = 268.4 / s
+		}
+	}
+	memory := float64(int64(b.memory)<<30) / 1e6
+	return fmt.Sprintf("%.1f\t%.1f\t%.1f\t%.1f\t%.0f\t%.0f", float64(d.Report.Vmcore)/(1<<20), last.Seconds, all-others, all, memory/last.Seconds, disk), d.Vmcore
+}
+
+// benchNative measures programs of this computer on a vmcore in the page cache.
+func benchNative(t *testing.T, vmcore string) {
+	const runs = 5
+	dir := t.TempDir()
+	out := filepath.Join(dir, "out")
+	compress := filepath.Join(installed.dir, "install/usr/lib/ukdump/ukdump-compress")
+	ours := func(level, workers string) []string {
+		return []string{compress, "-c", "lzo", "-j", workers, "-r", vmcore, "-o", out, "-x", "makedumpfile", "-F", "-d", level, vmcore}
+	}
+	type program struct {
+		name string
+		argv []string
+	}
+	list := []program{
+		{"cp", []string{"cp", "--sparse=never", vmcore, out}},
+		{"makedumpfile -d 31", []string{"makedumpfile", "-d", "31", vmcore, out}},
+		{"makedumpfile -l -d 31", []string{"makedumpfile", "-l", "-d", "31", vmcore, out}},
+		{"makedumpfile -c -d 31", []string{"makedumpfile", "-c", "-d", "31", vmcore, out}},
+		{"makedumpfile -l -d 31 --num-threads 2", []string{"makedumpfile", "-l", "-d", "31", "--num-threads", "2", vmcore, out}},
+		{"ukdump-compress -d 31, 1 worker", ours("31", "1")},
+		{"ukdump-compress -d 31, 2 workers", ours("31", "2")},
+		{"makedumpfile -l -d 1", []string{"makedumpfile", "-l", "-d", "1", vmcore, out}},
+		{"makedumpfile -l -d 1 --num-threads 2", []string{"makedumpfile", "-l", "-d", "1", "--num-threads", "2", vmcore, out}},
+		{"ukdump-compress -d 1, 1 worker", ours("1", "1")},
+		{"ukdump-compress -d 1, 2 workers", ours("1", "2")},
+	}
+	fi, err := os.Stat(vmcore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Printf("natively, %d processors, vmcore of %d MiB, median of %d runs\n", runtime.NumCPU(), fi.Size()>>20, runs)
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "program\ts\tprocessor s\tMiB\tMB/s")
+	type sample struct{ wall, cpu float64 }
+	samples := make(map[string][]sample)
+	size := make(map[string]int64)
+	// In turns, so that a busy moment meets all of them.
+	for range runs {
+		for _, p := range list {
+			os.Remove(out)
+			begin := time.Now()
+			cmd := exec.CommandContext(t.Context(), p.argv[0], p.argv[1:]...)
+			if text, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%s: %v\n%s", p.name, err, text)
+				continue
+			}
+			wall := time.Since(begin).Seconds()
+			var children syscall.Rusage
+			if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+				children = *u
+			}
+			cpu := time.Duration(children.Utime.Nano() + children.Stime.Nano()).Seconds()
+			samples[p.name] = append(samples[p.name], sample{wall, cpu})
+			if fi, err := os.Stat(out); err == nil {
+				size[p.name] = fi.Size()
+			}
+		}
+	}
+	for _, p := range list {
+		s := samples[p.name]
+		if len(s) == 0 {
+			continue
+		}
+		slices.SortFunc(s, func(a, b sample) int { return cmp.Compare(a.wall, b.wall) })
+		mid := s[len(s)/2]
+		fmt.Fprintf(w, "%s\t%.2f\t%.2f\t%.1f\t%.0f\n", p.name, mid.wall, mid.cpu, float64(size[p.name])/(1<<20), float64(fi.Size())/1e6/mid.wall)
+	}
+	w.Flush()
+}
