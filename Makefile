@@ -7,6 +7,8 @@
 #                    ukdump.service"
 #   make packages    deb, rpm and Arch packages in dist/, by nfpm, which is
 #                    downloaded
+#   make capture-kernel  the small capture kernel in dist/, from Debian's source or
+#                    KERNEL_SOURCE; then make packages makes a package of it, too
 #   make test-packages installs, updates, removes and purges them in new roots of
 #                    Debian, in an empty root by rpm and in one by pacman
 #   make demo        the main job in a virtual machine: package, setup, reboot,
@@ -41,6 +43,8 @@
 #   PREFIX           where the programs go below DESTDIR (/usr)
 #   GO               the go command
 #   PACKAGE_ARCHS    architectures of the packages (amd64 arm64)
+#   CAPTURE_ARCH     architecture of capture-kernel (that of this machine)
+#   KERNEL_SOURCE    source tree for capture-kernel
 #   MAINTAINER       of the packages, a name with an address
 #   FUZZTIME         for each fuzz target (30s)
 #   CELL             regular expression: only these cells or faults of test-vm,
@@ -70,7 +74,7 @@ PROGRAMS = $(patsubst cmd/%/main.go,%,$(wildcard cmd/*/main.go))
 SOURCES  = $(wildcard go.mod go.sum) \
 	$(shell find cmd internal initramfs -type f ! -name '*_test.go' ! -path '*/testdata/*')
 
-.PHONY: build install uninstall packages test-packages deps demo capture test test-unit test-vm test-matrix test-faults test-luks bench bench-suites bench-dump charts fuzz lint words size clean clean-cache
+.PHONY: build install uninstall packages capture-kernel test-packages deps demo capture test test-unit test-vm test-matrix test-faults test-luks bench bench-suites bench-dump charts fuzz lint words size clean clean-cache
 
 COMPLETIONS = $(foreach shell,bash zsh fish,$(foreach program,kdumpctl mkkdumpinitrd,$(BIN)/completion/$(program).$(shell)))
 
@@ -155,7 +159,15 @@ packages:
 		build=$(abspath $(DIST))/build/$$arch && rm -rf $$build/root && \
 		env -u GOOS GOARCH=$$arch $(MAKE) -s install BIN=$$build DESTDIR=$$build/root PREFIX=/usr && \
 		(cd packaging/nfpm && SOURCE_DATE_EPOCH=$(SOURCE_DATE) MAINTAINER='$(MAINTAINER)' $(GO) run . $$build/root $$arch $(VERSION) $(abspath $(DIST))) || exit 1; \
+		kernel=$(abspath $(DIST))/capture-kernel/$$arch; [ -f $$kernel/release ] || continue; \
+		rm -rf $$build/kernel && packaging/capture-kernel/build --install $$kernel $$build/kernel && \
+		(cd packaging/nfpm && SOURCE_DATE_EPOCH=$(SOURCE_DATE) MAINTAINER='$(MAINTAINER)' $(GO) run . $$build/kernel $$arch $(VERSION) $(abspath $(DIST)) capture-kernel.yaml) || exit 1; \
 	done
+
+CAPTURE_ARCH = $(shell $(GO) env GOARCH)
+
+capture-kernel:
+	packaging/capture-kernel/build --arch $(CAPTURE_ARCH) $(if $(KERNEL_SOURCE),--source $(KERNEL_SOURCE)) $(DIST)/capture-kernel/$(CAPTURE_ARCH)
 
 test-packages: packages
 	scripts/testpackages $(abspath $(DIST))

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"ukdump/internal/setup"
 	"ukdump/test/debian"
 )
 
@@ -15,6 +16,7 @@ type capture struct {
 	flavour debian.Flavour // empty: the running kernel
 	zstd    bool           // its modules are .ko.zst
 	built   string         // a variant of scripts/testkernel instead of Debian's
+	own     bool           // it is that of packaging/capture-kernel, installed as its script does
 }
 
 var captures = map[string]capture{
@@ -24,22 +26,23 @@ var captures = map[string]capture{
 	"sid-cloud":        {suite: "sid", flavour: debian.Cloud},
 	"zstd":             {zstd: true},
 	"monolithic":       {built: "monolithic"},
+	"small":            {built: "small", own: true},
 }
 
 // addTo adds the kernel to the payload of a machine and configures it.
 func (k capture) addTo(ctx context.Context, p debian.Payload, m *debian.Machine) (debian.Payload, error) {
 	dir := filepath.Join(m.Dir, "kernel")
-	release, err := k.install(ctx, m, dir)
+	spec, err := k.install(ctx, m, dir)
 	if err != nil {
 		return p, err
 	}
 	p.Trees = append(p.Trees[:len(p.Trees):len(p.Trees)], dir)
-	return p.With("etc/ukdump.conf.d/kernel.conf", "KERNEL="+release+"\n"), nil
+	return p.With("etc/ukdump.conf.d/kernel.conf", "KERNEL="+spec+"\n"), nil
 }
 
 // install copies the kernel below dir, as a package would have installed it, and
-// returns its release.
-func (k capture) install(ctx context.Context, m *debian.Machine, dir string) (release string, err error) {
+// returns the value of KERNEL= for it.
+func (k capture) install(ctx context.Context, m *debian.Machine, dir string) (spec string, err error) {
 	repo, err := debian.Repository()
 	if err != nil {
 		return "", err
@@ -48,6 +51,9 @@ func (k capture) install(ctx context.Context, m *debian.Machine, dir string) (re
 		kernel, err := debian.MakeKernel(ctx, repo, k.built, os.Stdout)
 		if err != nil {
 			return "", err
+		}
+		if k.own {
+			return setup.CaptureKernel, kernel.InstallSmall(ctx, repo, dir)
 		}
 		return kernel.Release, kernel.Install(dir)
 	}
@@ -58,7 +64,8 @@ func (k capture) install(ctx context.Context, m *debian.Machine, dir string) (re
 		}
 		flavour = k.flavour
 	}
-	if release, err = root.Kernel(flavour, dir); err != nil {
+	release, err := root.Kernel(flavour, dir)
+	if err != nil {
 		return "", err
 	}
 	if k.zstd {

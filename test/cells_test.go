@@ -17,6 +17,7 @@ type cell struct {
 	bus     vmtest.Bus
 	capture string // capture kernel, a key of captures; the running one if empty
 	ci      bool   // belongs to the representative set
+	mib     int    // of crashkernel=; that of reservation if 0
 	service bool   // loaded at boot by ukdump.service instead of kdumpctl load
 	// refused is a part of the message with which kdumpctl must refuse the
 	// machine. If it is empty, the dump must be captured.
@@ -27,6 +28,9 @@ func (c cell) String() string {
 	name := fmt.Sprintf("%s-%s-%s-%s", c.suite, c.flavour, c.layout, c.bus)
 	if c.capture != "" {
 		name += "-by-" + c.capture
+	}
+	if c.mib != 0 {
+		name += fmt.Sprintf("-%dM", c.mib)
 	}
 	if c.service {
 		name += "-service"
@@ -123,6 +127,12 @@ var cells = []cell{
 	{suite: "trixie", flavour: debian.Generic, layout: "btrfs", bus: vmtest.AHCI, capture: "zstd"},
 	{suite: "bookworm", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, capture: "monolithic"},
 	{suite: "bookworm", flavour: debian.Generic, layout: "xfs", bus: vmtest.VirtioBlk, capture: "monolithic", refused: "CONFIG_XFS_FS"},
+	{suite: "bookworm", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, capture: "small", mib: 32},
+	{suite: "bookworm", flavour: debian.Generic, layout: "ext4-partition", bus: vmtest.NVMe, capture: "small", mib: 32},
+	{suite: "bookworm", flavour: debian.Generic, layout: "btrfs-subvolume", bus: vmtest.VirtioBlk, capture: "small", mib: 40},
+	{suite: "bookworm", flavour: debian.Generic, layout: "xfs", bus: vmtest.USB, capture: "small", mib: 40},
+	{suite: "bookworm", flavour: debian.Generic, layout: "lvm-md1-partitions", bus: vmtest.AHCI, capture: "small", mib: 40},
+	{suite: "bookworm", flavour: debian.Generic, layout: "ext4", bus: vmtest.MegaSAS, capture: "small", refused: "CONFIG_MEGARAID_SAS"},
 	{suite: "bookworm", flavour: debian.Generic, layout: "f2fs", bus: vmtest.MegaSAS, capture: "bookworm-cloud", refused: "has no module for"},
 	{suite: "trixie", flavour: debian.Generic, layout: "xfs-crc=0", bus: vmtest.VirtioBlk},
 	{suite: "trixie", flavour: debian.Generic, layout: "xfs-crc=0", bus: vmtest.VirtioBlk, capture: "sid-generic", refused: "format version 4 (crc=0), which needs CONFIG_XFS_SUPPORT_V4"},

@@ -207,7 +207,7 @@ func (c cell) crashOn(ctx context.Context, m *debian.Machine, payload debian.Pay
 	vm, err := m.Boot(ctx, debian.Boot{
 		Name:     "crash",
 		Init:     init,
-		Cmdline:  reservation + " panic=5 printk.devkmsg=on " + l.words,
+		Cmdline:  c.reservation() + " panic=5 printk.devkmsg=on " + l.words,
 		Payload:  payload,
 		Deadline: bootLimit,
 	})
@@ -255,6 +255,14 @@ func (c cell) crashOn(ctx context.Context, m *debian.Machine, payload debian.Pay
 		return "", vm.Fail("%v", err)
 	}
 	return "", nil
+}
+
+// reservation returns the word that reserves memory.
+func (c cell) reservation() string {
+	if c.mib == 0 {
+		return reservation
+	}
+	return fmt.Sprintf("crashkernel=%dM", c.mib)
 }
 
 // refusal returns kdumpctl's message if it had to refuse.

@@ -97,7 +97,7 @@ func machines(layout string) string {
 
 // capturedBy are the capture kernels that differ from Debian's, in words for
 // the table.
-var capturedBy = map[string]string{"zstd": "one with modules in zstd", "monolithic": "a monolithic one"}
+var capturedBy = map[string]string{"zstd": "one with modules in zstd", "monolithic": "a monolithic one", "small": "the small one"}
 
 // networkMatrix returns the part about targets at servers.
 func networkMatrix() string {
@@ -151,6 +151,9 @@ func (c cell) kernels() string {
 		s += " by " + by
 	case c.capture != "":
 		s += " by " + strings.TrimSuffix(strings.Replace(c.capture, "-", " ", 1), " generic")
+	}
+	if c.mib != 0 {
+		s += fmt.Sprintf(" in %d MiB", c.mib)
 	}
 	if c.service {
 		s += " loaded at boot"

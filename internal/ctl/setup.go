@@ -84,9 +84,12 @@ func (c *ctl) setupPlan(m *setup.Machine, o setupOptions) (*setup.Plan, error) {
 			return nil, cli.Usage(fmt.Errorf("--trigger: %w", err))
 		}
 	}
-	lend := ""
+	lend, offer := "", false
+	if conf, err := c.config(); err == nil {
+		offer = conf.Kernel == "" && !conf.Emergency() // systemd needs more than the small kernel has
+	}
 	p, err := m.Plan(setup.Options{
-		Loader: o.loader, Triggers: chosen, DisableOthers: o.disableOthers,
+		Loader: o.loader, Triggers: chosen, DisableOthers: o.disableOthers, OfferKernel: offer,
 		Crashkernel: func(now []string) (words []string, why string) {
 			if given != nil {
 				return given, "as --crashkernel says"

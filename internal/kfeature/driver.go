@@ -40,6 +40,14 @@ var Drivers = map[string][]string{
 	"hv_vmbus":     {"CONFIG_HYPERV_VMBUS", "CONFIG_HYPERV"}, // its own option since 6.18
 	"hv_storvsc":   {"CONFIG_HYPERV_STORAGE"},
 	"xen_blkfront": {"CONFIG_XEN_BLKDEV_FRONTEND"},
+	"vmd":          {"CONFIG_VMD"},
+	"sdhci_acpi":   {"CONFIG_MMC_SDHCI_ACPI"},
+
+	"iTCO_wdt":   {"CONFIG_ITCO_WDT"},
+	"sp5100_tco": {"CONFIG_SP5100_TCO"},
+	"i6300esb":   {"CONFIG_I6300ESB_WDT"},
+	"wdat_wdt":   {"CONFIG_WDAT_WDT"},
+	"sbsa_gwdt":  {"CONFIG_ARM_SBSA_WATCHDOG"},
 
 	"virtio_net":   {"CONFIG_VIRTIO_NET"},
 	"e1000":        {"CONFIG_E1000"},

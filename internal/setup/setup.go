@@ -5,6 +5,7 @@ package setup
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -54,7 +55,11 @@ type Options struct {
 	Crashkernel   func(now []string) (words []string, why string)
 	Triggers      []trigger.Choice
 	DisableOthers bool // other tools that load a capture kernel
+	OfferKernel   bool // names CaptureKernel if it is installed
 }
+
+// CaptureKernel is the kernel that packaging/capture-kernel installs.
+const CaptureKernel = "/usr/lib/ukdump/capture-kernel/vmlinuz"
 
 // Plan is what there is and what has to change.
 type Plan struct {
@@ -85,6 +90,9 @@ func (m *Machine) Plan(o Options) (*Plan, error) {
 		return nil, err
 	}
 	m.planUnits(p, o.DisableOthers)
+	if o.OfferKernel && m.installed(CaptureKernel) {
+		p.Notes = append(p.Notes, "A small capture kernel is installed. KERNEL="+CaptureKernel+" in /etc/ukdump.conf lets a capture work in less memory.")
+	}
 	return p, nil
 }
 
@@ -265,6 +273,12 @@ func Diff(path string, before, after []byte) string {
 		clean.WriteString(cli.Clean(strings.TrimSuffix(line, "\n")) + "\n")
 	}
 	return clean.String()
+}
+
+// installed reports whether a file is there.
+func (m *Machine) installed(name string) bool {
+	st, err := os.Stat(m.path(name))
+	return err == nil && st.Mode().IsRegular()
 }
 
 func (m *Machine) path(name string) string { return filepath.Join(m.Root, name) }

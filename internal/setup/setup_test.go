@@ -128,6 +128,34 @@ func (m *testMachine) apply(o Options) error {
 	return m.Apply(p, silent)
 }
 
+// The capture kernel is offered where it is installed and no other one is chosen.
+func TestOfferKernel(t *testing.T) {
+	const note = "A small capture kernel is installed. KERNEL=/usr/lib/ukdump/capture-kernel/vmlinuz in /etc/ukdump.conf lets a capture work in less memory."
+	for _, tt := range []struct {
+		name             string
+		installed, offer bool
+		want             bool
+	}{
+		{"installed", true, true, true},
+		{"installed, and another kernel is chosen", true, false, false},
+		{"not installed", false, true, false},
+	} {
+		m := newMachine(t)
+		if tt.installed {
+			m.put(CaptureKernel, "kernel")
+		}
+		o := options("crashkernel=64M")
+		o.OfferKernel = tt.offer
+		p, err := m.Plan(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := slices.Contains(p.Notes, note); got != tt.want {
+			t.Errorf("%s: notes %q", tt.name, p.Notes)
+		}
+	}
+}
+
 // Directories that were made for a file go with it, if nobody else uses them.
 func TestDirectories(t *testing.T) {
 	const sysctls = "/etc/sysctl.d"

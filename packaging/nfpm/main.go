@@ -2,11 +2,12 @@
 //
 // Synopsis:
 //
-//	cd packaging/nfpm && go run . ROOT ARCH VERSION OUT
+//	cd packaging/nfpm && go run . ROOT ARCH VERSION OUT [CONFIG]
 //
 // ROOT is the DESTDIR of a "make install PREFIX=/usr" with programs for the
 // architecture ARCH (amd64, arm64). OUT is the directory of the packages. Their files
 // are those of ROOT, with the scripts in packaging/scripts and the rest of nfpm.yaml.
+// CONFIG is used in place of nfpm.yaml, then without the scripts: capture-kernel.yaml.
 // SOURCE_DATE_EPOCH is the time of every file, in seconds since 1970. MAINTAINER is a
 // name with an address.
 //
@@ -30,17 +31,24 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 5 {
-		fmt.Fprintln(os.Stderr, "usage: nfpm ROOT ARCH VERSION OUT")
+	if len(os.Args) != 5 && len(os.Args) != 6 {
+		fmt.Fprintln(os.Stderr, "usage: nfpm ROOT ARCH VERSION OUT [CONFIG]")
 		os.Exit(2)
 	}
-	if err := run(os.Args[1], os.Args[2], os.Args[3], os.Args[4]); err != nil {
+	config := program
+	if len(os.Args) == 6 {
+		config = os.Args[5]
+	}
+	if err := run(os.Args[1], os.Args[2], os.Args[3], os.Args[4], config); err != nil {
 		fmt.Fprintln(os.Stderr, "nfpm:", err)
 		os.Exit(1)
 	}
 }
 
-func run(root, arch, version, out string) error {
+// program is the configuration of the package with the programs.
+const program = "nfpm.yaml"
+
+func run(root, arch, version, out, config string) error {
 	epoch, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64)
 	if err != nil {
 		return fmt.Errorf("SOURCE_DATE_EPOCH: %w", err)
@@ -50,7 +58,7 @@ func run(root, arch, version, out string) error {
 		return err
 	}
 	defer os.RemoveAll(work)
-	b := build{root: root, arch: arch, version: version, out: out, work: work, time: time.Unix(epoch, 0).UTC()}
+	b := build{config: config, root: root, arch: arch, version: version, out: out, work: work, time: time.Unix(epoch, 0).UTC()}
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err
 	}
@@ -65,13 +73,14 @@ func run(root, arch, version, out string) error {
 // build is what the packages of one architecture have in common.
 type build struct {
 	root, arch, version, out string
+	config                   string // file for nfpm
 	work                     string // directory of generated files
 	time                     time.Time
 }
 
 // write writes the package in one format.
 func (b *build) write(format string) error {
-	config, err := nfpm.ParseFileWithEnvMapping("nfpm.yaml", b.variable)
+	config, err := nfpm.ParseFileWithEnvMapping(b.config, b.variable)
 	if err != nil {
 		return err
 	}
@@ -81,7 +90,7 @@ func (b *build) write(format string) error {
 	}
 	info.MTime = b.time
 	info.DisableGlobbing = true
-	for _, c := range info.Contents { // of nfpm.yaml
+	for _, c := range info.Contents { // of the configuration
 		c.FileInfo.MTime = b.time
 	}
 	describe(info, format)
@@ -90,8 +99,10 @@ func (b *build) write(format string) error {
 		return err
 	}
 	info.Contents = append(info.Contents, contents...)
-	if err := b.addScripts(info, format); err != nil {
-		return err
+	if b.config == program {
+		if err := b.addScripts(info, format); err != nil {
+			return err
+		}
 	}
 	if err := b.addChangelog(info); err != nil {
 		return err
@@ -124,7 +135,7 @@ func describe(info *nfpm.Info, format string) {
 	}
 }
 
-// variable returns the value of a variable in nfpm.yaml.
+// variable returns the value of a variable in the configuration.
 func (b *build) variable(name string) string {
 	switch name {
 	case "ARCH":

@@ -5,6 +5,10 @@
 //
 //	go run ./test/bench
 //	go run ./test/bench -suite SUITE
+//	go run ./test/bench -small
+//
+// -small measures only the smallest crashkernel= of the capture kernel in
+// packaging/capture-kernel, in steps of 2 MiB, and prints it.
 //
 // For Debian's generic and cloud kernel, with ext4 on virtio-blk: the size of the
 // image, the time to build and load it, the smallest crashkernel= with which a
@@ -35,6 +39,7 @@ import (
 	"time"
 
 	"ukdump/internal/crashdir"
+	"ukdump/internal/setup"
 	"ukdump/internal/vmtest"
 	"ukdump/test/debian"
 )
@@ -49,17 +54,18 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	small := flag.Bool("small", false, "measure the capture kernel of packaging/capture-kernel")
 	other := flag.String("suite", "", "measure the smallest crashkernel= of another suite, and keep nothing")
 	flag.Parse()
-	if err := run(ctx, *other); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *other, *small); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, other string) error {
+func run(ctx context.Context, other string, small bool) error {
 	repo, err := debian.Repository()
 	if err != nil {
 		return err
@@ -86,6 +92,9 @@ func run(ctx context.Context, other string) error {
 		return err
 	}
 	fmt.Printf("kdumpinit: %d bytes\n", pid1.Size())
+	if small {
+		return measureSmall(ctx, repo, root, staging)
+	}
 	for _, flavour := range []debian.Flavour{debian.Generic, debian.Cloud} {
 		b := &bench{ctx: ctx, root: root, flavour: flavour, runs: runs, payload: debian.Payload{
 			Trees: []string{staging},
@@ -118,10 +127,42 @@ type bench struct {
 	root    *debian.Root
 	flavour debian.Flavour
 	payload debian.Payload
+	search  search
 	runs    int // crashes for the median
 
 	estimate float64 // MiB, of kdumpctl without a capture on this machine
 	safe     int     // MiB, the crashkernel= of kdumpctl estimate
+}
+
+// search is for the smallest crashkernel=, in MiB.
+type search struct {
+	from, step int
+}
+
+// measureSmall measures the capture kernel that is made for it.
+func measureSmall(ctx context.Context, repo string, root *debian.Root, staging string) error {
+	kernel, err := debian.MakeKernel(ctx, repo, "small", os.Stderr)
+	if err != nil {
+		return err
+	}
+	if err := kernel.InstallSmall(ctx, repo, staging); err != nil {
+		return err
+	}
+	b := &bench{ctx: ctx, root: root, flavour: debian.Generic, search: search{from: 40, step: 2}, payload: debian.Payload{
+		Trees: []string{staging},
+		Files: map[string]string{"etc/ukdump.conf.d/vm.conf": "BOOT_OPTIONS=\"no_timer_check\"\nKERNEL=" + setup.CaptureKernel + "\n"},
+	}}
+	m, err := debian.New(ctx, "bench-small", debian.Hardware{Root: root, Flavour: b.flavour})
+	if err != nil {
+		return err
+	}
+	defer m.Remove()
+	mib, lowest, err := b.smallest(m)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s: smallest crashkernel=%dM, lowest MemAvailable %.1f MiB\n", kernel.Release, mib, lowest)
+	return nil
 }
 
 // measureScript does everything up to the crash. The first build counts: the page
@@ -189,21 +230,29 @@ func (b *bench) measure() (r result, err error) {
 	slices.Sort(seconds)
 	r.Reboot = tenths(seconds[len(seconds)/2])
 
-	for mib := biggest; mib >= step; mib -= step {
-		run, err := b.crash(m, mib, "rm -rf /var/crash/2*\n"+crashScript)
+	r.Smallest, r.Lowest, err = b.smallest(m)
+	return r, err
+}
+
+// smallest returns the smallest crashkernel= with which a crash is captured, and the
+// lowest MemAvailable of that capture, both in MiB.
+func (b *bench) smallest(m *debian.Machine) (mib int, lowest float64, err error) {
+	first, by := cmp.Or(b.search.from, biggest), cmp.Or(b.search.step, step)
+	for size := first; size >= by; size -= by {
+		run, err := b.crash(m, size, "rm -rf /var/crash/2*\n"+crashScript)
 		if err != nil || !run.complete {
 			break // not captured, for any reason
 		}
-		lowest, err := b.verify(m)
+		n, err := b.verify(m)
 		if err != nil {
 			break
 		}
-		r.Smallest, r.Lowest = mib, tenths(float64(lowest)/(1<<20))
+		mib, lowest = size, tenths(float64(n)/(1<<20))
 	}
-	if r.Smallest == 0 {
-		return r, fmt.Errorf("not captured with crashkernel=%dM", biggest)
+	if mib == 0 {
+		return 0, 0, fmt.Errorf("not captured with crashkernel=%dM", first)
 	}
-	return r, nil
+	return mib, lowest, nil
 }
 
 // parse reads the line of measureScript.

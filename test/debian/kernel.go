@@ -102,6 +102,15 @@ func (k *TestKernel) Install(dir string) error {
 	return os.CopyFS(filepath.Join(dir, "usr/lib/modules", k.Release), modules)
 }
 
+// InstallSmall installs the variant small below dir, as its package would.
+func (k *TestKernel) InstallSmall(ctx context.Context, repo, dir string) error {
+	cmd := exec.CommandContext(ctx, filepath.Join(repo, "packaging/capture-kernel/build"), "--install", k.Dir, dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("install kernel %s: %w\n%s", k.Release, err, out)
+	}
+	return nil
+}
+
 // RepackModules compresses the modules below dir with zstd, in place of any
 // other compression, and changes modules.dep to match.
 func RepackModules(dir, release string) error {
