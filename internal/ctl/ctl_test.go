@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ukdump/internal/builder"
 	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/cli"
 	"ukdump/internal/cli/clitest"
@@ -55,6 +56,7 @@ type machine struct {
 	err   error  // answer of the kernel
 	asked func() // called when the kernel is asked
 	sleep func(time.Duration)
+	route builder.Router
 	calls []string // of kexec_file_load: the command line, or "unload"
 
 	journalLimit time.Duration
@@ -147,7 +149,7 @@ func (m *machine) ctl() *ctl {
 	c := &ctl{
 		Program: &cli.Program{Name: "kdumpctl", Stdout: io.Discard, Stderr: io.Discard},
 		root:    m.Root, pid1: m.Pid1, store: state.Store{Root: m.Root}, kexec: kexec.New(m.Root), uid: m.uid, columns: m.columns,
-		journalLimit: m.journalLimit, sleep: m.sleep,
+		journalLimit: m.journalLimit, sleep: m.sleep, route: m.route,
 		swapon: func() error { m.swapons++; return nil }, reloadUnit: func() error { m.reloads++; return nil }, mountJobs: m.mountJobs, memUsage: m.memUsage, tryWrite: m.tryWrite,
 		ask: func(string) (bool, error) { return m.answer, nil },
 	}

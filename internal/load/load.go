@@ -27,9 +27,10 @@ import (
 
 // Loader is one run of kdumpctl that loads, or looks at the crash slot.
 type Loader struct {
-	Out   *cli.Program // for messages
-	Root  string       // of the machine; "/" but for tests
-	Pid1  string       // kdumpinit to pack
+	Out   *cli.Program   // for messages
+	Root  string         // of the machine; "/" but for tests
+	Pid1  string         // kdumpinit to pack
+	Route builder.Router // finds the way to a server; nil is host.Route
 	Store state.Store
 	Slot  *kexec.Slot
 	Keys  *cryptkeys.Handover
@@ -47,6 +48,8 @@ type Options struct {
 	Image string // path of the image in place of the one that is built; "" for that
 	Await bool   // wait for targets that are yet to appear
 	Later bool   // somebody else calls Learn: do not try makedumpfile now
+
+	partial bool // load without the targets that cannot be reached, although another set has them
 }
 
 // CheckReserved returns an error if no memory is reserved for a capture kernel. A
@@ -66,17 +69,29 @@ func (ld *Loader) Load(o Options) error {
 	if o.Await {
 		ld.awaitTargets()
 	}
-	if err := ld.loadConfigured(o); err != nil {
-		return ld.afterFailure(err)
+	err := ld.loadConfigured(o)
+	if err == nil {
+		return nil
 	}
-	return nil
+	err = ld.afterFailure(err)
+	if loaded, e := ld.Slot.Loaded(); e != nil || loaded || o.partial || !errors.As(err, new(*builder.OmittedError)) {
+		return err
+	}
+	// The set with all targets could not be loaded.
+	ld.Out.Warn(err.Error())
+	return ld.Load(Options{Image: o.Image, Later: o.Later, partial: true})
+}
+
+// BuildOptions returns the options to build what the configuration describes.
+func (ld *Loader) BuildOptions(conf *config.Config) builder.Options {
+	return builder.Options{Root: ld.Root, Config: conf, Pid1: ld.Pid1, Route: ld.Route}
 }
 
 // loadConfigured loads the configured set, with the image that the options name
 // instead of the one that it builds, if they name one.
 func (ld *Loader) loadConfigured(o Options) error {
 	path := o.Image
-	b, err := ld.prepare()
+	b, err := ld.prepare(o.partial)
 	if err != nil {
 		return err
 	}
@@ -136,17 +151,21 @@ func (ld *Loader) EmergencyImage(b *builder.Build) (*ImageFile, error) {
 	return &ImageFile{Contents: contents, Path: b.Initramfs, Data: data}, nil
 }
 
-// prepare finds out everything about the image that this machine needs.
-func (ld *Loader) prepare() (*builder.Build, error) {
+// prepare finds out everything about the image that this machine needs. Unless partial is
+// set, a target that cannot be reached is an error if another set has it.
+func (ld *Loader) prepare(partial bool) (*builder.Build, error) {
 	conf, err := config.Load(ld.Root)
 	if err != nil {
 		return nil, err
 	}
 	ld.LearnMemory(conf)
 	task := ld.Out.Begin("looking at the kernel and the disks")
-	b, err := builder.New(builder.Options{Root: ld.Root, Config: conf, Pid1: ld.Pid1})
+	b, err := builder.New(ld.BuildOptions(conf))
 	task.End()
 	if err != nil {
+		return nil, err
+	}
+	if err := ld.omittedHere(b); err != nil && !partial {
 		return nil, err
 	}
 	ld.Out.Warn(b.AllWarnings()...)

@@ -182,6 +182,9 @@ func printFiles(out io.Writer, b *builder.Build) error {
 	for _, err := range b.LeftOut {
 		fmt.Fprintln(out, "no target:", cli.Clean(err.Error()))
 	}
+	for _, err := range b.Omitted {
+		fmt.Fprintln(out, "no target:", cli.Clean(err.Error()))
+	}
 	for _, t := range b.Plan.Evidence {
 		fmt.Fprintln(out, "evidence:", directory(t))
 	}
