@@ -15,6 +15,7 @@ import (
 	"ukdump/internal/builder"
 	"ukdump/internal/host"
 	"ukdump/internal/kmod"
+	"ukdump/internal/mountd"
 	"ukdump/internal/netplan"
 	"ukdump/internal/plan"
 )
@@ -34,6 +35,9 @@ func (n *network) route(*host.Host, string, []netip.Addr) ([]netip.Addr, *host.N
 		Requests: []kmod.Request{{Alias: "virtio:d00000001v00001AF4", Names: []string{"virtio_net"}, Why: "network card eth0", Label: "eth0"}},
 	}, nil
 }
+
+// askSys is a server without Kerberos.
+func askSys([]netip.Addr, string) ([]mountd.Flavour, error) { return []mountd.Flavour{mountd.Sys}, nil }
 
 const (
 	server    = "nfs:nas:/srv"
@@ -65,7 +69,7 @@ func TestOmittedServer(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	n := &network{down: true}
-	m.route = n.route
+	m.route, m.askNFS = n.route, askSys
 	m.Write(conf, "TARGET=\""+server+" /var/crash\"\n")
 	got := m.kdumpctl("load")
 	if got.status != 0 || !strings.Contains(got.stderr, "warning: "+isOmitted+"\n") || !m.isLoaded() || m.targets() != "/var/crash" {
@@ -106,7 +110,7 @@ func TestOmittedKeepsSet(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	n := new(network)
-	m.route = n.route
+	m.route, m.askNFS = n.route, askSys
 	m.Write(conf, "TARGET=\""+server+" /var/crash\"\n")
 	if got := m.kdumpctl("load"); got.status != 0 {
 		t.Fatalf("%+v", got)
@@ -154,7 +158,7 @@ func TestOmittedAll(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	n := &network{down: true}
-	m.route = n.route
+	m.route, m.askNFS = n.route, askSys
 	m.Write(conf, "TARGET="+server+"\n")
 	m.expect("load", result{1, "", "kdumpctl: target " + server + ": " + noRoute + "; nothing is loaded now, and no fallback set exists\n" +
 		"kdumpctl: Run kdumpctl reload when the server can be reached, or add a directory on this machine to TARGET=.\n"})
@@ -166,5 +170,26 @@ func TestOmittedAll(t *testing.T) {
 	}
 	if got := m.kdumpctl("load --if-reserved"); got.status != 0 || m.targets() != server {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A server that wants Kerberos is refused before the kernel is asked.
+func TestKerberosServer(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.route = new(network).route
+	m.askNFS = func(addresses []netip.Addr, export string) ([]mountd.Flavour, error) {
+		if export != "/srv" || fmt.Sprint(addresses) != "[192.0.2.1]" {
+			t.Errorf("asked %v for %s", addresses, export)
+		}
+		return []mountd.Flavour{mountd.Krb5}, nil
+	}
+	m.Write(conf, "TARGET=\""+server+" /var/crash\"\n")
+	const wants = "kdumpctl: target " + server + ": the server wants Kerberos (sec=krb5), for which the capture kernel has no keys"
+	const advised = "kdumpctl: Export it with sec=sys to this machine, or set TARGET= to an sftp:// target.\n"
+	m.expect("load", result{1, "", wants + "; nothing is loaded now, and no fallback set exists\n" + advised})
+	m.expect("build", result{1, "", wants + "\n" + advised})
+	if len(m.calls) > 0 {
+		t.Errorf("the kernel was asked: %q", m.calls)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"ukdump/internal/host"
 	"ukdump/internal/kexec"
 	"ukdump/internal/kimage"
+	"ukdump/internal/mountd"
 	"ukdump/internal/plan"
 	"ukdump/internal/state"
 )
@@ -31,6 +32,7 @@ type Loader struct {
 	Root  string         // of the machine; "/" but for tests
 	Pid1  string         // kdumpinit to pack
 	Route builder.Router // finds the way to a server; nil is host.Route
+	Ask   builder.Asker  // asks an NFS server for its security; nil is mountd.Ask
 	Store state.Store
 	Slot  *kexec.Slot
 	Keys  *cryptkeys.Handover
@@ -169,7 +171,15 @@ func (ld *Loader) prepare(partial bool) (*builder.Build, error) {
 		return nil, err
 	}
 	ld.Out.Warn(b.AllWarnings()...)
-	return b, nil
+	return b, b.CheckNFS(ld.AskNFS())
+}
+
+// AskNFS returns the function that asks NFS servers.
+func (ld *Loader) AskNFS() builder.Asker {
+	if ld.Ask != nil {
+		return ld.Ask
+	}
+	return mountd.Ask
 }
 
 // loadImage checks an image against the kernel and hands both to the running

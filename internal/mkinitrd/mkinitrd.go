@@ -21,6 +21,7 @@ import (
 	"ukdump/internal/builder"
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
+	"ukdump/internal/mountd"
 	"ukdump/internal/plan"
 	"ukdump/internal/state"
 )
@@ -122,6 +123,9 @@ func build(p *cli.Program, o *options) error {
 	begin := time.Now()
 	b, err := builder.New(o.Options)
 	if err != nil {
+		return err
+	}
+	if err := b.CheckNFS(mountd.Ask); err != nil {
 		return err
 	}
 	path := o.output
