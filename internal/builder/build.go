@@ -62,7 +62,8 @@ type Build struct {
 	RawSizes       map[string]int64 // bytes of the raw devices, by plan.Target.Dir
 	Uncollected    []string         // raw targets with a dump that keeps the next one out
 	ReadOnly       []*host.ReadOnlyTargetError
-	Warnings       []string // things a person should know, but that do not stop; without ReadOnly
+	Omitted        []*OmittedError // targets that cannot be reached at the moment, in their order
+	Warnings       []string        // things a person should know, but that do not stop; without ReadOnly and Omitted
 
 	host        *host.Host
 	conf        *kimage.Config // of Kernel
@@ -72,8 +73,9 @@ type Build struct {
 	fingerprint string
 	stacks      []Stack
 	remoteFiles files
-	parts       *parts // nil in emergency mode
-	allSigned   bool   // every module is the kernel's own and carries a signature
+	packing     []remoteFile // of the server that is being planned
+	parts       *parts       // nil in emergency mode
+	allSigned   bool         // every module is the kernel's own and carries a signature
 }
 
 // open reads the machine, the kernel and its configuration.

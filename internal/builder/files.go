@@ -42,9 +42,12 @@ func (b *Build) warn(format string, a ...any) {
 	b.Warnings = append(b.Warnings, fmt.Sprintf(format, a...))
 }
 
-// AllWarnings returns Warnings, and one for each read-only target.
+// AllWarnings returns Warnings, and one for each omitted and each read-only target.
 func (b *Build) AllWarnings() []string {
 	list := slices.Clone(b.Warnings)
+	for _, o := range b.Omitted {
+		list = append(list, o.Error(), o.Advice())
+	}
 	for _, ro := range b.ReadOnly {
 		list = append(list, ro.Error())
 	}

@@ -63,7 +63,9 @@ func (b *Build) remotePlan() *netplan.Plan {
 // PID 1 needs for it.
 func (b *Build) server(t target.Target, o Options) (plan.Target, []kmod.Request, error) {
 	name := t.String()
+	b.packing = nil
 	bad := func(err error) (plan.Target, []kmod.Request, error) {
+		b.unpackRemote()
 		return plan.Target{}, nil, fmt.Errorf("target %s: %w", name, err)
 	}
 	r := t.Server()
@@ -91,6 +93,11 @@ func (b *Build) server(t target.Target, o Options) (plan.Target, []kmod.Request,
 	addresses, way, err := b.way(&s, o)
 	if err != nil {
 		return bad(err)
+	}
+	for _, f := range b.packing {
+		if err := b.add(f.path, b.remoteFiles[f.path], 0o600, f.why); err != nil {
+			return bad(err)
+		}
 	}
 	s.Addresses, s.Network = addresses, way.Network
 	for _, note := range way.Notes {
@@ -139,7 +146,18 @@ func nfsRequests(version string) []kmod.Request {
 	}
 }
 
-// packRemote packs a file for a server and returns its name in netplan.Dir.
+// remoteFile is a file that the image gets if its server does.
+type remoteFile struct{ path, why string }
+
+// unpackRemote forgets the files of the server that is being planned.
+func (b *Build) unpackRemote() {
+	for _, f := range b.packing {
+		delete(b.remoteFiles, f.path)
+	}
+}
+
+// packRemote checks a file for a server and returns its name in netplan.Dir. The file is in
+// the image once the way to the server is known.
 func (b *Build) packRemote(file, name, why string, check func([]byte) error) (string, error) {
 	data, err := b.host.ReadFile(file)
 	if err != nil {
@@ -154,7 +172,8 @@ func (b *Build) packRemote(file, name, why string, check func([]byte) error) (st
 		b.remoteFiles = make(files)
 	}
 	b.remoteFiles[at] = data
-	return name, b.add(at, data, 0o600, why)
+	b.packing = append(b.packing, remoteFile{at, why})
+	return name, nil
 }
 
 // RemoteFiles has the keys and certificates of the image, as PID 1 sees them.

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/config"
 	"ukdump/internal/cryptkeys"
 	"ukdump/internal/host"
@@ -35,6 +37,7 @@ func (b *Build) addTargets(o Options) ([]kmod.Request, error) {
 		byDefault := named.Raw() && !chosen
 		var none *host.NoSwapError
 		var noKey *cryptkeys.UnsupportedError
+		var absent *host.AbsentError
 		switch {
 		case err == nil:
 			b.Plan.Targets = append(b.Plan.Targets, t)
@@ -45,6 +48,8 @@ func (b *Build) addTargets(o Options) ([]kmod.Request, error) {
 			continue
 		case byDefault:
 			b.LeftOut = append(b.LeftOut, err)
+		case errors.As(err, &absent):
+			b.Omitted = append(b.Omitted, &OmittedError{Target: named.String(), Before: len(b.Plan.Targets), Err: absent})
 		case errors.As(err, &none):
 			b.warn("%v: omitted", err)
 		case errors.As(err, &noKey) && evidence:
@@ -57,10 +62,35 @@ func (b *Build) addTargets(o Options) ([]kmod.Request, error) {
 	}
 	if len(b.Plan.Targets) == 0 && onlyEvidence {
 		b.warn("no target is left for a dump: only log and report are saved, as EVIDENCE says")
+	} else if len(b.Plan.Targets) == 0 && len(b.Omitted) > 0 {
+		first := b.Omitted[0]
+		return nil, advice.With(fmt.Errorf("target %s: %w", first.Target, first.Err),
+			"Run kdumpctl reload when the server can be reached, or add a directory on this machine to TARGET=.")
 	} else if len(b.Plan.Targets) == 0 {
 		return nil, fmt.Errorf("no target is left for a dump: %w", left)
 	}
 	return all, nil
+}
+
+// OmittedError says that the image lacks a target, because its server cannot be reached at
+// the moment. A build when it can be reached has the target.
+type OmittedError struct {
+	Target string // as in plan.Target.Dir
+	Before int    // number of targets in the plan that come before it
+	Err    *host.AbsentError
+}
+
+func (e *OmittedError) Error() string { return "target " + e.Target + " is omitted: " + e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *OmittedError) Unwrap() error { return e.Err }
+
+// Advice returns the remedy.
+func (e *OmittedError) Advice() string {
+	if dns := (*net.DNSError)(nil); errors.As(e.Err, &dns) && dns.IsNotFound {
+		return "Correct the name in TARGET=, or run kdumpctl reload when it resolves."
+	}
+	return "Run kdumpctl reload when the server can be reached."
 }
 
 // target detects the storage of a target on this machine.

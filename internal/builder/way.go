@@ -1,9 +1,9 @@
 package builder
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -33,9 +33,12 @@ func (b *Build) way(s *netplan.Server, o Options) ([]netip.Addr, *host.Network, 
 	if before == nil || !keeps(before, addresses, err) {
 		return addresses, way, err
 	}
-	kept, keptWay, keptErr := route(b.host, s.Host, before.Addresses)
-	if keptErr != nil || !slices.Equal(kept, before.Addresses) {
-		return addresses, way, err
+	kept, keptWay := addresses, way
+	if err != nil || !slices.Equal(addresses, before.Addresses) {
+		var keptErr error
+		if kept, keptWay, keptErr = route(b.host, s.Host, before.Addresses); keptErr != nil || !slices.Equal(kept, before.Addresses) {
+			return addresses, way, err
+		}
 	}
 	same := sameWay(&before.Network, &keptWay.Network)
 	switch {
@@ -65,15 +68,11 @@ func (b *Build) inImage(s *netplan.Server, o Options) *netplan.Server {
 // imagePlan returns the plan of an image for servers, an empty one if it cannot be read.
 func imagePlan(path string) *netplan.Plan {
 	none := new(netplan.Plan)
-	data, err := state.ReadFile(path, state.MaxImage)
+	data, err := readPlan(path)
 	if err != nil {
 		return none
 	}
-	contents, err := Inspect(initramfs.Open(bytes.NewReader(data)))
-	if err != nil {
-		return none
-	}
-	p, err := plan.Parse(contents.Plan)
+	p, err := plan.Parse(data)
 	if err != nil || p.Remote == nil {
 		return none
 	}
@@ -82,6 +81,25 @@ func imagePlan(path string) *netplan.Plan {
 		return none
 	}
 	return r
+}
+
+// readPlan returns the plan of an image that the builder wrote. It has each file once, and the
+// plan near its beginning: the rest need not be unpacked.
+func readPlan(path string) ([]byte, error) {
+	r, err := initramfs.OpenFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	for {
+		e, err := r.Next()
+		if err != nil {
+			return nil, err
+		}
+		if e.Path == plan.Path {
+			return io.ReadAll(io.LimitReader(r, maxPlan))
+		}
+	}
 }
 
 // keeps reports whether the addresses of a server in an image are still its own: the name

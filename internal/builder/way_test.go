@@ -41,8 +41,10 @@ func TestWayKeeps(t *testing.T) {
 	}
 	eth0, eth1 := port("eth0", "52:54:00:12:34:56"), port("eth1", "52:54:00:12:34:57")
 	temporary, gone := &net.DNSError{Err: "server misbehaving", Name: "nas", IsTemporary: true}, &net.DNSError{Err: "no such host", Name: "nas", IsNotFound: true}
+	lookups := 0
 	build := func(answer string, failure error, links []netplan.Link, own string) (*Build, error) {
 		route := func(_ *host.Host, _ string, addresses []netip.Addr) ([]netip.Addr, *host.Network, error) {
+			lookups++
 			if len(addresses) == 0 {
 				if failure != nil {
 					return nil, nil, failure
@@ -92,6 +94,10 @@ func TestWayKeeps(t *testing.T) {
 		if err != nil || (got == want) != tt.same {
 			t.Errorf("%s: the same image: got %v, %v, want %v", tt.name, got == want, err, tt.same)
 		}
+	}
+	lookups = 0
+	if _, err := build("192.0.2.1 192.0.2.2", nil, bond(eth0, eth1), own); err != nil || lookups != 1 {
+		t.Errorf("%d look-ups of the way to the same addresses, %v", lookups, err)
 	}
 	if _, err := build("", gone, bond(eth0, eth1), own); !errors.Is(err, gone) {
 		t.Errorf("the name does not exist: got %v", err)

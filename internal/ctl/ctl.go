@@ -45,6 +45,8 @@ type ctl struct {
 	adopt      bool         // this process has no children but those of hooks
 	// mountJobs returns where systemd is about to mount something.
 	mountJobs func() ([]string, error)
+	route     builder.Router // finds the way to a server; nil is host.Route
+	askNFS    builder.Asker  // nil is mountd.Ask
 	// memUsage runs makedumpfile --mem-usage; nil is the real one.
 	memUsage func(program string) ([]byte, error)
 	tryWrite func(dir string) error // writes to a directory and leaves nothing there
@@ -75,7 +77,7 @@ func Run(p *cli.Program) int {
 // loader returns the value that loads for this run.
 func (c *ctl) loader() *load.Loader {
 	return &load.Loader{
-		Out: c.Program, Root: c.root, Pid1: c.pid1, Store: c.store, Slot: c.kexec, Keys: c.keys, Sleep: c.sleep, MountJobs: c.mountJobs, MemUsage: c.memUsage,
+		Out: c.Program, Root: c.root, Pid1: c.pid1, Store: c.store, Slot: c.kexec, Keys: c.keys, Route: c.route, Ask: c.askNFS, Sleep: c.sleep, MountJobs: c.mountJobs, MemUsage: c.memUsage,
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ukdump/internal/builder"
 	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/cli"
 	"ukdump/internal/cli/clitest"
@@ -50,12 +51,14 @@ func TestMain(m *testing.M) {
 // machine is a machine whose kernel accepts every set.
 type machine struct {
 	*buildtest.Machine
-	t     testing.TB
-	uid   int
-	err   error  // answer of the kernel
-	asked func() // called when the kernel is asked
-	sleep func(time.Duration)
-	calls []string // of kexec_file_load: the command line, or "unload"
+	t      testing.TB
+	uid    int
+	err    error  // answer of the kernel
+	asked  func() // called when the kernel is asked
+	sleep  func(time.Duration)
+	route  builder.Router
+	askNFS builder.Asker
+	calls  []string // of kexec_file_load: the command line, or "unload"
 
 	journalLimit time.Duration
 
@@ -147,7 +150,7 @@ func (m *machine) ctl() *ctl {
 	c := &ctl{
 		Program: &cli.Program{Name: "kdumpctl", Stdout: io.Discard, Stderr: io.Discard},
 		root:    m.Root, pid1: m.Pid1, store: state.Store{Root: m.Root}, kexec: kexec.New(m.Root), uid: m.uid, columns: m.columns,
-		journalLimit: m.journalLimit, sleep: m.sleep,
+		journalLimit: m.journalLimit, sleep: m.sleep, route: m.route, askNFS: m.askNFS,
 		swapon: func() error { m.swapons++; return nil }, reloadUnit: func() error { m.reloads++; return nil }, mountJobs: m.mountJobs, memUsage: m.memUsage, tryWrite: m.tryWrite,
 		ask: func(string) (bool, error) { return m.answer, nil },
 	}

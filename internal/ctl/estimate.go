@@ -32,7 +32,7 @@ func (c *ctl) sizing() (*load.Sizing, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := builder.New(builder.Options{Root: c.root, Config: conf, Pid1: c.pid1})
+	b, err := builder.New(c.loader().BuildOptions(conf))
 	if err != nil {
 		return nil, err
 	}

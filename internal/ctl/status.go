@@ -192,7 +192,7 @@ func (c *ctl) gatherLoaded(s *status) error {
 
 // gatherBuild compares with the image and command line that load would use now.
 func (c *ctl) gatherBuild(s *status, conf *config.Config) {
-	b, err := builder.New(builder.Options{Root: c.root, Config: conf, Pid1: c.pid1})
+	b, err := builder.New(c.loader().BuildOptions(conf))
 	if s.Problem("machine", err) {
 		return
 	}
@@ -204,6 +204,12 @@ func (c *ctl) gatherBuild(s *status, conf *config.Config) {
 		if ro.Doubtful() {
 			s.Problem("target", ro)
 		}
+	}
+	for _, err := range load.OmittedProblems(s.Ours, b) {
+		s.Problem("target", err)
+	}
+	if load.OmittedOf(s.Ours, b) != nil {
+		return
 	}
 	c.gatherImage(s, b)
 	if !s.Loaded && s.Reserved != nil && *s.Reserved > 0 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,6 +34,8 @@ type targetStatus struct {
 	NotMounted string `json:"not_mounted,omitempty"`
 	// Written is when kdumpctl verify last wrote to a target at a server.
 	Written *time.Time `json:"last_written,omitempty"`
+	// Omitted is why the image has no target at this server at the moment.
+	Omitted string `json:"omitted,omitempty"`
 
 	old  int64 // bytes of dumps that make way
 	most int64 // bytes of one file
@@ -103,7 +106,18 @@ func (c *ctl) describeTargets(s *status, b *builder.Build) {
 		room[t.Dir] = t
 	}
 	s.Targets = s.Targets[:0]
-	for _, p := range b.Plan.Targets {
+	omitted := b.Omitted
+	addOmitted := func(before int) {
+		for ; len(omitted) > 0 && omitted[0].Before == before; omitted = omitted[1:] {
+			t := c.gatherServer(room[omitted[0].Target].Kind, omitted[0].Target)
+			if s.Ours == nil || !slices.Contains(s.Ours.Servers, t.Dir) {
+				t.Omitted = omitted[0].Err.Error()
+			}
+			s.Targets = append(s.Targets, t)
+		}
+	}
+	for i, p := range b.Plan.Targets {
+		addOmitted(i)
 		t := targetStatus{Kind: plan.Raw, Dir: p.Dir, most: math.MaxInt64}
 		if size, ok := b.RawSizes[p.Dir]; ok {
 			t.Free = &size
@@ -122,6 +136,7 @@ func (c *ctl) describeTargets(s *status, b *builder.Build) {
 		t.Device, t.FSType, t.UUID, t.PartUUID = p.Device.Name, p.Filesystem.Type, p.Filesystem.UUID, p.Device.PartUUID
 		s.Targets = append(s.Targets, t)
 	}
+	addOmitted(len(b.Plan.Targets))
 }
 
 // line describes a target to people.
@@ -137,6 +152,8 @@ func (t *targetStatus) line() string {
 		return s + ": " + t.NotMounted + " is not mounted"
 	}
 	switch {
+	case t.Omitted != "":
+		s += ", omitted: " + t.Omitted
 	case t.Kind.Remote() && t.Written != nil:
 		s += ", last written to " + t.Written.UTC().Format(time.RFC3339)
 	case t.Kind.Remote():
@@ -190,6 +207,9 @@ func (s *status) noRoom() error {
 	}
 	var spaces []verify.Space
 	for _, t := range s.Targets {
+		if t.Omitted != "" {
+			continue
+		}
 		if t.Free == nil {
 			return nil
 		}

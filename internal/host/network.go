@@ -55,7 +55,8 @@ const (
 )
 
 // Route returns the addresses of a server that the network reaches, with the way to them.
-// If no addresses are given, it resolves the name.
+// If no addresses are given, it resolves the name. The error is an *AbsentError if a later
+// call may succeed without any change of the configuration.
 func Route(h *Host, name string, addresses []netip.Addr) (reached []netip.Addr, way *Network, err error) {
 	if len(addresses) == 0 {
 		if addresses, err = ResolveServer(name); err != nil {
@@ -67,7 +68,8 @@ func Route(h *Host, name string, addresses []netip.Addr) (reached []netip.Addr, 
 
 // ResolveServer returns the addresses of a server, at most 16. The family that RFC 6724
 // prefers comes first. Within a family they are sorted, as name servers change the order
-// from answer to answer. name may be an address. It takes at most 10 seconds.
+// from answer to answer. name may be an address. It takes at most 10 seconds. The error is
+// an *AbsentError: a name server that is cut off also answers that a name does not exist.
 func ResolveServer(name string) ([]netip.Addr, error) {
 	if a, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
 		return []netip.Addr{a.Unmap()}, nil
@@ -76,11 +78,11 @@ func ResolveServer(name string) ([]netip.Addr, error) {
 	defer cancel()
 	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 	if err != nil {
-		return nil, fmt.Errorf("resolve the server: %w", err)
+		return nil, &AbsentError{fmt.Errorf("resolve the server: %w", err)}
 	}
 	list := ordered(found)
 	if len(list) == 0 {
-		return nil, fmt.Errorf("resolve the server: %s has no address", name)
+		return nil, &AbsentError{fmt.Errorf("resolve the server: %s has no address", name)}
 	}
 	return list, nil
 }
@@ -111,7 +113,8 @@ func ordered(found []netip.Addr) []netip.Addr {
 
 // Network returns the way to a server now, and those of its addresses that this way
 // reaches. The first address that has a route decides on the link. The error is a
-// *NetworkError if the capture kernel could not set the link up.
+// *NetworkError if the capture kernel could not set the link up, and an *AbsentError if no
+// route or no own address exists at the moment.
 func (h *Host) Network(server string, addresses []netip.Addr) ([]netip.Addr, *Network, error) {
 	facts, err := h.openFacts()
 	if err != nil {
@@ -181,7 +184,7 @@ func (w *walk) routes(addresses []netip.Addr) (reached []netip.Addr, err error) 
 		r, err := w.facts.Route(a.WithZone(""), link)
 		switch {
 		case err != nil:
-			failed = append(failed, err)
+			failed = append(failed, &AbsentError{err})
 			continue
 		case r.Type == unix.RTN_LOCAL:
 			own = a
@@ -220,7 +223,7 @@ func (w *walk) zone(a netip.Addr) (int, error) {
 	}
 	i := slices.IndexFunc(w.links, func(l rtnl.Link) bool { return l.Name == a.Zone() })
 	if i < 0 {
-		return 0, fmt.Errorf("find the route to %v: no link %s", a, a.Zone())
+		return 0, &AbsentError{fmt.Errorf("find the route to %v: no link %s", a, a.Zone())}
 	}
 	return w.links[i].Index, nil
 }

@@ -26,7 +26,8 @@ func (w *walk) setAddresses(top rtnl.Link) error {
 		}
 		a, ok := w.source(top, to)
 		if !ok {
-			return &NetworkError{Server: w.server, What: "link", Name: top.Name, Why: "no address that could reach " + to.to.String()}
+			// The address may come yet.
+			return &AbsentError{&NetworkError{Server: w.server, What: "link", Name: top.Name, Why: "no address that could reach " + to.to.String()}}
 		}
 		if !slices.Contains(n.Addresses, a.Prefix) {
 			n.Addresses = append(n.Addresses, a.Prefix)

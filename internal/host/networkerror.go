@@ -31,6 +31,15 @@ func (e *NetworkError) Advice() string {
 	return "Set TARGET= to a directory on a disk of this machine, or to a server that is reached over an Ethernet card; or set MODE=emergency, in which the distribution's own services connect."
 }
 
+// AbsentError says that a server cannot be reached at the moment: its name does not
+// resolve, or no route leads to it. A later try may succeed with the same configuration.
+type AbsentError struct{ Err error }
+
+func (e *AbsentError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the failure of the look-up.
+func (e *AbsentError) Unwrap() error { return e.Err }
+
 // refuse returns the error for a link.
 func (w *walk) refuse(l rtnl.Link, what, why string) error {
 	return &NetworkError{Server: w.server, What: what, Name: l.Name, Why: why}

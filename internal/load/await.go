@@ -22,8 +22,12 @@ func (ld *Loader) awaitTargets() {
 		return // loadConfigured reports it
 	}
 	ld.awaitMounts(conf)
-	ld.awaitRaw(conf)
-	ld.awaitServers(conf)
+	h, err := host.Open(ld.Root)
+	if err != nil {
+		return
+	}
+	ld.awaitRaw(h, conf)
+	ld.awaitServers(h, conf)
 }
 
 // RouteLimit is how long a way to each server is awaited. A network is up seconds after
@@ -32,13 +36,12 @@ const RouteLimit = 2 * time.Minute
 
 // awaitServers waits for the network of targets at servers. Its names and addresses may
 // come late at boot.
-func (ld *Loader) awaitServers(conf *config.Config) {
-	h, err := host.Open(ld.Root)
-	if err != nil {
-		return
+func (ld *Loader) awaitServers(h *host.Host, conf *config.Config) {
+	route := ld.Route
+	if route == nil {
+		route = host.Route
 	}
-	var missing string
-	absent := func() bool {
+	ld.await("the network is up", RouteLimit, func() string {
 		for _, t := range conf.Targets {
 			if !t.Remote() {
 				continue
@@ -47,22 +50,37 @@ func (ld *Loader) awaitServers(conf *config.Config) {
 			if t.Kind == target.S3 {
 				name = conf.S3Server().Host
 			}
-			if _, _, err := host.Route(h, name, nil); err != nil {
-				missing = name
-				return true
+			if _, _, err := route(h, name, nil); err != nil {
+				return "a route to " + name
 			}
 		}
-		return false
-	}
-	if !absent() {
+		return ""
+	})
+}
+
+// awaitRaw waits for raw devices.
+func (ld *Loader) awaitRaw(h *host.Host, conf *config.Config) {
+	ld.await("the raw targets are there", host.AppearLimit, func() string {
+		if slices.ContainsFunc(conf.Targets, func(t target.Target) bool { return t.Raw() && h.RawAbsent(t) }) {
+			return "the raw targets"
+		}
+		return ""
+	})
+}
+
+// await waits until absent returns "", at most limit. absent names the missing
+// thing. Meanwhile the fallback set is loaded, until the event that the first argument names.
+func (ld *Loader) await(until string, limit time.Duration, absent func() string) {
+	missing := absent()
+	if missing == "" {
 		return
 	}
-	ld.bridge("the network is up")
-	task := ld.Out.Begin("waiting for a route to %s", missing)
+	ld.bridge(until)
+	task := ld.Out.Begin("waiting for %s", missing)
 	defer task.End()
 	// Each look can take seconds, if a name server does not answer.
-	end := time.Now().Add(RouteLimit)
-	for left := RouteLimit; left > 0 && time.Now().Before(end) && absent(); left -= host.AppearInterval {
+	end := time.Now().Add(limit)
+	for left := limit; left > 0 && time.Now().Before(end) && absent() != ""; left -= host.AppearInterval {
 		ld.Sleep(host.AppearInterval)
 	}
 }
@@ -79,24 +97,4 @@ func (ld *Loader) awaitMounts(conf *config.Config) {
 		},
 	}
 	wait.Await(func() []host.ConfiguredMount { return mounts.Absent(dirs...) })
-}
-
-// awaitRaw waits for raw devices.
-func (ld *Loader) awaitRaw(conf *config.Config) {
-	h, err := host.Open(ld.Root)
-	if err != nil {
-		return
-	}
-	absent := func() bool {
-		return slices.ContainsFunc(conf.Targets, func(t target.Target) bool { return t.Raw() && h.RawAbsent(t) })
-	}
-	if !absent() {
-		return
-	}
-	ld.bridge("the raw targets are there")
-	task := ld.Out.Begin("waiting for the raw targets")
-	defer task.End()
-	for left := host.AppearLimit; left > 0 && absent(); left -= host.AppearInterval {
-		ld.Sleep(host.AppearInterval)
-	}
 }

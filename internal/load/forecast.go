@@ -208,7 +208,7 @@ func (ld *Loader) Learn() error {
 	if err != nil {
 		return err
 	}
-	b, err := builder.New(builder.Options{Root: ld.Root, Config: conf, Pid1: ld.Pid1}) // load has printed the warnings
+	b, err := builder.New(ld.BuildOptions(conf)) // load has printed the warnings
 	if err != nil {
 		return err
 	}

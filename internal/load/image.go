@@ -118,7 +118,7 @@ func (ld *Loader) buildImage(b *builder.Build, path, why string) (*ImageFile, er
 // set. The caller has the lock.
 func (ld *Loader) Build(force bool) error {
 	ld.Store.Sweep()
-	b, err := ld.prepare()
+	b, err := ld.prepare(false)
 	if err != nil {
 		return err
 	}

@@ -21,15 +21,18 @@ import (
 	"ukdump/internal/host"
 	"ukdump/internal/kexec"
 	"ukdump/internal/kimage"
+	"ukdump/internal/mountd"
 	"ukdump/internal/plan"
 	"ukdump/internal/state"
 )
 
 // Loader is one run of kdumpctl that loads, or looks at the crash slot.
 type Loader struct {
-	Out   *cli.Program // for messages
-	Root  string       // of the machine; "/" but for tests
-	Pid1  string       // kdumpinit to pack
+	Out   *cli.Program   // for messages
+	Root  string         // of the machine; "/" but for tests
+	Pid1  string         // kdumpinit to pack
+	Route builder.Router // finds the way to a server; nil is host.Route
+	Ask   builder.Asker  // asks an NFS server for its security; nil is mountd.Ask
 	Store state.Store
 	Slot  *kexec.Slot
 	Keys  *cryptkeys.Handover
@@ -47,6 +50,8 @@ type Options struct {
 	Image string // path of the image in place of the one that is built; "" for that
 	Await bool   // wait for targets that are yet to appear
 	Later bool   // somebody else calls Learn: do not try makedumpfile now
+
+	partial bool // load without the targets that cannot be reached, although another set has them
 }
 
 // CheckReserved returns an error if no memory is reserved for a capture kernel. A
@@ -66,17 +71,29 @@ func (ld *Loader) Load(o Options) error {
 	if o.Await {
 		ld.awaitTargets()
 	}
-	if err := ld.loadConfigured(o); err != nil {
-		return ld.afterFailure(err)
+	err := ld.loadConfigured(o)
+	if err == nil {
+		return nil
 	}
-	return nil
+	err = ld.afterFailure(err)
+	if loaded, e := ld.Slot.Loaded(); e != nil || loaded || o.partial || !errors.As(err, new(*builder.OmittedError)) {
+		return err
+	}
+	// The set with all targets could not be loaded.
+	ld.Out.Warn(err.Error())
+	return ld.Load(Options{Image: o.Image, Later: o.Later, partial: true})
+}
+
+// BuildOptions returns the options to build what the configuration describes.
+func (ld *Loader) BuildOptions(conf *config.Config) builder.Options {
+	return builder.Options{Root: ld.Root, Config: conf, Pid1: ld.Pid1, Route: ld.Route}
 }
 
 // loadConfigured loads the configured set, with the image that the options name
 // instead of the one that it builds, if they name one.
 func (ld *Loader) loadConfigured(o Options) error {
 	path := o.Image
-	b, err := ld.prepare()
+	b, err := ld.prepare(o.partial)
 	if err != nil {
 		return err
 	}
@@ -136,21 +153,33 @@ func (ld *Loader) EmergencyImage(b *builder.Build) (*ImageFile, error) {
 	return &ImageFile{Contents: contents, Path: b.Initramfs, Data: data}, nil
 }
 
-// prepare finds out everything about the image that this machine needs.
-func (ld *Loader) prepare() (*builder.Build, error) {
+// prepare finds out everything about the image that this machine needs. Unless partial is
+// set, a target that cannot be reached is an error if another set has it.
+func (ld *Loader) prepare(partial bool) (*builder.Build, error) {
 	conf, err := config.Load(ld.Root)
 	if err != nil {
 		return nil, err
 	}
 	ld.LearnMemory(conf)
 	task := ld.Out.Begin("looking at the kernel and the disks")
-	b, err := builder.New(builder.Options{Root: ld.Root, Config: conf, Pid1: ld.Pid1})
+	b, err := builder.New(ld.BuildOptions(conf))
 	task.End()
 	if err != nil {
 		return nil, err
 	}
+	if err := ld.omittedHere(b); err != nil && !partial {
+		return nil, err
+	}
 	ld.Out.Warn(b.AllWarnings()...)
-	return b, nil
+	return b, b.CheckNFS(ld.AskNFS())
+}
+
+// AskNFS returns the function that asks NFS servers.
+func (ld *Loader) AskNFS() builder.Asker {
+	if ld.Ask != nil {
+		return ld.Ask
+	}
+	return mountd.Ask
 }
 
 // loadImage checks an image against the kernel and hands both to the running

@@ -48,9 +48,12 @@ func (ld *Loader) WantsLoad() (reason string, wanted bool) {
 	}
 	// On some distributions an upgrade removes the running kernel. The loaded set is
 	// good until the reboot, and no other one can be built.
-	b, err := builder.New(builder.Options{Root: ld.Root, Config: conf, Pid1: ld.Pid1})
+	b, err := builder.New(ld.BuildOptions(conf))
 	if err != nil {
 		return err.Error(), false
+	}
+	if o := OmittedOf(rec, b); o != nil {
+		return o.Error(), false
 	}
 	if err := ld.Outdated(rec, b); err != nil {
 		return err.Error(), true

@@ -21,6 +21,7 @@ import (
 	"ukdump/internal/builder"
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
+	"ukdump/internal/mountd"
 	"ukdump/internal/plan"
 	"ukdump/internal/state"
 )
@@ -124,6 +125,9 @@ func build(p *cli.Program, o *options) error {
 	if err != nil {
 		return err
 	}
+	if err := b.CheckNFS(mountd.Ask); err != nil {
+		return err
+	}
 	path := o.output
 	if path == "" {
 		path = filepath.Join(o.Root, state.ImagePath(b.Kernel.Release))
@@ -180,6 +184,9 @@ func printFiles(out io.Writer, b *builder.Build) error {
 		fmt.Fprintln(out, "target:", directory(t))
 	}
 	for _, err := range b.LeftOut {
+		fmt.Fprintln(out, "no target:", cli.Clean(err.Error()))
+	}
+	for _, err := range b.Omitted {
 		fmt.Fprintln(out, "no target:", cli.Clean(err.Error()))
 	}
 	for _, t := range b.Plan.Evidence {

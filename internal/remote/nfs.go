@@ -70,7 +70,9 @@ func nfsOptions(a netip.Addr, version string, port int) (fstype, options string)
 // nfsCause explains the errors of mount(2) that servers cause.
 func nfsCause(err error) string {
 	switch {
-	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+	case errors.Is(err, unix.EPERM): // of NFS4ERR_WRONGSEC, and of the root's EACCES (fs/nfs/nfs4proc.c)
+		return " (the server refuses sec=sys: it wants Kerberos, or does not export this path to this machine)"
+	case errors.Is(err, unix.EACCES):
 		return " (the server does not export this path to this machine, or wants Kerberos)"
 	case errors.Is(err, unix.ENOENT):
 		return " (the server has no such path)"

@@ -87,6 +87,11 @@ func (v *Run) probeNFS(s *netplan.Server) (remarks []string, free int64, err err
 	}
 	defer os.Remove(dir)
 	fstype, version, err := remote.MountNFS(s, dir, unix.Mount)
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+		if kerberos := v.build.Kerberos(s, v.AskNFS()); kerberos != nil {
+			return nil, 0, kerberos
+		}
+	}
 	if err != nil {
 		return nil, 0, advice.With(fmt.Errorf("%s: %w", s.Target, err), "Export this path to this machine on the server, with write access for root or nobody.")
 	}

@@ -13,6 +13,7 @@ import (
 	"ukdump/internal/advice"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/host"
+	"ukdump/internal/load"
 	"ukdump/internal/plan"
 	"ukdump/internal/target"
 )
@@ -60,6 +61,20 @@ func (v *Run) checkTargets() {
 		}
 	}
 	v.checkSpace(spaces)
+}
+
+// checkOmitted looks for servers that cannot be reached. If the loaded set has one of them,
+// a build now is no image to compare with.
+func (v *Run) checkOmitted() {
+	if v.build == nil {
+		return
+	}
+	for _, err := range load.OmittedProblems(v.Loaded, v.build) {
+		v.Problem("target", err)
+	}
+	if load.OmittedOf(v.Loaded, v.build) != nil {
+		v.build = nil
+	}
 }
 
 // checkRaw looks whether a raw device can take a dump.

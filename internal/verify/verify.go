@@ -101,7 +101,7 @@ func (v *Run) Verify() error {
 		v.Problem("configuration", err)
 		return err
 	}
-	o := builder.Options{Root: v.Root, Config: v.conf, Pid1: v.Pid1}
+	o := v.BuildOptions(v.conf)
 	v.Stacks, _ = builder.Survey(o) // New has the same error
 	v.build, err = builder.New(o)
 	if !v.Problem("machine", err) {
@@ -110,6 +110,7 @@ func (v *Run) Verify() error {
 		}
 	}
 	v.checkSlot()
+	v.checkOmitted()
 	v.findImage()
 	if v.Image != nil {
 		v.checkLoaded()
