@@ -23,6 +23,7 @@ packages=(
 	nbdkit                  # failing disks, for test-faults
 	openssh-server
 	pacman-package-manager  # with rpm: packages are tried
+	qemu-system-arm         # arm64 machines, for test-matrix
 	qemu-system-x86
 	qemu-utils              # qemu-img
 	rpm

@@ -22,6 +22,9 @@ type cell struct {
 	// refused is a part of the message with which kdumpctl must refuse the
 	// machine. If it is empty, the dump must be captured.
 	refused string
+	// copied is a part of the message with which the makedumpfile of the machine refuses
+	// its own kernel. kdumpctl verify must report it, and kdumpinit copies the memory.
+	copied string
 }
 
 func (c cell) String() string {
@@ -116,6 +119,27 @@ var cells = []cell{
 
 	{suite: "bookworm", flavour: debian.Generic, layout: "pmem", bus: vmtest.VirtioBlk},
 
+	// arm64 machines. Their makedumpfile does not know the kernels of trixie and sid.
+	{suite: "trixie-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, copied: no52Bits},
+	{suite: "trixie-arm64", flavour: debian.Generic, layout: "ext4-partition", bus: vmtest.VirtioSCSI, copied: no52Bits},
+	{suite: "trixie-arm64", flavour: debian.Generic, layout: "xfs", bus: vmtest.NVMe, copied: no52Bits},
+	{suite: "trixie-arm64", flavour: debian.Generic, layout: "btrfs-subvolume", bus: vmtest.USB, copied: no52Bits},
+	{suite: "trixie-arm64", flavour: debian.Generic, layout: "f2fs", bus: vmtest.VirtioBlk, copied: no52Bits},
+	{suite: "trixie-arm64", flavour: debian.Generic, layout: "mbr", bus: vmtest.SD, copied: no52Bits},
+	{suite: "trixie-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.NVMe, copied: no52Bits},
+	{suite: "trixie-arm64", flavour: debian.Generic, layout: "ext4", bus: vmtest.AHCI, copied: no52Bits},
+	{suite: "trixie-arm64", flavour: debian.Generic, layout: "lvm-linear", bus: vmtest.VirtioBlk, copied: no52Bits},
+	{suite: "trixie-arm64", flavour: debian.Cloud, layout: "root", bus: vmtest.VirtioBlk, copied: no52Bits},
+	{suite: "trixie-arm64", flavour: debian.Cloud, layout: "xfs", bus: vmtest.VirtioSCSI, copied: no52Bits},
+	{suite: "sid-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, copied: no52Bits},
+	{suite: "sid-arm64", flavour: debian.Generic, layout: "ext4-partition", bus: vmtest.USB, copied: no52Bits},
+	{suite: "sid-arm64", flavour: debian.Generic, layout: "xfs", bus: vmtest.VirtioSCSI, copied: no52Bits},
+	{suite: "sid-arm64", flavour: debian.Generic, layout: "btrfs", bus: vmtest.NVMe, copied: no52Bits},
+	{suite: "sid-arm64", flavour: debian.Generic, layout: "f2fs", bus: vmtest.SD, copied: no52Bits},
+	{suite: "sid-arm64", flavour: debian.Cloud, layout: "root", bus: vmtest.NVMe, copied: no52Bits},
+	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, refused: noText},
+	{suite: "bookworm-arm64", flavour: debian.Cloud, layout: "xfs", bus: vmtest.NVMe, refused: noText},
+
 	// Kernels other than the running one.
 	{suite: "bookworm", flavour: debian.Generic, layout: "root", bus: vmtest.NVMe, capture: "bookworm-cloud"},
 	{suite: "bookworm", flavour: debian.Cloud, layout: "ext4", bus: vmtest.VirtioSCSI, capture: "bookworm-generic"},
@@ -182,6 +206,14 @@ var cells = []cell{
 	{suite: "bookworm", flavour: debian.Generic, layout: "loop", bus: vmtest.VirtioBlk, refused: "loop device"},
 	{suite: "bookworm", flavour: debian.Generic, layout: "zram", bus: vmtest.VirtioBlk, refused: "zram device"},
 }
+
+// no52Bits is the message of makedumpfile up to 1.7.8 about kernels of arm64 with
+// CONFIG_ARM64_VA_BITS_52 and pages of 4 KiB (docs/upstream.md).
+const no52Bits = "Can't determine platform config values"
+
+// noText is the message about the arm64 kernel of bookworm, which has neither
+// CONFIG_KEXEC_FILE nor CONFIG_KALLSYMS_ALL.
+const noText = "kexec of kexec-tools needs the symbol _text, which /proc/kallsyms lacks"
 
 // noCrashDMCrypt is the message about LUKS with Debian's kernels. TestLUKS uses a
 // kernel with CONFIG_CRASH_DM_CRYPT.

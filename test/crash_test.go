@@ -12,12 +12,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"ukdump/internal/vmtest"
 	"ukdump/test/debian"
 )
 
@@ -42,11 +44,33 @@ func vmSet(t *testing.T) string {
 	return set
 }
 
-// installed is the tree of "make install", made once for all tests.
+// installed has the trees of "make install" by architecture, each made once for all
+// tests.
 var installed struct {
-	sync.Once
-	dir string
-	err error
+	sync.Mutex
+	dir   string
+	trees map[vmtest.Arch]string
+}
+
+// install returns the tree of "make install" for arch.
+func install(ctx context.Context, repo string, arch vmtest.Arch) (string, error) {
+	installed.Lock()
+	defer installed.Unlock()
+	if tree, ok := installed.trees[arch]; ok {
+		return tree, nil
+	}
+	if installed.dir == "" {
+		dir, err := os.MkdirTemp("", "ukdump-install-")
+		if err != nil {
+			return "", err
+		}
+		installed.dir, installed.trees = dir, make(map[vmtest.Arch]string)
+	}
+	tree, err := debian.Install(ctx, repo, installed.dir, arch)
+	if err == nil {
+		installed.trees[arch] = tree
+	}
+	return tree, err
 }
 
 // chosen counts the cells and faults of this run.
@@ -72,22 +96,21 @@ func lab(t *testing.T, suite string) (*debian.Root, debian.Payload) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	installed.Do(func() {
-		if installed.dir, installed.err = os.MkdirTemp("", "ukdump-install-"); installed.err == nil {
-			_, installed.err = debian.Install(t.Context(), repo, installed.dir)
-		}
-	})
-	if installed.err != nil {
-		t.Fatal(installed.err)
+	tree, err := install(t.Context(), repo, debian.ArchOf(suite))
+	if err != nil {
+		t.Fatal(err)
 	}
 	root, err := debian.MakeRoot(t.Context(), repo, suite, os.Stdout)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return root, debian.Payload{
-		Trees: []string{installed.dir + "/install"},
-		Files: map[string]string{"etc/ukdump.conf.d/vm.conf": "BOOT_OPTIONS=\"no_timer_check\"\n"},
+	payload := debian.Payload{Trees: []string{tree}}
+	if root.Arch() == vmtest.AMD64 {
+		payload = payload.With("etc/ukdump.conf.d/vm.conf", "BOOT_OPTIONS=\"no_timer_check\"\n")
+	} else {
+		payload = payload.With("etc/ukdump.conf.d/vm.conf", "TIMEOUT=1h\n")
 	}
+	return root, payload
 }
 
 // runMachine runs a machine until it switches itself off or resets. Its console must have the
@@ -135,11 +158,15 @@ func TestCrash(t *testing.T) {
 	fmt.Print(table)
 }
 
-// makeRoots makes the root disks of all suites that set needs, together.
+// makeRoots makes the root disks of all suites that the cells of this run need, together.
 func makeRoots(t *testing.T, set string) {
 	suites := make(map[string]bool)
+	wanted, err := regexp.Compile(os.Getenv("UKDUMP_CELL"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range cells {
-		if set == "matrix" || c.ci {
+		if (set == "matrix" || c.ci) && wanted.MatchString(c.String()) {
 			suites[c.suite] = true
 			if k := captures[c.capture]; k.suite != "" {
 				suites[k.suite] = true
@@ -203,13 +230,14 @@ func (c cell) crashOn(ctx context.Context, m *debian.Machine, payload debian.Pay
 		init, load = "/ukdump-test/enable", "systemctl is-active ukdump.service"
 		payload = payload.With("ukdump-test/enable", "#!/bin/sh\nsystemctl --root=/ enable ukdump.service\nexec /sbin/init\n")
 	}
-	payload.Run = "load='" + load + "'\nrefused='" + c.refused + "'\n. /ukdump-test/crash\n"
+	payload.Run = "load='" + load + "'\nrefused='" + c.refused + "'\nproblem=\"" + c.copied + "\"\n. /ukdump-test/crash\n"
 	vm, err := m.Boot(ctx, debian.Boot{
 		Name:     "crash",
 		Init:     init,
 		Cmdline:  c.reservation() + " panic=5 printk.devkmsg=on " + l.words,
 		Payload:  payload,
-		Deadline: bootLimit,
+		Memory:   c.memory(),
+		Deadline: c.deadline(),
 	})
 	if err != nil {
 		return "", err
@@ -236,7 +264,8 @@ func (c cell) crashOn(ctx context.Context, m *debian.Machine, payload debian.Pay
 		Init:     debian.Quick,
 		Cmdline:  "panic=5 printk.devkmsg=on " + l.words,
 		Payload:  payload,
-		Deadline: bootLimit,
+		Memory:   c.memory(),
+		Deadline: c.deadline(),
 	})
 	if err != nil {
 		return "", err
@@ -263,6 +292,24 @@ func (c cell) reservation() string {
 		return reservation
 	}
 	return fmt.Sprintf("crashkernel=%dM", c.mib)
+}
+
+// memory returns the size of the machine's memory in MiB, 0 for the usual one. All of it
+// is copied where makedumpfile is of no use.
+func (c cell) memory() int {
+	if c.copied != "" {
+		return 448
+	}
+	return 0
+}
+
+// deadline is for one run of the cell's machine. Emulation of arm64 is several times
+// slower than that of amd64.
+func (c cell) deadline() time.Duration {
+	if debian.ArchOf(c.suite) != vmtest.AMD64 {
+		return 3 * bootLimit
+	}
+	return bootLimit
 }
 
 // refusal returns kdumpctl's message if it had to refuse.

@@ -140,7 +140,7 @@ func benchNative(t *testing.T, vmcore string) {
 	const runs = 5
 	dir := t.TempDir()
 	out := filepath.Join(dir, "out")
-	compress := filepath.Join(installed.dir, "install/usr/lib/ukdump/ukdump-compress")
+	compress := filepath.Join(installed.dir, "install-amd64/usr/lib/ukdump/ukdump-compress")
 	ours := func(level, workers string) []string {
 		return []string{compress, "-c", "lzo", "-j", workers, "-r", vmcore, "-o", out, "-x", "makedumpfile", "-F", "-d", level, vmcore}
 	}

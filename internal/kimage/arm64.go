@@ -38,23 +38,28 @@ func (im *Image) image(data []byte) error {
 }
 
 // findBanner finds linux_banner (init/version-timestamp.c) in an unpacked kernel, and
-// the release in it. Other strings begin in the same way.
+// the release in it. Other strings begin in the same way; since Linux 6.1 one is the
+// same but for the number of the build: the weak linux_banner of init/version.c.
 func findBanner(data []byte) (release, banner string) {
 	const longest = 1024
 	prefix := []byte(bannerPrefix)
 	for {
 		i := bytes.Index(data, prefix)
 		if i < 0 {
-			return "", ""
+			return release, ""
 		}
 		line := data[i:min(len(data), i+longest)]
 		data = data[i+len(prefix):]
 		if r := releaseOf(line[len(prefix):]); r != "" && bytes.HasPrefix(line[len(prefix)+len(r):], []byte(" (")) {
 			text, _, ok := bytes.Cut(line, []byte("\n"))
-			if !ok {
+			switch {
+			case !ok:
 				return r, ""
+			case bytes.Contains(text, []byte(") # ")):
+				release = r
+			default:
+				return r, string(text)
 			}
-			return r, string(text)
 		}
 	}
 }

@@ -162,6 +162,8 @@ func TestFindAfterUpgrade(t *testing.T) {
 		newer   = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.172-1 (2026-02-03)"
 		running = "Linux version " + by + "(gcc-12 (Debian 12.2.0-14) 12.2.0, GNU ld (GNU Binutils for Debian) 2.40) " + version + "\n"
 	)
+	// Debian's Images have it before linux_banner.
+	weak := strings.Replace(running, "#1", "#", 1) + "\x00"
 	x86 := func(version string) []byte { return bz(by+version+"\x00", gz(nil)) }
 	for _, tt := range []struct {
 		name  string
@@ -177,6 +179,9 @@ func TestFindAfterUpgrade(t *testing.T) {
 		{"no banner in the header", map[string][]byte{"boot/vmlinuz-" + release: bz(release+"\x00", gz(nil))}, "boot/vmlinuz-" + release, false, "", ""},
 		{"arm64", map[string][]byte{"boot/Image": arm(running, 1)}, "boot/Image", false, "", ""},
 		{"arm64, newer build", map[string][]byte{"boot/Image": arm(strings.Replace(running, version, newer, 1), 1)}, "boot/Image", true, "", ""},
+		{"arm64, weak banner", map[string][]byte{"boot/Image": arm(weak+running, 1)}, "boot/Image", false, "", ""},
+		{"arm64, weak banner of a newer build", map[string][]byte{"boot/Image": arm(strings.ReplaceAll(weak+running, "6.1.170", "6.1.172"), 1)}, "boot/Image", true, "", ""},
+		{"arm64, only the weak banner", map[string][]byte{"boot/Image": arm(weak, 1)}, "boot/Image", false, "", ""},
 		{"other release, modules are gone", map[string][]byte{"boot/vmlinuz-linux": bz("6.9.2\x00", gz(nil)), "usr/lib/modules/6.9.2/x": nil}, "", false,
 			", only of 6.9.2", "Reboot: "},
 		{"other release, modules are kept", map[string][]byte{"boot/vmlinuz-linux": bz("6.9.2\x00", gz(nil)), "usr/lib/modules/" + release + "/x": nil}, "", false,

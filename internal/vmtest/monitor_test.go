@@ -49,7 +49,7 @@ done
 	if _, err := vm.Monitor("info block"); err == nil {
 		t.Error("a machine that has ended answers")
 	}
-	log, err := os.ReadFile(filepath.Join(strings.Split(os.Getenv("PATH"), ":")[0], qemu) + ".log")
+	log, err := os.ReadFile(filepath.Join(strings.Split(os.Getenv("PATH"), ":")[0], AMD64.qemu()) + ".log")
 	if err != nil || !strings.HasPrefix(string(log), `{"execute":"qmp_capabilities"}`+"\n"+`{"execute":"human-monitor-command","arguments":{"command-line":"info block"}}`) {
 		t.Errorf("QEMU was told %s, %v", log, err)
 	}

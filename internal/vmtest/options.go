@@ -18,19 +18,58 @@ type Accel string
 
 const (
 	// TCG is software emulation. It works everywhere and is the default.
-	// A guest under TCG needs no_timer_check on its command line, or it may
+	// An amd64 guest under TCG needs no_timer_check on its command line, or it may
 	// find its timer broken: the host does not always run it in time.
 	TCG Accel = "tcg"
 	// KVM is to be used only where KVMWorks said so.
 	KVM Accel = "kvm"
 )
 
+// Arch is the architecture of a machine, as GOARCH names it.
+type Arch string
+
+// The architectures that machines can have.
+const (
+	AMD64 Arch = "amd64" // a PC with the chipset Q35
+	ARM64 Arch = "arm64" // QEMU's virt, described by a device tree
+)
+
+// Console returns the name of the serial console, for console=.
+func (a Arch) Console() string {
+	if a == ARM64 {
+		return "ttyAMA0"
+	}
+	return "ttyS0"
+}
+
+// qemu returns the program that emulates a.
+func (a Arch) qemu() string {
+	if a == ARM64 {
+		return "qemu-system-aarch64"
+	}
+	return "qemu-system-x86_64"
+}
+
+// machine returns the options for the board and its processor.
+func (a Arch) machine(accel Accel) []string {
+	switch {
+	case a != ARM64:
+		return []string{"-machine", "q35,sata=off"}
+	case accel == KVM:
+		return []string{"-machine", "virt,gic-version=host", "-cpu", "host"}
+	}
+	// Of all that a processor can have, signing pointers with its own cipher is
+	// the slowest to emulate.
+	return []string{"-machine", "virt,gic-version=3", "-cpu", "max,pauth-impdef=on"}
+}
+
 // Options describe a machine. Without Kernel its firmware boots the disk with First.
 type Options struct {
-	Kernel  string // bzImage
+	Arch    Arch   // AMD64 if empty
+	Kernel  string // bzImage, or Image of arm64
 	Initrd  string
-	Cmdline string // console=ttyS0 is for the caller to give
-	UEFI    UEFI   // SeaBIOS if zero
+	Cmdline string // console= is for the caller to give: Arch.Console
+	UEFI    UEFI   // SeaBIOS if zero; AMD64 only
 
 	MemoryMiB int    // 1024 if zero
 	Memory    string // file that keeps the memory, also over runs; none if empty
@@ -68,8 +107,7 @@ type UEFI struct {
 	Vars string // file that keeps the variables
 }
 
-// Args returns the arguments of qemu-system-x86_64 for o. It fails for a bus
-// that it does not know.
+// Args returns the arguments of QEMU for o. It fails for a bus that it does not know.
 func (o *Options) Args() ([]string, error) {
 	accel, memory, cpus := o.Accel, o.MemoryMiB, o.CPUs
 	if accel == "" {
@@ -81,11 +119,9 @@ func (o *Options) Args() ([]string, error) {
 	if cpus == 0 {
 		cpus = 1
 	}
-	a := []string{
-		"-machine", "q35,sata=off", "-accel", string(accel),
-		"-m", strconv.Itoa(memory) + "M", "-smp", strconv.Itoa(cpus),
-		"-nodefaults", "-display", "none", "-serial", "mon:stdio",
-	}
+	a := append(o.Arch.machine(accel), "-accel", string(accel),
+		"-m", strconv.Itoa(memory)+"M", "-smp", strconv.Itoa(cpus),
+		"-nodefaults", "-display", "none", "-serial", "mon:stdio")
 	if o.Kernel != "" {
 		a = append(a, "-kernel", o.Kernel)
 	} else {
@@ -136,14 +172,12 @@ func (o *Options) Command() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	words := []string{qemu}
+	words := []string{o.Arch.qemu()}
 	for _, a := range args {
 		words = append(words, shellQuote(a))
 	}
 	return strings.Join(words, " "), nil
 }
-
-const qemu = "qemu-system-x86_64"
 
 // shellQuote returns s as one word of sh(1).
 func shellQuote(s string) string {

@@ -79,7 +79,7 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 	defer theirs.Close()
 	vm.monitor = mon
 
-	cmd := exec.CommandContext(ctx, qemu, append(args, monitorArgs...)...)
+	cmd := exec.CommandContext(ctx, o.Arch.qemu(), append(args, monitorArgs...)...)
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Stdout = io.MultiWriter(out...)
 	cmd.Stderr = cmd.Stdout // QEMU's own complaints belong to the story
@@ -209,7 +209,7 @@ func (vm *VM) Fail(format string, a ...any) error {
 	return &Error{What: fmt.Sprintf(format, a...), Tail: tail, Log: vm.options.Log, Command: command}
 }
 
-// KVMWorks boots kernel under KVM and returns nil if it prints its version in
+// KVMWorks boots an amd64 kernel under KVM and returns nil if it prints its version in
 // good time. There are hosts whose KVM can be opened and then hangs, so its
 // device node proves nothing.
 func KVMWorks(ctx context.Context, kernel string) error {

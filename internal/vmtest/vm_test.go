@@ -15,7 +15,7 @@ import (
 func fakeQEMU(t *testing.T, script string) {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, qemu), []byte("#!/bin/sh\n"+script), 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, AMD64.qemu()), []byte("#!/bin/sh\n"+script), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
@@ -108,6 +108,31 @@ func TestArgsOfFirmware(t *testing.T) {
 	}
 	if strings.Contains(line, "-kernel") || strings.Contains(line, "disk0-image,bootindex") {
 		t.Error(line)
+	}
+}
+
+func TestArgsOfArm64(t *testing.T) {
+	o := Options{Arch: ARM64, Kernel: "/k", Cmdline: "console=" + ARM64.Console(), Disks: []Disk{{Path: "/a", Bus: SD}}}
+	args, err := o.Args()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range [][]string{
+		{"-machine", "virt,gic-version=3", "-cpu", "max,pauth-impdef=on", "-accel", "tcg", "-m", "1024M"},
+		{"-kernel", "/k", "-append", "console=ttyAMA0"},
+		{"-device", "sdhci-pci,id=disk0-bus", "-device", "sd-card,id=disk0,drive=disk0-image"},
+	} {
+		if !containsRun(args, want) {
+			t.Errorf("no %q in %q", want, args)
+		}
+	}
+	command, err := o.Command()
+	if err != nil || !strings.HasPrefix(command, "qemu-system-aarch64 -machine virt,") || strings.Contains(command, "q35") {
+		t.Errorf("Command = %s, %v", command, err)
+	}
+	o.Accel = KVM
+	if args, err := o.Args(); err != nil || !containsRun(args, []string{"-cpu", "host", "-accel", "kvm"}) {
+		t.Errorf("with KVM: %q, %v", args, err)
 	}
 }
 
@@ -226,7 +251,7 @@ func TestFailures(t *testing.T) {
 			if !slices.Contains(failure.Tail, "up") {
 				t.Errorf("Tail = %q lacks the console's line", failure.Tail)
 			}
-			if !strings.HasPrefix(failure.Command, qemu+" -machine ") || !strings.Contains(failure.Command, "-kernel '/boot/my kernel'") {
+			if !strings.HasPrefix(failure.Command, AMD64.qemu()+" -machine ") || !strings.Contains(failure.Command, "-kernel '/boot/my kernel'") {
 				t.Errorf("Command = %s", failure.Command)
 			}
 			vm.Kill()
@@ -249,7 +274,7 @@ func TestWaitInterrupted(t *testing.T) {
 
 func TestStartWithoutQEMU(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	if _, err := Start(t.Context(), Options{Kernel: "/k"}); err == nil || !strings.Contains(err.Error(), qemu) {
+	if _, err := Start(t.Context(), Options{Kernel: "/k"}); err == nil || !strings.Contains(err.Error(), AMD64.qemu()) {
 		t.Errorf("Start = %v", err)
 	}
 }

@@ -83,7 +83,7 @@ func run(ctx context.Context, other string, small bool) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	staging, err := debian.Install(ctx, repo, tmp)
+	staging, err := debian.Install(ctx, repo, tmp, vmtest.AMD64)
 	if err != nil {
 		return err
 	}

@@ -166,7 +166,7 @@ func zeros(name string, size int64) error {
 
 // accel obeys UKDUMP_ACCEL=kvm if KVM works here.
 func accel(h Hardware) vmtest.Accel {
-	if os.Getenv("UKDUMP_ACCEL") != "kvm" {
+	if os.Getenv("UKDUMP_ACCEL") != "kvm" || h.Root.Arch() != vmtest.AMD64 {
 		return vmtest.TCG
 	}
 	if err := vmtest.KVMWorks(context.Background(), h.Root.vmlinuz(h.Flavour)); err != nil {
@@ -210,8 +210,9 @@ func (m *Machine) Boot(ctx context.Context, b Boot) (*vmtest.VM, error) {
 	disks := append(m.disks[:len(m.disks):len(m.disks)],
 		vmtest.Disk{Path: payload, Serial: "payload"},
 		vmtest.Disk{Path: m.result(), Serial: "result"})
-	cmdline := fmt.Sprintf("console=ttyS0 ukdump-test.disks=%d %s", len(disks), b.Cmdline)
-	if m.accel == vmtest.TCG {
+	arch := m.hardware.Root.Arch()
+	cmdline := fmt.Sprintf("console=%s ukdump-test.disks=%d %s", arch.Console(), len(disks), b.Cmdline)
+	if m.accel == vmtest.TCG && arch == vmtest.AMD64 {
 		cmdline += " no_timer_check"
 	}
 	if b.Init != "" {
@@ -222,6 +223,7 @@ func (m *Machine) Boot(ctx context.Context, b Boot) (*vmtest.VM, error) {
 		cmdline += " systemd.mask=getty.target"
 	}
 	o := vmtest.Options{
+		Arch:      arch,
 		Kernel:    m.hardware.Root.vmlinuz(m.hardware.Flavour),
 		Initrd:    m.hardware.Root.initrd(m.hardware.Flavour),
 		Cmdline:   cmdline,

@@ -14,13 +14,16 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"ukdump/internal/vmtest"
 )
 
 // Flavour is one of the two kernels that every root disk has.
 type Flavour string
 
-// The flavours of Debian's kernel for amd64: linux-image-amd64 has ext4 and
-// virtio as modules, linux-image-cloud-amd64 has them built in.
+// The flavours of Debian's kernel: linux-image-amd64 has ext4 and virtio as modules,
+// linux-image-cloud-amd64 has them built in. linux-image-cloud-arm64 has some of the
+// drivers of linux-image-arm64, as modules.
 const (
 	Generic Flavour = "generic"
 	Cloud   Flavour = "cloud"
@@ -28,14 +31,14 @@ const (
 
 // Root is the root disk of a suite. Tests share it and never write to it.
 type Root struct {
-	Suite string // bookworm, trixie, sid; bookworm-stock and so on
+	Suite string // bookworm, trixie, sid; bookworm-stock, trixie-arm64 and so on
 	Dir   string // scripts/rootdisk lists its files
 }
 
 // MakeRoot returns the root disk of suite. If the cache has none, it makes one, which
 // takes about a minute and downloads about 200 MB. With "-stock" after its name the
-// disk also has the distribution's own initramfs, with "-dracut" one made by dracut.
-// repo is the top of the source tree; progress gets the output of scripts/rootdisk,
+// disk also has the distribution's own initramfs, with "-dracut" one made by dracut, with
+// "-arm64" it is that of an arm64 machine, which cannot boot systemd. repo is the top of the source tree; progress gets the output of scripts/rootdisk,
 // with the reason of a failure.
 func MakeRoot(ctx context.Context, repo, suite string, progress io.Writer) (*Root, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(repo, "scripts/rootdisk"), strings.Split(suite, "-")...)
@@ -58,6 +61,17 @@ func (r *Root) Packages(ctx context.Context, repo string, names []string, progre
 		return "", fmt.Errorf("packages %s of %s: %w", strings.Join(names, " "), r.Suite, err)
 	}
 	return strings.TrimSpace(string(out)), nil
+}
+
+// Arch returns the architecture of the root's programs and kernels.
+func (r *Root) Arch() vmtest.Arch { return ArchOf(r.Suite) }
+
+// ArchOf returns the architecture of the suite that MakeRoot is asked for.
+func ArchOf(suite string) vmtest.Arch {
+	if strings.HasSuffix(suite, "-arm64") {
+		return vmtest.ARM64
+	}
+	return vmtest.AMD64
 }
 
 func (r *Root) disk() string             { return filepath.Join(r.Dir, "disk.img") }
@@ -84,12 +98,17 @@ func Repository() (string, error) {
 	return "", errors.New("not inside the source tree")
 }
 
-// Install runs "make install" into a new directory below dir and returns it.
-func Install(ctx context.Context, repo, dir string) (string, error) {
-	staging := filepath.Join(dir, "install")
-	cmd := exec.CommandContext(ctx, "make", "-s", "-C", repo, "install", "DESTDIR="+staging, "PREFIX=/usr")
+// Install runs "make install" for arch into a new directory below dir and returns it.
+func Install(ctx context.Context, repo, dir string, arch vmtest.Arch) (string, error) {
+	staging := filepath.Join(dir, "install-"+string(arch))
+	args := []string{"-s", "-C", repo, "install", "DESTDIR=" + staging, "PREFIX=/usr"}
+	if arch != vmtest.AMD64 {
+		// bin/ has the programs of this machine.
+		args = append(args, "BIN="+filepath.Join(dir, "bin-"+string(arch)))
+	}
+	cmd := exec.CommandContext(ctx, "make", args...)
 	// This make must not get the flags of a make that runs the test.
-	cmd.Env = append(os.Environ(), "MAKEFLAGS=", "MFLAGS=", "MAKELEVEL=")
+	cmd.Env = append(os.Environ(), "MAKEFLAGS=", "MFLAGS=", "MAKELEVEL=", "GOARCH="+string(arch))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("make install: %w\n%s", err, out)
 	}
