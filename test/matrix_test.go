@@ -103,8 +103,8 @@ var capturedBy = map[string]string{"zstd": "one with modules in zstd", "monolith
 // networkMatrix returns the part about targets at servers.
 func networkMatrix() string {
 	var b strings.Builder
-	b.WriteString("\n## At servers\n\nThe server is OpenSSH, nginx with DAV or versitygw (S3) on the host. static, ipv6 and dhcp are how the\n" +
-		"machine got its address.\n\n| server | card | address | machine |\n|---|---|---|---|\n")
+	b.WriteString("\n## At servers\n\nThe server is OpenSSH, nginx with DAV or versitygw (S3) on the host. static, ipv6, dhcp and slaac are how\n" +
+		"the machine got its address. With router-gone it has one of a router, and the recorded route leads nowhere.\n\n| server | card | address | machine |\n|---|---|---|---|\n")
 	for _, c := range netCells {
 		card, kind := c.card, c.suite
 		if c.before != "" {

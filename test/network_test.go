@@ -47,15 +47,24 @@ func (c netCell) String() string {
 
 // addressing sets up the network of the healthy machine. $dev is its card.
 type addressing struct {
-	at    string // address of the server
-	setUp string
+	at      string // address of the server
+	setUp   string
+	verify  string // verify= of the cell: "skip" if the server is not reached before the crash
+	warning string // in the report
 }
 
-// IPv4 by hand, IPv6 by hand, and an address that looks as DHCP clients set it.
+// slaac waits for an address from QEMU's router.
+const slaac = "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 2; ! ip addr show dev $dev | grep -q fec0: || break; done; ip addr show dev $dev | grep -q fec0:"
+
+// IPv4 by hand, IPv6 by hand, an address that looks as DHCP clients set it, and addresses by
+// router advertisement. With router-gone the recorded route leads nowhere.
 var addressings = map[string]addressing{
-	"static": {hostIPv4, "ip addr add 10.0.2.77/24 dev $dev && ip route add default via 10.0.2.2"},
-	"ipv6":   {hostIPv6, "ip addr add fec0::77/64 dev $dev && sleep 3"},
-	"dhcp":   {hostIPv4, "udhcpc -q -n -f -i $dev -s /ukdump-test/udhcpc"},
+	"static": {at: hostIPv4, setUp: "ip addr add 10.0.2.77/24 dev $dev && ip route add default via 10.0.2.2"},
+	"ipv6":   {at: hostIPv6, setUp: "ip addr add fec0::77/64 dev $dev && sleep 3"},
+	"dhcp":   {at: hostIPv4, setUp: "udhcpc -q -n -f -i $dev -s /ukdump-test/udhcpc"},
+	"slaac":  {at: hostIPv6, setUp: slaac},
+	"router-gone": {at: hostIPv6, setUp: slaac + " && ip -6 route add fec0::2/128 via fe80::dead dev $dev", verify: "skip",
+		warning: "requesting another by router advertisement"},
 }
 
 var servers = map[string]func(t *testing.T, at string) dumpServer{
@@ -71,6 +80,8 @@ var netCells = []netCell{
 	{suite: "trixie", flavour: debian.Generic, card: "virtio-net-pci", address: "dhcp", server: "sftp"},
 	{suite: "trixie", flavour: debian.Generic, card: "e1000e", address: "static", server: "sftp"},
 	{suite: "trixie", flavour: debian.Generic, card: "e1000", address: "ipv6", server: "sftp"},
+	{suite: "bookworm", flavour: debian.Generic, card: "virtio-net-pci", address: "slaac", server: "sftp"},
+	{suite: "bookworm", flavour: debian.Generic, card: "virtio-net-pci", address: "router-gone", server: "sftp"},
 	{suite: "sid", flavour: debian.Generic, card: "virtio-net-pci", address: "static", server: "sftp"},
 	{suite: "sid", flavour: debian.Generic, card: "e1000", address: "static", server: "sftp"},
 	{suite: "bookworm", flavour: debian.Generic, card: "virtio-net-pci", address: "static", server: "https", ci: true},
@@ -134,7 +145,7 @@ func (c netCell) crash(ctx context.Context, root *debian.Root, payload debian.Pa
 		s.conf += fmt.Sprintf("ENCRYPT=%s\nENCRYPT_REPORT=%s\n", identity.Recipient(), c.encrypt)
 	}
 	payload = payload.With("etc/ukdump.conf", fmt.Sprintf("TARGET=%q\n%s%s", s.target, s.conf, readable))
-	payload = payload.With("ukdump-test/cell", fmt.Sprintf("mark=%s\nset_up='%s'\n", mark, a.setUp))
+	payload = payload.With("ukdump-test/cell", fmt.Sprintf("mark=%s\nset_up='%s'\nverify=%s\n", mark, a.setUp, a.verify))
 	payload.Run = ". /ukdump-test/network\n"
 	vm, err := m.Boot(ctx, debian.Boot{
 		Name: "crash", Init: debian.Quick, Payload: payload, Deadline: bootLimit,
@@ -146,12 +157,8 @@ func (c netCell) crash(ctx context.Context, root *debian.Root, payload debian.Pa
 	if err != nil {
 		return err
 	}
-	console := strings.Join(vm.Console(), "\n")
-	switch {
-	case strings.Contains(console, "ukdump-test: FAILED"), !strings.Contains(console, "ukdump-test: "+mark):
-		return vm.Fail("the machine was not crashed")
-	case strings.Count(console, "Kernel panic - not syncing") > 1:
-		return vm.Fail("the capture kernel panicked")
+	if err := checkCrashed(vm, mark); err != nil {
+		return err
 	}
 	if identity != nil {
 		if err := decryptServed(s.dir, identity, c.encrypt == "yes", mark); err != nil {
@@ -161,7 +168,43 @@ func (c netCell) crash(ctx context.Context, root *debian.Root, payload debian.Pa
 	if err := checkServed(s.dir, mark, m.Dir, false); err != nil {
 		return vm.Fail("%v", err)
 	}
+	if err := checkWarning(s.dir, a.warning); err != nil {
+		return vm.Fail("%v", err)
+	}
 	return m.Remove()
+}
+
+// checkCrashed returns an error unless the machine has printed its mark, nothing failed, and
+// no other kernel than the crashed one panicked.
+func checkCrashed(vm *vmtest.VM, mark string) error {
+	console := strings.Join(vm.Console(), "\n")
+	switch {
+	case strings.Contains(console, "ukdump-test: FAILED"), !strings.Contains(console, "ukdump-test: "+mark):
+		return vm.Fail("the machine was not crashed")
+	case strings.Count(console, "Kernel panic - not syncing") > 1:
+		return vm.Fail("the capture kernel panicked")
+	}
+	return nil
+}
+
+// checkWarning requires a text in a warning of the only report below dir.
+func checkWarning(dir, text string) error {
+	found, err := filepath.Glob(filepath.Join(dir, "*", "*", crashdir.ReportFile))
+	if err != nil || len(found) != 1 {
+		return fmt.Errorf("%d reports below %s, not 1 (%v)", len(found), dir, err)
+	}
+	b, err := os.ReadFile(found[0])
+	if err != nil {
+		return err
+	}
+	r, err := crashdir.ParseReport(b)
+	if err != nil {
+		return err
+	}
+	if all := strings.Join(r.Warnings, "\n"); !strings.Contains(all, text) {
+		return fmt.Errorf("no warning with %q: %q", text, all)
+	}
+	return nil
 }
 
 // checkServed checks the only dump below dir, which a server wrote. temp is for files. A

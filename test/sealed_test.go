@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"filippo.io/age"
@@ -54,8 +53,8 @@ func TestEncrypted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if console := strings.Join(vm.Console(), "\n"); strings.Contains(console, "ukdump-test: FAILED") || !strings.Contains(console, "ukdump-test: "+mark) {
-				t.Fatal(vm.Fail("the machine was not crashed"))
+			if err := checkCrashed(vm, mark); err != nil {
+				t.Fatal(err)
 			}
 			payload.Run = ". /ukdump-test/encrypted-after\n"
 			runMachine(t, m, debian.Boot{Name: "after", Init: debian.Quick, Payload: payload, Deadline: bootLimit, Cmdline: "panic=5"}, "results written")

@@ -199,7 +199,7 @@ func (w *walk) routes(addresses []netip.Addr) (reached []netip.Addr, err error) 
 		if m, err := w.facts.Match(to.to, r.Index); err == nil && m.To.Contains(to.to) {
 			to.match = m.To.Masked()
 			// The other lookup has the MTU that the path showed, for some minutes.
-			to.route.MTU, to.route.Locked = m.MTU, m.Locked
+			to.route.MTU, to.route.Locked, to.route.Protocol = m.MTU, m.Locked, m.Protocol
 		}
 		w.ways = append(w.ways, to)
 		reached = append(reached, a)

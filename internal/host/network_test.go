@@ -155,6 +155,30 @@ func TestNetwork(t *testing.T) {
 			f.addresses = []rtnl.Address{withFlags(addr(2, "2001:db8::aaaa/64"), unix.IFA_F_TEMPORARY), addr(2, "2001:db8::3/64")}
 			f.routes = []rtnl.Route{to("::/0", "fe80::1", "2001:db8::aaaa", 2)}
 		}), nil, "2001:db8:9::9", "eth0 52:54:00:00:00:02; 2001:db8::3/64; ::/0 via fe80::1; virtio_net ipv6 af_packet"},
+		{"address by a router", oneCard(func(f *fakeNetwork) {
+			f.addresses = []rtnl.Address{dynamic(addr(2, "2001:db8::3/64"), 0)}
+			f.routes = []rtnl.Route{to("::/0", "fe80::1", "2001:db8::3", 2)}
+		}), nil, "2001:db8:9::9", "eth0 52:54:00:00:00:02; 2001:db8::3/64 RA; ::/0 via fe80::1; virtio_net ipv6 af_packet"},
+		{"temporary address beside that of a router", oneCard(func(f *fakeNetwork) {
+			f.addresses = []rtnl.Address{
+				dynamic(addr(2, "2001:db8::aaaa/64"), unix.IFA_F_TEMPORARY), dynamic(addr(2, "2001:db8::bbbb/64"), unix.IFA_F_TEMPORARY|unix.IFA_F_DEPRECATED),
+				dynamic(addr(2, "2001:db8:1::3/64"), unix.IFA_F_MANAGETEMPADDR), dynamic(addr(2, "2001:db8::3/64"), unix.IFA_F_MANAGETEMPADDR|unix.IFA_F_STABLE_PRIVACY),
+			}
+			f.routes = []rtnl.Route{to("::/0", "fe80::1", "2001:db8::aaaa", 2)}
+		}), nil, "2001:db8:9::9", "eth0 52:54:00:00:00:02; 2001:db8::3/64 RA; ::/0 via fe80::1; virtio_net ipv6 af_packet"},
+		{"temporary addresses alone", oneCard(func(f *fakeNetwork) {
+			f.addresses = []rtnl.Address{dynamic(addr(2, "2001:db8::aaaa/64"), unix.IFA_F_TEMPORARY), dynamic(addr(2, "2001:db8::3/64"), unix.IFA_F_DEPRECATED)}
+			f.routes = []rtnl.Route{to("::/0", "fe80::1", "2001:db8::aaaa", 2)}
+		}), nil, "2001:db8:9::9", "eth0 52:54:00:00:00:02; 2001:db8::aaaa/64 RA; ::/0 via fe80::1; virtio_net ipv6 af_packet"},
+		{"address by hand, route by a router", oneCard(func(f *fakeNetwork) {
+			f.addresses = []rtnl.Address{addr(2, "2001:db8::3/64")}
+			f.routes = []rtnl.Route{to("::/0", "fe80::1", "2001:db8::3", 2)}
+			f.routes[0].Protocol = unix.RTPROT_RA
+		}), nil, "2001:db8:9::9", "eth0 52:54:00:00:00:02; 2001:db8::3/64 RA; ::/0 via fe80::1; virtio_net ipv6 af_packet"},
+		{"address by DHCPv6, route by hand", oneCard(func(f *fakeNetwork) {
+			f.addresses = []rtnl.Address{dynamic(addr(2, "2001:db8::3/128"), 0)}
+			f.routes = []rtnl.Route{to("::/0", "fe80::1", "2001:db8::3", 2)}
+		}), nil, "2001:db8:9::9", "eth0 52:54:00:00:00:02; 2001:db8::3/128; ::/0 via fe80::1; virtio_net ipv6 af_packet"},
 		{"address of the loopback link, routed by BGP", oneCard(func(f *fakeNetwork) {
 			f.links = append(f.links, rtnl.Link{Index: 1, Name: "lo", Type: unix.ARPHRD_LOOPBACK})
 			f.addresses = []rtnl.Address{addr(1, "192.0.2.7/32")}
@@ -212,6 +236,12 @@ func TestNetwork(t *testing.T) {
 
 func withFlags(a rtnl.Address, flags uint32) rtnl.Address { a.Flags |= flags; return a }
 
+// dynamic returns an address as the kernel makes it of a router's prefix.
+func dynamic(a rtnl.Address, flags uint32) rtnl.Address {
+	a.Flags, a.Valid = flags, 86400
+	return a
+}
+
 // summary is a network in one line: links; addresses; routes; modules; notes.
 func summary(n *Network) string {
 	var links, addresses, routes, modules []string
@@ -249,6 +279,9 @@ func summary(n *Network) string {
 	}
 	if n.Network.DHCP {
 		addresses = append(addresses, "DHCP")
+	}
+	if n.Network.RA {
+		addresses = append(addresses, "RA")
 	}
 	for _, r := range n.Network.Routes {
 		text := r.To.String() + " via " + r.Via.String()

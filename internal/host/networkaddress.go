@@ -33,6 +33,7 @@ func (w *walk) setAddresses(top rtnl.Link) error {
 			n.Addresses = append(n.Addresses, a.Prefix)
 			n.DHCP = n.DHCP || a.Index == top.Index && w.host.fromDHCP(a)
 		}
+		n.RA = n.RA || a.Index == top.Index && fromRouter(a, to.route)
 		w.addRoute(to, a.Prefix)
 	}
 	return nil
@@ -70,6 +71,14 @@ func (w *walk) source(top rtnl.Link, to way) (rtnl.Address, bool) {
 		found.Prefix = netip.PrefixFrom(found.Prefix.Addr(), found.Prefix.Addr().BitLen())
 	}
 	return found, true
+}
+
+// fromRouter reports whether an IPv6 address or the route from it came by router
+// advertisement. Programs that handle these in place of the kernel set addresses with a
+// lifetime and the protocol of routes, too. An address of DHCPv6 is alone in its network.
+func fromRouter(a rtnl.Address, r rtnl.Route) bool {
+	autoconf := a.Flags&unix.IFA_F_PERMANENT == 0 && a.Prefix.Bits() < a.Prefix.Addr().BitLen()
+	return a.Prefix.Addr().Is6() && (autoconf || r.Protocol == unix.RTPROT_RA)
 }
 
 // addRoute records the route to an address of the server, unless the network of the

@@ -124,10 +124,10 @@ func (s *setup) forget(top rtnl.Link, keep netip.Prefix) error {
 }
 
 // renewed returns the network as Renew left it, and whether that was called before: the
-// link has an IPv4 address that is not recorded. The recorded one may be another
-// machine's by now.
+// link has an IPv4 address that is not recorded, or one from a router. The recorded one may
+// be another machine's by now.
 func (s *setup) renewed(top rtnl.Link) (r Result, ok bool, err error) {
-	if !s.plan.DHCP {
+	if !s.plan.DHCP && !s.plan.RA {
 		return r, false, nil
 	}
 	present, err := s.conn.Addresses()
@@ -136,23 +136,15 @@ func (s *setup) renewed(top rtnl.Link) (r Result, ok bool, err error) {
 	}
 	r = Result{Link: top.Name, Index: top.Index, MTU: top.MTU}
 	for _, a := range present {
-		recorded := slices.Contains(s.plan.Addresses, a.Prefix)
-		if a.Index == top.Index && (recorded || a.Prefix.Addr().Is4()) {
+		recorded, router := slices.Contains(s.plan.Addresses, a.Prefix), s.plan.RA && fromRouter(a)
+		leased := s.plan.DHCP && a.Prefix.Addr().Is4()
+		if a.Index == top.Index && (recorded || leased || router) {
 			r.Addresses = append(r.Addresses, a.Prefix)
-			ok = ok || !recorded
+			ok = ok || !recorded || router
 		}
 	}
-	for _, server := range s.servers {
-		w, err := s.conn.Route(server.WithZone(""), top.Index)
-		near := slices.ContainsFunc(r.Addresses, func(a netip.Prefix) bool { return a.Contains(server) })
-		// Without a route, Linux takes any IPv4 address for a neighbour.
-		if err != nil || !w.Via.IsValid() && !near {
-			continue
-		}
-		own := netplan.Route{To: netip.PrefixFrom(server.WithZone(""), server.BitLen()), Via: w.Via, From: w.From, OnLink: w.OnLink, MTU: w.MTU, Locking: w.Locked}
-		if s.route(top, r.Addresses, own) == nil {
-			r.Servers = append(r.Servers, server)
-		}
+	if ok {
+		r.Servers = s.follow(top, r.Addresses)
 	}
 	return r, ok && len(r.Servers) > 0, nil
 }

@@ -51,37 +51,79 @@ type Result struct {
 //
 // It returns an error if no card matches, none has a carrier, or no address could be set.
 func Up(n *netplan.Network, servers []netip.Addr, deadline time.Time, log func(format string, a ...any)) (Result, error) {
-	s, err := begin(n, servers, deadline, log)
+	s, top, err := start(n, servers, deadline, log)
 	if err != nil {
 		return Result{}, err
 	}
 	defer s.conn.Close()
-	top, err := s.links()
-	if err != nil {
-		return Result{}, err
-	}
 	if r, ok, err := s.renewed(top); ok || err != nil {
 		return r, err
 	}
 	return s.addresses(top, n.Addresses, n.Routes)
 }
 
-// Renew does the same with an address that a DHCP server gives now, which replaces the
-// recorded IPv4 addresses. IPv6 addresses are set as recorded. It returns an error if the
-// network has no address from DHCP, or if no server answers.
+// Renew does the same with addresses of now: an IPv4 address that a DHCP server gives
+// replaces the recorded ones, and IPv6 addresses and routes that routers advertise replace
+// those. Of other origin, addresses are set as recorded. It returns an error if the network
+// has no address from DHCP or a router, or if no server of DHCP and no router answers.
 func Renew(n *netplan.Network, servers []netip.Addr, deadline time.Time, log func(format string, a ...any)) (Result, error) {
-	if !n.DHCP {
-		return Result{}, errors.New("the recorded address is not from DHCP")
+	if !n.DHCP && !n.RA {
+		return Result{}, errors.New("the recorded address is not from DHCP or a router")
 	}
-	s, err := begin(n, servers, deadline, log)
+	s, top, err := start(n, servers, deadline, log)
 	if err != nil {
 		return Result{}, err
 	}
 	defer s.conn.Close()
-	top, err := s.links()
-	if err != nil {
-		return Result{}, err
+	if !n.RA {
+		return s.leased(top)
 	}
+	v4, v6 := s.only(netip.Addr.Is4), s.only(netip.Addr.Is6)
+	wants6 := len(v6.servers) > 0 || len(servers) == 0
+	var r Result
+	var errs []error
+	add := func(more Result, err error) {
+		if err != nil {
+			errs = append(errs, err)
+			return
+		}
+		r.Link, r.Index, r.MTU = more.Link, more.Index, more.MTU
+		r.Addresses, r.Servers = append(r.Addresses, more.Addresses...), append(r.Servers, more.Servers...)
+	}
+	if wants6 {
+		s.solicit(top) // an answer can come while DHCP runs
+	}
+	if n.DHCP && (len(v4.servers) > 0 || len(servers) == 0) {
+		if wants6 {
+			v4.deadline = s.until(time.Until(s.deadline) / 2)
+		}
+		add(v4.leased(top))
+	}
+	if wants6 {
+		add(v6.advertised(top))
+	}
+	if len(r.Addresses) == 0 && len(errs) == 0 {
+		errs = append(errs, fmt.Errorf("link %s: no server has an address that could be renewed", top.Name))
+	}
+	if len(r.Addresses) == 0 {
+		return r, errors.Join(errs...)
+	}
+	for _, err := range errs {
+		s.log("%v", err)
+	}
+	return r, nil
+}
+
+// only returns s for the servers of one family.
+func (s *setup) only(is func(netip.Addr) bool) *setup {
+	c := *s
+	c.servers = slices.DeleteFunc(slices.Clone(s.servers), func(a netip.Addr) bool { return !is(a) })
+	return &c
+}
+
+// leased sets the network up with an address from DHCP. IPv6 addresses are those of the plan,
+// unless they come from routers.
+func (s *setup) leased(top rtnl.Link) (Result, error) {
 	l, err := s.lease(top)
 	if err != nil {
 		return Result{}, fmt.Errorf("DHCP on %s: %w", top.Name, err)
@@ -94,13 +136,13 @@ func Renew(n *netplan.Network, servers []netip.Addr, deadline time.Time, log fun
 		top.MTU = s.setMTU(top, l.mtu)
 	}
 	addresses, routes := []netip.Prefix{l.prefix()}, l.routes
-	for _, a := range n.Addresses {
-		if a.Addr().Is6() {
+	for _, a := range s.plan.Addresses {
+		if a.Addr().Is6() && !s.plan.RA {
 			addresses = append(addresses, a)
 		}
 	}
-	for _, r := range n.Routes {
-		if r.To.Addr().Is6() {
+	for _, r := range s.plan.Routes {
+		if r.To.Addr().Is6() && !s.plan.RA {
 			routes = append(routes, r)
 		}
 	}
@@ -126,6 +168,20 @@ func begin(n *netplan.Network, servers []netip.Addr, deadline time.Time, log fun
 		return nil, err
 	}
 	return &setup{conn: conn, plan: n, servers: servers, deadline: deadline, log: log}, nil
+}
+
+// start begins a call and sets the links up. It returns the link with the addresses.
+func start(n *netplan.Network, servers []netip.Addr, deadline time.Time, log func(string, ...any)) (*setup, rtnl.Link, error) {
+	s, err := begin(n, servers, deadline, log)
+	if err != nil {
+		return nil, rtnl.Link{}, err
+	}
+	top, err := s.links()
+	if err != nil {
+		s.conn.Close()
+		return nil, rtnl.Link{}, err
+	}
+	return s, top, nil
 }
 
 // until returns the end of a wait: d from now, and never after the deadline.

@@ -188,8 +188,11 @@ var ipv6Settings = []struct{ name, value string }{
 	{"dad_transmits", "0"},
 }
 
-// setIPv6 prepares a link for IPv6.
+// setIPv6 prepares a link for IPv6. One that follows routers keeps doing so.
 func (s *setup) setIPv6(link string) {
+	if followsRouters(link) {
+		return
+	}
 	for _, p := range ipv6Settings {
 		s.set(filepath.Join("ipv6/conf", link, p.name), p.value)
 	}

@@ -16,6 +16,10 @@ type Network struct {
 	// DHCP says that the IPv4 address comes from DHCP: if the recorded one does not
 	// reach the server, a new one is asked for.
 	DHCP bool `json:"dhcp,omitempty"`
+	// RA says that an IPv6 address or the route to the server comes from router
+	// advertisements (RFC 4862): if the recorded ones do not reach the server, those that
+	// routers advertise then replace them.
+	RA bool `json:"ra,omitempty"`
 }
 
 // LinkKind is the kind of a network link.

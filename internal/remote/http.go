@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -261,7 +262,7 @@ func (c *httpClient) sendChunks(q *request, replies <-chan reply) (int64, *reply
 	const room = 16 // for the size and the end of its line
 	b := make([]byte, room+64<<10+2)
 	var sent int64
-	r := io.MultiReader(newBytesReader(q.body), &pausingReader{c.link, q.stream})
+	r := io.MultiReader(bytes.NewReader(q.body), &pausingReader{c.link, q.stream})
 	for {
 		n, err := readPart(r, b[room:len(b)-2])
 		if err != nil && err != io.EOF {

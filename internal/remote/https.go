@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"math/rand/v2"
 	"path"
 	"strconv"
+	"strings"
 	"time"
 
 	"ukdump/internal/crashdir"
@@ -142,7 +144,7 @@ func (s *httpsStore) stream(r io.Reader) error {
 	b := make([]byte, 4<<10)
 	n, err := readPart(r, b)
 	if err == io.EOF {
-		r = newBytesReader(nil)
+		r = bytes.NewReader(nil)
 	} else if err != nil {
 		return err
 	}
@@ -223,7 +225,7 @@ func (s *httpsStore) Abort(string) error {
 func (s *httpsStore) Probe() (ProbeResult, error) {
 	p := ProbeResult{Room: -1}
 	name := s.path(probeName(), "")
-	if err := s.put(name, newProbeReader(), nil); err != nil {
+	if err := s.put(name, strings.NewReader(probeText), nil); err != nil {
 		return p, err
 	}
 	resp, err := s.do(request{method: "GET", path: name}, 200)

@@ -216,7 +216,7 @@ func newDAV(t *testing.T, methods ...string) (*web, string) {
 // saveDump writes a dump with a log and a stream that may not end.
 func saveDump(t *testing.T, s Store, stream io.Reader) (streamErr, commitErr error) {
 	t.Helper()
-	dir, err := s.Create("web 1", crashTime)
+	dir, err := s.Create("web-1", crashTime)
 	if err != nil {
 		t.Fatal(err)
 	}

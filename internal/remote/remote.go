@@ -5,7 +5,6 @@
 package remote
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"io/fs"
@@ -73,7 +72,7 @@ type ProbeResult struct {
 // Store is a logged-in connection to the server of one target. It is for one goroutine.
 type Store interface {
 	// Create makes the directory of a new dump of a machine and returns its path below
-	// the target: MACHINE/TIME. By SFTP TIME is as crashdir.Create makes it. Other
+	// the target: MACHINE/TIME. machine is a name of netplan.MachineDir. By SFTP TIME is as crashdir.Create makes it. Other
 	// servers need not tell whether a name is taken, so TIME has a random number there.
 	Create(machine string, t time.Time) (dir string, err error)
 	// Put writes a small file durably and replaces an earlier one. HTTPS and S3 send a file
@@ -178,20 +177,6 @@ func (t *target) word(name string) (string, error) {
 	return f[0], nil
 }
 
-// machineName returns the name of a machine as a directory.
-func machineName(name string) string {
-	b := []byte(name)
-	for i, c := range b {
-		if !isUnreserved(c) || c == '~' || i == 0 && c == '.' {
-			b[i] = '-'
-		}
-	}
-	if len(b) == 0 {
-		return "unknown"
-	}
-	return string(b[:min(len(b), 255)]) // NAME_MAX, linux/limits.h
-}
-
 // isUnreserved reports whether URLs and S3 need no escape for c: RFC 3986, section 2.3.
 func isUnreserved(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~'
@@ -199,7 +184,7 @@ func isUnreserved(c byte) bool {
 
 // randomDir returns the path of a dump that no other dump has.
 func randomDir(machine string, t time.Time) string {
-	return path.Join(machineName(machine), crashdir.Name(t)+"-x"+strconv.FormatUint(uint64(rand.Uint32()), 10))
+	return path.Join(machine, crashdir.Name(t)+"-x"+strconv.FormatUint(uint64(rand.Uint32()), 10))
 }
 
 // printable returns text of a server for a message: one line, at most 200 bytes.
@@ -212,7 +197,3 @@ func printable(s string) string {
 	}
 	return strings.TrimSpace(string(b))
 }
-
-func newProbeReader() io.Reader { return strings.NewReader(probeText) }
-
-func newBytesReader(b []byte) io.Reader { return bytes.NewReader(b) }

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"path"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -87,7 +88,6 @@ func (s *sftpStore) path(dir, name string) string { return path.Join(s.t.server.
 // Create implements Store.
 func (s *sftpStore) Create(machine string, t time.Time) (string, error) {
 	defer s.link.wait()()
-	machine = machineName(machine)
 	parent := s.path(machine, "")
 	if err := s.mkdirAll(parent); err != nil {
 		return "", s.fail("mkdir", parent, err)
@@ -409,7 +409,7 @@ func (s *sftpStore) Probe() (ProbeResult, error) {
 		return p, s.fail("mkdir", dir, err)
 	}
 	name := path.Join(dir, "test")
-	if err := s.put(name, newProbeReader()); err != nil {
+	if err := s.put(name, strings.NewReader(probeText)); err != nil {
 		return p, s.fail("write", name, err)
 	}
 	if err := s.readBack(name); err != nil {

@@ -300,8 +300,8 @@ func TestBlockReader(t *testing.T) {
 func TestSFTPOpaque(t *testing.T) {
 	d := newSSHD(t)
 	s := d.open(t, Options{})
-	dir, err := s.Create("..", crashTime)
-	if err != nil || dir != "-./"+crashName {
+	dir, err := s.Create("m", crashTime)
+	if err != nil || dir != "m/"+crashName {
 		t.Fatalf("Create: %q, %v", dir, err)
 	}
 	const name = crashdir.Vmcore + crashdir.Sealed

@@ -14,6 +14,7 @@ type Route struct {
 	From     netip.Addr // preferred source address
 	Index    int        // of the link
 	Table    int        // RT_TABLE_*, linux/rtnetlink.h
+	Protocol int        // RTPROT_*
 	Type     int        // RTN_*
 	Scope    int        // RT_SCOPE_*
 	Metric   int
@@ -91,7 +92,7 @@ func parseRoute(b []byte) (r Route, err error) {
 	if len(b) < unix.SizeofRtMsg {
 		return r, errShort
 	}
-	r = Route{Table: int(b[4]), Scope: int(b[6]), Type: int(b[7]), OnLink: ne.Uint32(b[8:])&unix.RTNH_F_ONLINK != 0}
+	r = Route{Table: int(b[4]), Protocol: int(b[5]), Scope: int(b[6]), Type: int(b[7]), OnLink: ne.Uint32(b[8:])&unix.RTNH_F_ONLINK != 0}
 	to := netip.IPv4Unspecified()
 	if b[0] == unix.AF_INET6 {
 		to = netip.IPv6Unspecified()

@@ -271,6 +271,46 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// Addresses and routes that came by router advertisement, as the kernel lists them.
+func TestParseAdvertised(t *testing.T) {
+	const prefix = "2001:db8::3/64"
+	lifetimes := func(valid uint32) []byte { // struct ifa_cacheinfo: preferred, valid, two stamps
+		return ne.AppendUint32(ne.AppendUint32(ne.AppendUint32(ne.AppendUint32(nil, valid/2), valid), 1), 2)
+	}
+	for _, tt := range []struct {
+		name  string
+		flags uint32
+		valid uint32
+	}{
+		{"mngtmpaddr", unix.IFA_F_MANAGETEMPADDR, 86400},
+		{"stable-privacy", unix.IFA_F_MANAGETEMPADDR | unix.IFA_F_STABLE_PRIVACY, 86400},
+		{"temporary", unix.IFA_F_TEMPORARY, 600},
+		{"forever", unix.IFA_F_MANAGETEMPADDR, Forever},
+	} {
+		p := netip.MustParsePrefix(prefix)
+		m := newMessage(unix.RTM_NEWADDR, append([]byte{unix.AF_INET6, 64, byte(tt.flags), 0}, ne.AppendUint32(nil, 2)...)...)
+		m.attr(unix.IFA_ADDRESS, p.Addr().AsSlice()...)
+		m.attr(unix.IFA_CACHEINFO, lifetimes(tt.valid)...)
+		m.uint32(unix.IFA_FLAGS, tt.flags)
+		m.attr(11, 2) // IFA_PROTO: IFAPROT_KERNEL_RA, since Linux 5.18
+		a, err := parseAddress(m.b[headerLen:])
+		if want := (Address{Index: 2, Prefix: p, Flags: tt.flags, Valid: tt.valid}); err != nil || a != want {
+			t.Errorf("%s: got %+v, %v, want %+v", tt.name, a, err, want)
+		}
+	}
+	for _, protocol := range []int{unix.RTPROT_RA, unix.RTPROT_STATIC, unix.RTPROT_KERNEL} {
+		via := netip.MustParseAddr("fe80::1")
+		m := newMessage(unix.RTM_NEWROUTE, unix.AF_INET6, 0, 0, 0, unix.RT_TABLE_MAIN, byte(protocol), 0, unix.RTN_UNICAST, 0, 0, 0, 0)
+		m.attr(unix.RTA_GATEWAY, via.AsSlice()...)
+		m.uint32(unix.RTA_OIF, 2)
+		r, err := parseRoute(m.b[headerLen:])
+		want := Route{To: netip.MustParsePrefix("::/0"), Via: via, Index: 2, Table: unix.RT_TABLE_MAIN, Protocol: protocol, Type: unix.RTN_UNICAST}
+		if err != nil || r != want {
+			t.Errorf("protocol %d: got %+v, %v, want %+v", protocol, r, err, want)
+		}
+	}
+}
+
 func TestParseMAC(t *testing.T) {
 	for s, want := range map[string]string{
 		"52:54:00:12:34:56":    "525400123456",

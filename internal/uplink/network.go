@@ -17,7 +17,7 @@ import (
 
 // Network is capture.RoleNetwork: it sets the network up for the target in args, and
 // connects to the server once. If the recorded address does not reach it, and that came
-// from DHCP, a new one is asked for.
+// from DHCP or a router, a new one is asked for.
 func Network(args []string) int {
 	return run(args, 1, func(args []string) error {
 		j, err := open(args[0])
@@ -45,12 +45,26 @@ func Network(args []string) int {
 			warn("%v: trying another port of the bond", err)
 			err = try(netconf.Up)
 		}
-		if err == nil || !s.Network.DHCP {
+		by := renewal(&s.Network)
+		if err == nil || by == "" {
 			return err
 		}
-		warn("the recorded address does not reach the server: %v: requesting another by DHCP", err)
+		warn("the recorded address does not reach the server: %v: requesting another by %s", err, by)
 		return try(netconf.Renew)
 	})
+}
+
+// renewal returns the origin of addresses that netconf.Renew can ask again, "" if it cannot.
+func renewal(n *netplan.Network) string {
+	switch {
+	case n.DHCP && n.RA:
+		return "DHCP and router advertisement"
+	case n.DHCP:
+		return "DHCP"
+	case n.RA:
+		return "router advertisement"
+	}
+	return ""
 }
 
 // setUp is netconf.Up or netconf.Renew.

@@ -58,6 +58,9 @@ func wayName(n *netplan.Network) string {
 	if n.DHCP {
 		text += ", address by DHCP"
 	}
+	if n.RA {
+		text += ", router advertisement"
+	}
 	return text
 }
 
