@@ -17,7 +17,9 @@ func TestCompression(t *testing.T) {
 	m.Write("sys/devices/pci0000:00/0000:00:14.0/usb2/2-1/speed", "5000\n")
 	usb := "pci0000:00/0000:00:14.0/usb"
 	all := []string{"none", "zlib", "lzo", "snappy", "zstd"}
-	disk := func(path string) plan.Target { return plan.Target{Kind: plan.Directory, Device: plan.Device{Path: path}} }
+	disk := func(path string) plan.Target {
+		return plan.Target{Kind: plan.Directory, Device: plan.Device{Path: path}}
+	}
 	layered := func(paths ...string) plan.Target {
 		var l plan.Layer
 		for _, p := range paths {
