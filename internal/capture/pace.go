@@ -6,9 +6,9 @@ import (
 )
 
 // sampleTime returns how long a collector that has left for its work must run until its
-// speed is known well enough: a disk may be slow to begin with.
+// speed is known well enough: a disk may stall to begin with.
 func sampleTime(left time.Duration) time.Duration {
-	return max(left/50, min(time.Minute, left/10))
+	return max(left/20, min(2*time.Minute, left/10))
 }
 
 // pace is the progress of a collector since it began to copy.
@@ -20,9 +20,10 @@ type pace struct {
 
 // late returns why the running collector is stopped before the time is up, "" if it goes
 // on. With many TiB the dump of everything may need days: a quicker collector then saves
-// at least the kernel. If there is none, a collector that can save most of the memory goes
-// on, because part of a vmcore is better than none. One that cannot is stopped: the
-// machine comes back, or another target gets the time.
+// at least the kernel. If there is none, the collector goes on for half of the time in any
+// case, and to the end if it can save half of the memory: part of a vmcore is better than
+// none. One that cannot is stopped: the machine comes back, or another target gets the
+// time.
 func (w *worker) late(p *pace) string {
 	now := uptime()
 	if p.left == 0 {
@@ -36,7 +37,7 @@ func (w *worker) late(p *pace) string {
 		return ""
 	}
 	need, left := time.Duration(float64(elapsed)/done*(100-w.percent)), p.left-elapsed
-	if need <= left || !w.quicker() && need <= elapsed+2*left {
+	if need <= left || !w.quicker() && (elapsed < left || need <= elapsed+2*left) {
 		return ""
 	}
 	return fmt.Sprintf("too slow to end in time: it needs another %v and has %v", need.Round(time.Second), left.Round(time.Second))
