@@ -3,6 +3,7 @@ package builder
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"strings"
@@ -54,6 +55,8 @@ func TestOmitted(t *testing.T) {
 			omitted: "target nfs:silent:/srv is omitted: resolve the server: lookup silent: i/o timeout " + reload},
 		{name: "between two servers", targets: "nfs:nas:/a sftp://dump@noroute/b nfs:nas:/c", change: func() { m.Write(knownFile, "noroute "+hostKey(t, 'a')+"\n") },
 			plan: "nfs:nas:/a - nfs:nas:/c", omitted: "target sftp://dump@noroute/b is omitted: find the route to 192.0.2.7: network is unreachable " + reload},
+		{name: "with a key", targets: "sftp://dump@noroute/b /var/crash", change: func() { m.Write(knownFile, "noroute "+hostKey(t, 'a')+"\n") },
+			plan: "- /var/crash", omitted: "target sftp://dump@noroute/b is omitted: find the route to 192.0.2.7: network is unreachable " + reload},
 		{name: "no server at all", targets: "nfs:noroute:/srv nfs:typo:/srv",
 			refused: "target nfs:noroute:/srv: find the route to 192.0.2.7: network is unreachable Run kdumpctl reload when the server can be reached, or add a directory on this machine to TARGET=."},
 		{name: "Wi-Fi", targets: "nfs:wifi:/srv /var/crash", refused: "target nfs:wifi:/srv: route to wifi: Wi-Fi link wlan0 is not supported"},
@@ -97,6 +100,9 @@ func TestOmitted(t *testing.T) {
 				if strings.HasPrefix(f.Path, netplan.Dir) {
 					t.Errorf("the image has %s of a target that is omitted", f.Path)
 				}
+			}
+			if _, err := fs.ReadFile(b.RemoteFiles(), netplan.Dir+"/0-key"); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the key of a target that is omitted: %v", err)
 			}
 			data, err := b.Plan.Encode()
 			if err != nil {

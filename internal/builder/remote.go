@@ -65,7 +65,6 @@ func (b *Build) server(t target.Target, o Options) (plan.Target, []kmod.Request,
 	name := t.String()
 	b.packing = nil
 	bad := func(err error) (plan.Target, []kmod.Request, error) {
-		b.unpackRemote()
 		return plan.Target{}, nil, fmt.Errorf("target %s: %w", name, err)
 	}
 	r := t.Server()
@@ -94,10 +93,8 @@ func (b *Build) server(t target.Target, o Options) (plan.Target, []kmod.Request,
 	if err != nil {
 		return bad(err)
 	}
-	for _, f := range b.packing {
-		if err := b.add(f.path, b.remoteFiles[f.path], 0o600, f.why); err != nil {
-			return bad(err)
-		}
+	if err := b.addRemoteFiles(); err != nil {
+		return bad(err)
 	}
 	s.Addresses, s.Network = addresses, way.Network
 	for _, note := range way.Notes {
@@ -147,13 +144,23 @@ func nfsRequests(version string) []kmod.Request {
 }
 
 // remoteFile is a file that the image gets if its server does.
-type remoteFile struct{ path, why string }
+type remoteFile struct {
+	path, why string
+	data      []byte
+}
 
-// unpackRemote forgets the files of the server that is being planned.
-func (b *Build) unpackRemote() {
-	for _, f := range b.packing {
-		delete(b.remoteFiles, f.path)
+// addRemoteFiles packs the files of the server that is being planned.
+func (b *Build) addRemoteFiles() error {
+	if b.remoteFiles == nil {
+		b.remoteFiles = make(files)
 	}
+	for _, f := range b.packing {
+		b.remoteFiles[f.path] = f.data
+		if err := b.add(f.path, f.data, 0o600, f.why); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // packRemote checks a file for a server and returns its name in netplan.Dir. The file is in
@@ -167,12 +174,7 @@ func (b *Build) packRemote(file, name, why string, check func([]byte) error) (st
 		return "", fmt.Errorf("%s: %w", file, err)
 	}
 	name = strconv.Itoa(len(b.remotePlan().Servers)) + "-" + name
-	at := path.Join(netplan.Dir, name)
-	if b.remoteFiles == nil {
-		b.remoteFiles = make(files)
-	}
-	b.remoteFiles[at] = data
-	b.packing = append(b.packing, remoteFile{at, why})
+	b.packing = append(b.packing, remoteFile{path.Join(netplan.Dir, name), why, data})
 	return name, nil
 }
 

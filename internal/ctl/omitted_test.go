@@ -153,6 +153,28 @@ func TestOmittedKeepsSet(t *testing.T) {
 	}
 }
 
+// If the kernel refuses the fallback set, the image without the server is loaded.
+func TestOmittedFallbackRefused(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	n := new(network)
+	m.route, m.askNFS = n.route, askSys
+	m.Write(conf, "TARGET=\""+server+" /var/crash\"\n")
+	if got := m.kdumpctl("load"); got.status != 0 {
+		t.Fatalf("%+v", got)
+	}
+	n.down = true
+	m.reboot()
+	m.failOnce(unix.EADDRNOTAVAIL)
+	got := m.kdumpctl("load")
+	if got.status != 0 || !strings.Contains(got.stderr, "warning: "+isOmitted+"; nothing is loaded now, as this failed too: ") || !m.isLoaded() || m.targets() != "/var/crash" {
+		t.Errorf("%+v, targets %s", got, m.targets())
+	}
+	if line := m.missing(); line != isOmitted {
+		t.Errorf("status: %s", line)
+	}
+}
+
 // Without any target nothing is loaded. A network that comes late is waited for.
 func TestOmittedAll(t *testing.T) {
 	t.Parallel()
