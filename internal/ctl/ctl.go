@@ -41,6 +41,8 @@ type ctl struct {
 	swapon func() error // turns on the swap that the machine is configured to have
 	// reloadUnit has systemd reload ukdump.service, without waiting for that.
 	reloadUnit func() error
+	// retry has systemd start or stop the timer of reload --omitted, without waiting.
+	retry      func(start bool) error
 	startHooks func() error // starts announce --hooks, without waiting for that
 	adopt      bool         // this process has no children but those of hooks
 	// mountJobs returns where systemd is about to mount something.
@@ -66,7 +68,7 @@ func Run(p *cli.Program) int {
 	c := &ctl{
 		Program: p, root: root, pid1: builder.DefaultPid1(), store: state.Store{Root: root}, uid: os.Geteuid(),
 		kexec: kexec.New(root), keys: cryptkeys.New(root, load.KeyInTable(root)),
-		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: collect.Swapon, reloadUnit: reloadUnit, startHooks: startHooks, mountJobs: host.MountJobs, tryWrite: verify.TryWrite, reboot: reboot,
+		journalLimit: 5 * time.Second, sleep: time.Sleep, swapon: collect.Swapon, reloadUnit: reloadUnit, retry: retryTimer, startHooks: startHooks, mountJobs: host.MountJobs, tryWrite: verify.TryWrite, reboot: reboot,
 		lookPath: exec.LookPath, exec: replaceBy, wait: runAndWait, adopt: true,
 	}
 	c.ask = c.askTerminal

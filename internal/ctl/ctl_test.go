@@ -64,9 +64,10 @@ type machine struct {
 
 	columns int // of the terminal; 0 if there is none
 
-	swapons   int // how often swap was turned on
-	reloads   int // how often systemd was asked to reload ukdump.service
-	hooks     int // how often the hooks were started
+	swapons   int    // how often swap was turned on
+	reloads   int    // how often systemd was asked to reload ukdump.service
+	retries   []bool // how systemd was asked to start and stop ukdump-retry.timer
+	hooks     int    // how often the hooks were started
 	mountJobs func() ([]string, error)
 
 	memUsage func(string) ([]byte, error)
@@ -151,7 +152,7 @@ func (m *machine) ctl() *ctl {
 		Program: &cli.Program{Name: "kdumpctl", Stdout: io.Discard, Stderr: io.Discard},
 		root:    m.Root, pid1: m.Pid1, store: state.Store{Root: m.Root}, kexec: kexec.New(m.Root), uid: m.uid, columns: m.columns,
 		journalLimit: m.journalLimit, sleep: m.sleep, route: m.route, askNFS: m.askNFS,
-		swapon: func() error { m.swapons++; return nil }, reloadUnit: func() error { m.reloads++; return nil }, mountJobs: m.mountJobs, memUsage: m.memUsage, tryWrite: m.tryWrite,
+		swapon: func() error { m.swapons++; return nil }, reloadUnit: func() error { m.reloads++; return nil }, retry: func(start bool) error { m.retries = append(m.retries, start); return nil }, mountJobs: m.mountJobs, memUsage: m.memUsage, tryWrite: m.tryWrite,
 		ask: func(string) (bool, error) { return m.answer, nil },
 	}
 	c.setupMachine = m.setupMachine

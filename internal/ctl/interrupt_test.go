@@ -43,7 +43,7 @@ func loadUntilKilled(root string) {
 		c := &ctl{
 			Program: &cli.Program{Name: "kdumpctl", Args: []string{"load"}, Stdout: &out, Stderr: &out},
 			root:    root, store: state.Store{Root: root}, pid1: filepath.Join(filepath.Dir(root), "kdumpinit"), kexec: kexec.New(root), sleep: time.Sleep,
-			keys: cryptkeys.New(root, nil),
+			keys: cryptkeys.New(root, nil), retry: func(bool) error { return nil },
 		}
 		c.kexec.FileLoad = func(kernel, initrd int, cmdline string, _ int) error {
 			slot := filepath.Join(root, "sys/kernel/kexec_crash_loaded")

@@ -30,6 +30,7 @@ type loadOptions struct {
 	hotplug    bool
 	forecast   bool
 	ifChanged  bool
+	omitted    bool
 }
 
 func (o *loadOptions) add(f *pflag.FlagSet) {
@@ -55,10 +56,15 @@ func (c *ctl) reloadVerb() *cli.Command {
 			o.add(f)
 			f.BoolVar(&o.hotplug, "hotplug", false, "processors or memory were added or removed: load the same set again, if one is loaded. For ukdump-hotplug.service")
 			f.BoolVar(&o.ifChanged, "if-changed", false, "kernels or makedumpfile were installed or removed: have ukdump.service load again in the background if the loaded set is out of date, and remove the images of kernels that are gone. For hooks of package managers")
+			f.BoolVar(&o.omitted, "omitted", false, "load again if a server that the loaded set omits can be reached. For ukdump-retry.service")
 			f.BoolVar(&o.forecast, "forecast", false, "try makedumpfile on the running kernel, and load the same set again if it should know the result. For ukdump-forecast.service")
 		},
 		Run: func([]string) error {
 			switch {
+			case o.omitted && (o.ifChanged || o.forecast || o.hotplug || o.image != ""):
+				return cli.Usage(errors.New("--omitted loads the configured set, so it excludes --if-changed, --forecast, --hotplug and --image"))
+			case o.omitted:
+				return c.reloadOmitted()
 			case o.ifChanged && (o.forecast || o.hotplug || o.image != ""):
 				return cli.Usage(errors.New("--if-changed has ukdump.service load, so it excludes --forecast, --hotplug and --image"))
 			case o.ifChanged:
@@ -87,13 +93,48 @@ func (c *ctl) load(verb string, o loadOptions) error {
 		return err
 	}
 	return c.locked(verb, func() error {
-		if err := c.loader().Load(load.Options{Image: o.image, Await: o.ifReserved, Later: o.ifReserved}); err != nil {
+		err := c.loader().Load(load.Options{Image: o.image, Await: o.ifReserved, Later: o.ifReserved})
+		if errors.As(err, new(*host.AbsentError)) {
+			c.retryOmitted()
+		}
+		if err != nil {
 			return err
 		}
 		c.pruneAfterLoad()
 		c.removeImages()
+		if c.loader().Omitted() {
+			c.retryOmitted()
+		}
 		return nil
 	})
+}
+
+// retryOmitted has systemd look for the servers that could not be reached.
+func (c *ctl) retryOmitted() {
+	if err := c.retry(true); err != nil {
+		c.Warn(fmt.Sprintf("nothing will look for the server: %v", err), "Run kdumpctl reload when the server can be reached.")
+	}
+}
+
+// reloadOmitted is for ukdump-retry.service, whose timer it stops when nothing is left to
+// do.
+func (c *ctl) reloadOmitted() error {
+	reason, wanted := c.loader().WantsLoad()
+	if loaded, err := c.kexec.Loaded(); err == nil && !loaded {
+		reason, wanted = "nothing is loaded", true
+	}
+	if !wanted {
+		c.Say("nothing to do: %s", reason)
+	} else {
+		c.Say("loading: %s", reason)
+		if err := c.load("reload", loadOptions{}); err != nil {
+			return err
+		}
+	}
+	if c.loader().Omitted() {
+		return nil
+	}
+	return c.retry(false)
 }
 
 // removeImages is no part of loading either.
@@ -130,6 +171,17 @@ func reloadUnit() error {
 		return advice.With(errors.New("systemd does not run"), "Run kdumpctl reload.")
 	}
 	return systemctl("--no-block", "try-reload-or-restart", "ukdump.service")
+}
+
+// retryTimer starts or stops the timer of ukdump-retry.service.
+func retryTimer(start bool) error {
+	if !host.SystemdRuns("/") {
+		return errors.New("systemd does not run")
+	}
+	if start {
+		return systemctl("--no-block", "start", "ukdump-retry.timer")
+	}
+	return systemctl("--no-block", "stop", "ukdump-retry.timer")
 }
 
 // systemctl runs systemctl(1) for a request that it answers at once.

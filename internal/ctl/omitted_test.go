@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -89,6 +90,10 @@ func TestOmittedServer(t *testing.T) {
 		t.Errorf("%+v, %d reloads", got, m.reloads)
 	}
 
+	if got := m.kdumpctl("reload --omitted"); got.status != 0 || len(m.calls) != 1 || !slices.Equal(m.retries, []bool{true}) {
+		t.Errorf("%+v, %d calls, timer %v", got, len(m.calls), m.retries)
+	}
+
 	n.down = false
 	if line := m.missing(); line != "the loaded image is out of date: its inputs have changed" {
 		t.Errorf("status with the network: %s", line)
@@ -96,8 +101,12 @@ func TestOmittedServer(t *testing.T) {
 	if got := m.kdumpctl("reload --if-changed"); got.status != 0 || m.reloads != 1 {
 		t.Errorf("%+v, %d reloads", got, m.reloads)
 	}
-	if got := m.kdumpctl("reload"); got.status != 0 || strings.Contains(got.stderr, "omitted") || m.targets() != server+" /var/crash" {
-		t.Errorf("%+v, targets %s", got, m.targets())
+	m.retries = nil
+	if got := m.kdumpctl("reload --omitted"); got.status != 0 || strings.Contains(got.stderr, "omitted") || m.targets() != server+" /var/crash" || !slices.Equal(m.retries, []bool{false}) {
+		t.Errorf("%+v, targets %s, timer %v", got, m.targets(), m.retries)
+	}
+	if got := m.kdumpctl("reload --omitted --hotplug"); got.status != 2 {
+		t.Errorf("%+v", got)
 	}
 	if line := m.missing(); line != "nothing" {
 		t.Errorf("status: %s", line)
@@ -213,5 +222,26 @@ func TestKerberosServer(t *testing.T) {
 	m.expect("build", result{1, "", wants + "\n" + advised})
 	if len(m.calls) > 0 {
 		t.Errorf("the kernel was asked: %q", m.calls)
+	}
+}
+
+// Where all targets are servers, nothing is loaded until one can be reached.
+func TestOmittedUntilReached(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	n := &network{down: true}
+	m.route, m.askNFS = n.route, askSys
+	m.Write(conf, "TARGET="+server+"\n")
+	for range 2 {
+		if got := m.kdumpctl("reload --omitted"); got.status != 1 || m.isLoaded() || !strings.Contains(got.stderr, noRoute) {
+			t.Errorf("%+v", got)
+		}
+	}
+	if !slices.Equal(m.retries, []bool{true, true}) {
+		t.Errorf("timer %v", m.retries)
+	}
+	n.down, m.retries = false, nil
+	if got := m.kdumpctl("reload --omitted"); got.status != 0 || m.targets() != server || !slices.Equal(m.retries, []bool{false}) {
+		t.Errorf("%+v, targets %s, timer %v", got, m.targets(), m.retries)
 	}
 }

@@ -117,7 +117,7 @@ func TestSwapUnits(t *testing.T) {
 // TARGET and EVIDENCE may name.
 func TestUnitsAreConfined(t *testing.T) {
 	t.Parallel()
-	loads := []string{verify.LoadUnit, "ukdump-hotplug.service", "ukdump-forecast.service"}
+	loads := []string{verify.LoadUnit, "ukdump-hotplug.service", "ukdump-forecast.service", "ukdump-retry.service"}
 	reads := []string{verify.CollectUnit, "ukdump-announce.service", "ukdump-announce-late.service", "ukdump-report.service"}
 	looks := []string{"ukdump-metrics.service"} // as status does
 	for _, name := range slices.Concat(loads, reads, looks) {
@@ -246,7 +246,7 @@ func TestUnitsWithNetworkMount(t *testing.T) {
 			return after == "var-crash.mount" || after == "remote-fs.target" || err == nil && waits(after)
 		})
 	}
-	for _, name := range []string{verify.LoadUnit, verify.CollectUnit, "ukdump-announce.service", "ukdump-announce-late.service", "ukdump-report.service", "ukdump-hotplug.path", "ukdump-forecast.service"} {
+	for _, name := range []string{verify.LoadUnit, verify.CollectUnit, "ukdump-announce.service", "ukdump-announce-late.service", "ukdump-report.service", "ukdump-hotplug.path", "ukdump-forecast.service", "ukdump-retry.timer"} {
 		u := unit(t, name)
 		if !slices.Contains(u["Unit.ConditionKernelCommandLine"], "!ukdump.emergency") {
 			t.Errorf("%s is started in the capture kernel", name)
