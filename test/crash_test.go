@@ -290,7 +290,7 @@ func (c cell) crashOn(ctx context.Context, m *debian.Machine, payload debian.Pay
 // is copied where makedumpfile is of no use.
 func (c cell) memory() int {
 	if c.copied != "" {
-		return 448
+		return 640
 	}
 	return 0
 }
