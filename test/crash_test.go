@@ -298,7 +298,7 @@ func (c cell) reservation() string {
 // is copied where makedumpfile is of no use.
 func (c cell) memory() int {
 	if c.copied != "" {
-		return 448
+		return 640
 	}
 	return 0
 }

@@ -1,6 +1,7 @@
 package kexec
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"os"
@@ -168,8 +169,19 @@ func (s *Slot) textKnown() bool {
 	if s.Arch != "arm64" {
 		return true
 	}
-	b, err := os.ReadFile(filepath.Join(s.Root, "proc/kallsyms"))
-	return err != nil || bytes.Contains(b, []byte(" _text\n"))
+	f, err := os.Open(filepath.Join(s.Root, "proc/kallsyms"))
+	if err != nil {
+		return true
+	}
+	defer f.Close()
+	// The file can have 10 MB, and _text is one of its first lines.
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		if bytes.HasSuffix(lines.Bytes(), []byte(" _text")) {
+			return true
+		}
+	}
+	return lines.Err() != nil
 }
 
 func run(argv []string, files []*os.File) (string, error) {
