@@ -33,6 +33,10 @@ var commonWords = []string{
 	// oopses in the child that loads it must cost that driver and not the dump.
 	// PID 1 does not wait for a hung task.
 	"sysctl.kernel.panic_on_oops=0", "sysctl.kernel.hung_task_panic=0",
+	// The Go runtime of PID 1 maps 32 MiB and more, of which it uses a few pages; the
+	// kernel's default refuses a mapping of more than its memory (mm/util.c,
+	// __vm_enough_memory).
+	"sysctl.vm.overcommit_memory=1",
 	"cgroup_disable=memory",
 	"transparent_hugepage=never",
 	"novmcoredd",

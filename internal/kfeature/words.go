@@ -8,6 +8,7 @@ var Words = map[string]Feature{
 	// Off in kernels without the option; it is a number since 6.19.
 	"sysctl.kernel.panic_on_oops=0":   word("CONFIG_PANIC_ON_OOPS"),
 	"sysctl.kernel.hung_task_panic=0": word("CONFIG_BOOTPARAM_HUNG_TASK_PANIC"),
+	"sysctl.vm.overcommit_memory=1":   word("CONFIG_PROC_SYSCTL"),
 	"novmcoredd":                      word("CONFIG_PROC_VMCORE_DEVICE_DUMP"),
 	"cma=0":                           word("CONFIG_CMA"),
 	"raid=noautodetect":               word("CONFIG_MD_AUTODETECT"),

@@ -5,10 +5,10 @@
 //
 //	go run ./test/bench
 //	go run ./test/bench -suite SUITE
-//	go run ./test/bench -small
+//	go run ./test/bench -small MIB
 //
 // -small measures only the smallest crashkernel= of the capture kernel in
-// packaging/capture-kernel, in steps of 2 MiB, and prints it.
+// packaging/capture-kernel, from MIB down in steps of 2 MiB, and prints it.
 //
 // For Debian's generic and cloud kernel, with ext4 on virtio-blk: the size of the
 // image, the time to build and load it, the smallest crashkernel= with which a
@@ -54,7 +54,7 @@ const (
 )
 
 func main() {
-	small := flag.Bool("small", false, "measure the capture kernel of packaging/capture-kernel")
+	small := flag.Int("small", 0, "measure the capture kernel of packaging/capture-kernel, from so many `MiB` down")
 	other := flag.String("suite", "", "measure the smallest crashkernel= of another suite, and keep nothing")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -65,7 +65,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, other string, small bool) error {
+func run(ctx context.Context, other string, small int) error {
 	repo, err := debian.Repository()
 	if err != nil {
 		return err
@@ -92,8 +92,8 @@ func run(ctx context.Context, other string, small bool) error {
 		return err
 	}
 	fmt.Printf("kdumpinit: %d bytes\n", pid1.Size())
-	if small {
-		return measureSmall(ctx, repo, root, staging)
+	if small > 0 {
+		return measureSmall(ctx, repo, root, staging, small)
 	}
 	for _, flavour := range []debian.Flavour{debian.Generic, debian.Cloud} {
 		b := &bench{ctx: ctx, root: root, flavour: flavour, runs: runs, payload: debian.Payload{
@@ -140,7 +140,7 @@ type search struct {
 }
 
 // measureSmall measures the capture kernel that is made for it.
-func measureSmall(ctx context.Context, repo string, root *debian.Root, staging string) error {
+func measureSmall(ctx context.Context, repo string, root *debian.Root, staging string, from int) error {
 	kernel, err := debian.MakeKernel(ctx, repo, "small", os.Stderr)
 	if err != nil {
 		return err
@@ -148,7 +148,7 @@ func measureSmall(ctx context.Context, repo string, root *debian.Root, staging s
 	if err := kernel.InstallSmall(ctx, repo, staging); err != nil {
 		return err
 	}
-	b := &bench{ctx: ctx, root: root, flavour: debian.Generic, search: search{from: 40, step: 2}, payload: debian.Payload{
+	b := &bench{ctx: ctx, root: root, flavour: debian.Generic, search: search{from: from, step: 2}, payload: debian.Payload{
 		Trees: []string{staging},
 		Files: map[string]string{"etc/ukdump.conf.d/vm.conf": "BOOT_OPTIONS=\"no_timer_check\"\nKERNEL=" + setup.CaptureKernel + "\n"},
 	}}
