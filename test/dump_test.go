@@ -1,6 +1,7 @@
 package test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +14,7 @@ import (
 	"ukdump/internal/dump"
 	"ukdump/internal/dumpfile"
 	"ukdump/internal/kmsg"
+	"ukdump/internal/report"
 	"ukdump/internal/vmcore"
 )
 
@@ -58,6 +60,9 @@ func checkDump(dir, mark string, c cell) error {
 		if err := logOfMemory(filepath.Join(d.Path, crashdir.Vmcore), second); err != nil {
 			bad("%w", err)
 		}
+		if err := reportOfMemory(filepath.Join(d.Path, crashdir.Vmcore)); err != nil {
+			bad("%w", err)
+		}
 	}
 	for _, log := range []string{filepath.Join(d.Path, crashdir.Dmesg), second} {
 		if err := checkLog(log, mark); err != nil {
@@ -98,6 +103,22 @@ func logOfMemory(core, text string) error {
 		return err
 	}
 	return os.WriteFile(text, []byte(b.String()), 0o644)
+}
+
+// reportOfMemory checks that the report of a vmcore names the function that crashed.
+func reportOfMemory(core string) error {
+	d, err := dump.Open(core)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	r := report.Make(context.Background(), d, report.Options{})
+	for _, cpu := range r.CPUs {
+		if cpu.Panicked && cpu.Stack != nil && slices.ContainsFunc(cpu.Stack.Frames, func(f report.Frame) bool { return f.Function == "sysrq_handle_crash" && f.Reliable }) {
+			return nil
+		}
+	}
+	return fmt.Errorf("the report has no stack through sysrq_handle_crash: CPUs %+v, problems %+v", r.CPUs, r.Problems)
 }
 
 // checkLog checks that a kernel log has mark, which was printed before this
