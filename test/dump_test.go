@@ -57,10 +57,7 @@ func checkDump(dir, mark string, c cell) error {
 	// open the dump, the page tables in it must lead to the log.
 	second := filepath.Join(dir, "ukdump-test/out/makedumpfile-dmesg.txt")
 	if c.copied != "" {
-		if err := logOfMemory(filepath.Join(d.Path, crashdir.Vmcore), second); err != nil {
-			bad("%w", err)
-		}
-		if err := reportOfMemory(filepath.Join(d.Path, crashdir.Vmcore)); err != nil {
+		if err := checkMemory(filepath.Join(d.Path, crashdir.Vmcore), second); err != nil {
 			bad("%w", err)
 		}
 	}
@@ -91,8 +88,9 @@ func checkDump(dir, mark string, c cell) error {
 	return errors.Join(wrong...)
 }
 
-// logOfMemory writes the kernel log in the memory of a vmcore to the file text.
-func logOfMemory(core, text string) error {
+// checkMemory reads a vmcore as memory: it writes the kernel log to the file text, and
+// checks that the report names the function that crashed.
+func checkMemory(core, text string) error {
 	d, err := dump.Open(core)
 	if err != nil {
 		return err
@@ -102,16 +100,9 @@ func logOfMemory(core, text string) error {
 	if err := kmsg.Read(d, func(r vmcore.Record) { fmt.Fprintf(&b, "%s\n", r.Text) }); err != nil {
 		return err
 	}
-	return os.WriteFile(text, []byte(b.String()), 0o644)
-}
-
-// reportOfMemory checks that the report of a vmcore names the function that crashed.
-func reportOfMemory(core string) error {
-	d, err := dump.Open(core)
-	if err != nil {
+	if err := os.WriteFile(text, []byte(b.String()), 0o644); err != nil {
 		return err
 	}
-	defer d.Close()
 	r := report.Make(context.Background(), d, report.Options{})
 	for _, cpu := range r.CPUs {
 		if cpu.Panicked && cpu.Stack != nil && slices.ContainsFunc(cpu.Stack.Frames, func(f report.Frame) bool { return f.Function == "sysrq_handle_crash" && f.Reliable }) {

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -57,8 +56,9 @@ func TestBenchDump(t *testing.T) {
 		{memory: 4, name: "-d 31, lzo, 2 processors", conf: "CPUS=2\n", cpus: 2},
 		{memory: 8, name: "-d 31, lzo"},
 	} {
+		all := t
 		t.Run(fmt.Sprintf("%d GiB, %s", b.memory, b.name), func(t *testing.T) {
-			line, vmcore := b.measure(t, root, payload)
+			line, vmcore := b.measure(all, t, root, payload)
 			fmt.Fprintf(w, "%d GiB\t%s\t%s\n", b.memory, b.name, line)
 			if b.copies {
 				native = vmcore
@@ -73,18 +73,14 @@ func TestBenchDump(t *testing.T) {
 
 var diskLine = regexp.MustCompile(`ukdump-test: disk ([0-9.]+)`)
 
-// measure returns a row, and the vmcore of a copy.
-func (b *dumpBench) measure(t *testing.T, root *debian.Root, payload debian.Payload) (row, vmcore string) {
+// measure returns a row and the vmcore, which stays until all ends.
+func (b *dumpBench) measure(all, t *testing.T, root *debian.Root, payload debian.Payload) (row, vmcore string) {
 	m, err := debian.New(t.Context(), "bench-dump", debian.Hardware{Root: root, Flavour: debian.Generic,
 		Disks: []debian.Disk{{Name: "dump", Size: int64(b.memory+2) << 30, Bus: vmtest.VirtioBlk}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !b.copies {
-		defer m.Remove()
-	} else {
-		t.Cleanup(func() { m.Close() })
-	}
+	all.Cleanup(func() { m.Remove() }) // the vmcore of a copy is used later
 	copies := ""
 	if b.copies {
 		copies = "yes"
@@ -100,7 +96,7 @@ func (b *dumpBench) measure(t *testing.T, root *debian.Root, payload debian.Payl
 	if err != nil {
 		t.Fatal(err)
 	}
-	payload.Run = ". /ukdump-test/lib.sh\nmount \"$(findfs LABEL=dumps)\" /var/crash || fail mount\nrm -f /var/crash/filler\nresults var/crash\nsay 'results written'\n"
+	payload.Run = ". /ukdump-test/lib.sh\nmount \"$(findfs LABEL=dumps)\" /var/crash || fail mount\nresults var/crash\nsay 'results written'\n"
 	runMachine(t, m, debian.Boot{Name: "after", Init: debian.Quick, Payload: payload, Deadline: bootLimit, Cmdline: "panic=5"}, "results written")
 	dir, err := m.Results()
 	if err != nil {
@@ -115,10 +111,10 @@ func (b *dumpBench) measure(t *testing.T, root *debian.Root, payload debian.Payl
 		t.Fatal(err)
 	}
 	last := d.Report.Attempts[len(d.Report.Attempts)-1]
-	var all float64
+	var step float64
 	for _, s := range d.Report.Steps {
 		if s.Name == "vmcore" {
-			all = s.Seconds
+			step = s.Seconds
 		}
 	}
 	others := 0.0
@@ -132,7 +128,7 @@ func (b *dumpBench) measure(t *testing.T, root *debian.Root, payload debian.Payl
 		}
 	}
 	memory := float64(int64(b.memory)<<30) / 1e6
-	return fmt.Sprintf("%.1f\t%.1f\t%.1f\t%.1f\t%.0f\t%.0f", float64(d.Report.Vmcore)/(1<<20), last.Seconds, all-others, all, memory/last.Seconds, disk), d.Vmcore
+	return fmt.Sprintf("%.1f\t%.1f\t%.1f\t%.1f\t%.0f\t%.0f", float64(d.Report.Vmcore)/(1<<20), last.Seconds, step-others, step, memory/last.Seconds, disk), d.Vmcore
 }
 
 // benchNative measures programs of this computer on a vmcore in the page cache.
@@ -182,11 +178,7 @@ func benchNative(t *testing.T, vmcore string) {
 				continue
 			}
 			wall := time.Since(begin).Seconds()
-			var children syscall.Rusage
-			if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-				children = *u
-			}
-			cpu := time.Duration(children.Utime.Nano() + children.Stime.Nano()).Seconds()
+			cpu := (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
 			samples[p.name] = append(samples[p.name], sample{wall, cpu})
 			if fi, err := os.Stat(out); err == nil {
 				size[p.name] = fi.Size()

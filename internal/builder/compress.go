@@ -53,10 +53,10 @@ func (b *Build) slowTarget() string {
 	}
 	for _, d := range devices {
 		parts := strings.Split(d.Path, "/")
-		switch {
-		case slices.Contains(parts, "mmc_host"):
+		if slices.Contains(parts, "mmc_host") {
 			return "a memory card"
-		case b.usbSpeed(parts) > 0 && b.usbSpeed(parts) <= usb2:
+		}
+		if speed := b.usbSpeed(parts); speed > 0 && speed <= usb2 {
 			return "USB 2"
 		}
 	}

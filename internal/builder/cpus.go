@@ -93,7 +93,7 @@ func (b *Build) addCompressor(o Options, m *makedumpfile.Program, compress strin
 	}
 	b.Plan.Collectors = slices.Insert(b.Plan.Collectors, 0, compressor(m, b.DumpLevel, compress, b.CPUs))
 	if n := len(b.Plan.Collectors) - 1; b.Plan.Collectors[n].Quick {
-		c := compressor(m, b.quickLevel(m.Version), compress, b.CPUs)
+		c := compressor(m, b.possibleLevel(allPages, m.Version), quickest(m, compress), b.CPUs)
 		c.Quick = true
 		b.Plan.Collectors = slices.Insert(b.Plan.Collectors, n, c)
 	}

@@ -12,6 +12,33 @@ import (
 )
 
 // How many processors the capture kernel starts, with which words and which first rung.
+// The quick rung of several processors compresses by the fastest method.
+func TestQuickCompressor(t *testing.T) {
+	m := buildtest.New(t)
+	if err := os.WriteFile(filepath.Join(filepath.Dir(m.Pid1), "ukdump-compress"), buildtest.Pid1("compressor").Bytes(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	m.Write("sys/devices/system/cpu/online", "0-7\n")
+	for text, want := range map[string]string{
+		"COMPRESS=zlib\n":               "makedumpfile -d 31, lzo by 2 processors, makedumpfile -l -d 31",
+		"COMPRESS=lzo\nDUMP_LEVEL=1\n":  "makedumpfile -d 31, lzo by 2 processors, makedumpfile -l -d 31",
+		"COMPRESS=lzo\n":                "",
+		"COMPRESS=none\n":               "",
+		"COMPRESS=none\nDUMP_LEVEL=1\n": "makedumpfile -d 31",
+	} {
+		var got []string
+		m.Write(config.File, "CPUS=2\n"+text)
+		for _, c := range newBuild(t, m).Plan.Collectors {
+			if c.Quick {
+				got = append(got, c.Name)
+			}
+		}
+		if names := strings.Join(got, ", "); names != want {
+			t.Errorf("%q: quick are %q, want %q", text, names, want)
+		}
+	}
+}
+
 func TestCPUs(t *testing.T) {
 	for _, tt := range []struct {
 		name, conf, online, mem, reserved, apic string
@@ -47,14 +74,7 @@ func TestCPUs(t *testing.T) {
 				m.Write("proc/cpuinfo", "processor\t: 0\ninitial apicid\t: "+tt.apic+"\nflags\t\t: fpu\n\nprocessor\t: 1\ninitial apicid\t: 99\n")
 			}
 			m.Write(config.File, tt.conf)
-			conf, err := config.Load(m.Root)
-			if err != nil {
-				t.Fatal(err)
-			}
-			b, err := New(Options{Root: m.Root, Config: conf, Pid1: m.Pid1})
-			if err != nil {
-				t.Fatal(err)
-			}
+			b := newBuild(t, m)
 			if b.CPUs != tt.want {
 				t.Errorf("%d processors (%s), want %d", b.CPUs, b.CPUsWhy, tt.want)
 			}

@@ -100,7 +100,7 @@ func (b *Build) planCollectors(o Options) (*makedumpfile.Program, error) {
 		return nil, fmt.Errorf("%s: %w", o.Config.Where("COMPRESS"), err)
 	}
 	b.Makedumpfile, b.DumpLevel = m.Path, b.dumpLevel(o.Config.DumpLevel, m.Version)
-	if b.Plan.Collectors, err = collectors(m, b.DumpLevel, b.quickLevel(m.Version), compress); err != nil {
+	if b.Plan.Collectors, err = collectors(m, b.DumpLevel, b.possibleLevel(allPages, m.Version), compress); err != nil {
 		return nil, err
 	}
 	return m, b.addCompressor(o, m, compress)

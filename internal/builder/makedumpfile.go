@@ -78,17 +78,23 @@ func collectors(m *makedumpfile.Program, level, quick int, compress string) ([]p
 		list = append(list, collector(m, 1, options))
 	}
 	list = append(list, plan.Collector{Name: "copy", Argv: plan.CopyArgv, Stream: plan.CopyStream, Resumes: true})
-	fast, err := m.Choose("auto", false)
-	if err != nil || compress == "none" || compress == "snappy" {
-		fast = compress // no slower than lzo
-	}
-	if level != quick || fast != compress {
+	if fast := quickest(m, compress); level != quick || fast != compress {
 		options, _ := makedumpfile.Options(fast)
 		last := collector(m, quick, options)
 		last.Quick = true
 		list = append(list, last)
 	}
 	return list, nil
+}
+
+// quickest returns the fastest compression of m: the configured one, unless another is
+// faster.
+func quickest(m *makedumpfile.Program, compress string) string {
+	fast, err := m.Choose("auto", false)
+	if err != nil || compress == "none" || compress == "snappy" {
+		return compress // no slower than lzo
+	}
+	return fast
 }
 
 // collector returns one rung of the ladder.

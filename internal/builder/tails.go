@@ -16,31 +16,25 @@ const (
 // pages of programs: commit f50c015 of makedumpfile.
 var newTails = kfeature.Version{7, 1}
 
-// dumpLevel returns the level to use for the running kernel. A program that takes memory
-// of the kernel for that of programs must keep both.
+// dumpLevel returns the level to use for the running kernel, and warns if that is not the
+// wanted one.
 func (b *Build) dumpLevel(level int, version string) int {
-	if level&userPages == 0 || !b.misreadsTails(version) {
+	possible := b.possibleLevel(level, version)
+	if possible != level {
+		running, _ := b.host.Kernel()
+		b.warn("makedumpfile %s takes memory of Linux %s for that of programs: the dump is larger, as it keeps both (-d %d). Install makedumpfile 1.7.9 or later", version, running, possible)
+	}
+	return possible
+}
+
+// possibleLevel returns the level without the pages that makedumpfile of this version does
+// not recognise in the running kernel. One that takes memory of the kernel for that of
+// programs must keep both.
+func (b *Build) possibleLevel(level int, version string) int {
+	if running, err := b.host.Kernel(); err != nil || newTails.After(running) || !before(version, 1, 7, 9) {
 		return level
 	}
-	level &^= userPages
-	running, _ := b.host.Kernel()
-	b.warn("makedumpfile %s takes memory of Linux %s for that of programs: the dump is larger, as it keeps both (-d %d). Install makedumpfile 1.7.9 or later", version, running, level)
-	return level
-}
-
-// quickLevel returns the level that saves the least of the running kernel's memory.
-func (b *Build) quickLevel(version string) int {
-	if b.misreadsTails(version) {
-		return allPages &^ userPages
-	}
-	return allPages
-}
-
-// misreadsTails reports whether a makedumpfile takes memory of the running kernel for that
-// of programs.
-func (b *Build) misreadsTails(version string) bool {
-	running, err := b.host.Kernel()
-	return err == nil && !newTails.After(running) && before(version, 1, 7, 9)
+	return level &^ userPages
 }
 
 // before reports whether a version such as "1.7.8" is older; false if it is none.

@@ -93,7 +93,8 @@ func (c *ctl) load(verb string, o loadOptions) error {
 		return err
 	}
 	return c.locked(verb, func() error {
-		err := c.loader().Load(load.Options{Image: o.image, Await: o.ifReserved, Later: o.ifReserved})
+		ld := c.loader()
+		err := ld.Load(load.Options{Image: o.image, Await: o.ifReserved, Later: o.ifReserved})
 		if errors.As(err, new(*host.AbsentError)) {
 			c.retryOmitted()
 		}
@@ -102,7 +103,7 @@ func (c *ctl) load(verb string, o loadOptions) error {
 		}
 		c.pruneAfterLoad()
 		c.removeImages()
-		if c.loader().Omitted() {
+		if ld.Omits {
 			c.retryOmitted()
 		}
 		return nil

@@ -37,6 +37,26 @@ func (n *network) route(*host.Host, string, []netip.Addr) ([]netip.Addr, *host.N
 	}, nil
 }
 
+// newServed returns a machine with targets, and its network.
+func newServed(t *testing.T, down bool, targets string) (*machine, *network) {
+	t.Helper()
+	m, n := newMachine(t), &network{down: down}
+	m.route, m.askNFS = n.route, askSys
+	m.Write(conf, "TARGET=\""+targets+"\"\n")
+	return m, n
+}
+
+// newCutOff returns one that has loaded a set with the server, which is then cut off.
+func newCutOff(t *testing.T) *machine {
+	t.Helper()
+	m, n := newServed(t, false, server+" /var/crash")
+	if got := m.kdumpctl("load"); got.status != 0 {
+		t.Fatalf("%+v", got)
+	}
+	n.down = true
+	return m
+}
+
 // askSys is a server without Kerberos.
 func askSys([]netip.Addr, string) ([]mountd.Flavour, error) { return []mountd.Flavour{mountd.Sys}, nil }
 
@@ -68,10 +88,7 @@ func (m *machine) targets() string {
 // server is missing until a load has it.
 func TestOmittedServer(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t)
-	n := &network{down: true}
-	m.route, m.askNFS = n.route, askSys
-	m.Write(conf, "TARGET=\""+server+" /var/crash\"\n")
+	m, n := newServed(t, true, server+" /var/crash")
 	got := m.kdumpctl("load")
 	if got.status != 0 || !strings.Contains(got.stderr, "warning: "+isOmitted+"\n") || !m.isLoaded() || m.targets() != "/var/crash" {
 		t.Fatalf("%+v, targets %s", got, m.targets())
@@ -117,15 +134,8 @@ func TestOmittedServer(t *testing.T) {
 // crash.
 func TestOmittedKeepsSet(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t)
-	n := new(network)
-	m.route, m.askNFS = n.route, askSys
-	m.Write(conf, "TARGET=\""+server+" /var/crash\"\n")
-	if got := m.kdumpctl("load"); got.status != 0 {
-		t.Fatalf("%+v", got)
-	}
+	m := newCutOff(t)
 	whole := m.inKernel()
-	n.down = true
 	calls := len(m.calls)
 	for _, line := range []string{"reload", "build --force"} {
 		if got := m.kdumpctl(line); got.status != 1 || !strings.HasPrefix(got.stderr, "kdumpctl: "+isOmitted) || len(m.calls) != calls {
@@ -165,14 +175,7 @@ func TestOmittedKeepsSet(t *testing.T) {
 // If the kernel refuses the fallback set, the image without the server is loaded.
 func TestOmittedFallbackRefused(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t)
-	n := new(network)
-	m.route, m.askNFS = n.route, askSys
-	m.Write(conf, "TARGET=\""+server+" /var/crash\"\n")
-	if got := m.kdumpctl("load"); got.status != 0 {
-		t.Fatalf("%+v", got)
-	}
-	n.down = true
+	m := newCutOff(t)
 	m.reboot()
 	m.failOnce(unix.EADDRNOTAVAIL)
 	got := m.kdumpctl("load")
@@ -187,10 +190,7 @@ func TestOmittedFallbackRefused(t *testing.T) {
 // Without any target nothing is loaded. A network that comes late is waited for.
 func TestOmittedAll(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t)
-	n := &network{down: true}
-	m.route, m.askNFS = n.route, askSys
-	m.Write(conf, "TARGET="+server+"\n")
+	m, n := newServed(t, true, server)
 	m.expect("load", result{1, "", "kdumpctl: target " + server + ": " + noRoute + "; nothing is loaded now, and no fallback set exists\n" +
 		"kdumpctl: Run kdumpctl reload when the server can be reached, or add a directory on this machine to TARGET=.\n"})
 	slept := time.Duration(0)
@@ -228,10 +228,7 @@ func TestKerberosServer(t *testing.T) {
 // Where all targets are servers, nothing is loaded until one can be reached.
 func TestOmittedUntilReached(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t)
-	n := &network{down: true}
-	m.route, m.askNFS = n.route, askSys
-	m.Write(conf, "TARGET="+server+"\n")
+	m, n := newServed(t, true, server)
 	for range 2 {
 		if got := m.kdumpctl("reload --omitted"); got.status != 1 || m.isLoaded() || !strings.Contains(got.stderr, noRoute) {
 			t.Errorf("%+v", got)

@@ -33,6 +33,7 @@ type Loader struct {
 	Pid1  string         // kdumpinit to pack
 	Route builder.Router // finds the way to a server; nil is host.Route
 	Ask   builder.Asker  // asks an NFS server for its security; nil is mountd.Ask
+	Omits bool           // the set that Load has loaded omits a target that it should have
 	Store state.Store
 	Slot  *kexec.Slot
 	Keys  *cryptkeys.Handover
@@ -114,6 +115,7 @@ func (ld *Loader) loadConfigured(o Options) error {
 	if err := ld.loadImage(b, im); err != nil {
 		return err
 	}
+	ld.Omits = omits(ld.Store.Loaded(), b)
 	// Counting pages can take a while, and a crash does not wait.
 	switch rec := ld.Store.Loaded(); {
 	case !ld.CanForecast() || rec == nil || rec.Forecast == nil:

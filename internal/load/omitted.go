@@ -49,7 +49,12 @@ func (ld *Loader) Omitted() bool {
 		return false
 	}
 	b, err := builder.New(ld.BuildOptions(conf))
-	return err == nil && len(b.Omitted) > 0 && OmittedOf(rec, b) == nil
+	return err == nil && omits(rec, b)
+}
+
+// omits reports whether b omits a target, and the loaded set rec lacks it too.
+func omits(rec *state.LoadRecord, b *builder.Build) bool {
+	return rec != nil && len(b.Omitted) > 0 && OmittedOf(rec, b) == nil
 }
 
 // omittedHere returns the first target that b omits although the loaded set or the fallback
