@@ -72,8 +72,9 @@ type ProbeResult struct {
 // Store is a logged-in connection to the server of one target. It is for one goroutine.
 type Store interface {
 	// Create makes the directory of a new dump of a machine and returns its path below
-	// the target: MACHINE/TIME. machine is a name of netplan.MachineDir. By SFTP TIME is as crashdir.Create makes it. Other
-	// servers need not tell whether a name is taken, so TIME has a random number there.
+	// the target: MACHINE/TIME. machine is a name of netplan.MachineDir. By SFTP TIME is as
+	// crashdir.Create makes it. Other servers need not tell whether a name is taken, so TIME
+	// has a random number there.
 	Create(machine string, t time.Time) (dir string, err error)
 	// Put writes a small file durably and replaces an earlier one. HTTPS and S3 send a file
 	// below 1 MiB again after a broken connection.

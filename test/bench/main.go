@@ -7,9 +7,6 @@
 //	go run ./test/bench -suite SUITE
 //	go run ./test/bench -small MIB
 //
-// -small measures only the smallest crashkernel= of the capture kernel in
-// packaging/capture-kernel, from MIB down in steps of 2 MiB, and prints it.
-//
 // For Debian's generic and cloud kernel, with ext4 on virtio-blk: the size of the
 // image, the time to build and load it, the smallest crashkernel= with which a
 // crash is captured, the time from the panic to the reset of the machine, and
@@ -19,6 +16,9 @@
 //
 // With -suite it measures the sizes, the estimate of kdumpctl and the smallest crashkernel=
 // of ukdump alone, on the kernels of another suite of Debian, and keeps nothing.
+//
+// With -small it measures only the smallest crashkernel= of the capture kernel in
+// packaging/capture-kernel, from MIB down in steps of 2 MiB, and prints it.
 package main
 
 import (

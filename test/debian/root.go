@@ -38,8 +38,9 @@ type Root struct {
 // MakeRoot returns the root disk of suite. If the cache has none, it makes one, which
 // takes about a minute and downloads about 200 MB. With "-stock" after its name the
 // disk also has the distribution's own initramfs, with "-dracut" one made by dracut, with
-// "-arm64" it is that of an arm64 machine, which cannot boot systemd. repo is the top of the source tree; progress gets the output of scripts/rootdisk,
-// with the reason of a failure.
+// "-arm64" it is that of an arm64 machine, which cannot boot systemd. repo is the top of
+// the source tree; progress gets the output of scripts/rootdisk, with the reason of a
+// failure.
 func MakeRoot(ctx context.Context, repo, suite string, progress io.Writer) (*Root, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(repo, "scripts/rootdisk"), strings.Split(suite, "-")...)
 	var out bytes.Buffer
