@@ -263,7 +263,7 @@ func TestControl(t *testing.T) {
 	}{
 		"deb": {
 			func(t *testing.T) string { return text(t, deb(t, "control"), "./control") },
-			[]string{"Package: ukdump", "Version: 1.2.3-1", "Architecture: amd64", "Section: admin", "Depends: makedumpfile", "Recommends: kexec-tools"},
+			[]string{"Package: ukdump", "Version: 1.2.3-1", "Architecture: amd64", "Section: admin", "Depends: makedumpfile", "Suggests: kexec-tools"},
 		},
 		"triggers of the deb": {
 			func(t *testing.T) string { return text(t, deb(t, "control"), "./triggers") },
@@ -275,9 +275,9 @@ func TestControl(t *testing.T) {
 		},
 		"rpm": {
 			func(t *testing.T) string {
-				return rpm(t, "--qf", `%{NVRA} %{LICENSE}\n[requires %{REQUIRES}\n][recommends %{RECOMMENDS}\n][conflicts %{CONFLICTS}\n]`)
+				return rpm(t, "--qf", `%{NVRA} %{LICENSE}\n[requires %{REQUIRES}\n][suggests %{SUGGESTS}\n][conflicts %{CONFLICTS}\n]`)
 			},
-			[]string{"ukdump-1.2.3-1.x86_64 BSD-3-Clause", "requires makedumpfile", "recommends kexec-tools", "conflicts kdump-utils"},
+			[]string{"ukdump-1.2.3-1.x86_64 BSD-3-Clause", "requires makedumpfile", "suggests kexec-tools", "conflicts kdump-utils"},
 		},
 	} {
 		t.Run(format, func(t *testing.T) {

@@ -137,8 +137,8 @@ var cells = []cell{
 	{suite: "sid-arm64", flavour: debian.Generic, layout: "btrfs", bus: vmtest.NVMe, copied: no52Bits},
 	{suite: "sid-arm64", flavour: debian.Generic, layout: "f2fs", bus: vmtest.SD, copied: no52Bits},
 	{suite: "sid-arm64", flavour: debian.Cloud, layout: "root", bus: vmtest.NVMe, copied: no52Bits},
-	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, refused: noText},
-	{suite: "bookworm-arm64", flavour: debian.Cloud, layout: "xfs", bus: vmtest.NVMe, refused: noText},
+	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk},
+	{suite: "bookworm-arm64", flavour: debian.Cloud, layout: "xfs", bus: vmtest.NVMe},
 
 	// Kernels other than the running one.
 	{suite: "bookworm", flavour: debian.Generic, layout: "root", bus: vmtest.NVMe, capture: "bookworm-cloud"},
@@ -210,10 +210,6 @@ var cells = []cell{
 // no52Bits is the message of makedumpfile up to 1.7.8 about kernels of arm64 with
 // CONFIG_ARM64_VA_BITS_52 and pages of 4 KiB (docs/upstream.md).
 const no52Bits = "Can't determine platform config values"
-
-// noText is the message about the arm64 kernel of bookworm, which has neither
-// CONFIG_KEXEC_FILE nor CONFIG_KALLSYMS_ALL.
-const noText = "kexec of kexec-tools needs the symbol _text, which /proc/kallsyms lacks"
 
 // noCrashDMCrypt is the message about LUKS with Debian's kernels. TestLUKS uses a
 // kernel with CONFIG_CRASH_DM_CRYPT.

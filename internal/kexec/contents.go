@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"ukdump/internal/vmcore"
 )
 
 // Piece is a part of the loaded set in the reserved memory.
@@ -147,6 +149,7 @@ func (s *Slot) loadedRange() (r Range, ok bool) {
 type kcore struct {
 	f     *os.File
 	loads []*elf.Prog
+	info  vmcore.Info // empty if it has none
 }
 
 func (s *Slot) openKcore() (*kcore, error) {
@@ -159,7 +162,7 @@ func (s *Slot) openKcore() (*kcore, error) {
 		f.Close()
 		return nil, fmt.Errorf("/proc/kcore: %w", err)
 	}
-	m := &kcore{f: f}
+	m := &kcore{f: f, info: vmcoreinfo(core)}
 	for _, p := range core.Progs {
 		// Before Linux 4.11 no segment had a physical address, and now those of
 		// vmalloc have none (fs/proc/kcore.c).

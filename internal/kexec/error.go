@@ -36,9 +36,9 @@ const (
 	Busy                    // another load has not ended
 	NoMemory                // the running kernel is out of memory
 	NoSyscall               // no kexec_file_load, no kexec-tools
-	LockedTools             // no kexec_file_load, and the kernel is locked down against kexec-tools
+	LockedTools             // no kexec_file_load, and the kernel is locked down against kexec_load
 	KexecTools              // kexec(8) failed
-	NoText                  // no kexec_file_load, and kexec-tools finds no _text
+	Undescribed             // no kexec_file_load, and a fact for kexec_load is missing
 )
 
 // Error is a failed operation on the crash slot, and its cause.
@@ -48,7 +48,7 @@ type Error struct {
 	Cause  Cause
 	Need   int64  // TooSmall: bytes needed at least. CommandLine: its length in bytes
 	Have   int64  // TooSmall: bytes reserved. CommandLine: longest possible in bytes
-	Detail string // Lockdown, LockedTools: its mode. ReservationFailed: the crashkernel= words. KexecTools: its last message
+	Detail string // Lockdown, LockedTools: its mode. ReservationFailed: the crashkernel= words. KexecTools: its last message. Undescribed: the fact
 	Err    error  // error of the system call or program; nil if it was not called
 }
 
@@ -109,11 +109,11 @@ var causes = [...]struct{ reason, advice string }{
 	NoMemory:     {"the running kernel is out of memory", "Free some memory and try again."},
 	NoSyscall: {noFileLoad + ", and kexec of kexec-tools is not installed",
 		"Install kexec-tools, or " + bootFileLoad + "."},
-	LockedTools: {noFileLoad + ", and its lockdown ({detail}) forbids kexec of kexec-tools",
+	LockedTools: {noFileLoad + ", and its lockdown ({detail}) forbids kexec_load",
 		"Boot a kernel that is built with CONFIG_KEXEC_FILE=y, or turn Secure Boot off in the firmware."},
 	KexecTools: {"kexec of kexec-tools failed: {detail}", "Update kexec-tools, or " + bootFileLoad + "."},
-	NoText: {noFileLoad + ", and kexec of kexec-tools needs the symbol _text, which /proc/kallsyms lacks (CONFIG_KALLSYMS_ALL)",
-		"Boot a kernel that is built with CONFIG_KEXEC_FILE=y, or with CONFIG_KALLSYMS_ALL=y."},
+	Undescribed: {noFileLoad + ", and kexec_load lacks a fact: {detail}",
+		strings.ToUpper(bootFileLoad[:1]) + bootFileLoad[1:] + "."},
 }
 
 func (e *Error) reason() string {
@@ -224,6 +224,8 @@ func (s *Slot) explain(e *Error, kernel *Kernel, initrd *os.File) {
 		e.Cause = KeyRejected
 	case unix.ELIBBAD, unix.EBADMSG, unix.ENOPKG, unix.EMSGSIZE:
 		e.Cause = BadSignature
+	case unix.ENOSYS:
+		e.Cause = NoSupport
 	case unix.EBUSY:
 		e.Cause = Busy
 	case unix.ENOMEM:

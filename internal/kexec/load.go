@@ -1,12 +1,10 @@
 package kexec
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -87,9 +85,10 @@ func (s *Slot) RoomFor(kernel string, size, packed, unpacked int64) (need, have 
 	return need, have, nil
 }
 
-// Load calls Check, then loads kernel and initrd with kexec_file_load, or with the
-// program kexec of kexec-tools if the kernel lacks that call. The command line is
-// without elfcorehdr=, which both append. Both files are read from their beginning.
+// Load calls Check, then loads kernel and initrd with kexec_file_load. If the kernel
+// lacks that call, it is kexec_load on arm64, where distributions' kernels do, and the
+// program kexec of kexec-tools elsewhere. The command line is without elfcorehdr=, which
+// x86 appends. Both files are read from their beginning.
 // unpacked is as for Check. The error is an *Error.
 func (s *Slot) Load(kernel *Kernel, initrd *os.File, unpacked int64, cmdline string) error {
 	if err := s.Check(kernel, initrd, unpacked, cmdline); err != nil {
@@ -100,11 +99,10 @@ func (s *Slot) Load(kernel *Kernel, initrd *os.File, unpacked int64, cmdline str
 		return nil
 	}
 	e := &Error{Op: "load capture kernel", Kernel: kernel.File.Name(), Err: err}
-	if errors.Is(err, unix.ENOSYS) {
-		if !s.textKnown() {
-			e.Cause = NoText
-			return e
-		}
+	switch {
+	case errors.Is(err, unix.ENOSYS) && s.Arch == "arm64":
+		return s.loadSegments(e, kernel, initrd, cmdline)
+	case errors.Is(err, unix.ENOSYS):
 		// The files may have no name, so they are handed over open.
 		return s.kexecTools(e, []string{"-c", "-p", "--command-line=" + cmdline,
 			"--initrd=/proc/self/fd/4", "/proc/self/fd/3"}, []*os.File{kernel.File, initrd})
@@ -124,15 +122,27 @@ func (s *Slot) Unload() error {
 		return nil
 	}
 	if errors.Is(e.Err, unix.ENOSYS) {
-		return s.kexecTools(e, []string{"-c", "-p", "-u"}, nil)
+		if mode := s.lockedDown(); mode != "" {
+			e.Cause, e.Detail = LockedTools, mode
+			return e
+		}
+		e.Err = s.retry(func() error { return s.SegmentLoad(0, nil, unix.KEXEC_ON_CRASH) })
+	}
+	if e.Err == nil {
+		return nil
 	}
 	s.explain(e, nil, nil)
 	return e
 }
 
 func (s *Slot) call(kernel, initrd int, cmdline string, flags int) error {
+	return s.retry(func() error { return s.FileLoad(kernel, initrd, cmdline, flags) })
+}
+
+// retry makes a system call again while the slot is in use.
+func (s *Slot) retry(call func() error) error {
 	for try := 0; ; try++ {
-		err := s.FileLoad(kernel, initrd, cmdline, flags)
+		err := call()
 		if !errors.Is(err, unix.EBUSY) || try == busyRetries {
 			return err
 		}
@@ -159,29 +169,6 @@ func (s *Slot) kexecTools(e *Error, args []string, files []*os.File) error {
 		return e
 	}
 	return nil
-}
-
-// textKnown reports whether kexec(8) finds the beginning of the kernel's image. On
-// arm64 it takes that from the symbol _text (get_kernel_sym in kexec/arch/arm64).
-// Without the symbol it continues, with ELF headers that lead to neither the log nor
-// anything else.
-func (s *Slot) textKnown() bool {
-	if s.Arch != "arm64" {
-		return true
-	}
-	f, err := os.Open(filepath.Join(s.Root, "proc/kallsyms"))
-	if err != nil {
-		return true
-	}
-	defer f.Close()
-	// The file can have 10 MB, and _text is one of its first lines.
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		if bytes.HasSuffix(lines.Bytes(), []byte(" _text")) {
-			return true
-		}
-	}
-	return lines.Err() != nil
 }
 
 func run(argv []string, files []*os.File) (string, error) {

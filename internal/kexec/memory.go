@@ -105,21 +105,26 @@ func (m *Memory) place(ranges []Range) {
 	m.Main, m.Low, m.Ranges = main, low, ranges
 }
 
-// crashRanges returns the ranges "Crash kernel" of /proc/iomem, ascending. Without
-// CAP_SYS_ADMIN all addresses there are 0 (kernel/resource.c).
+// crashRanges returns the ranges "Crash kernel" of /proc/iomem, ascending.
 func (s *Slot) crashRanges() []Range {
+	ranges := s.resources("Crash kernel")
+	slices.SortFunc(ranges, compareRanges)
+	return ranges
+}
+
+// resources returns the ranges of /proc/iomem with that name, ascending but for nested
+// ones. Without CAP_SYS_ADMIN all addresses there are 0 (kernel/resource.c).
+func (s *Slot) resources(name string) (ranges []Range) {
 	b, err := crashdir.ReadFile(filepath.Join(s.Root, "proc/iomem"), maxIomem)
 	if err != nil {
 		return nil
 	}
-	var ranges []Range
 	for line := range strings.Lines(string(b)) {
-		addresses, name, _ := strings.Cut(strings.TrimSpace(line), " : ")
-		if r, ok := parseRange(addresses); ok && name == "Crash kernel" {
+		addresses, is, _ := strings.Cut(strings.TrimSpace(line), " : ")
+		if r, ok := parseRange(addresses); ok && is == name {
 			ranges = append(ranges, r)
 		}
 	}
-	slices.SortFunc(ranges, compareRanges)
 	return ranges
 }
 

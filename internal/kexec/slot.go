@@ -31,6 +31,8 @@ type Slot struct {
 	Arch string
 	// FileLoad is kexec_file_load(2).
 	FileLoad func(kernel, initrd int, cmdline string, flags int) error
+	// SegmentLoad is kexec_load(2). Without segments it empties the slot.
+	SegmentLoad func(entry uint64, list []Segment, flags int) error
 	// LookPath finds the program kexec of kexec-tools.
 	LookPath func(name string) (string, error)
 	// Run runs a program that has files as its descriptors 3, 4, ..., and
@@ -45,7 +47,7 @@ func New(root string) *Slot {
 	return &Slot{
 		Root:     root,
 		Arch:     runtime.GOARCH,
-		FileLoad: unix.KexecFileLoad,
+		FileLoad: unix.KexecFileLoad, SegmentLoad: segmentLoad,
 		LookPath: exec.LookPath,
 		Run:      run,
 		Sleep:    time.Sleep,
