@@ -340,7 +340,7 @@ func KernelFile(b *builder.Build) (*kexec.Kernel, error) {
 	}
 	// The file may have been replaced since it was checked.
 	data := b.Kernel.Loadable()
-	if now, err := io.ReadAll(io.LimitReader(f, int64(len(data))+1)); err == nil && bytes.Equal(now, data) {
+	if holds(f, data) {
 		return withFacts(f, b.Kernel), nil
 	}
 	f.Close()
@@ -348,6 +348,22 @@ func KernelFile(b *builder.Build) (*kexec.Kernel, error) {
 		return nil, err
 	}
 	return withFacts(f, b.Kernel), nil
+}
+
+// holds reports whether f has exactly that content. It reads in pieces: an arm64 kernel
+// has 60 MB.
+func holds(f io.Reader, data []byte) bool {
+	buf := make([]byte, 256<<10)
+	for {
+		n, err := io.ReadFull(f, buf)
+		if n > len(data) || !bytes.Equal(buf[:n], data[:n]) {
+			return false
+		}
+		data = data[n:]
+		if err != nil {
+			return len(data) == 0 && (err == io.EOF || err == io.ErrUnexpectedEOF)
+		}
+	}
 }
 
 // withFacts returns the kernel in f, which holds the loadable bytes of im.

@@ -1,8 +1,11 @@
 package load
 
 import (
+	"bytes"
+	"errors"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"ukdump/internal/builder/buildtest"
@@ -56,5 +59,31 @@ func TestReplaced(t *testing.T) {
 				t.Errorf("proved %v, %s, want %q", proved, got, tt.want)
 			}
 		})
+	}
+}
+
+func TestHolds(t *testing.T) {
+	big := bytes.Repeat([]byte("kernel"), 100<<10)
+	other := bytes.Clone(big)
+	other[len(other)-1]++
+	for _, tt := range []struct {
+		file, data []byte
+		want       bool
+	}{
+		{nil, nil, true},
+		{big, big, true},
+		{big[:256<<10], big[:256<<10], true},
+		{other, big, false},
+		{big[:len(big)-1], big, false},
+		{append(bytes.Clone(big), 0), big, false},
+		{nil, big, false},
+		{big, nil, false},
+	} {
+		if got := holds(bytes.NewReader(tt.file), tt.data); got != tt.want {
+			t.Errorf("a file of %d bytes holds %d: %v", len(tt.file), len(tt.data), got)
+		}
+	}
+	if holds(iotest.ErrReader(errors.New("EIO")), nil) {
+		t.Error("a file that cannot be read has the content")
 	}
 }
