@@ -178,10 +178,21 @@ type base struct {
 var bases = map[debian.Flavour]*base{debian.Cloud: new(base), debian.Generic: new(base)}
 
 const (
-	faultSuite  = "bookworm"
 	faultMemory = 448 // MiB: fewer pages to filter
 	rawSize     = 640 // MiB
 )
+
+// faultSuite is the suite of the machines. UKDUMP_SUITE=bookworm-arm64 makes them arm64
+// machines.
+var faultSuite = cmp.Or(os.Getenv("UKDUMP_SUITE"), "bookworm")
+
+// slowness is by how much the machines are slower than those of amd64.
+func slowness() time.Duration {
+	if debian.ArchOf(faultSuite) != vmtest.AMD64 {
+		return 3
+	}
+	return 1
+}
 
 // baseMachine returns the first machine of a flavour, on which its faults are
 // based.
@@ -216,7 +227,7 @@ func buildFaultlab(dir string) error {
 		return err
 	}
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, "./faultlab", "./faultlab/badcollector")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+string(debian.ArchOf(faultSuite)))
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build faultlab: %w\n%s", err, text)
 	}
@@ -396,6 +407,7 @@ func (f fault) boot(ctx context.Context, m *debian.Machine, payload debian.Paylo
 	if within == 0 {
 		within = 2 * time.Minute
 	}
+	within *= slowness()
 	o := new(observed)
 	b := f.powerOn("crash", payload, within)
 	b.RTC = f.rtc
@@ -436,14 +448,14 @@ func (f fault) powerOn(name string, payload debian.Payload, within time.Duration
 		words = fmt.Sprintf("crashkernel=%dM", cmp.Or(f.reservation, 160))
 	}
 	return debian.Boot{
-		Name: name, Init: debian.Quick, Payload: payload, Memory: cmp.Or(f.memory, faultMemory), Deadline: 4*time.Minute + within,
+		Name: name, Init: debian.Quick, Payload: payload, Memory: cmp.Or(f.memory, faultMemory), Deadline: slowness()*4*time.Minute + within,
 		Cmdline: words + " panic=5 printk.devkmsg=on loglevel=5",
 	}
 }
 
 // follow waits for the crash, triggers the events and waits for the reset.
 func (f fault) follow(m *debian.Machine, vm *vmtest.VM, mark string, within time.Duration, o *observed) error {
-	if err := vm.Expect("ukdump-test: "+mark, 4*time.Minute); err != nil {
+	if err := vm.Expect("ukdump-test: "+mark, slowness()*4*time.Minute); err != nil {
 		return err
 	}
 	crash := time.Now()

@@ -9,26 +9,37 @@ import (
 	"strings"
 )
 
-// Instructions of two bytes.
-var (
-	ud2   = []byte{0x0f, 0x0b} // an invalid opcode: the kernel oopses
-	jmpTo = []byte{0xeb, 0xfe} // to itself: it never returns
-)
+// code has an architecture's instructions for the beginning of a module's init function.
+type code struct {
+	skip  uint64 // bytes before them: what ftrace and the processor expect there
+	oops  []byte // an invalid one
+	spins []byte // a jump to itself
+}
+
+var codes = map[elf.Machine]code{
+	elf.EM_X86_64:  {5, []byte{0x0f, 0x0b}, []byte{0xeb, 0xfe}},     // the call of __fentry__; ud2; jmp
+	elf.EM_AARCH64: {12, []byte{0, 0, 0, 0}, []byte{0, 0, 0, 0x14}}, // bti and two nops; udf; b
+}
 
 // The size of struct elf64_rela (elf(5)).
 const relaSize = 24
 
-func (im *image) oops(module string) error { return im.patch(module, ud2) }
-func (im *image) spin(module string) error { return im.patch(module, jmpTo) }
+func (im *image) oops(module string) error {
+	return im.patch(module, func(c code) []byte { return c.oops })
+}
 
-// patch puts code at the beginning of a module's init function.
-func (im *image) patch(module string, code []byte) error {
+func (im *image) spin(module string) error {
+	return im.patch(module, func(c code) []byte { return c.spins })
+}
+
+// patch puts instructions at the beginning of a module's init function.
+func (im *image) patch(module string, choose func(code) []byte) error {
 	for _, f := range im.files {
 		if strings.HasSuffix(f.entry.Path, "-"+module+".ko") {
 			// A kernel that accepts unsigned modules refuses one with a wrong
 			// signature.
 			f.data = unsign(f.data)
-			return patchInit(f.data, code)
+			return patchInit(f.data, choose)
 		}
 	}
 	return errors.New("the image has no such module")
@@ -47,11 +58,16 @@ func unsign(ko []byte) []byte {
 	return rest[:max(0, len(rest)-structSize-size)]
 }
 
-func patchInit(ko, code []byte) error {
+func patchInit(ko []byte, choose func(code) []byte) error {
 	f, err := elf.NewFile(bytes.NewReader(ko))
 	if err != nil {
 		return err
 	}
+	c, ok := codes[f.Machine]
+	if !ok {
+		return fmt.Errorf("no instructions for %v", f.Machine)
+	}
+	words := choose(c)
 	symbols, err := f.Symbols()
 	if err != nil {
 		return err
@@ -64,16 +80,15 @@ func patchInit(ko, code []byte) error {
 			return fmt.Errorf("init_module is in section %d", s.Section)
 		}
 		text := f.Sections[s.Section]
-		// After the call of __fentry__, which ftrace expects at the beginning.
-		at := s.Value + 5
-		copy(ko[text.Offset+at:], code)
-		return dropRelocations(f, ko, int(s.Section), at, at+uint64(len(code)))
+		at := s.Value + c.skip
+		copy(ko[text.Offset+at:], words)
+		return dropRelocations(f, ko, int(s.Section), at, at+uint64(len(words)))
 	}
 	return errors.New("the module has no init_module")
 }
 
 // dropRelocations keeps the loader from writing over bytes from at to end of a
-// section: relocations there become R_X86_64_NONE.
+// section: relocations there become R_X86_64_NONE or R_AARCH64_NONE.
 func dropRelocations(f *elf.File, ko []byte, section int, at, end uint64) error {
 	for _, s := range f.Sections {
 		if s.Type != elf.SHT_RELA || int(s.Info) != section {
