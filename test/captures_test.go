@@ -27,6 +27,7 @@ var captures = map[string]capture{
 	"zstd":             {zstd: true},
 	"monolithic":       {built: "monolithic"},
 	"small":            {built: "small", own: true},
+	"small-sid":        {built: "small-sid", own: true}, // LUKS needs 6.16
 }
 
 // addTo adds the kernel to the payload of a machine and configures it.

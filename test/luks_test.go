@@ -54,6 +54,16 @@ var encrypted = map[string]layout{
 			" /dev/mapper/secret && cryptsetup close secret && vgchange $lvm -an ukdump",
 		mount: "vg_on && luks_on && " + mountTarget,
 	},
+	"ext4-on-luks2-small": {
+		n:     1,
+		make:  "luks $target && " + ext4 + " /dev/mapper/secret && cryptsetup close secret",
+		mount: "luks_on && " + mountTarget,
+	},
+	"btrfs-on-luks2-small": {
+		n:     1,
+		make:  "luks $target && mkfs.btrfs -q -f -L target /dev/mapper/secret && cryptsetup close secret",
+		mount: "luks_on && " + mountTarget,
+	},
 	// The swap of a machine with an encrypted root is encrypted too.
 	"swap-on-luks2": {
 		n:     1,
@@ -66,6 +76,13 @@ var encrypted = map[string]layout{
 			"vgchange $lvm -an ukdump && cryptsetup close secret",
 		mount: "luks_on && vg_on && " + rawSwap("/dev/ukdump/target"),
 	},
+}
+
+// smallEncrypted are those of them that the capture kernel of packaging/capture-kernel
+// captures, and the size of its reservation.
+var smallEncrypted = map[string]string{
+	"ext4-on-luks2-small":  "crashkernel=48M",
+	"btrfs-on-luks2-small": "crashkernel=48M",
 }
 
 // rawSwap sends dumps to swap, which this kernel does not use, and collects
@@ -101,7 +118,14 @@ func TestLUKS(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := crashEncrypted(t.Context(), m, l, kernel, payload); err != nil {
+				payload, words := payload, reservation
+				if small := smallEncrypted[name]; small != "" {
+					words = small
+					if payload, err = captures["small-sid"].addTo(t.Context(), payload, m); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := crashEncrypted(t.Context(), m, l, kernel, payload, words); err != nil {
 					t.Fatalf("%v\n--- its disks and logs are kept in %s", err, m.Dir)
 				}
 				if err := m.Remove(); err != nil {
@@ -112,9 +136,9 @@ func TestLUKS(t *testing.T) {
 	})
 }
 
-func crashEncrypted(ctx context.Context, m *debian.Machine, l layout, kernel *debian.TestKernel, payload debian.Payload) error {
+func crashEncrypted(ctx context.Context, m *debian.Machine, l layout, kernel *debian.TestKernel, payload debian.Payload, words string) error {
 	mark := "mark-" + rand.Text()
-	dir := filepath.Join(m.Dir, "kernel")
+	dir := filepath.Join(m.Dir, "running")
 	if err := kernel.Install(dir); err != nil {
 		return err
 	}
@@ -123,7 +147,7 @@ func crashEncrypted(ctx context.Context, m *debian.Machine, l layout, kernel *de
 	payload.Run = ". /ukdump-test/luks\n"
 	crash, err := m.Boot(ctx, debian.Boot{
 		Name: "crash", Init: debian.Quick, Kernel: kernel.Image(), Payload: payload, Deadline: bootLimit,
-		Cmdline: reservation + " panic=5 printk.devkmsg=on",
+		Cmdline: words + " panic=5 printk.devkmsg=on",
 	})
 	if err != nil {
 		return err
