@@ -51,7 +51,7 @@ func armMachine(t *testing.T, root ...dt.Property) machine {
 		"sys/kernel/vmcoreinfo":       "0x0000000042f00000 1024\n",
 		cpu + "0/crash_notes":         "17fe00000\n", cpu + "0/crash_notes_size": "412\n",
 		cpu + "1/crash_notes": "17fe40000\n", cpu + "1/crash_notes_size": "412\n",
-		cpu + "2/online":    "0\n", // no processor is there
+		cpu + "2/online":   "0\n", // no processor is there
 		"sys/firmware/fdt": b.String(),
 	}
 }
