@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +12,8 @@ import (
 
 	"ukdump/internal/crashdir"
 	"ukdump/internal/debug"
+	"ukdump/internal/host"
+	"ukdump/internal/kimage"
 	"ukdump/internal/symbols"
 )
 
@@ -60,12 +61,15 @@ func (k *Kernel) config() []byte {
 	if !k.Ours || !release.MatchString(k.Release) {
 		return nil
 	}
-	for _, name := range []string{"boot/config-%s", "usr/lib/modules/%s/config", "lib/modules/%s/config"} {
-		if b, err := crashdir.ReadFile(filepath.Join(k.Root, fmt.Sprintf(name, k.Release)), maxConfig); err == nil {
-			return b
-		}
+	h, err := host.Open(k.Root)
+	if err != nil {
+		return nil
 	}
-	return nil
+	c, err := kimage.InstalledConfig(h, k.Root, k.Release)
+	if err != nil || len(c.Text()) > maxConfig {
+		return nil
+	}
+	return c.Text()
 }
 
 func gunzip(b []byte) ([]byte, error) {

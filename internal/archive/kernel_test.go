@@ -2,6 +2,7 @@ package archive
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/hex"
 	"errors"
 	"os"
@@ -15,6 +16,15 @@ import (
 
 const runningID = "5bf0c35bd1a0eb1bcd1df5c9a2bca7ac13b1c1ba"
 
+// gzipped packs text as kernel/configs.c has it.
+func gzipped(text string) string {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	z.Write([]byte(text))
+	z.Close()
+	return b.String()
+}
+
 // healthy is a machine with a kernel of that build ID.
 func healthy(t *testing.T) string {
 	t.Helper()
@@ -24,6 +34,7 @@ func healthy(t *testing.T) string {
 		"sys/kernel/notes":       "\x04\x00\x00\x00\x14\x00\x00\x00\x03\x00\x00\x00GNU\x00" + string(id),
 		"sys/kernel/btf/vmlinux": "types", "sys/kernel/btf/ext4": "more", "sys/kernel/btf/a.b": "no module",
 		"boot/config-6.1.0": "# comment pass=x\nCONFIG_KEYS=y\nCONFIG_DEFAULT_HOSTNAME=\"(none)\"\nCONFIG_CMDLINE=\"rd.token=hidden ro\"\n",
+		"usr/lib/modules/6.1.2/kernel/kernel/configs.ko": "\x7fELF IKCFG_ST" + gzipped("CONFIG_IKCONFIG=m\n"),
 	} {
 		path := filepath.Join(root, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -52,6 +63,7 @@ func TestExportKernel(t *testing.T) {
 		{"scrubbed", Kernel{BuildID: runningID, Release: "6.1.0", Ours: true}, NewScrubber(nil, nil), "types", "# comment pass=x\nCONFIG_KEYS=y\nCONFIG_DEFAULT_HOSTNAME=\"(none)\"\nCONFIG_CMDLINE=\"rd.token=<secret-1> ro\"\n", false, false},
 		{"of another machine", Kernel{BuildID: runningID, Release: "6.1.0"}, nil, "types", "", false, false},
 		{"another build", Kernel{BuildID: "00" + runningID[2:], Release: "6.1.1", Ours: true}, nil, "", "", true, false},
+		{"configuration in a module", Kernel{Release: "6.1.2", Ours: true}, nil, "", "CONFIG_IKCONFIG=m\n", true, false},
 		{"no build ID", Kernel{Release: "../../boot", Ours: true, Unread: errors.New("damaged")}, nil, "", "", true, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -23,7 +23,8 @@ const maxConfig = 8 << 20
 type Config struct {
 	Source string // where the configuration was found: a path, "PATH (IKCONFIG)"
 
-	set map[string]string // "n" if "is not set"
+	set  map[string]string // "n" if "is not set"
+	text []byte
 }
 
 // Known reports whether the configuration is known.
@@ -52,6 +53,15 @@ func (c *Config) Names(name string) bool {
 	return ok
 }
 
+// Text returns the configuration as it was found, unpacked; nil if it is not known. The
+// caller must not change it.
+func (c *Config) Text() []byte {
+	if c == nil {
+		return nil
+	}
+	return c.text
+}
+
 // NoConfigError reports that the configuration of a kernel is not known.
 type NoConfigError struct {
 	Release string
@@ -76,20 +86,36 @@ func (e *NoConfigError) Unwrap() error { return e.Err }
 // the Config then nil.
 func (im *Image) Config(m Machine, root string) (*Config, error) {
 	fail := &NoConfigError{Release: im.Release}
-	for _, source := range []func() (*Config, error){
+	return fail.search(
 		im.installed(m, root, fail),
 		im.embedded,
 		im.configsModule(m, root),
 		im.ofRunning(m, root),
 		fail.first(m, root, "usr/lib/modules/"+im.Release+"/build/.config", "lib/modules/"+im.Release+"/build/.config"),
-	} {
+	)
+}
+
+// InstalledConfig is Config for a kernel of that release whose image nobody has read: it
+// does not look inside the image, nor where the kernel was built.
+func InstalledConfig(m Machine, root, release string) (*Config, error) {
+	fail := &NoConfigError{Release: release}
+	if releaseOf([]byte(release)) != release || release == "" { // it becomes a part of paths
+		return nil, fail
+	}
+	im := &Image{Release: release}
+	return fail.search(im.installed(m, root, fail), im.configsModule(m, root), im.ofRunning(m, root))
+}
+
+// search returns the first configuration that a source has, else e with the errors.
+func (e *NoConfigError) search(sources ...func() (*Config, error)) (*Config, error) {
+	for _, source := range sources {
 		c, err := source()
 		if c != nil {
 			return c, nil
 		}
-		fail.Err = errors.Join(fail.Err, err)
+		e.Err = errors.Join(e.Err, err)
 	}
-	return nil, fail
+	return nil, e
 }
 
 // installed reads the file that a distribution has installed.
@@ -139,31 +165,43 @@ func (im *Image) embedded() (*Config, error) {
 	return c, err
 }
 
-// configsModule reads the configuration in the module configs (CONFIG_IKCONFIG=m).
+// configsModule reads the configuration in the module configs (CONFIG_IKCONFIG=m,
+// kernel/configs.c) of the kernel's own trees.
 func (im *Image) configsModule(m Machine, root string) func() (*Config, error) {
 	return func() (*Config, error) {
-		for _, dir := range []string{"/usr/lib/modules/", "/lib/modules/"} {
-			for _, name := range m.Glob(dir + im.Release + "/kernel/kernel/configs.ko*") {
-				file, err := m.File(name)
-				if err != nil {
-					return nil, err
-				}
-				data, err := readConfigFile(file)
-				var c *Config
-				if err == nil {
-					c, err = embeddedConfig(data)
-				}
-				if err != nil {
-					return nil, fmt.Errorf("read kernel configuration: %s: %w", filepath.Join(root, name), err)
-				}
+		var unusable error
+		for _, dir := range moduleDirs {
+			for _, name := range m.Glob(dir + "/" + im.Release + "/kernel/kernel/configs.ko*") {
+				c, err := configIn(m, filepath.Join(root, name), name)
 				if c != nil {
-					c.Source = filepath.Join(root, name) + " (IKCONFIG)"
 					return c, nil
 				}
+				unusable = errors.Join(unusable, err)
 			}
 		}
-		return nil, nil
+		return nil, unusable
 	}
+}
+
+// configIn reads the configuration inside a module of m, which is at path for messages.
+// A module without one gives nil and no error.
+func configIn(m Machine, path, name string) (*Config, error) {
+	file, err := m.File(name)
+	if err != nil {
+		return nil, err
+	}
+	data, err := readConfigFile(file)
+	var c *Config
+	if err == nil {
+		c, err = embeddedConfig(data)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read kernel configuration: %s: %w", path, crashdir.WithoutPath(err))
+	}
+	if c != nil {
+		c.Source = path + " (IKCONFIG)"
+	}
+	return c, nil
 }
 
 // ofRunning reads /proc/config.gz, which is that of the running kernel.
@@ -252,7 +290,7 @@ func embeddedConfig(kernel []byte) (*Config, error) {
 // parseConfig reads the format that Documentation/kbuild/kconfig.rst calls
 // .config.
 func parseConfig(data []byte) (*Config, error) {
-	c := &Config{set: map[string]string{}}
+	c := &Config{set: map[string]string{}, text: data}
 	some := false
 	for line := range strings.Lines(string(data)) {
 		line = strings.TrimSpace(line)

@@ -132,7 +132,12 @@ func TestImageConfigSources(t *testing.T) {
 		{"the running kernel", nil, release, map[string][]byte{"proc/config.gz": gz([]byte(dotConfig))}, "proc/config.gz"},
 		{"another kernel runs", nil, release + "x", map[string][]byte{"proc/config.gz": gz([]byte(dotConfig))}, ""},
 		{"the running kernel, damaged", nil, release, map[string][]byte{"proc/config.gz": []byte("\x1f\x8b\x08"), "lib/modules/" + release + "/build/.config": []byte(dotConfig)}, "lib/modules/" + release + "/build/.config"},
+		{"in a module of NixOS", nil, "", map[string][]byte{"run/booted-system/kernel-modules/lib/modules/" + release + "/kernel/kernel/configs.ko.xz": xzip(t, ikconfig, 1)},
+			"run/booted-system/kernel-modules/lib/modules/" + release + "/kernel/kernel/configs.ko.xz (IKCONFIG)"},
 		{"a module without one", nil, "", map[string][]byte{tree + "/kernel/kernel/configs.ko": []byte("\x7fELF")}, ""},
+		{"a module of another kernel", nil, "", map[string][]byte{"usr/lib/modules/" + release + "x/kernel/kernel/configs.ko": ikconfig}, ""},
+		{"a damaged module, then a whole one", nil, "", map[string][]byte{tree + "/kernel/kernel/configs.ko": ikconfig[:40], "lib/modules/" + release + "/kernel/kernel/configs.ko": ikconfig},
+			"lib/modules/" + release + "/kernel/kernel/configs.ko (IKCONFIG)"},
 		{"nothing", nil, "", nil, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -161,6 +166,69 @@ func TestImageConfigSources(t *testing.T) {
 			}
 			checkConfig(t, c)
 		})
+	}
+}
+
+// A module that cannot be used is named with the reason.
+func TestConfigsModule(t *testing.T) {
+	ikconfig := append([]byte("\x7fELF IKCFG_ST"), gz([]byte(dotConfig))...)
+	large := append([]byte("\x7fELF IKCFG_ST"), gz(make([]byte, maxConfig+1))...)
+	for _, tt := range []struct {
+		name, file string
+		data       []byte
+		want       string // a part of the error; "" if there is none
+	}{
+		{"truncated", "configs.ko", ikconfig[:len(ikconfig)-20], "unexpected EOF"},
+		{"truncated, gzip", "configs.ko.gz", gz(ikconfig)[:60], "unexpected EOF"},
+		{"truncated, zstd", "configs.ko.zst", zst(t, ikconfig)[:60], "unexpected EOF"},
+		{"truncated, xz", "configs.ko.xz", xzip(t, ikconfig, 1)[:60], "unexpected EOF"},
+		{"no configuration in it", "configs.ko", append([]byte("IKCFG_ST"), gz([]byte("text"))...), "not a kernel configuration"},
+		{"too large", "configs.ko", large, "larger than"},
+		{"too large, xz", "configs.ko.xz", xzip(t, make([]byte, maxConfig+1), 1), "larger than"},
+		{"an unknown compression", "configs.ko.lzo", []byte("\x89LZO"), "lzo"},
+		{"no block in it", "configs.ko", []byte("\x7fELF"), ""},
+		{"no block in it, zstd", "configs.ko.zst", zst(t, []byte("\x7fELF")), ""},
+		{"empty", "configs.ko", nil, ""},
+	} {
+		root := t.TempDir()
+		name := "usr/lib/modules/" + release + "/kernel/kernel/" + tt.file
+		write(t, root, name, tt.data)
+		c, err := InstalledConfig(machine(t, root), root, release)
+		var none *NoConfigError
+		if c.Known() || c.Text() != nil || !errors.As(err, &none) {
+			t.Fatalf("%s: got %+v, %v", tt.name, c, err)
+		}
+		switch {
+		case tt.want == "" && none.Err != nil:
+			t.Errorf("%s: %v, want no reason", tt.name, none.Err)
+		case tt.want != "" && (none.Err == nil || !strings.Contains(none.Err.Error(), tt.want) || !strings.Contains(none.Err.Error(), name)):
+			t.Errorf("%s: %v, want %q of %s", tt.name, none.Err, tt.want, name)
+		}
+	}
+}
+
+// Without the image of the kernel, the other sources count.
+func TestInstalledConfig(t *testing.T) {
+	ikconfig := append([]byte("IKCFG_ST"), gz([]byte(dotConfig))...)
+	for _, tt := range []struct {
+		name, release, file string
+		data                []byte
+		want                bool
+	}{
+		{"file", release, "boot/config-" + release, []byte(dotConfig), true},
+		{"module", release, "lib/modules/" + release + "/kernel/kernel/configs.ko", ikconfig, true},
+		{"running kernel", release, "proc/config.gz", gz([]byte(dotConfig)), true},
+		{"where it was built", release, "lib/modules/" + release + "/build/.config", []byte(dotConfig), false},
+		{"no release", "../boot", "boot/config-../boot", []byte(dotConfig), false},
+		{"empty release", "", "boot/config-", []byte(dotConfig), false},
+	} {
+		root := t.TempDir()
+		write(t, root, "proc/sys/kernel/osrelease", []byte(release+"\n"))
+		write(t, root, tt.file, tt.data)
+		c, err := InstalledConfig(machine(t, root), root, tt.release)
+		if (err == nil) != tt.want || c.Known() != tt.want || tt.want && string(c.Text()) != dotConfig {
+			t.Errorf("%s: got %q, %v", tt.name, c.Text(), err)
+		}
 	}
 }
 
