@@ -138,9 +138,14 @@ func (e *Error) fill(text string) string {
 }
 
 // Sufficient returns the size of a reservation that is enough for a capture kernel that
-// needs at least need bytes. Twice the need leaves it room to run.
+// needs at least need bytes. Twice the need leaves it room to run. Of the kernels, only
+// small ones such as that of packaging/capture-kernel fit with their image into 24 MiB:
+// docs/measured.md has what these take to run.
 func Sufficient(need int64) int64 {
 	const step = 64 << 20
+	if need > 0 && need <= 24<<20 {
+		return 80 << 20
+	}
 	return max(256<<20, (2*need+step-1)/step*step)
 }
 

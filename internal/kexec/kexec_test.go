@@ -416,3 +416,11 @@ func TestMessages(t *testing.T) {
 		t.Errorf("%s differs, got:\n%s", name, got)
 	}
 }
+
+func TestSufficient(t *testing.T) {
+	for need, want := range map[int64]int64{0: 256, 18: 80, 24: 80, 25: 256, 128: 256, 129: 320} {
+		if got := Sufficient(need<<20) >> 20; got != want {
+			t.Errorf("%d MiB: %d MiB, want %d", need, got, want)
+		}
+	}
+}
