@@ -94,6 +94,9 @@ func open(o Options) (*Build, error) {
 	return b, nil
 }
 
+// Config returns the configuration of the capture kernel, nil if it is not known.
+func (b *Build) Config() *kimage.Config { return b.conf }
+
 // New resolves everything and reads every file, but writes nothing. Errors name
 // the fault in the configuration, the kernel, its modules, the machine's
 // storage or the programs to pack.

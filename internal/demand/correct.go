@@ -64,5 +64,16 @@ func raise(need int64, crashkernel string) string {
 	if strings.Contains(crashkernel, ",high") {
 		suffix = ",high"
 	}
-	return fmt.Sprintf("Run kdumpctl setup --crashkernel=%dM%s --apply, and reboot.", kexec.Sufficient(need)>>20, suffix)
+	return fmt.Sprintf("Run kdumpctl setup --crashkernel=%dM%s --apply, and reboot.", sufficient(need)>>20, suffix)
+}
+
+// sufficient returns the size of a reservation that is enough for a capture that needs
+// need bytes. Only a small kernel needs so little that twice as much is below the 256 MiB
+// that other kernels get.
+func sufficient(need int64) int64 {
+	const most, unit = 48 * mib, 2 * step // Debian's kernels need 60 MiB and more
+	if need > most {
+		return kexec.Sufficient(need)
+	}
+	return max(64*mib, (2*need+unit-1)/unit*unit)
 }

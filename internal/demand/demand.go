@@ -24,14 +24,22 @@ const (
 // What a kernel needs beside its own image until it has unpacked the initramfs, in
 // bytes.
 const (
-	// afterInit is the memory above init_size of an x86 kernel. init_size has some 13
-	// MiB for unpacking the kernel, which are free again afterwards.
+	// afterInit is the memory above init_size of an x86 kernel with loadable modules or
+	// tracing. A kernel with neither has captured with init_size alone. init_size has
+	// memory for unpacking the kernel that is free again afterwards: some 13 MiB of
+	// Debian's kernels.
 	afterInit = 3 * mib
-	// afterImage is the same for an arm64 kernel, whose image_size has nothing but the
-	// kernel.
-	afterImage = 13*mib + afterInit
-	// sinceLinux7 is needed in addition by Linux 7.
+	// afterImage takes the place of these 13 MiB for an arm64 kernel, whose image_size
+	// has nothing but the kernel. No arm64 kernel was measured.
+	afterImage = 13 * mib
+	// sinceLinux7 is needed in addition by Linux 7. No option is known to be the reason,
+	// and no small kernel of Linux 7 was measured, so it counts for all of them.
 	sinceLinux7 = 7 * mib
+	// builtin is for builtinDrivers of a kernel without modules, which start although no
+	// target needs them.
+	builtin = 2 * mib
+	// btrfs is what btrfs reserves to compress, see kfeature.BtrfsAtMount.
+	btrfs = 17 * mib / 5
 	// tracefs is for the inodes that tracefs makes before Linux 6.6.
 	tracefs = 19 * mib / 2
 	// systemd is for the services of a distribution's initramfs.
@@ -52,6 +60,10 @@ const bounceSize = 64 * mib
 // were not measured.
 var linux7 = kfeature.Version{7, 0}
 
+// builtinDrivers are the options that one kernel of docs/measured.md had and the other one
+// had not. How much each of them takes was not measured.
+var builtinDrivers = []string{"CONFIG_XFS_FS", "CONFIG_F2FS_FS", "CONFIG_EXFAT_FS", "CONFIG_USB", "CONFIG_MMC"}
+
 // Capture is a capture kernel with its image. Sizes are in bytes.
 type Capture struct {
 	Arch      string // GOARCH
@@ -63,6 +75,9 @@ type Capture struct {
 	Unpacked  int64 // files of the image
 	Emergency bool  // the image is the distribution's own
 	LogOnly   bool  // no vmcore is saved
+	// Config is the configuration of the kernel. nil, if it is not known, stands for that
+	// of a distribution.
+	Config kfeature.Config
 }
 
 // Machine has the facts about the machine that add to the demand.
@@ -98,15 +113,8 @@ type Part struct {
 
 // Parts returns what the memory that c needs in the reservation r is made of.
 func (c *Capture) Parts(r *kexec.Memory, m Machine) []Part {
-	after := afterInit
-	if c.Arch != "amd64" {
-		after = afterImage
-	}
-	if !linux7.After(c.Release) {
-		after += sinceLinux7
-	}
 	list := []Part{
-		{"kernel", c.InitSize + after}, {"image, packed", c.Packed}, {"image, unpacked", c.Unpacked},
+		{"kernel", c.kernel()}, {"image, packed", c.Packed}, {"image, unpacked", c.Unpacked},
 		{"descriptors of pages", c.pages(r)},
 	}
 	add := func(name string, n int64) {
@@ -114,8 +122,14 @@ func (c *Capture) Parts(r *kexec.Memory, m Machine) []Part {
 			list = append(list, Part{name, n})
 		}
 	}
-	if kfeature.Eventfs.In(c.Release, nil) == kfeature.No && c.word("lockdown") != "confidentiality" {
+	if kfeature.Eventfs.In(c.Release, nil) == kfeature.No && !c.lacks(kfeature.Tracing) && c.word("lockdown") != "confidentiality" {
 		add("tracefs", tracefs)
+	}
+	if c.lacks(kfeature.Modules) && slices.ContainsFunc(builtinDrivers, c.builtIn) {
+		add("built-in drivers", builtin)
+	}
+	if c.builtIn("CONFIG_BTRFS_FS") && kfeature.BtrfsAtMount.In(c.Release, nil) == kfeature.No {
+		add("btrfs", btrfs)
 	}
 	if c.Emergency {
 		add("services", systemd)
@@ -123,6 +137,30 @@ func (c *Capture) Parts(r *kexec.Memory, m Machine) []Part {
 	add("processors", int64(c.cpus(m)-1)*perCPU)
 	add("devices", int64(m.PCI)*perPCI+int64(m.IOMMUs)*perIOMMU)
 	return append(list, c.byWords(r, m)...)
+}
+
+// kernel returns the memory that the kernel needs beside image, devices and processors, in
+// bytes.
+func (c *Capture) kernel() int64 {
+	n := c.InitSize
+	if c.Arch != "amd64" {
+		n += afterImage
+	}
+	if !c.lacks(kfeature.Modules) || !c.lacks(kfeature.Tracing) {
+		n += afterInit
+	}
+	if !linux7.After(c.Release) {
+		n += sinceLinux7
+	}
+	return n
+}
+
+// lacks reports whether the kernel is known to be without f.
+func (c *Capture) lacks(f kfeature.Feature) bool { return f.In(c.Release, c.Config) == kfeature.No }
+
+// builtIn reports whether the kernel is known to have an option that is no module.
+func (c *Capture) builtIn(option string) bool {
+	return c.Config != nil && c.Config.Get(option) == "y"
 }
 
 // Bytes returns the estimate of the memory that c needs, and how much of the
@@ -163,11 +201,17 @@ func (c *Capture) pages(r *kexec.Memory) int64 {
 
 // cpus returns how many processors c starts.
 func (c *Capture) cpus(m Machine) int {
-	n, err := strconv.Atoi(c.word("nr_cpus"))
-	if err != nil || n < 1 {
-		return max(1, m.CPUs)
+	cpus := max(1, m.CPUs)
+	if n, err := strconv.Atoi(c.word("nr_cpus")); err == nil && n > 0 {
+		cpus = min(n, cpus)
 	}
-	return max(1, min(n, m.CPUs))
+	if c.Config == nil {
+		return cpus
+	}
+	if n, err := strconv.Atoi(c.Config.Get("CONFIG_NR_CPUS")); err == nil && n > 0 {
+		cpus = min(n, cpus)
+	}
+	return cpus
 }
 
 // word returns the value of the last word with that name on the command line, ""

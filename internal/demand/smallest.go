@@ -13,7 +13,14 @@ const (
 	// doubt is the part of an estimate, 1/doubt, by which the reservation exceeds it.
 	// docs/measured.md has what it comes from.
 	doubt = 16
+	// margin is the least by which the reservation exceeds the estimate, in bytes: with 4
+	// MiB that were free for PID 1 the kernel ended a collector for lack of memory.
+	margin = 2 * enough
 )
+
+// SmallKernel is the most memory that a small kernel takes without image and devices, in
+// bytes. Debian's kernels take 54 MiB and more, that of packaging/capture-kernel about 16.
+const SmallKernel = 32 * mib
 
 // Smallest returns the size of the smallest reservation with which c is expected to
 // succeed, in bytes, with a margin and a multiple of 8 MiB; 0 if none is. earlier are
@@ -23,7 +30,7 @@ func (c *Capture) Smallest(m Machine, earlier []state.Capture) int64 {
 	for size := 2 * step; size <= largest; size += step {
 		need, have := c.Bytes(Unplaced(size), m)
 		need = c.Correct(need, have, earlier)
-		if need+need/doubt <= have {
+		if need+max(need/doubt, margin) <= have {
 			return size
 		}
 	}
@@ -58,8 +65,12 @@ func Unplaced(size int64) *kexec.Memory {
 
 // Comfortable returns the size of a reservation for c as long as no capture of this machine
 // has shown how much it takes, in bytes: half as much again as the smallest, and no less
-// than 128 MiB. Drivers of unknown hardware need the rest.
-func Comfortable(smallest int64) int64 {
-	const unit = 4 * step
-	return max(128*mib, (smallest*3/2+unit-1)/unit*unit)
+// than 128 MiB. Drivers of unknown hardware need the rest. A small kernel has few of them,
+// and so gets no less than 64 MiB.
+func (c *Capture) Comfortable(smallest int64) int64 {
+	least, unit := 128*mib, 4*step
+	if c.kernel() <= SmallKernel {
+		least, unit = 64*mib, step
+	}
+	return max(least, (smallest*3/2+unit-1)/unit*unit)
 }

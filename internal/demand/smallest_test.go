@@ -57,9 +57,16 @@ func TestSmallestMeasured(t *testing.T) {
 }
 
 func TestComfortable(t *testing.T) {
-	for smallest, want := range map[int64]int64{0: 128, 72: 128, 80: 128, 88: 160, 104: 160, 256: 384} {
-		if got := Comfortable(smallest*mib) / mib; got != want {
-			t.Errorf("%d MiB: %d MiB, want %d", smallest, got, want)
+	for _, tt := range []struct {
+		kernel, smallest, want int64 // MiB
+	}{
+		{50, 0, 128}, {50, 72, 128}, {50, 80, 128}, {50, 88, 160}, {50, 104, 160}, {50, 256, 384},
+		{30, 40, 128}, // not known to be without modules and tracing
+		{16, 24, 64}, {16, 40, 64}, {16, 48, 72}, {16, 56, 88}, {16, 256, 384},
+	} {
+		c := Capture{Arch: "amd64", Release: "6.12.1", InitSize: tt.kernel * mib}
+		if got := c.Comfortable(tt.smallest*mib) / mib; got != tt.want {
+			t.Errorf("kernel of %d MiB, %d MiB: %d MiB, want %d", tt.kernel, tt.smallest, got, tt.want)
 		}
 	}
 }

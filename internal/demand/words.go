@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"ukdump/internal/kexec"
+	"ukdump/internal/kfeature"
 )
 
 // recordShare is the size of the descriptors beside the log, for each of its bytes: 112
@@ -72,6 +73,9 @@ func (c *Capture) moreBounce(r *kexec.Memory) int64 {
 
 // traces reports whether a word starts a tracer, which makes the buffers at boot.
 func (c *Capture) traces() bool {
+	if c.lacks(kfeature.Tracing) {
+		return false
+	}
 	for _, name := range []string{"ftrace", "trace_event", "kprobe_event", "trace_trigger", "trace_instance"} {
 		if c.word(name) != "" {
 			return true

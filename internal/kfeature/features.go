@@ -35,6 +35,12 @@ var (
 	Eventfs = Feature{Name: "eventfs", By: CommandLine, Since: Version{6, 6},
 		Why:    "tracefs makes its files only when they are looked at; older ones make some 10,000 inodes at boot, 8 MiB and more",
 		Source: "fs/tracefs/event_inode.c"}
+	Tracing = Feature{Name: "tracing", By: Reservation, Option: "CONFIG_TRACING",
+		Why:    "its tables of events and functions take memory at boot, and so does tracefs",
+		Source: "kernel/trace/Kconfig"}
+	BtrfsAtMount = Feature{Name: "btrfs reserves memory to compress at the mount", By: Reservation, Since: Version{6, 18},
+		Why:    "older kernels reserve 3.4 MiB when btrfs starts, although nothing is mounted",
+		Source: "fs/btrfs/compression.c (btrfs_alloc_compress_wsm)"}
 	LockdownLSM = Feature{Name: "lockdown", By: CommandLine, Since: Version{5, 4}, Option: "CONFIG_SECURITY_LOCKDOWN_LSM",
 		Why: "lockdown=confidentiality keeps tracefs from making files", Source: "security/lockdown/Kconfig"}
 	LockdownActive = Feature{Name: "lockdown in the list of security modules", By: CommandLine, Since: Version{5, 4}, Option: "CONFIG_LSM", Item: "lockdown",

@@ -8,6 +8,7 @@ import (
 	"ukdump/internal/builder"
 	"ukdump/internal/demand"
 	"ukdump/internal/kexec"
+	"ukdump/internal/kimage"
 	"ukdump/internal/state"
 )
 
@@ -44,7 +45,7 @@ func (ld *Loader) Size(b *builder.Build, packed, unpacked int64) (*Sizing, error
 	if s.KernelBytes <= 0 || s.KernelBytes > math.MaxUint32 {
 		return nil, fmt.Errorf("%s: the kernel does not say how much memory it takes", b.Kernel.Path)
 	}
-	c := ld.demand(s, withFacts(nil, b.Kernel))
+	c := ld.demand(s, withFacts(nil, b.Kernel), b.Config())
 	m := demand.ReadMachine(ld.Root)
 	earlier, err := ld.Store.Measured()
 	if err != nil {
@@ -54,7 +55,7 @@ func (ld *Loader) Size(b *builder.Build, packed, unpacked int64) (*Sizing, error
 	if z.Smallest == 0 {
 		return nil, fmt.Errorf("%s: no reservation is large enough for this kernel and its image", b.Kernel.Path)
 	}
-	z.Suggested = demand.Comfortable(z.Smallest)
+	z.Suggested = c.Comfortable(z.Smallest)
 	z.Parts = c.Parts(demand.Unplaced(z.Smallest), m)
 	for _, p := range z.Parts {
 		z.Estimate += p.Bytes
@@ -71,11 +72,12 @@ func (ld *Loader) Size(b *builder.Build, packed, unpacked int64) (*Sizing, error
 	return z, nil
 }
 
-// demand returns what a set asks for.
-func (ld *Loader) demand(s *state.Set, kernel *kexec.Kernel) *demand.Capture {
+// demand returns what a set asks for. conf may be nil.
+func (ld *Loader) demand(s *state.Set, kernel *kexec.Kernel, conf *kimage.Config) *demand.Capture {
 	return &demand.Capture{
 		Arch: ld.Slot.Arch, Release: s.Release, PageSize: kernel.PageSize, InitSize: s.KernelBytes, Cmdline: s.Cmdline,
 		Packed: s.ImageBytes, Unpacked: s.Unpacked, Emergency: s.Emergency, LogOnly: s.LogOnly,
+		Config: conf,
 	}
 }
 

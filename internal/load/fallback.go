@@ -10,6 +10,8 @@ import (
 	"ukdump/internal/advice"
 	"ukdump/internal/builder"
 	"ukdump/internal/cryptkeys"
+	"ukdump/internal/demand"
+	"ukdump/internal/host"
 	"ukdump/internal/kexec"
 	"ukdump/internal/kimage"
 	"ukdump/internal/plan"
@@ -116,7 +118,22 @@ func (ld *Loader) putSet(s *state.Set, kernelData, imageData []byte) error {
 		return err
 	}
 	defer initrd.Close()
-	return ld.put(s, withFacts(kernel, image), initrd)
+	return ld.put(s, withFacts(kernel, image), initrd, ld.configOf(image))
+}
+
+// configOf returns the configuration of a small kernel, nil if it is not known: then its
+// memory is estimated like that of a distribution's kernel. The search may have to unpack
+// a kernel, and a crash does not wait for a large one.
+func (ld *Loader) configOf(image *kimage.Image) *kimage.Config {
+	if image.InitSize > uint64(demand.SmallKernel) {
+		return nil
+	}
+	h, err := host.Open(ld.Root)
+	if err != nil {
+		return nil
+	}
+	conf, _ := image.Config(h, ld.Root)
+	return conf
 }
 
 // keysLeft chooses among the keys of an image when one has gone.

@@ -225,7 +225,7 @@ func (ld *Loader) loadImage(b *builder.Build, im *ImageFile) error {
 	if s.LogOnly = p.LogOnly; !s.LogOnly {
 		s.SetForecast(ld.tried(b, im))
 	}
-	if err := ld.put(s, kernel, initrd); err != nil {
+	if err := ld.put(s, kernel, initrd, b.Config()); err != nil {
 		return err
 	}
 	ld.warnMemory(reach, &s.LoadRecord)
@@ -253,12 +253,13 @@ func newSet(b *builder.Build, packed, unpacked int64) *state.Set {
 }
 
 // put hands a set to the kernel and keeps loaded.json true. While the kernel is
-// asked there is none: whoever is killed then leaves no false one.
-func (ld *Loader) put(s *state.Set, kernel *kexec.Kernel, initrd *os.File) error {
+// asked there is none: whoever is killed then leaves no false one. conf is the
+// configuration of the capture kernel, nil if it is not known.
+func (ld *Loader) put(s *state.Set, kernel *kexec.Kernel, initrd *os.File, conf *kimage.Config) error {
 	if err := ld.Slot.Check(kernel, initrd, s.Unpacked, s.Cmdline); err != nil {
 		return err
 	}
-	ld.weigh(s, kernel)
+	ld.weigh(s, kernel, conf)
 	before, taken := ld.Store.Loaded(), ld.takenKeys()
 	if err := ld.Store.ForgetLoaded(); err != nil {
 		ld.Out.Warn(fmt.Sprintf("status will not know the loaded capture kernel: %v", err))

@@ -13,18 +13,19 @@ import (
 	"ukdump/internal/demand"
 	"ukdump/internal/host"
 	"ukdump/internal/kexec"
+	"ukdump/internal/kimage"
 	"ukdump/internal/state"
 )
 
 // weigh records in s how much memory its capture kernel can use and needs. Figures that
-// are not known stay 0.
-func (ld *Loader) weigh(s *state.Set, kernel *kexec.Kernel) {
+// are not known stay 0. conf may be nil.
+func (ld *Loader) weigh(s *state.Set, kernel *kexec.Kernel, conf *kimage.Config) {
 	s.Memory, s.Needed = 0, 0
 	r, err := ld.Slot.Memory()
 	if err != nil || s.KernelBytes <= 0 || s.KernelBytes > math.MaxUint32 {
 		return
 	}
-	c := ld.demand(s, kernel)
+	c := ld.demand(s, kernel, conf)
 	need, have := c.Bytes(r, demand.ReadMachine(ld.Root))
 	earlier, err := ld.Store.Measured()
 	if err != nil {
@@ -38,7 +39,7 @@ func (ld *Loader) weigh(s *state.Set, kernel *kexec.Kernel) {
 func (ld *Loader) Estimate(b *builder.Build, packed, unpacked int64) *state.LoadRecord {
 	s := newSet(b, packed, unpacked)
 	s.Cmdline, s.Unreachable = b.Cmdline, unreachable(ld.Reach(b))
-	ld.weigh(s, withFacts(nil, b.Kernel))
+	ld.weigh(s, withFacts(nil, b.Kernel), b.Config())
 	return &s.LoadRecord
 }
 

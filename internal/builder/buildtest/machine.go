@@ -110,6 +110,31 @@ func CaptureConfig() string {
 	return s.String()
 }
 
+// SmallConfig returns the configuration that packaging/capture-kernel asks for on x86_64.
+func SmallConfig(t testing.TB) string {
+	t.Helper()
+	var s strings.Builder
+	for _, name := range []string{"common.config", "x86_64.config"} {
+		data, err := os.ReadFile(filepath.Join("../../packaging/capture-kernel", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(data)) {
+			line, _, _ = strings.Cut(strings.TrimSpace(line), " # ")
+			s.WriteString(line + "\n")
+		}
+	}
+	return s.String()
+}
+
+// AddSmallKernel installs the kernel of packaging/capture-kernel, as its script does. Its
+// init_size is that which internal/demand estimates with.
+func (m *Machine) AddSmallKernel() {
+	const release, dir = "6.12.118-ukdump", "usr/lib/ukdump/capture-kernel/"
+	m.Write(dir+"vmlinuz", string(kernel(release, 15974<<10)))
+	m.Write(dir+"config-"+release, SmallConfig(m.t))
+}
+
 // New makes a machine with its /var/crash on ext4 on virtio-blk, 128 MiB reserved
 // for a capture kernel and none loaded.
 func New(t testing.TB) *Machine {
@@ -131,7 +156,7 @@ func New(t testing.TB) *Machine {
 	m.Write("sys/kernel/kexec_crash_loaded", "0\n")
 
 	m.Write("boot/vmlinuz-"+Release, string(Kernel(Release)))
-	m.Write("boot/config-"+Release, CaptureConfig()+"CONFIG_MODULES=y\n"+
+	m.Write("boot/config-"+Release, CaptureConfig()+"CONFIG_MODULES=y\nCONFIG_TRACING=y\n"+
 		"CONFIG_RD_GZIP=y\nCONFIG_RD_XZ=y\nCONFIG_RD_ZSTD=y\n"+
 		"CONFIG_MODULE_SIG=y\nCONFIG_SECURITY_LOCKDOWN_LSM=y\nCONFIG_LSM=\"landlock,lockdown,yama\"\n")
 	m.modules()
@@ -287,9 +312,12 @@ func WeakModule(info ...string) []byte {
 // Pid1 returns a static program that contains text.
 func Pid1(text string) ELF { return ELF{Type: elf.ET_EXEC, Text: text} }
 
-// Kernel returns a bzImage of 64 KiB that takes 48 MiB to start, see
+// Kernel returns a bzImage of 64 KiB that takes 48 MiB to start.
+func Kernel(release string) []byte { return kernel(release, 48<<20) }
+
+// kernel returns a bzImage of 64 KiB that takes initSize bytes to start, see
 // Documentation/arch/x86/boot.rst.
-func Kernel(release string) []byte {
+func kernel(release string, initSize uint32) []byte {
 	const setup = 3 * 512
 	le := binary.LittleEndian
 	b := make([]byte, 64<<10)
@@ -302,7 +330,7 @@ func Kernel(release string) []byte {
 	b[0x211] = 1                   // LOADED_HIGH
 	le.PutUint16(b[0x236:], 0x23)  // 64-bit, above 4 GiB, five-level paging
 	le.PutUint32(b[0x238:], 2047)  // cmdline_size
-	le.PutUint32(b[0x260:], 48<<20)
+	le.PutUint32(b[0x260:], initSize)
 	copy(b[1024:], release+" (maker@example.org) #1 SMP\x00")
 	return b
 }
