@@ -5,9 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
+	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/host"
 	"ukdump/internal/kimage"
 )
@@ -15,19 +15,8 @@ import (
 // smallConfig returns the configuration that packaging/capture-kernel asks for on x86_64.
 func smallConfig(t *testing.T) *kimage.Config {
 	t.Helper()
-	var lines []string
-	for _, name := range []string{"common.config", "x86_64.config"} {
-		data, err := os.ReadFile(filepath.Join("../../packaging/capture-kernel", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.Lines(string(data)) {
-			line, _, _ = strings.Cut(strings.TrimSpace(line), " # ")
-			lines = append(lines, line)
-		}
-	}
 	file := filepath.Join(t.TempDir(), "config")
-	if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(file, []byte(buildtest.SmallConfig(t)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	conf, err := kimage.ReadConfig(file)

@@ -9,6 +9,7 @@ import (
 	"ukdump/internal/advice"
 	"ukdump/internal/builder"
 	"ukdump/internal/cli"
+	"ukdump/internal/config"
 	"ukdump/internal/load"
 )
 
@@ -32,6 +33,11 @@ func (c *ctl) sizing() (*load.Sizing, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.sizingOf(conf)
+}
+
+// sizingOf estimates for the capture kernel that conf names.
+func (c *ctl) sizingOf(conf *config.Config) (*load.Sizing, error) {
 	b, err := builder.New(c.loader().BuildOptions(conf))
 	if err != nil {
 		return nil, err

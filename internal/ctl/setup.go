@@ -84,12 +84,9 @@ func (c *ctl) setupPlan(m *setup.Machine, o setupOptions) (*setup.Plan, error) {
 			return nil, cli.Usage(fmt.Errorf("--trigger: %w", err))
 		}
 	}
-	lend, offer := "", false
-	if conf, err := c.config(); err == nil {
-		offer = conf.Kernel == "" && !conf.Emergency() // systemd needs more than the small kernel has
-	}
+	lend := ""
 	p, err := m.Plan(setup.Options{
-		Loader: o.loader, Triggers: chosen, DisableOthers: o.disableOthers, OfferKernel: offer,
+		Loader: o.loader, Triggers: chosen, DisableOthers: o.disableOthers, OfferKernel: c.offer(),
 		Crashkernel: func(now []string) (words []string, why string) {
 			if given != nil {
 				return given, "as --crashkernel says"
@@ -102,6 +99,24 @@ func (c *ctl) setupPlan(m *setup.Machine, o setupOptions) (*setup.Plan, error) {
 		p.Notes = append(p.Notes, lend+".")
 	}
 	return p, err
+}
+
+// offer returns the function that estimates the reservation for setup.CaptureKernel, nil if
+// the configuration names another kernel, or systemd runs in it, which needs more.
+func (c *ctl) offer() func() (int64, error) {
+	conf, err := c.config()
+	if err != nil || conf.Kernel != "" || conf.Emergency() {
+		return nil
+	}
+	return func() (int64, error) {
+		small := *conf
+		small.Kernel = setup.CaptureKernel
+		z, err := c.sizingOf(&small)
+		if err != nil {
+			return 0, err
+		}
+		return z.Recommended(), nil
+	}
 }
 
 // sizeWord is a value of crashkernel= (Documentation/admin-guide/kernel-parameters.txt).

@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -108,6 +109,62 @@ func TestSetupSize(t *testing.T) {
 			t.Errorf("%s: %+v", args, got)
 		}
 	}
+}
+
+// The small capture kernel is offered with the size that it needs, and gets that if it is
+// chosen. No size that is enough for it leads to a warning.
+func TestSetupSmallKernel(t *testing.T) {
+	t.Parallel()
+	m := grubMachine(t)
+	expect := func(line string, status int, want string, unwanted ...string) {
+		t.Helper()
+		got := m.kdumpctl(line)
+		if got.status != status || !strings.Contains(got.stdout+got.stderr, want) {
+			t.Errorf("%s: %q is not in\n%+v", line, want, got)
+		}
+		for _, u := range unwanted {
+			if strings.Contains(got.stdout+got.stderr, u) {
+				t.Errorf("%s: %q is in\n%+v", line, u, got)
+			}
+		}
+	}
+	m.AddSmallKernel()
+	expect("setup", 0, "lets a capture work in less memory:")
+	expect("setup --json", 0, "in less memory: crashkernel=64M.")
+	expect("setup", 0, "memory       crashkernel=128M, comfortable")
+
+	m.Write(conf, "KERNEL="+setup.CaptureKernel+"\n")
+	expect("setup", 0, "memory       crashkernel=64M, comfortable until kdumpctl test has measured it: the estimate is 32 MiB", "A small capture kernel")
+	expect("estimate", 0, "crashkernel=32M is the smallest that is safe")
+	for _, tt := range []struct {
+		reserved int64 // MiB
+		status   int
+		advice   string // "" without a warning
+	}{
+		{12, 1, "--crashkernel=80M"}, // does not fit
+		{24, 0, "--crashkernel=64M"},
+		{32, 0, ""},
+	} {
+		m.Write("sys/kernel/kexec_crash_size", fmt.Sprint(tt.reserved<<20))
+		got := m.kdumpctl("load")
+		if warns := strings.Contains(got.stderr, "too small"); got.status != tt.status || warns != (tt.advice != "") || !strings.Contains(got.stderr, tt.advice) {
+			t.Errorf("load with %d MiB: %+v, want %q", tt.reserved, got, tt.advice)
+		}
+	}
+	expect("verify", 0, "memory        32.0 MiB can be used, a capture needs about 25.0 MiB")
+
+	needed := m.ctl().store.Loaded().Needed
+	m.reboot()
+	m.Write(conf, "TARGTE=x\n")
+	expect("load", 1, "loaded instead: the fallback set")
+	if rec := m.ctl().store.Loaded(); rec == nil || rec.Fallback == "" || rec.Needed != needed {
+		t.Errorf("the fallback set needs %d bytes: %+v", needed, rec)
+	}
+
+	m.Write(conf, "")
+	config := "usr/lib/ukdump/capture-kernel/config-6.12.118-ukdump"
+	m.Write(config, strings.Replace(m.Read(config), "CONFIG_VIRTIO_BLK=y", "", 1))
+	expect("setup --json", 0, "but this machine cannot use it: ", "in less memory")
 }
 
 // What is set already stays if it is enough.

@@ -55,7 +55,9 @@ type Options struct {
 	Crashkernel   func(now []string) (words []string, why string)
 	Triggers      []trigger.Choice
 	DisableOthers bool // other tools that load a capture kernel
-	OfferKernel   bool // names CaptureKernel if it is installed
+	// OfferKernel returns the size to reserve, in bytes, if CaptureKernel is chosen, or why it
+	// cannot be. nil if another kernel is chosen.
+	OfferKernel func() (int64, error)
 }
 
 // CaptureKernel is the kernel that packaging/capture-kernel installs.
@@ -90,10 +92,18 @@ func (m *Machine) Plan(o Options) (*Plan, error) {
 		return nil, err
 	}
 	m.planUnits(p, o.DisableOthers)
-	if o.OfferKernel && m.installed(CaptureKernel) {
-		p.Notes = append(p.Notes, "A small capture kernel is installed. KERNEL="+CaptureKernel+" in /etc/ukdump.conf lets a capture work in less memory.")
+	if o.OfferKernel != nil && m.installed(CaptureKernel) {
+		p.Notes = append(p.Notes, offer(o.OfferKernel()))
 	}
 	return p, nil
+}
+
+// offer is the note about CaptureKernel.
+func offer(size int64, err error) string {
+	if err != nil {
+		return fmt.Sprintf("A small capture kernel is installed, but this machine cannot use it: %v.", err)
+	}
+	return fmt.Sprintf("A small capture kernel is installed. KERNEL=%s in /etc/ukdump.conf lets a capture work in less memory: crashkernel=%dM.", CaptureKernel, size>>20)
 }
 
 // planLoader plans the command line of the next boot. A machine whose loader is not known is
