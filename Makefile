@@ -49,6 +49,7 @@
 #   FUZZTIME         for each fuzz target (30s)
 #   CELL             regular expression: only these cells or faults of test-vm,
 #                    test-matrix and test-faults, as in CELL=xfs-nvme, CELL=full
+#   UKDUMP_SUITE     bookworm-arm64: the machines of test-faults are arm64
 #   VMCORE           kdump-compressed dump of a small machine, for the reports of
 #                    bench
 #   JOBS             virtual machines at a time (2)
