@@ -21,19 +21,20 @@ cat "$dump/report.json"
 	// takes the slot back.
 	{name: "another-loads-over", ci: true,
 		load: `seen() { kdumpctl status >$out/status.txt 2>&1 || [ $? = 4 ]; grep '^missing .*another program has loaded' $out/status.txt; }
-kdumpctl load
+kdumpctl load || return 1
 kdumpctl verify >$out/verify.txt || true
-grep 'ok  *loaded .*the reserved memory has them' $out/verify.txt
-! seen
-faultlab edit "$image" "$changed" '` + hurry + `'
+grep 'ok  *loaded .*the reserved memory has /boot/.*, the command line and this image$' $out/verify.txt || return 1
+seen && return 1
+faultlab edit "$image" "$changed" '` + hurry + `' || return 1
 for other in "$image" "$changed"; do
-	faultlab load "$other" quiet
-	seen
+	faultlab load "$other" quiet || return 1
+	seen || return 1
 	kdumpctl verify >$out/verify.txt && return 1
-	grep 'PROBLEM  *loaded .*another program has loaded' $out/verify.txt
-	kdumpctl load
-	! seen
-done`,
+	grep 'PROBLEM  *loaded .*another program has loaded' $out/verify.txt || return 1
+	kdumpctl load || return 1
+	seen && return 1
+done
+return 0`,
 		want: want{outcomes: complete}},
 	// A filter that is known to misread the kernel gives way to the next collector.
 	{name: "forecast-misread",

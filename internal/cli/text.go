@@ -89,3 +89,12 @@ func WriteJSON(w io.Writer, v any) error {
 	_, err := io.WriteString(w, out.String())
 	return err
 }
+
+// List joins names for a sentence: "a, b and c".
+func List(names []string) string {
+	last := len(names) - 1
+	if last < 1 {
+		return strings.Join(names, "")
+	}
+	return strings.Join(names[:last], ", ") + " and " + names[last]
+}

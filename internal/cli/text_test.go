@@ -39,3 +39,11 @@ func TestWriteJSON(t *testing.T) {
 		t.Error("a function has JSON")
 	}
 }
+
+func TestList(t *testing.T) {
+	for want, names := range map[string][]string{"": nil, "a": {"a"}, "a and b": {"a", "b"}, "a, b and c": {"a", "b", "c"}} {
+		if got := List(names); got != want {
+			t.Errorf("%q: got %q", names, got)
+		}
+	}
+}

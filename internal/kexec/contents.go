@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"debug/elf"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -28,11 +29,12 @@ const (
 	CmdlinePart = "command line"
 )
 
+// MaxPiece bounds the bytes of a part that are compared: the beginning is enough to find
+// that something else was written there.
+const MaxPiece = 16 << 20
+
 const (
 	pageSize = 4096
-	// maxPiece bounds the bytes of a part that are compared: the beginning is enough to
-	// find that something else was written there.
-	maxPiece = 16 << 20
 	// locateLimit bounds the search in the reserved memory.
 	locateLimit = 5 * time.Second
 )
@@ -48,13 +50,14 @@ type needle struct {
 }
 
 // Locate finds the parts of a set that was just loaded in the reserved memory, which
-// root can read in proc_kcore(5). The kernel puts each on a page of its own
-// (kexec_add_buffer in kernel/kexec_file.c). kernel is the part of the kernel's file
-// that is copied as it is, empty if there is none.
+// root can read in proc_kcore(5). Each begins on a page of its own (kexec_add_buffer in
+// kernel/kexec_file.c, place). kernel is the part of the kernel's file that is copied as it
+// is, empty if there is none, see Kernel.Copied. Of kernel and image the first MaxPiece
+// bytes count.
 //
-// It returns nil if the kernel does not show that memory: arm64 unmaps it after a
-// load, kernel_lockdown(7) with confidentiality hides it, and with memory encryption
-// it shows other bytes.
+// It returns only the parts that the kernel shows, nil if there are none: some arm64
+// kernels unmap the memory after a load, kernel_lockdown(7) with confidentiality hides it,
+// and with memory encryption it shows other bytes.
 func (s *Slot) Locate(kernel, image []byte, cmdline string) []Piece {
 	r, ok := s.loadedRange()
 	if !ok {
@@ -65,7 +68,7 @@ func (s *Slot) Locate(kernel, image []byte, cmdline string) []Piece {
 		return nil
 	}
 	defer m.close()
-	needles := []needle{{ImagePart, image[:min(len(image), maxPiece)]}, {KernelPart, kernel[:min(len(kernel), maxPiece)]}}
+	needles := []needle{{ImagePart, image[:min(len(image), MaxPiece)]}, {KernelPart, kernel[:min(len(kernel), MaxPiece)]}}
 	var pieces []Piece
 	buf := make([]byte, 1<<20)
 	// The kernel fills the reservation from its end.
@@ -94,7 +97,12 @@ func (m *kcore) match(pieces []Piece, needles []needle, cmdline string, page []b
 			return append(pieces, p)
 		}
 	}
-	if cmdline == "" || has(pieces, CmdlinePart) || !bytes.HasPrefix(page, []byte(elfcorehdr)) {
+	switch {
+	case cmdline == "" || has(pieces, CmdlinePart):
+		return pieces
+	case bytes.HasPrefix(page, []byte(treeMagic)):
+		return m.matchTree(pieces, cmdline, page, at)
+	case !bytes.HasPrefix(page, []byte(elfcorehdr)):
 		return pieces
 	}
 	if i := bytes.Index(page, append([]byte(" "+cmdline), 0)); i > 0 {
@@ -102,6 +110,23 @@ func (m *kcore) match(pieces []Piece, needles []needle, cmdline string, page []b
 		return append(pieces, Piece{CmdlinePart, at, int64(len(text)), sum(text)})
 	}
 	return pieces
+}
+
+// treeMagic begins a device tree, and its size in bytes follows (Devicetree Specification
+// 0.4, 5.2). A capture kernel of arm64 has its command line there.
+const treeMagic = "\xd0\x0d\xfe\xed"
+
+// matchTree adds the device tree that begins with page if it has that command line.
+func (m *kcore) matchTree(pieces []Piece, cmdline string, page []byte, at uint64) []Piece {
+	size := binary.BigEndian.Uint32(page[len(treeMagic):])
+	if size > maxTree {
+		return pieces
+	}
+	tree := make([]byte, size)
+	if m.readAt(tree, at) != nil || !bytes.Contains(tree, append([]byte(cmdline), 0)) {
+		return pieces
+	}
+	return append(pieces, Piece{CmdlinePart, at, int64(size), sum(tree)})
 }
 
 func has(pieces []Piece, part string) bool {
@@ -188,7 +213,7 @@ func (m *kcore) readAt(b []byte, at uint64) error {
 
 // sum returns the checksum of the bytes that are now where a piece was.
 func (m *kcore) sum(p Piece) (string, error) {
-	if p.Bytes <= 0 || p.Bytes > maxPiece {
+	if p.Bytes <= 0 || p.Bytes > MaxPiece {
 		return "", fmt.Errorf("a part of %d bytes", p.Bytes)
 	}
 	h := sha256.New()

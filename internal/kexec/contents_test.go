@@ -111,6 +111,49 @@ func TestOverwritten(t *testing.T) {
 	}
 }
 
+// A capture kernel of arm64 has its command line in the device tree.
+func TestOverwrittenTree(t *testing.T) {
+	kernel, image := random(1, 2<<20), random(2, 3<<20+5)
+	tree := append([]byte(treeMagic+"\x00\x00\x20\x00"), random(7, 8<<10-8)...)
+	copy(tree[3000:], "bootargs\x00"+ourLine+"\x00")
+	load := func(tree []byte) *fakeMemory {
+		m := &fakeMemory{base: base, bytes: random(9, 16*pageSize+8<<20+16*pageSize)}
+		m.put(20, kernel)
+		m.put(600, image)
+		m.put(1500, tree)
+		return m
+	}
+	for _, tt := range []struct {
+		name   string
+		tree   []byte
+		change func(m *fakeMemory)
+		found  int
+		want   string
+	}{
+		{"nothing", tree, func(*fakeMemory) {}, 3, ""},
+		{"another tree", tree, func(m *fakeMemory) { m.put(1500, random(8, 8<<10)) }, 3, CmdlinePart},
+		{"another line", tree, func(m *fakeMemory) { m.put(1500, bytes.Replace(tree, []byte("known=6.1"), []byte("known=6.2"), 1)) }, 3, CmdlinePart},
+		{"another kernel", tree, func(m *fakeMemory) { m.put(20, random(8, 1<<20)) }, 3, KernelPart},
+		{"a tree with another line", bytes.Replace(tree, []byte("known=6.1"), []byte("known=6.2"), 1), func(*fakeMemory) {}, 2, ""},
+		{"a senseless size", append([]byte(treeMagic+"\xff\x00\x20\x00"), tree[8:]...), func(*fakeMemory) {}, 2, ""},
+		{"a size of nothing", append([]byte(treeMagic+"\x00\x00\x00\x00"), tree[8:]...), func(*fakeMemory) {}, 2, ""},
+	} {
+		m := load(tt.tree)
+		s := newSlot(t, nil, nil)
+		m.write(t, s.Root, reservation)
+		pieces := s.Locate(kernel, image, ourLine)
+		if len(pieces) != tt.found {
+			t.Errorf("%s: found %+v", tt.name, pieces)
+			continue
+		}
+		tt.change(m)
+		m.write(t, s.Root, reservation)
+		if got, err := s.Overwritten(pieces); got != tt.want || err != nil {
+			t.Errorf("%s: got %q, %v, want %q", tt.name, got, err, tt.want)
+		}
+	}
+}
+
 // A kernel that does not show the memory proves nothing.
 func TestNotShown(t *testing.T) {
 	kernel, image := bzImage(1, 1<<20), random(2, 1<<20)

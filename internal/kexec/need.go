@@ -24,6 +24,12 @@ type Kernel struct {
 	Signed bool
 }
 
+// Copied returns where the part of the file begins that is copied as it is into the
+// reserved memory of a machine of that GOARCH. ok says that there is one.
+func (k *Kernel) Copied(arch string) (from int64, ok bool) {
+	return int64(k.SetupSize), k.SetupSize > 0 || arch == "arm64"
+}
+
 const (
 	// commandLineSize is COMMAND_LINE_SIZE of x86 and arm64, with the NUL.
 	commandLineSize = 2048

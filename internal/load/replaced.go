@@ -13,28 +13,30 @@ import (
 // mark records the traces that a later load by another program would change.
 func (ld *Loader) mark(l *state.LoadRecord, kernel *kexec.Kernel, initrd *os.File) {
 	l.Pieces = nil
-	kernelData, err := readAll(kernel.File)
-	imageData, err2 := readAll(initrd)
-	if err == nil && err2 == nil {
-		var copied []byte // of the kernel
-		if n := kernel.SetupSize; n > 0 && n < len(kernelData) {
-			copied = kernelData[n:]
-		}
-		for _, p := range ld.Slot.Locate(copied, imageData, l.Cmdline) {
-			l.Pieces = append(l.Pieces, state.Piece(p))
-		}
+	var copied []byte // of the kernel
+	from, ok := kernel.Copied(ld.Slot.Arch)
+	if ok {
+		copied = piece(kernel.File, from)
+	}
+	for _, p := range ld.Slot.Locate(copied, piece(initrd, 0), l.Cmdline) {
+		l.Pieces = append(l.Pieces, state.Piece(p))
 	}
 	l.Updates, l.LoadsLeft = ld.kernelUpdates(), max(0, ld.Slot.LoadLimit())
 }
 
-// readAll reads an open file from its beginning.
-func readAll(f *os.File) ([]byte, error) {
-	return io.ReadAll(io.NewSectionReader(f, 0, state.MaxImage))
+// piece reads as much of an open file as Locate compares, nil if it cannot be read.
+func piece(f *os.File, from int64) []byte {
+	b := make([]byte, kexec.MaxPiece)
+	n, err := f.ReadAt(b, from)
+	if err != nil && err != io.EOF {
+		return nil
+	}
+	return b[:n]
 }
 
 // Replaced returns the problem that something else was loaded over the set of rec, nil
-// if nothing shows that. proved says that the reserved memory has that set. The kernel
-// itself only tells that something is loaded.
+// if nothing shows that. proved says that the reserved memory has the parts of rec.Pieces,
+// one at least. The kernel itself only tells that something is loaded.
 func (ld *Loader) Replaced(rec *state.LoadRecord) (proved bool, err error) {
 	const over = "another program has loaded another capture kernel over this one: "
 	var pieces []kexec.Piece

@@ -16,6 +16,7 @@ import (
 	"ukdump/internal/advice"
 	"ukdump/internal/builder"
 	"ukdump/internal/cli"
+	"ukdump/internal/kexec"
 	"ukdump/internal/kmod"
 	"ukdump/internal/load"
 	"ukdump/internal/plan"
@@ -135,10 +136,30 @@ func (v *Run) checkLoaded() {
 	switch {
 	case v.Problem("loaded", load.Differs(l, b)), l.Fallback != "", v.replaced:
 	case v.inMemory:
-		v.ok("loaded", "the reserved memory has %s, its command line and this image", b.Kernel.Path)
+		v.ok("loaded", "%s", located(l, b.Kernel.Path))
 	default:
 		v.ok("loaded", "kdumpctl loaded %s, its command line and this image; a later load by another program would not show", b.Kernel.Path)
 	}
+}
+
+// located says which parts of l the reserved memory was seen to have. Not every kernel
+// shows all.
+func located(l *state.LoadRecord, kernel string) string {
+	var has, others []string
+	for _, p := range []struct{ part, name string }{
+		{kexec.KernelPart, kernel}, {kexec.CmdlinePart, "the command line"}, {kexec.ImagePart, "this image"},
+	} {
+		if slices.ContainsFunc(l.Pieces, func(x state.Piece) bool { return x.Part == p.part }) {
+			has = append(has, p.name)
+		} else {
+			others = append(others, p.name)
+		}
+	}
+	text := "the reserved memory has " + cli.List(has)
+	if others != nil {
+		text += "; it does not show " + cli.List(others) + ", which kdumpctl loaded with that"
+	}
+	return text
 }
 
 // given reports whether the image was not made by load but named by the user.

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"ukdump/internal/state"
 )
 
 // An image unpacks to no place outside its directory.
@@ -74,5 +76,22 @@ func TestNoRoomInFile(t *testing.T) {
 	server.Free = mib
 	if err := NoRoom(10*gib, []Space{server}); err == nil || !strings.Contains(err.Error(), "sftp://nas/srv has 1.0 MiB free") {
 		t.Errorf("with a full server: %v", err)
+	}
+}
+
+// Only what was seen is said to be in the memory.
+func TestLocated(t *testing.T) {
+	for _, tt := range []struct{ parts, want string }{
+		{"kernel,command line,image", "the reserved memory has /boot/k, the command line and this image"},
+		{"image", "the reserved memory has this image; it does not show /boot/k and the command line, which kdumpctl loaded with that"},
+		{"command line,image", "the reserved memory has the command line and this image; it does not show /boot/k, which kdumpctl loaded with that"},
+	} {
+		l := new(state.LoadRecord)
+		for part := range strings.SplitSeq(tt.parts, ",") {
+			l.Pieces = append(l.Pieces, state.Piece{Part: part})
+		}
+		if got := located(l, "/boot/k"); got != tt.want {
+			t.Errorf("%s: %s", tt.parts, got)
+		}
 	}
 }
