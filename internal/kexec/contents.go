@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -29,9 +30,9 @@ const (
 	CmdlinePart = "command line"
 )
 
-// MaxPiece bounds the bytes of a part that are compared: the beginning is enough to find
+// maxPiece bounds the bytes of a part that are compared: the beginning is enough to find
 // that something else was written there.
-const MaxPiece = 16 << 20
+const maxPiece = 16 << 20
 
 const (
 	pageSize = 4096
@@ -43,22 +44,41 @@ const (
 // (setup_cmdline in arch/x86/kernel/kexec-bzimage64.c).
 const elfcorehdr = "elfcorehdr=0x"
 
-// needle is a part as it was handed to the kernel.
-type needle struct {
-	part string
-	data []byte
+// Content is what is compared of a file that was handed to the kernel: the first maxPiece
+// bytes. The zero value is nothing.
+type Content struct {
+	first  []byte // the first page at most
+	bytes  int64
+	sha256 string
+}
+
+// ReadContent reads f from an offset. It keeps the first page only. The error is that of f.
+func ReadContent(f io.ReaderAt, from int64) (Content, error) {
+	var c Content
+	h, first := sha256.New(), &bytes.Buffer{}
+	r := io.NewSectionReader(f, from, maxPiece)
+	n, err := io.CopyN(io.MultiWriter(h, first), r, pageSize)
+	if err == nil {
+		var rest int64
+		rest, err = io.Copy(h, r)
+		n += rest
+	}
+	if err != nil && err != io.EOF {
+		return Content{}, err
+	}
+	c.first, c.bytes, c.sha256 = first.Bytes(), n, hex.EncodeToString(h.Sum(nil))
+	return c, nil
 }
 
 // Locate finds the parts of a set that was just loaded in the reserved memory, which
 // root can read in proc_kcore(5). Each begins on a page of its own (kexec_add_buffer in
 // kernel/kexec_file.c, place). kernel is the part of the kernel's file that is copied as it
-// is, empty if there is none, see Kernel.Copied. Of kernel and image the first MaxPiece
-// bytes count.
+// is, see Kernel.Copied.
 //
 // It returns only the parts that the kernel shows, nil if there are none: some arm64
 // kernels unmap the memory after a load, kernel_lockdown(7) with confidentiality hides it,
 // and with memory encryption it shows other bytes.
-func (s *Slot) Locate(kernel, image []byte, cmdline string) []Piece {
+func (s *Slot) Locate(kernel, image Content, cmdline string) []Piece {
 	r, ok := s.loadedRange()
 	if !ok {
 		return nil
@@ -68,7 +88,7 @@ func (s *Slot) Locate(kernel, image []byte, cmdline string) []Piece {
 		return nil
 	}
 	defer m.close()
-	needles := []needle{{ImagePart, image[:min(len(image), MaxPiece)]}, {KernelPart, kernel[:min(len(kernel), MaxPiece)]}}
+	files := map[string]Content{ImagePart: image, KernelPart: kernel}
 	var pieces []Piece
 	buf := make([]byte, 1<<20)
 	// The kernel fills the reservation from its end.
@@ -80,19 +100,19 @@ func (s *Slot) Locate(kernel, image []byte, cmdline string) []Piece {
 			continue
 		}
 		for off := 0; off+pageSize <= len(chunk); off += pageSize {
-			pieces = m.match(pieces, needles, cmdline, chunk[off:off+pageSize], at+uint64(off))
+			pieces = m.match(pieces, files, cmdline, chunk[off:off+pageSize], at+uint64(off))
 		}
 	}
 	return pieces
 }
 
 // match adds the part that begins with page.
-func (m *kcore) match(pieces []Piece, needles []needle, cmdline string, page []byte, at uint64) []Piece {
-	for _, n := range needles {
-		if len(n.data) == 0 || has(pieces, n.part) || !bytes.HasPrefix(page, n.data[:min(len(n.data), pageSize)]) {
+func (m *kcore) match(pieces []Piece, files map[string]Content, cmdline string, page []byte, at uint64) []Piece {
+	for part, c := range files {
+		if c.bytes == 0 || has(pieces, part) || !bytes.HasPrefix(page, c.first) {
 			continue
 		}
-		p := Piece{n.part, at, int64(len(n.data)), sum(n.data)}
+		p := Piece{part, at, c.bytes, c.sha256}
 		if now, err := m.sum(p); err == nil && now == p.SHA256 {
 			return append(pieces, p)
 		}
@@ -213,7 +233,7 @@ func (m *kcore) readAt(b []byte, at uint64) error {
 
 // sum returns the checksum of the bytes that are now where a piece was.
 func (m *kcore) sum(p Piece) (string, error) {
-	if p.Bytes <= 0 || p.Bytes > MaxPiece {
+	if p.Bytes <= 0 || p.Bytes > maxPiece {
 		return "", fmt.Errorf("a part of %d bytes", p.Bytes)
 	}
 	h := sha256.New()

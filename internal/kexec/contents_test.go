@@ -75,6 +75,15 @@ func loaded(kernel, image []byte, cmdline string) *fakeMemory {
 	return m
 }
 
+func content(t *testing.T, data []byte) Content {
+	t.Helper()
+	c, err := ReadContent(bytes.NewReader(data), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 // Whatever is loaded over the set is seen in the memory.
 func TestOverwritten(t *testing.T) {
 	kernel, image := bzImage(1, 2<<20), random(2, 3<<20+5)
@@ -98,7 +107,7 @@ func TestOverwritten(t *testing.T) {
 		m := loaded(kernel, image, ourLine)
 		s := newSlot(t, nil, nil)
 		m.write(t, s.Root, reservation)
-		pieces := s.Locate(kernel[5*512:], image, ourLine)
+		pieces := s.Locate(content(t, kernel[5*512:]), content(t, image), ourLine)
 		if len(pieces) != 3 {
 			t.Fatalf("%s: found %+v", tt.name, pieces)
 		}
@@ -141,7 +150,7 @@ func TestOverwrittenTree(t *testing.T) {
 		m := load(tt.tree)
 		s := newSlot(t, nil, nil)
 		m.write(t, s.Root, reservation)
-		pieces := s.Locate(kernel, image, ourLine)
+		pieces := s.Locate(content(t, kernel), content(t, image), ourLine)
 		if len(pieces) != tt.found {
 			t.Errorf("%s: found %+v", tt.name, pieces)
 			continue
@@ -181,12 +190,12 @@ func TestNotShown(t *testing.T) {
 		tt.change(m)
 		s := newSlot(t, nil, nil)
 		m.write(t, s.Root, tt.iomem)
-		if got := s.Locate(kernel[5*512:], image, ourLine); len(got) != tt.found {
+		if got := s.Locate(content(t, kernel[5*512:]), content(t, image), ourLine); len(got) != tt.found {
 			t.Errorf("%s: found %+v", tt.name, got)
 		}
 	}
 	s := newSlot(t, nil, nil)
-	if got := s.Locate(kernel[5*512:], image, ourLine); got != nil {
+	if got := s.Locate(content(t, kernel[5*512:]), content(t, image), ourLine); got != nil {
 		t.Errorf("without /proc/kcore: %+v", got)
 	}
 	piece := []Piece{{ImagePart, 0x2000000, 10, "x"}}
@@ -202,7 +211,21 @@ func TestNotShown(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(s.Root, "proc/kcore"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Overwritten(piece); err == nil || s.Locate(kernel[5*512:], image, ourLine) != nil {
+	if _, err := s.Overwritten(piece); err == nil || s.Locate(content(t, kernel[5*512:]), content(t, image), ourLine) != nil {
 		t.Errorf("a damaged /proc/kcore: %v", err)
+	}
+}
+
+func TestReadContent(t *testing.T) {
+	for _, size := range []int{0, 1, pageSize, pageSize + 1, maxPiece, maxPiece + 1} {
+		data := random(3, size+10)
+		c, err := ReadContent(bytes.NewReader(data), 10)
+		n := min(size, maxPiece)
+		if err != nil || c.bytes != int64(n) || c.sha256 != sum(data[10:10+n]) || !bytes.Equal(c.first, data[10:10+min(n, pageSize)]) {
+			t.Errorf("%d bytes: %d, %d, %v", size, c.bytes, len(c.first), err)
+		}
+	}
+	if c, err := ReadContent(os.NewFile(^uintptr(0), "closed"), 0); err == nil || c.bytes != 0 {
+		t.Errorf("a file that cannot be read: %+v", c)
 	}
 }

@@ -1,7 +1,6 @@
 package load
 
 import (
-	"io"
 	"os"
 	"time"
 
@@ -13,25 +12,16 @@ import (
 // mark records the traces that a later load by another program would change.
 func (ld *Loader) mark(l *state.LoadRecord, kernel *kexec.Kernel, initrd *os.File) {
 	l.Pieces = nil
-	var copied []byte // of the kernel
-	from, ok := kernel.Copied(ld.Slot.Arch)
-	if ok {
-		copied = piece(kernel.File, from)
+	// Of a file that cannot be read nothing is found.
+	var copied kexec.Content
+	if from, ok := kernel.Copied(ld.Slot.Arch); ok {
+		copied, _ = kexec.ReadContent(kernel.File, from)
 	}
-	for _, p := range ld.Slot.Locate(copied, piece(initrd, 0), l.Cmdline) {
+	image, _ := kexec.ReadContent(initrd, 0)
+	for _, p := range ld.Slot.Locate(copied, image, l.Cmdline) {
 		l.Pieces = append(l.Pieces, state.Piece(p))
 	}
 	l.Updates, l.LoadsLeft = ld.kernelUpdates(), max(0, ld.Slot.LoadLimit())
-}
-
-// piece reads as much of an open file as Locate compares, nil if it cannot be read.
-func piece(f *os.File, from int64) []byte {
-	b := make([]byte, kexec.MaxPiece)
-	n, err := f.ReadAt(b, from)
-	if err != nil && err != io.EOF {
-		return nil
-	}
-	return b[:n]
 }
 
 // Replaced returns the problem that something else was loaded over the set of rec, nil
