@@ -23,7 +23,8 @@ packages=(
 	nbdkit                  # failing disks, for test-faults
 	openssh-server
 	pacman-package-manager  # with rpm: packages are tried
-	qemu-system-arm         # arm64 machines, for test-matrix
+	qemu-efi-aarch64        # with qemu-system-arm: arm64 machines, for test-matrix
+	qemu-system-arm
 	qemu-system-x86
 	qemu-utils              # qemu-img
 	rpm

@@ -19,6 +19,7 @@ type cell struct {
 	ci      bool   // belongs to the representative set
 	mib     int    // of crashkernel=; that of reservation if 0
 	service bool   // loaded at boot by ukdump.service instead of kdumpctl load
+	uefi    bool   // an arm64 machine with UEFI and ACPI
 	// refused is a part of the message with which kdumpctl must refuse the
 	// machine. If it is empty, the dump must be captured.
 	refused string
@@ -37,6 +38,9 @@ func (c cell) String() string {
 	}
 	if c.service {
 		name += "-service"
+	}
+	if c.uefi {
+		name += "-uefi"
 	}
 	return name
 }
@@ -138,6 +142,9 @@ var cells = []cell{
 	{suite: "sid-arm64", flavour: debian.Generic, layout: "f2fs", bus: vmtest.SD, copied: no52Bits},
 	{suite: "sid-arm64", flavour: debian.Cloud, layout: "root", bus: vmtest.NVMe, copied: no52Bits},
 	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk},
+	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "ext4-partition", bus: vmtest.NVMe, uefi: true},
+	{suite: "trixie-arm64", flavour: debian.Generic, layout: "xfs", bus: vmtest.NVMe, uefi: true, copied: no52Bits},
+	{suite: "sid-arm64", flavour: debian.Cloud, layout: "root", bus: vmtest.VirtioSCSI, uefi: true, copied: no52Bits},
 	{suite: "bookworm-arm64", flavour: debian.Cloud, layout: "xfs", bus: vmtest.NVMe},
 
 	// Kernels other than the running one.

@@ -159,6 +159,9 @@ func (c cell) kernels() string {
 	if c.service {
 		s += " loaded at boot"
 	}
+	if c.uefi {
+		s += " with UEFI and ACPI"
+	}
 	return s
 }
 

@@ -69,7 +69,7 @@ type Options struct {
 	Kernel  string // bzImage, or Image of arm64
 	Initrd  string
 	Cmdline string // console= is for the caller to give: Arch.Console
-	UEFI    UEFI   // SeaBIOS if zero; AMD64 only
+	UEFI    UEFI   // SeaBIOS if zero, and none on ARM64, where it brings ACPI
 
 	MemoryMiB int    // 1024 if zero
 	Memory    string // file that keeps the memory, also over runs; none if empty
@@ -101,7 +101,7 @@ type NIC struct {
 	Backend string
 }
 
-// UEFI is a firmware such as OVMF in two flash chips.
+// UEFI is a firmware such as OVMF or AAVMF in two flash chips.
 type UEFI struct {
 	Code string // file that is only read
 	Vars string // file that keeps the variables

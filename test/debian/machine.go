@@ -37,7 +37,9 @@ type Hardware struct {
 	KeepRAM  bool   // the memory outlives a reset, for persistent memory in it
 	ERST     bool   // storage for pstore that outlives a reset
 	NICs     []vmtest.NIC
-	UEFI     bool // OVMF in place of SeaBIOS; its variables outlive a reset
+	// UEFI is OVMF in place of SeaBIOS, for Boot.Firmware; its variables outlive a reset. An
+	// arm64 machine has it at every boot, and with it ACPI in place of a device tree.
+	UEFI bool
 }
 
 // Disk is a disk beside the root disk. The guest finds it by Magic in its first
@@ -93,7 +95,7 @@ func New(ctx context.Context, name string, h Hardware) (*Machine, error) {
 		}
 	}
 	if h.UEFI {
-		vars, err := os.ReadFile(ovmf.Vars)
+		vars, err := os.ReadFile(firmware[m.arch()].Vars)
 		if err == nil {
 			err = os.WriteFile(m.vars(), vars, 0o644)
 		}
@@ -108,14 +110,20 @@ func (m *Machine) overlay() string { return filepath.Join(m.Dir, "root.qcow2") }
 func (m *Machine) erst() string    { return filepath.Join(m.Dir, "erst") }
 func (m *Machine) vars() string    { return filepath.Join(m.Dir, "vars.fd") }
 
-// ovmf has the files of Debian's package ovmf. Those of 4 MiB are in all suites.
-var ovmf = vmtest.UEFI{Code: "/usr/share/OVMF/OVMF_CODE_4M.fd", Vars: "/usr/share/OVMF/OVMF_VARS_4M.fd"}
+// firmware has the files of Debian's packages ovmf, whose files of 4 MiB are in all
+// suites, and qemu-efi-aarch64.
+var firmware = map[vmtest.Arch]vmtest.UEFI{
+	vmtest.AMD64: {Code: "/usr/share/OVMF/OVMF_CODE_4M.fd", Vars: "/usr/share/OVMF/OVMF_VARS_4M.fd"},
+	vmtest.ARM64: {Code: "/usr/share/AAVMF/AAVMF_CODE.fd", Vars: "/usr/share/AAVMF/AAVMF_VARS.fd"},
+}
 
-// HasUEFI reports whether machines with Hardware.UEFI can be made here.
+// HasUEFI reports whether amd64 machines with Hardware.UEFI can be made here.
 func HasUEFI() bool {
-	_, err := os.Stat(ovmf.Code)
+	_, err := os.Stat(firmware[vmtest.AMD64].Code)
 	return err == nil
 }
+
+func (m *Machine) arch() vmtest.Arch { return m.hardware.Root.Arch() }
 
 func (m *Machine) addDisk(ctx context.Context, d Disk) error {
 	size := d.Size
@@ -241,8 +249,8 @@ func (m *Machine) Boot(ctx context.Context, b Boot) (*vmtest.VM, error) {
 	if m.hardware.ERST {
 		o.ERST = m.erst()
 	}
-	if m.hardware.UEFI && b.Firmware {
-		o.UEFI = vmtest.UEFI{Code: ovmf.Code, Vars: m.vars()}
+	if m.hardware.UEFI && (b.Firmware || arch == vmtest.ARM64) {
+		o.UEFI = vmtest.UEFI{Code: firmware[arch].Code, Vars: m.vars()}
 	}
 	if m.hardware.KeepRAM {
 		o.Memory = filepath.Join(m.Dir, "memory")
