@@ -135,6 +135,8 @@ var cells = []cell{
 	{suite: "trixie-arm64", flavour: debian.Generic, layout: "lvm-linear", bus: vmtest.VirtioBlk, copied: no52Bits},
 	{suite: "trixie-arm64", flavour: debian.Cloud, layout: "root", bus: vmtest.VirtioBlk, copied: no52Bits},
 	{suite: "trixie-arm64", flavour: debian.Cloud, layout: "xfs", bus: vmtest.VirtioSCSI, copied: no52Bits},
+	{suite: "trixie-arm64", flavour: debian.Pages16K, layout: "root", bus: vmtest.VirtioBlk, copied: no52Bits},
+	{suite: "sid-arm64", flavour: debian.Pages16K, layout: "xfs", bus: vmtest.NVMe, copied: no52Bits},
 	{suite: "sid-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, copied: no52Bits},
 	{suite: "sid-arm64", flavour: debian.Generic, layout: "ext4-partition", bus: vmtest.USB, copied: no52Bits},
 	{suite: "sid-arm64", flavour: debian.Generic, layout: "xfs", bus: vmtest.VirtioSCSI, copied: no52Bits},

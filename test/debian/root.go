@@ -18,7 +18,8 @@ import (
 	"ukdump/internal/vmtest"
 )
 
-// Flavour is one of the two kernels that every root disk has.
+// Flavour is one of the two kernels that every root disk has, or of the third that those
+// of arm64 have but bookworm's.
 type Flavour string
 
 // The flavours of Debian's kernel: linux-image-amd64 has ext4 and virtio as modules,
@@ -27,6 +28,8 @@ type Flavour string
 const (
 	Generic Flavour = "generic"
 	Cloud   Flavour = "cloud"
+
+	Pages16K Flavour = "16k" // arm64 with pages of 16 KiB
 )
 
 // Root is the root disk of a suite. Tests share it and never write to it.
