@@ -340,7 +340,7 @@ func (w *worker) runCollector(c *plan.Collector, nth int, resume bool) crashdir.
 	setOOMScore(p.pid, 1000) // kill the collector before the worker
 
 	stderr := &outputTail{tail: tail{max: stderrTail}}
-	a.Error, a.Slow = w.follow(p, r, stderr)
+	a.Error, a.Slow = w.follow(p, r, stderr, pace{continues: resume})
 	a.Seconds = round(uptime() - begin)
 	a.Stderr = stderr.String()
 	a.Stuck = !p.ended
@@ -381,14 +381,14 @@ func (w *worker) fillIn(argv []string, limit int64) []string {
 // follow waits for a collector. It returns "", or why it killed the collector: no
 // progress, or no time left; slow says that it could not have ended in time. Progress is
 // output of the process or growth of the file.
-func (w *worker) follow(p *process, r *os.File, stderr *outputTail) (why string, slow bool) {
+func (w *worker) follow(p *process, r *os.File, stderr *outputTail, copying pace) (why string, slow bool) {
 	stall := seconds(w.plan.Deadlines.Stall)
 	if remote != nil {
 		stall = remote.stall(w)
 	}
 	begin := uptime()
 	last, shown, size := begin, begin, int64(0)
-	var copying pace
+	copying.start, copying.begin = begin, begin
 	var buf bytes.Buffer
 	var pr makedumpfile.Progress
 	failed := 0 // checkpoints
@@ -423,7 +423,7 @@ func (w *worker) follow(p *process, r *os.File, stderr *outputTail) (why string,
 			why = fmt.Sprintf("no progress for %v", stall)
 		case w.timeLeft() <= 0:
 			why = "out of time"
-		case remote != nil && remote.slow(w, now-begin):
+		case remote != nil && remote.slow(w, &copying):
 			why = "too slow to end in time"
 		default:
 			why = w.late(&copying)
@@ -436,6 +436,9 @@ func (w *worker) follow(p *process, r *os.File, stderr *outputTail) (why string,
 			return why, slow
 		}
 		shows := pr.Update(buf.Bytes())
+		if shows {
+			copying.update(now, pr)
+		}
 		if w.percent = 0; pr.Copying() {
 			w.percent = pr.Percent
 		}

@@ -3,6 +3,8 @@ package capture
 import (
 	"fmt"
 	"time"
+
+	"ukdump/internal/makedumpfile"
 )
 
 // sampleTime returns how long a collector that has left for its work must run until its
@@ -13,9 +15,36 @@ func sampleTime(left time.Duration) time.Duration {
 
 // pace is the progress of a collector since it began to copy.
 type pace struct {
-	left  time.Duration // that it had when it began to copy, 0 before that
-	begin time.Duration // uptime at that time
-	from  float64       // per cent at that time
+	continues bool          // it continues the output of an earlier run
+	copies    bool          // it has begun to copy
+	start     time.Duration // uptime when the collector started
+	begin     time.Duration // uptime when it began to copy; until then, when it last searched for pages
+	from      float64       // per cent when it began to copy
+}
+
+// update takes progress that the collector has just printed. Copying begins at its first
+// progress if that is none or continues an earlier run, and else behind the search for
+// pages, which may be long. A collector that shows no search begins with copying.
+func (p *pace) update(now time.Duration, pr makedumpfile.Progress) {
+	switch {
+	case p.copies:
+		return
+	case !pr.Copying():
+		p.begin = now
+		return
+	case pr.Percent == 0 || p.continues:
+		p.begin, p.from = now, pr.Percent
+	}
+	p.copies = true
+}
+
+// need estimates how much longer the collector needs from percent to the end. It returns
+// false if that is not known.
+func (p *pace) need(now time.Duration, percent float64) (time.Duration, bool) {
+	if !p.copies || percent <= p.from {
+		return 0, false
+	}
+	return time.Duration(float64(now-p.begin) / (percent - p.from) * (100 - percent)), true
 }
 
 // late returns why the running collector is stopped before the time is up, "" if it goes
@@ -26,17 +55,11 @@ type pace struct {
 // time.
 func (w *worker) late(p *pace) string {
 	now := uptime()
-	if p.left == 0 {
-		if w.percent > 0 {
-			*p = pace{left: max(w.end-now, 1), begin: now, from: w.percent}
-		}
+	need, known := p.need(now, w.percent)
+	elapsed, left := now-p.begin, w.end-now
+	if !known || elapsed < sampleTime(elapsed+left) || w.percent-p.from < 1 {
 		return ""
 	}
-	elapsed, done := now-p.begin, w.percent-p.from
-	if elapsed < sampleTime(p.left) || done < 1 {
-		return ""
-	}
-	need, left := time.Duration(float64(elapsed)/done*(100-w.percent)), p.left-elapsed
 	if need <= left || !w.quicker() && (elapsed < left || need <= elapsed+2*left) {
 		return ""
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ukdump/internal/crashdir"
+	"ukdump/internal/makedumpfile"
 	"ukdump/internal/plan"
 )
 
@@ -50,7 +51,9 @@ func TestLate(t *testing.T) {
 			}
 			w := testWorker(t, list...)
 			w.state.Collector, w.state.Unconfirmed, w.percent = 1, tt.unconfirmed, tt.percent
-			got := w.late(&pace{left: tt.left, begin: uptime() - tt.elapsed, from: tt.from})
+			now := uptime()
+			w.end = now + tt.left - tt.elapsed
+			got := w.late(&pace{copies: tt.percent > 0, begin: now - tt.elapsed, from: tt.from})
 			if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
@@ -58,16 +61,49 @@ func TestLate(t *testing.T) {
 	}
 }
 
-// Copying counts from its first progress: the search for pages may be long.
-func TestLateBegins(t *testing.T) {
-	w := testWorker(t)
-	var p pace
-	if w.late(&p); p.left != 0 {
-		t.Errorf("began without progress: %+v", p)
+// Copying counts from its beginning: the search for pages may be long.
+func TestPace(t *testing.T) {
+	const search, copying = "Excluding unnecessary pages", "Copying data"
+	const unknown = -time.Second
+	type shown struct {
+		at      time.Duration
+		phase   string
+		percent float64
 	}
-	w.percent = 3
-	if w.late(&p); p.left <= 0 || p.from != 3 {
-		t.Errorf("did not begin: %+v", p)
+	for _, tt := range []struct {
+		name      string
+		continues bool
+		shown     []shown // since the start
+		now       time.Duration
+		need      time.Duration // or unknown
+	}{
+		{"nothing shown", false, nil, time.Minute, unknown},
+		{"search", false, []shown{{time.Second, search, 50}}, time.Minute, unknown},
+		{"copying has just begun", false, []shown{{20 * time.Second, search, 100}, {20 * time.Second, copying, 0}}, time.Minute, unknown},
+		{"copying behind a long search", false, []shown{{20 * time.Minute, search, 100}, {20 * time.Minute, copying, 0}, {20*time.Minute + 6*time.Second, copying, 1}}, 20*time.Minute + 6*time.Second, 594 * time.Second},
+		{"its beginning was not shown", false, []shown{{20 * time.Second, search, 100}, {25 * time.Second, copying, 1}}, 26 * time.Second, 594 * time.Second},
+		{"no search", false, []shown{{5 * time.Second, copying, 0.1}, {time.Minute, copying, 10}}, time.Minute, 9 * time.Minute},
+		{"search between two parts", false, []shown{{0, copying, 0}, {30 * time.Second, copying, 5}, {45 * time.Second, search, 5}, {time.Minute, copying, 10}}, time.Minute, 9 * time.Minute},
+		{"search of the second part", false, []shown{{0, copying, 0}, {30 * time.Second, copying, 5}, {45 * time.Second, search, 5}}, time.Minute, unknown},
+		{"continued", true, []shown{{time.Second, copying, 50}, {11 * time.Second, copying, 60}}, 11 * time.Second, 40 * time.Second},
+		{"continued, no progress yet", true, []shown{{time.Second, copying, 50}}, 11 * time.Second, unknown},
+		{"done", false, []shown{{0, copying, 0}, {time.Minute, copying, 100}}, time.Minute, 0},
+	} {
+		p, percent := pace{continues: tt.continues}, 0.0
+		for _, s := range tt.shown {
+			pr := makedumpfile.Progress{Phase: s.phase, Percent: s.percent}
+			p.update(s.at, pr)
+			if percent = 0; pr.Copying() {
+				percent = s.percent
+			}
+		}
+		need, known := p.need(tt.now, percent)
+		if !known {
+			need = unknown
+		}
+		if need.Round(time.Second) != tt.need.Round(time.Second) || known != (tt.need >= 0) {
+			t.Errorf("%s: %v, %v, want %v", tt.name, need, known, tt.need)
+		}
 	}
 }
 

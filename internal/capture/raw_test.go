@@ -229,7 +229,7 @@ func TestRawLostWrite(t *testing.T) {
 	}
 	wr.Close()
 	defer rd.Close()
-	if got, _ := w.follow(p, rd, &outputTail{}); !strings.Contains(got, "input/output error") {
+	if got, _ := w.follow(p, rd, &outputTail{}, pace{}); !strings.Contains(got, "input/output error") {
 		t.Errorf("the collector ended with %q", got)
 	}
 	if r.begin(&w.plan.Collectors[1], 2, false); r.lost() != nil {

@@ -22,9 +22,8 @@ type remoteFuncs struct {
 	receipt func(w *worker)
 	// stall is how long a collector may make no progress.
 	stall func(w *worker) time.Duration
-	// slow reports whether a collector that has run for so long is given up for the next
-	// target.
-	slow func(w *worker, elapsed time.Duration) bool
+	// slow reports whether a collector with this progress is given up for the next target.
+	slow func(w *worker, p *pace) bool
 	// seal makes place encrypt if the plan says so.
 	seal func(w *worker)
 }

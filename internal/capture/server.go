@@ -238,18 +238,19 @@ func (w *worker) collectorStall() time.Duration {
 	return seconds(w.plan.Deadlines.Stall)
 }
 
-// slowAfter is when the speed of a connection is known well enough.
+// slowAfter is the time since the start of a collector after which the speed of a connection
+// is known well enough.
 const slowAfter = 30 * time.Second
 
 // tooSlow reports whether the vmcore will not be at the server in time, as its progress shows,
 // while another target could still take it. That gets a quarter of the time that is left.
-func (w *worker) tooSlow(elapsed time.Duration) bool {
+func (w *worker) tooSlow(p *pace) bool {
+	now := uptime()
 	r, ok := w.place.(*server)
-	if !ok || r.last() || elapsed < slowAfter || w.percent <= 0 {
+	if !ok || r.last() || now-p.start < slowAfter {
 		return false
 	}
-	need := time.Duration(float64(elapsed) * (100 - w.percent) / w.percent)
-	if need <= w.timeLeft()*3/4 {
+	if need, known := p.need(now, w.percent); !known || need <= (w.end-now)*3/4 {
 		return false
 	}
 	r.err = errSlow

@@ -372,23 +372,28 @@ func TestTooSlow(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		percent float64
-		elapsed time.Duration
+		search  time.Duration // before it copied
+		elapsed time.Duration // since it copies
 		left    time.Duration
 		targets int
 		want    bool
 	}{
-		{"fast", 50, time.Minute, 10 * time.Minute, 2, false},
-		{"in time", 10, time.Minute, 13 * time.Minute, 2, false},
-		{"slow", 10, time.Minute, 11 * time.Minute, 2, true},
-		{"slow, no other target", 1, time.Minute, time.Minute, 1, false},
-		{"too early to tell", 0.1, 20 * time.Second, time.Minute, 2, false},
-		{"not known", 0, time.Minute, time.Minute, 2, false},
+		{"fast", 50, 0, time.Minute, 10 * time.Minute, 2, false},
+		{"in time", 10, 0, time.Minute, 13 * time.Minute, 2, false},
+		{"slow", 10, 0, time.Minute, 11 * time.Minute, 2, true},
+		{"slow, no other target", 1, 0, time.Minute, time.Minute, 1, false},
+		{"too early to tell", 0.1, 0, 20 * time.Second, time.Minute, 2, false},
+		{"not known", 0, 0, time.Minute, time.Minute, 2, false},
+		{"fast behind a long search", 10, 5 * time.Minute, time.Minute, 13 * time.Minute, 2, false},
+		{"slow behind a long search, the first progress", 0.1, 5 * time.Minute, 2 * time.Second, 30 * time.Minute, 2, true},
+		{"slow behind a short search", 2, 25 * time.Second, 5 * time.Second, 5 * time.Minute, 2, true},
 	} {
 		w := &worker{state: &state{}, plan: &plan.Plan{Targets: make([]plan.Target, tt.targets)}, percent: tt.percent}
-		w.end = uptime() + tt.left
+		now := uptime()
+		w.end = now + tt.left
 		r := &server{w: w}
 		w.place = r
-		if got := w.tooSlow(tt.elapsed); got != tt.want || (r.err != nil) != tt.want {
+		if got := w.tooSlow(&pace{copies: true, start: now - tt.elapsed - tt.search, begin: now - tt.elapsed}); got != tt.want || (r.err != nil) != tt.want {
 			t.Errorf("%s: %v, %v", tt.name, got, r.err)
 		}
 	}
