@@ -93,21 +93,25 @@ func (c *ctl) load(verb string, o loadOptions) error {
 		return err
 	}
 	return c.locked(verb, func() error {
-		ld := c.loader()
-		err := ld.Load(load.Options{Image: o.image, Await: o.ifReserved, Later: o.ifReserved})
-		if errors.As(err, new(*host.AbsentError)) {
-			c.retryOmitted()
-		}
-		if err != nil {
-			return err
-		}
-		c.pruneAfterLoad()
-		c.removeImages()
-		if ld.Omits {
-			c.retryOmitted()
-		}
-		return nil
+		return c.loadWith(c.loader(), load.Options{Image: o.image, Await: o.ifReserved, Later: o.ifReserved})
 	})
+}
+
+// loadWith loads, with the lock, and does the tasks that belong to a load.
+func (c *ctl) loadWith(ld *load.Loader, o load.Options) error {
+	err := ld.Load(o)
+	if errors.As(err, new(*host.AbsentError)) {
+		c.retryOmitted()
+	}
+	if err != nil {
+		return err
+	}
+	c.pruneAfterLoad()
+	c.removeImages()
+	if ld.Omits {
+		c.retryOmitted()
+	}
+	return nil
 }
 
 // retryOmitted has systemd look for the servers that could not be reached.
@@ -118,24 +122,30 @@ func (c *ctl) retryOmitted() {
 }
 
 // reloadOmitted is for ukdump-retry.service, whose timer it stops when nothing is left to
-// do.
+// do. It has the lock all the time, since the load uses the look at the machine.
 func (c *ctl) reloadOmitted() error {
-	reason, wanted := c.loader().WantsLoad()
-	if loaded, err := c.kexec.Loaded(); err == nil && !loaded {
-		reason, wanted = "nothing is loaded", true
-	}
-	if !wanted {
-		c.Say("nothing to do: %s", reason)
-	} else {
-		c.Say("loading: %s", reason)
-		if err := c.load("reload", loadOptions{}); err != nil {
-			return err
+	return c.locked("reload", func() error {
+		ld := c.loader()
+		reason, wanted := ld.WantsLoad()
+		if loaded, err := c.kexec.Loaded(); err == nil && !loaded {
+			reason, wanted = "nothing is loaded", true
 		}
-	}
-	if c.loader().Omitted() {
-		return nil
-	}
-	return c.retry(false)
+		if !wanted {
+			c.Say("nothing to do: %s", reason)
+		} else {
+			c.Say("loading: %s", reason)
+			if err := ld.CheckReserved(); err != nil {
+				return err
+			}
+			if err := c.loadWith(ld, load.Options{}); err != nil {
+				return err
+			}
+		}
+		if ld.Omits {
+			return nil
+		}
+		return c.retry(false)
+	})
 }
 
 // removeImages is no part of loading either.

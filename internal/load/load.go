@@ -33,7 +33,7 @@ type Loader struct {
 	Pid1  string         // kdumpinit to pack
 	Route builder.Router // finds the way to a server; nil is host.Route
 	Ask   builder.Asker  // asks an NFS server for its security; nil is mountd.Ask
-	Omits bool           // the set that Load has loaded omits a target that it should have
+	Omits bool           // the loaded set, as of Load or WantsLoad, omits a target that it should have
 	Store state.Store
 	Slot  *kexec.Slot
 	Keys  *cryptkeys.Handover
@@ -43,7 +43,8 @@ type Loader struct {
 	// MemUsage runs makedumpfile --mem-usage in tests.
 	MemUsage func(program string) ([]byte, error)
 
-	warned []string // warnings that warnOnce has given
+	built  *builder.Build // by WantsLoad, for the next load
+	warned []string       // warnings that warnOnce has given
 }
 
 // Options choose the image that Load loads.
@@ -163,9 +164,7 @@ func (ld *Loader) prepare(partial bool) (*builder.Build, error) {
 		return nil, err
 	}
 	ld.LearnMemory(conf)
-	task := ld.Out.Begin("looking at the kernel and the disks")
-	b, err := builder.New(ld.BuildOptions(conf))
-	task.End()
+	b, err := ld.build(conf)
 	if err != nil {
 		return nil, err
 	}
@@ -174,6 +173,17 @@ func (ld *Loader) prepare(partial bool) (*builder.Build, error) {
 	}
 	ld.Out.Warn(b.AllWarnings()...)
 	return b, b.CheckNFS(ld.AskNFS())
+}
+
+// build returns the build of WantsLoad, once, or a new one.
+func (ld *Loader) build(conf *config.Config) (*builder.Build, error) {
+	if b := ld.built; b != nil {
+		ld.built = nil
+		return b, nil
+	}
+	task := ld.Out.Begin("looking at the kernel and the disks")
+	defer task.End()
+	return builder.New(ld.BuildOptions(conf))
 }
 
 // AskNFS returns the function that asks NFS servers.

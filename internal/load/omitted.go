@@ -5,9 +5,7 @@ import (
 	"slices"
 
 	"ukdump/internal/builder"
-	"ukdump/internal/config"
 	"ukdump/internal/state"
-	"ukdump/internal/target"
 )
 
 // OmittedOf returns the first target that b omits although the loaded set rec has it, nil
@@ -35,21 +33,6 @@ func OmittedProblems(rec *state.LoadRecord, b *builder.Build) (list []error) {
 		list = append(list, o)
 	}
 	return list
-}
-
-// Omitted reports whether the configured set omits a target, because its server cannot be
-// reached at the moment, although something is loaded that lacks the target.
-func (ld *Loader) Omitted() bool {
-	conf, err := config.Load(ld.Root)
-	if err != nil || !slices.ContainsFunc(conf.Targets, target.Target.Remote) {
-		return false
-	}
-	rec := ld.Store.Loaded()
-	if rec == nil {
-		return false
-	}
-	b, err := builder.New(ld.BuildOptions(conf))
-	return err == nil && omits(rec, b)
 }
 
 // omits reports whether b omits a target, and the loaded set rec lacks it too.

@@ -36,7 +36,8 @@ func (ld *Loader) Outdated(rec *state.LoadRecord, b *builder.Build) error {
 }
 
 // WantsLoad reports whether a load would load another set than the loaded one, and the
-// reason.
+// reason. It sets Omits for the loaded set. Load of the same Loader does not look at the
+// machine again.
 func (ld *Loader) WantsLoad() (reason string, wanted bool) {
 	rec := ld.Store.Loaded()
 	if rec == nil {
@@ -52,6 +53,7 @@ func (ld *Loader) WantsLoad() (reason string, wanted bool) {
 	if err != nil {
 		return err.Error(), false
 	}
+	ld.built, ld.Omits = b, omits(rec, b)
 	if o := OmittedOf(rec, b); o != nil {
 		return o.Error(), false
 	}
