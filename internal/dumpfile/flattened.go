@@ -14,6 +14,9 @@ import (
 // and the data. The last has -1 for both (makedumpfile.h in makedumpfile's
 // sources). Later writes replace earlier ones.
 const (
+	// FlatSignature begins a flattened dump: the name, then type and version in big-endian.
+	FlatSignature = flatMagic + "\x00\x00\x00\x00" + "\x00\x00\x00\x00\x00\x00\x00\x01" + "\x00\x00\x00\x00\x00\x00\x00\x01"
+
 	flatMagic   = "makedumpfile"
 	flatHdrSize = 4096
 	flatRecSize = 16
@@ -29,9 +32,8 @@ func readFlattened(r io.ReaderAt) (Header, error) {
 	if err := ReadFull(r, b[:], 0); err != nil {
 		return Header{}, err
 	}
-	be := binary.BigEndian
-	if typ, version := be.Uint64(b[16:]), be.Uint64(b[24:]); typ != 1 || version != 1 {
-		return Header{}, fmt.Errorf("flattened dump of type %d, version %d, not 1 and 1", typ, version)
+	if err := checkFlatHeader(b[:]); err != nil {
+		return Header{}, err
 	}
 	head, err := openFlatHead(r)
 	if err != nil {
@@ -48,6 +50,17 @@ func readFlattened(r io.ReaderAt) (Header, error) {
 	h, err := read(head)
 	h.Format = Flattened
 	return h, err
+}
+
+// checkFlatHeader returns an error unless b begins a flattened dump.
+func checkFlatHeader(b []byte) error {
+	if !IsFlattened(b) {
+		return errors.New("not a flattened dump")
+	}
+	if typ, version := binary.BigEndian.Uint64(b[16:]), binary.BigEndian.Uint64(b[24:]); typ != 1 || version != 1 {
+		return fmt.Errorf("flattened dump of type %d, version %d, not 1 and 1", typ, version)
+	}
+	return nil
 }
 
 // openFlatHead finds the first records of a flattened dump.
@@ -136,9 +149,7 @@ type FlatWriter struct{ w io.Writer }
 // NewFlatWriter writes the header and returns a FlatWriter for the records.
 func NewFlatWriter(w io.Writer) (*FlatWriter, error) {
 	var b [flatHdrSize]byte
-	copy(b[:], flatMagic)
-	binary.BigEndian.PutUint64(b[16:], 1) // TYPE_FLAT_HEADER
-	binary.BigEndian.PutUint64(b[24:], 1) // VERSION_FLAT_HEADER
+	copy(b[:], FlatSignature)
 	_, err := w.Write(b[:])
 	return &FlatWriter{w}, err
 }

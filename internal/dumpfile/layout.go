@@ -68,8 +68,17 @@ type FlatRecord struct {
 // ReadFlatRecord reads the head of the record at an offset of a flattened dump.
 func ReadFlatRecord(r io.ReaderAt, at int64) (FlatRecord, error) {
 	rec, err := readFlatRecord(r, at)
-	return FlatRecord{rec.off, rec.size, rec.end}, err
+	return rec.head(), err
 }
+
+// ParseFlatRecord parses the head of the record at an offset of a flattened dump, which has
+// FlatRecordSize bytes. Neither the stream nor the dump inside exceeds an int64.
+func ParseFlatRecord(head []byte, at int64) (FlatRecord, error) {
+	rec, err := parseFlatRecord(head, at)
+	return rec.head(), err
+}
+
+func (rec *flatRecord) head() FlatRecord { return FlatRecord{rec.off, rec.size, rec.end} }
 
 // IsFlattened reports whether a file that begins with head is a flattened dump.
 func IsFlattened(head []byte) bool { return bytes.HasPrefix(head, []byte(flatMagic)) }

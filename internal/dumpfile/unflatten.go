@@ -2,8 +2,6 @@ package dumpfile
 
 import (
 	"bytes"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 )
@@ -56,9 +54,8 @@ func (u *unflatten) run() error {
 	if _, err := u.read(head); err != nil {
 		return err
 	}
-	be := binary.BigEndian
-	if string(head[:len(flatMagic)]) != flatMagic || be.Uint64(head[16:]) != 1 || be.Uint64(head[24:]) != 1 {
-		return &FlatError{errors.New("not a flattened dump")}
+	if err := checkFlatHeader(head); err != nil {
+		return &FlatError{err}
 	}
 	for {
 		at := u.at

@@ -54,6 +54,8 @@ import (
 	"bufio"
 	"io"
 	"sync"
+
+	"ukdump/internal/dumpfile"
 )
 
 // Options of a run.
@@ -90,7 +92,7 @@ func Run(r io.Reader, out Output, o Options) error {
 		}
 	}
 	j := &job{
-		in:    stream{r: bufio.NewReaderSize(r, flatHeader), flag: flag},
+		in:    stream{r: bufio.NewReaderSize(r, dumpfile.FlatHeaderSize), flag: flag},
 		core:  o.Core,
 		out:   sink{out: out, flag: flag, progress: progress{w: o.Progress}},
 		ready: make([]*batch, batchesPerWorker*len(codecs)),

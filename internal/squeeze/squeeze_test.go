@@ -319,7 +319,7 @@ func TestProgram(t *testing.T) {
 	stream := m.stream()
 	in, cut, name := filepath.Join(dir, "in"), filepath.Join(dir, "cut"), filepath.Join(dir, "out")
 	os.WriteFile(in, stream, 0o600)
-	os.WriteFile(cut, stream[:len(stream)-flatRecord], 0o600)
+	os.WriteFile(cut, stream[:len(stream)-dumpfile.FlatRecordSize], 0o600)
 	run := func(stdin string, args ...string) (status int, stderr string, stdout []byte) {
 		t.Helper()
 		f, err := os.Open(stdin)
@@ -367,7 +367,7 @@ func TestProgram(t *testing.T) {
 	if h, err := dumpfile.ReadHeader(openFile(t, name)); err != nil || h.Complete {
 		t.Errorf("of a cut stream: complete %v, %v", h.Complete, err)
 	}
-	if end := bytes.Repeat([]byte{0xff}, flatRecord); bytes.HasSuffix(flat, end) {
+	if end := bytes.Repeat([]byte{0xff}, dumpfile.FlatRecordSize); bytes.HasSuffix(flat, end) {
 		t.Error("a cut stream got an end mark")
 	}
 
@@ -404,12 +404,12 @@ type record struct {
 func records(stream []byte) []record {
 	var rs []record
 	r := bytes.NewReader(stream)
-	for at := int64(flatHeader); ; {
+	for at := int64(dumpfile.FlatHeaderSize); ; {
 		rec, err := dumpfile.ReadFlatRecord(r, at)
 		if err != nil || rec.End {
 			return rs
 		}
-		at += flatRecord
+		at += dumpfile.FlatRecordSize
 		rs = append(rs, record{rec.Off, bytes.Clone(stream[at : at+rec.Size])})
 		at += rec.Size
 	}
@@ -445,10 +445,10 @@ func TestRefused(t *testing.T) {
 	}{
 		{"nothing", nil, "read head of the flattened dump: unexpected EOF"},
 		{"no flattened dump", bytes.Repeat([]byte("KDUMP   "), 600), "makedumpfile needs -F"},
-		{"head only", good[:flatHeader], "without an end mark"},
+		{"head only", good[:dumpfile.FlatHeaderSize], "without an end mark"},
 		{"end mark only", join(nil), "flattened dump has no header"},
 		{"headers only", edit(func(rs []record) []record { return rs[:start(rs)] }), "flattened dump has no pages"},
-		{"no end mark", good[:len(good)-flatRecord], "without an end mark"},
+		{"no end mark", good[:len(good)-dumpfile.FlatRecordSize], "without an end mark"},
 		{"cut in a page", good[:len(good)-6000], "without an end mark"},
 		{"bytes behind the end", append(bytes.Clone(good), 0), "behind its end mark: bytes follow"},
 		{"ELF core", join([]record{{0, []byte("\x7fELF\x02\x01\x01")}}), "makedumpfile must not have -E"},
@@ -467,7 +467,7 @@ func TestRefused(t *testing.T) {
 		{"old header", edit(func(rs []record) []record { rs[0].data[8] = 5; return rs }), "header version 5, only 6 and later"},
 		{"impossible page size", edit(func(rs []record) []record { rs[0].data[429] = 0x11; return rs }), "block size 4352 is not a page size"},
 		{"odd bitmaps", edit(func(rs []record) []record { rs[0].data[436]++; return rs }), "bitmaps of 3 blocks"},
-		{"impossible record", append(bytes.Clone(good[:flatHeader]), bytes.Repeat([]byte{0xfe}, 100)...), "record at offset 4096: impossible size"},
+		{"impossible record", append(bytes.Clone(good[:dumpfile.FlatHeaderSize]), bytes.Repeat([]byte{0xfe}, 100)...), "record at offset 4096: impossible size"},
 		{"records swapped", edit(func(rs []record) []record {
 			i := start(rs) + 1
 			rs[i], rs[i+2] = rs[i+2], rs[i]

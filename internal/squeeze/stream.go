@@ -8,15 +8,13 @@ import (
 	"io"
 	"math"
 	"strings"
+
+	"ukdump/internal/dumpfile"
 )
 
-// Sizes and signatures of a flattened dump and of the dump inside: makedumpfile.h and
-// diskdump_mod.h in makedumpfile's sources, for 64-bit little-endian machines.
+// Sizes and signature of the dump inside a flattened one: diskdump_mod.h in makedumpfile's
+// sources, for 64-bit little-endian machines.
 const (
-	flatHeader = 4096
-	flatRecord = 16
-	flatMagic  = "makedumpfile\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01"
-
 	kdumpMagic = "KDUMP   "
 	headerSize = 464 // struct disk_dump_header
 	statusAt   = 424 // in it
@@ -29,6 +27,9 @@ const (
 	// other: that many fill a cache of makedumpfile with the option -b 13. Its default
 	// are 16.
 	maxAhead = 1 << 13
+
+	// maxOffset bounds offsets and sizes, so that sums of a few do not overflow.
+	maxOffset = math.MaxInt64 / 4
 )
 
 var le = binary.LittleEndian
@@ -99,33 +100,36 @@ func (s *stream) record() error {
 		return s.begin()
 	}
 	s.at = s.pos
-	var b [flatRecord]byte
+	var b [dumpfile.FlatRecordSize]byte
 	if err := s.read(b[:]); err != nil {
 		return err
 	}
-	off, size := int64(binary.BigEndian.Uint64(b[:])), int64(binary.BigEndian.Uint64(b[8:]))
-	if off == -1 && size == -1 {
+	rec, err := dumpfile.ParseFlatRecord(b[:], s.at)
+	if err != nil {
+		return err
+	}
+	if rec.End {
 		s.ended = true
 		return s.finish()
 	}
-	if off < 0 || size <= 0 || size > math.MaxInt64/4 || off > math.MaxInt64/4 {
-		return fmt.Errorf("flattened dump, record at offset %d: impossible size %d for offset %d", s.at, size, off)
+	if rec.Size > maxOffset || rec.Off > maxOffset {
+		return fmt.Errorf("flattened dump, record at offset %d: impossible size %d for offset %d", s.at, rec.Size, rec.Off)
 	}
-	s.off, s.left = off, size
+	s.off, s.left = rec.Off, rec.Size
 	return nil
 }
 
 // begin reads the head of the stream.
 func (s *stream) begin() error {
-	var b [flatHeader]byte
+	var b [dumpfile.FlatHeaderSize]byte
 	n, err := io.ReadFull(s.r, b[:])
 	switch {
-	case !strings.HasPrefix(flatMagic, string(b[:min(n, len(flatMagic))])):
+	case !strings.HasPrefix(dumpfile.FlatSignature, string(b[:min(n, len(dumpfile.FlatSignature))])):
 		return errors.New("input is not a flattened dump of type 1, version 1: makedumpfile needs -F")
 	case err != nil:
 		return fmt.Errorf("read head of the flattened dump: %w", io.ErrUnexpectedEOF)
 	}
-	s.begun, s.pos = true, flatHeader
+	s.begun, s.pos = true, dumpfile.FlatHeaderSize
 	return s.record()
 }
 

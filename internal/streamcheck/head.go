@@ -42,7 +42,7 @@ func (h *head) write(p []byte, off int64) error {
 // dumpfile reads headers of such dumps.
 func (h *head) ReadAt(p []byte, off int64) (int, error) {
 	var start [dumpfile.FlatHeaderSize]byte
-	copy(start[:], signature)
+	copy(start[:], dumpfile.FlatSignature)
 	n := copyAt(p, start[:], &off)
 	for _, s := range h.written {
 		var rec [dumpfile.FlatRecordSize]byte

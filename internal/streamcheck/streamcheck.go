@@ -8,19 +8,13 @@ package streamcheck
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
-	"math"
 
 	"ukdump/internal/dumpfile"
 )
-
-// Signature of a flattened dump, makedumpfile.h in makedumpfile's sources: the name, then
-// type and version.
-const signature = "makedumpfile\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01"
 
 // Summary describes a stream that was verified.
 type Summary struct {
@@ -93,7 +87,7 @@ func (c *Checker) next(b []byte, at int64) (int, error) {
 			return n, nil
 		}
 		c.begun = true
-		if !bytes.HasPrefix(c.head, []byte(signature)) {
+		if !bytes.HasPrefix(c.head, []byte(dumpfile.FlatSignature)) {
 			return n, errors.New("not a flattened dump of type 1, version 1")
 		}
 		c.head = c.head[:0]
@@ -103,7 +97,7 @@ func (c *Checker) next(b []byte, at int64) (int, error) {
 	if !whole {
 		return n, nil
 	}
-	err := c.record(at + int64(n))
+	err := c.record(at + int64(n) - dumpfile.FlatRecordSize)
 	c.head = c.head[:0]
 	return n, err
 }
@@ -115,17 +109,13 @@ func (c *Checker) fill(b []byte, size int) (n int, whole bool) {
 	return n, len(c.head) == size
 }
 
-// record begins the record in head. Its data are at an offset of the stream.
+// record begins the record in head, which is at an offset of the stream.
 func (c *Checker) record(at int64) error {
-	off, size := int64(binary.BigEndian.Uint64(c.head)), int64(binary.BigEndian.Uint64(c.head[8:]))
-	if off == -1 && size == -1 {
-		c.ended = true
-		return nil
+	rec, err := dumpfile.ParseFlatRecord(c.head, at)
+	if err != nil {
+		return err
 	}
-	if off < 0 || size <= 0 || size > math.MaxInt64-at || size > math.MaxInt64-off {
-		return fmt.Errorf("flattened dump, record at offset %d: impossible size %d for offset %d", at-dumpfile.FlatRecordSize, size, off)
-	}
-	c.off, c.left = off, size
+	c.ended, c.off, c.left = rec.End, rec.Off, rec.Size
 	return nil
 }
 
