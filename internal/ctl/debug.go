@@ -181,7 +181,7 @@ func largeTemp() string { return cmp.Or(os.Getenv("TMPDIR"), "/var/tmp") }
 
 // roomForELF returns an error if an ELF core of the dump has no room in dir.
 func roomForELF(core string, ids *unseal.Identities, k debug.Kernel, dir string) error {
-	const spare = 64 << 20 // headers, and the rest of the machine
+	const headers = 48 << 20 // at most
 	f, err := openContentOf(core, ids)
 	if err != nil {
 		return err
@@ -191,15 +191,8 @@ func roomForELF(core string, ids *unseal.Identities, k debug.Kernel, dir string)
 	if err != nil { // flattened: the pages are not counted in one place
 		return nil
 	}
-	room, err := crashdir.RoomIn(dir)
-	if err != nil {
-		return fmt.Errorf("room in %s: %w", dir, err)
-	}
-	need := pages*uint64(k.Header.BlockSize) + spare
-	if room.Free < 0 || need > uint64(room.Free) {
-		return advice.With(fmt.Errorf("an ELF core for gdb takes %s, %s has %s free", cli.Size(int64(min(need, math.MaxInt64))), dir, cli.Size(room.Free)), "Set TMPDIR to a directory with more room, or use crash or drgn.")
-	}
-	return nil
+	size := int64(min(pages*uint64(k.Header.BlockSize)+headers, math.MaxInt64))
+	return roomFor(dir, size, "an ELF core for gdb", "Set TMPDIR to a directory with more room, or use crash or drgn.")
 }
 
 // vmcore returns the absolute path of the vmcore that name stands for: of a dump, or a file.

@@ -217,7 +217,7 @@ func (j *decryption) file(name string) error {
 		return err
 	}
 	defer dst.Close()
-	if err := roomFor(filepath.Dir(dst.Name()), size); err != nil {
+	if err := roomForDecrypted(filepath.Dir(dst.Name()), size); err != nil {
 		j.to.Remove(plain + crashdir.Suffix)
 		return err
 	}

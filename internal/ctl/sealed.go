@@ -171,7 +171,7 @@ func unsealReport(d *crashdir.Dump, ids *unseal.Identities) error {
 // that has it open, and returns a path of it for a program that this one is replaced by.
 func (c *ctl) decryptedCopy(memory *content) (string, error) {
 	dir := largeTemp()
-	if err := roomFor(dir, memory.Size()); err != nil {
+	if err := roomForDecrypted(dir, memory.Size()); err != nil {
 		return "", err
 	}
 	f, err := os.CreateTemp(dir, "ukdump-debug-") // mode 0600
@@ -212,15 +212,20 @@ func copyCore(f *os.File, r io.Reader) error {
 	return err
 }
 
-// roomFor returns an error if size bytes have no room in dir.
-func roomFor(dir string, size int64) error {
+// roomForDecrypted returns an error if a decrypted dump of size bytes has no room in dir.
+func roomForDecrypted(dir string, size int64) error {
+	return roomFor(dir, size, "the decrypted dump", "Free some space, or name another directory: TMPDIR for debug, --output for decrypt.")
+}
+
+// roomFor returns an error, with the advice, if a file of size bytes has no room in dir.
+func roomFor(dir string, size int64, file, text string) error {
 	const spare = 16 << 20 // for the rest of the machine
 	room, err := crashdir.RoomIn(dir)
 	if err != nil {
 		return fmt.Errorf("room in %s: %w", dir, err)
 	}
 	if free := min(room.Free-spare, room.Largest); size > free {
-		return advice.With(fmt.Errorf("the decrypted dump takes %s, %s has %s free", cli.Size(size), dir, cli.Size(room.Free)), "Free some space, or name another directory: TMPDIR for debug, --output for decrypt.")
+		return advice.With(fmt.Errorf("%s takes %s, %s has %s free", file, cli.Size(size), dir, cli.Size(room.Free)), text)
 	}
 	return nil
 }
