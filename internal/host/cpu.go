@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
+
+	"ukdump/internal/crashdir"
 )
 
 // OnlineCPUs returns the number of processors that are online, from
@@ -40,37 +41,42 @@ func (h *Host) OnlineCPUs() (int, error) {
 // BootAPIC returns the initial APIC ID of the processor that booted the machine, from
 // /proc/cpuinfo of x86.
 func (h *Host) BootAPIC() (id int, ok bool) {
-	b, err := h.ReadFile("/proc/cpuinfo")
+	value, err := h.firstCPU("initial apicid")
 	if err != nil {
 		return 0, false
 	}
-	for line := range strings.SplitSeq(string(b), "\n") {
-		name, value, found := strings.Cut(line, ":")
-		if found && strings.TrimSpace(name) == "initial apicid" { // processor 0 comes first
-			id, err := strconv.Atoi(strings.TrimSpace(value))
-			return id, err == nil
-		}
-	}
-	return 0, false
+	id, err = strconv.Atoi(value)
+	return id, err == nil
 }
 
 // FiveLevel reports whether the running kernel uses the 5-level page tables of x86. The
 // kernel removes la57 from the flags of the processors if it does not use them
 // (arch/x86/kernel/cpu/common.c).
 func (h *Host) FiveLevel() (bool, error) {
-	f, err := os.Open(h.path("/proc/cpuinfo"))
+	flags, err := h.firstCPU("flags")
+	return slices.Contains(strings.Fields(flags), "la57"), err
+}
+
+// firstCPU returns a field of /proc/cpuinfo of the first processor that has it: processor 0
+// comes first. It reads no further, as there may be thousands.
+func (h *Host) firstCPU(field string) (string, error) {
+	path, err := h.File("/proc/cpuinfo")
 	if err != nil {
-		return false, err
+		return "", err
+	}
+	f, _, err := crashdir.OpenFile(path)
+	if err != nil {
+		return "", err
 	}
 	defer f.Close()
 	lines := bufio.NewScanner(f)
-	for lines.Scan() { // the first processor will do
-		if name, flags, ok := strings.Cut(lines.Text(), ":"); ok && strings.TrimSpace(name) == "flags" {
-			return slices.Contains(strings.Fields(flags), "la57"), nil
+	for lines.Scan() {
+		if name, value, ok := strings.Cut(lines.Text(), ":"); ok && strings.TrimSpace(name) == field {
+			return strings.TrimSpace(value), nil
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return false, err
+		return "", err
 	}
-	return false, errors.New("/proc/cpuinfo: no flags")
+	return "", fmt.Errorf("/proc/cpuinfo: no %s", field)
 }
