@@ -51,15 +51,12 @@ type Result struct {
 //
 // It returns an error if no card matches, none has a carrier, or no address could be set.
 func Up(n *netplan.Network, servers []netip.Addr, deadline time.Time, log func(format string, a ...any)) (Result, error) {
-	s, top, err := start(n, servers, deadline, log)
-	if err != nil {
-		return Result{}, err
-	}
-	defer s.conn.Close()
-	if r, ok, err := s.renewed(top); ok || err != nil {
-		return r, err
-	}
-	return s.addresses(top, n.Addresses, n.Routes)
+	return run(n, servers, deadline, log, func(s *setup, top rtnl.Link) (Result, error) {
+		if r, ok, err := s.renewed(top); ok || err != nil {
+			return r, err
+		}
+		return s.addresses(top, n.Addresses, n.Routes)
+	})
 }
 
 // Renew does the same with addresses of now: an IPv4 address that a DHCP server gives
@@ -70,16 +67,16 @@ func Renew(n *netplan.Network, servers []netip.Addr, deadline time.Time, log fun
 	if !n.DHCP && !n.RA {
 		return Result{}, errors.New("the recorded address is not from DHCP or a router")
 	}
-	s, top, err := start(n, servers, deadline, log)
-	if err != nil {
-		return Result{}, err
-	}
-	defer s.conn.Close()
-	if !n.RA {
+	return run(n, servers, deadline, log, (*setup).renew)
+}
+
+// renew gets the addresses for Renew.
+func (s *setup) renew(top rtnl.Link) (Result, error) {
+	if !s.plan.RA {
 		return s.leased(top)
 	}
 	v4, v6 := s.only(netip.Addr.Is4), s.only(netip.Addr.Is6)
-	wants6 := len(v6.servers) > 0 || len(servers) == 0
+	wants6 := len(v6.servers) > 0 || len(s.servers) == 0
 	var r Result
 	var errs []error
 	add := func(more Result, err error) {
@@ -93,7 +90,7 @@ func Renew(n *netplan.Network, servers []netip.Addr, deadline time.Time, log fun
 	if wants6 {
 		s.solicit(top) // an answer can come while DHCP runs
 	}
-	if n.DHCP && (len(v4.servers) > 0 || len(servers) == 0) {
+	if s.plan.DHCP && (len(v4.servers) > 0 || len(s.servers) == 0) {
 		if wants6 {
 			v4.deadline = s.until(time.Until(s.deadline) / 2)
 		}
@@ -170,18 +167,18 @@ func begin(n *netplan.Network, servers []netip.Addr, deadline time.Time, log fun
 	return &setup{conn: conn, plan: n, servers: servers, deadline: deadline, log: log}, nil
 }
 
-// start begins a call and sets the links up. It returns the link with the addresses.
-func start(n *netplan.Network, servers []netip.Addr, deadline time.Time, log func(string, ...any)) (*setup, rtnl.Link, error) {
+// run sets the links up and has f give addresses to the last of them.
+func run(n *netplan.Network, servers []netip.Addr, deadline time.Time, log func(string, ...any), f func(*setup, rtnl.Link) (Result, error)) (Result, error) {
 	s, err := begin(n, servers, deadline, log)
 	if err != nil {
-		return nil, rtnl.Link{}, err
+		return Result{}, err
 	}
+	defer s.conn.Close()
 	top, err := s.links()
 	if err != nil {
-		s.conn.Close()
-		return nil, rtnl.Link{}, err
+		return Result{}, err
 	}
-	return s, top, nil
+	return f(s, top)
 }
 
 // until returns the end of a wait: d from now, and never after the deadline.
