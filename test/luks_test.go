@@ -155,10 +155,10 @@ func crashEncrypted(ctx context.Context, m *debian.Machine, l layout, kernel *de
 	if err := crash.Wait(); err != nil {
 		return err
 	}
-	console := strings.Join(crash.Console(), "\n")
-	if strings.Contains(console, "ukdump-test: FAILED") || !strings.Contains(console, "ukdump-test: "+mark) {
-		return crash.Fail("the machine was not crashed")
+	if err := checkCrashed(crash, mark); err != nil {
+		return err
 	}
+	console := strings.Join(crash.Console(), "\n")
 	before, err := m.Results()
 	if err != nil {
 		return err
