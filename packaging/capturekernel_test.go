@@ -7,10 +7,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
+	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/kfeature"
 	"ukdump/internal/kimage"
 )
@@ -29,53 +29,6 @@ func (f fragment) Get(option string) string {
 }
 
 func (f fragment) Names(option string) bool { _, ok := f[option]; return ok }
-
-// readFragment reads the lines for a GOARCH and a version of Linux.
-func readFragment(t *testing.T, arch string, version kfeature.Version) fragment {
-	t.Helper()
-	f := make(fragment)
-	for _, name := range []string{"common.config", map[string]string{"amd64": "x86_64.config", "arm64": "arm64.config"}[arch]} {
-		data, err := os.ReadFile(filepath.Join("capture-kernel", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, line := range strings.Split(string(data), "\n") {
-			if off, ok := strings.CutPrefix(line, "# CONFIG_"); ok {
-				f["CONFIG_"+strings.TrimSuffix(off, " is not set")] = "n"
-				continue
-			}
-			if line == "" || strings.HasPrefix(line, "#") {
-				continue
-			}
-			line, bound, _ := strings.Cut(line, " # ")
-			option, value, ok := strings.Cut(line, "=")
-			if !ok || !strings.HasPrefix(option, "CONFIG_") || f.Names(option) {
-				t.Fatalf("%s:%d: %q is no option, or there twice", name, i+1, line)
-			}
-			if inVersion(t, bound, version) {
-				f[option] = value
-			}
-		}
-	}
-	return f
-}
-
-// inVersion says whether a line with the bound "since X.Y" or "until X.Y" is for a version.
-func inVersion(t *testing.T, bound string, version kfeature.Version) bool {
-	t.Helper()
-	if bound == "" {
-		return true
-	}
-	word, number, _ := strings.Cut(bound, " ")
-	major, minor, _ := strings.Cut(number, ".")
-	a, errA := strconv.Atoi(major)
-	b, errB := strconv.Atoi(minor)
-	if errA != nil || errB != nil || word != "since" && word != "until" {
-		t.Fatalf("%q is neither \"since X.Y\" nor \"until X.Y\"", bound)
-	}
-	older := kfeature.Version{a, b}.After(version.String())
-	return older == (word == "until")
-}
 
 // leftOut has the options of kfeature that the capture kernel does without, by the reason.
 var leftOut = map[string][]string{
@@ -110,7 +63,7 @@ func TestCaptureKernel(t *testing.T) {
 	for _, arch := range []string{"amd64", "arm64"} {
 		for _, version := range []kfeature.Version{{6, 12}, {7, 2}} {
 			t.Run(arch+" "+version.String(), func(t *testing.T) {
-				f, release := readFragment(t, arch, version), version.String()+".0-ukdump"
+				f, release := fragment(buildtest.CaptureKernel(t, "capture-kernel", arch, version)), version.String()+".0-ukdump"
 				must := func(x kfeature.Feature, want kfeature.Answer) {
 					if x.For(arch) && x.In(release, f) != want {
 						t.Errorf("%s (%s): answer %d, want %d", x.Name, x.Option, x.In(release, f), want)

@@ -20,9 +20,9 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
-)
 
-var update = flag.Bool("update", false, "write the lists of files again")
+	"ukdump/internal/builder/buildtest"
+)
 
 // packages makes the packages for amd64, once, and returns their directory.
 func packages(t *testing.T) string {
@@ -202,7 +202,7 @@ func TestFiles(t *testing.T) {
 			slices.Sort(got)
 			golden := filepath.Join("testdata", format+".txt")
 			text := []byte(strings.Join(got, "\n") + "\n")
-			if *update {
+			if buildtest.Update() {
 				if err := os.WriteFile(golden, text, 0o644); err != nil {
 					t.Fatal(err)
 				}

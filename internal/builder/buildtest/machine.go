@@ -110,23 +110,6 @@ func CaptureConfig() string {
 	return s.String()
 }
 
-// SmallConfig returns the configuration that packaging/capture-kernel asks for on x86_64.
-func SmallConfig(t testing.TB) string {
-	t.Helper()
-	var s strings.Builder
-	for _, name := range []string{"common.config", "x86_64.config"} {
-		data, err := os.ReadFile(filepath.Join("../../packaging/capture-kernel", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.Lines(string(data)) {
-			line, _, _ = strings.Cut(strings.TrimSpace(line), " # ")
-			s.WriteString(line + "\n")
-		}
-	}
-	return s.String()
-}
-
 // AddSmallKernel installs the kernel of packaging/capture-kernel, as its script does. Its
 // init_size is that which internal/demand estimates with.
 func (m *Machine) AddSmallKernel() {
