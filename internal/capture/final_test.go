@@ -244,7 +244,7 @@ func TestDisarm(t *testing.T) {
 		}
 	}
 	disarm(sys)
-	limitDirty(sys)
+	limitDirty(sys, 1<<30)
 	for name, want := range map[string]string{
 		"kernel/panic_on_warn": "0\n", "kernel/panic_on_oops": "0\n", "kernel/hung_task_panic": "0\n", "vm/panic_on_oom": "0\n",
 		"kernel/softlockup_panic": "1\n", "kernel/panic": "10\n", "vm/dirty_bytes": "16777216\n",
@@ -255,6 +255,33 @@ func TestDisarm(t *testing.T) {
 	}
 	if fileExists(sys+"/kernel/panic_on_io_nmi") || fileExists(sys+"/vm/dirty_background_bytes") {
 		t.Error("made a file")
+	}
+}
+
+// What waits to be written must not fill a small memory.
+func TestLimitDirty(t *testing.T) {
+	for available, want := range map[int64][2]string{
+		0:         {"16777216\n", "4194304\n"},
+		16 << 20:  {"2097152\n", "524288\n"},
+		128 << 20: {"16777216\n", "4194304\n"},
+		1 << 40:   {"16777216\n", "4194304\n"},
+	} {
+		sys := t.TempDir()
+		if err := os.Mkdir(sys+"/vm", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		names := [2]string{sys + "/vm/dirty_bytes", sys + "/vm/dirty_background_bytes"}
+		for _, name := range names {
+			if err := os.WriteFile(name, []byte("0\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		limitDirty(sys, available)
+		for i, name := range names {
+			if b, err := os.ReadFile(name); err != nil || string(b) != want[i] {
+				t.Errorf("%d bytes: %s has %q, %v; want %q", available, name, b, err, want[i])
+			}
+		}
 	}
 }
 

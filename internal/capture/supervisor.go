@@ -99,7 +99,7 @@ func setup() []error {
 	// (Documentation/admin-guide/sysctl/kernel.rst, printk_devkmsg).
 	os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0)
 	disarm("/proc/sys")
-	limitDirty("/proc/sys")
+	limitDirty("/proc/sys", MemAvailable())
 	return errs
 }
 
@@ -130,10 +130,17 @@ func setSysctl(path, value string) {
 // limitDirty has the kernel write pages back soon and bounds them, in bytes
 // (Documentation/admin-guide/sysctl/vm.rst). With the defaults, parts of the memory, a slow
 // disk still has minutes of work when the collector ends, and fsync(2) reports no progress.
-// The collector waits in place of the worker.
-func limitDirty(sys string) {
-	setSysctl(sys+"/vm/dirty_background_bytes", "4194304\n")
-	setSysctl(sys+"/vm/dirty_bytes", "16777216\n")
+// The collector waits in place of the worker. available is the memory in bytes, 0 if it is
+// not known: dm-crypt copies what it writes, and in 18 MiB the kernel ended a collector
+// when pages of 16 MiB waited for it.
+func limitDirty(sys string, available int64) {
+	const most, part = 16 << 20, 8
+	n := int64(most)
+	if available > 0 {
+		n = min(most, available/part)
+	}
+	setSysctl(sys+"/vm/dirty_background_bytes", strconv.FormatInt(n/4, 10)+"\n")
+	setSysctl(sys+"/vm/dirty_bytes", strconv.FormatInt(n, 10)+"\n")
 }
 
 type supervisor struct {
