@@ -40,7 +40,7 @@ func (b *Build) way(s *netplan.Server, o Options) ([]netip.Addr, *host.Network, 
 			return addresses, way, err
 		}
 	}
-	same := sameWay(&before.Network, &keptWay.Network)
+	same := sameWay(&before.Network, &keptWay.Network) || sameButSource(&before.Network, keptWay)
 	switch {
 	case same:
 		keptWay.Network = before.Network
@@ -134,6 +134,29 @@ func answers(s *netplan.Server) bool {
 // sameWay compares two ways without the order of the ports of a bond: PID 1 tries them all.
 func sameWay(a, b *netplan.Network) bool {
 	return reflect.DeepEqual(sortedPorts(a), sortedPorts(b))
+}
+
+// sameButSource reports whether two ways differ only in the own addresses, and those of a
+// are still assigned. A second address that came by router advertisement may be the one
+// that the kernel prefers now.
+func sameButSource(a *netplan.Network, now *host.Network) bool {
+	for _, own := range a.Addresses {
+		if !slices.Contains(now.Assigned, own) {
+			return false
+		}
+	}
+	x, y := withoutSource(a), withoutSource(&now.Network)
+	return sameWay(&x, &y)
+}
+
+func withoutSource(n *netplan.Network) netplan.Network {
+	out := *n
+	out.Addresses, out.DHCP, out.RA = nil, false, false
+	out.Routes = slices.Clone(n.Routes)
+	for i := range out.Routes {
+		out.Routes[i].From = netip.Addr{}
+	}
+	return out
 }
 
 func sortedPorts(n *netplan.Network) netplan.Network {

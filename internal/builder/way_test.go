@@ -51,7 +51,13 @@ func TestWayKeeps(t *testing.T) {
 				}
 				addresses = addressList(answer)
 			}
-			way := &host.Network{Network: netplan.Network{Links: links, Addresses: []netip.Prefix{netip.MustParsePrefix(own)}}}
+			// The first one is that from which the server is reached.
+			var assigned []netip.Prefix
+			for a := range strings.FieldsSeq(own) {
+				assigned = append(assigned, netip.MustParsePrefix(a))
+			}
+			way := &host.Network{Network: netplan.Network{Links: links, Addresses: assigned[:1], Routes: []netplan.Route{
+				{To: netip.MustParsePrefix("198.51.100.0/24"), Via: netip.MustParseAddr("192.0.2.254"), From: assigned[0].Addr()}}}, Assigned: assigned}
 			return slices.Clone(addresses), way, nil
 		}
 		return New(Options{Root: m.Root, Config: c, Pid1: m.Pid1, Route: route})
@@ -84,6 +90,9 @@ func TestWayKeeps(t *testing.T) {
 		{"other addresses", "192.0.2.3", nil, bond(eth0, eth1), own, false},
 		{"a port of the bond went", "192.0.2.1 192.0.2.2", nil, bond(eth0), own, false},
 		{"another own address", "192.0.2.1 192.0.2.2", nil, bond(eth0, eth1), "192.0.2.11/24", false},
+		{"another own address is preferred", "192.0.2.1 192.0.2.2", nil, bond(eth0, eth1), "192.0.2.11/24 " + own, true},
+		{"another own address on another port", "192.0.2.1 192.0.2.2", nil, bond(eth0), "192.0.2.11/24 " + own, false},
+		{"the own address in another network", "192.0.2.1 192.0.2.2", nil, bond(eth0, eth1), "192.0.2.11/24 192.0.2.10/25", false},
 	} {
 		b, err := build(tt.answer, tt.failure, tt.links, tt.own)
 		if err != nil {

@@ -25,6 +25,8 @@ type Network struct {
 	Devices  []Device       `json:"devices"`
 	Requests []kmod.Request `json:"requests"` // modules, in load order
 	Notes    []string       `json:"notes,omitempty"`
+	// Assigned are all addresses of the last link that can be used now.
+	Assigned []netip.Prefix `json:"-"`
 }
 
 // networkFacts is the kernel's knowledge of the network. An *rtnl.Conn has it.

@@ -436,3 +436,23 @@ func TestNetworkOfThisMachine(t *testing.T) {
 		}
 	}
 }
+
+// Addresses that the kernel does not use, or of another link, are not assigned.
+func TestAssigned(t *testing.T) {
+	flagged := func(index int, prefix string, flags uint32) rtnl.Address {
+		a := addr(index, prefix)
+		a.Flags = flags
+		return a
+	}
+	top := nic(2, "eth0")
+	w := walk{addresses: []rtnl.Address{
+		addr(2, "10.1.2.3/24"), addr(3, "10.1.2.4/24"), addr(2, "fd00::3/64"), flagged(2, "fd00::4/64", unix.IFA_F_TENTATIVE),
+		flagged(2, "fd00::5/64", unix.IFA_F_DEPRECATED), flagged(2, "fd00::6/64", unix.IFA_F_DADFAILED), flagged(2, "fd00::7/64", 0),
+	}}
+	if err := w.setAddresses(top); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(w.out.Assigned); got != "[10.1.2.3/24 fd00::3/64 fd00::7/64]" {
+		t.Errorf("got %s", got)
+	}
+}

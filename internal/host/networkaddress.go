@@ -20,6 +20,12 @@ import (
 // of a cluster, must not be on two machines.
 func (w *walk) setAddresses(top rtnl.Link) error {
 	n := &w.out.Network
+	for _, a := range w.addresses {
+		const unusable = unix.IFA_F_DEPRECATED | unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED
+		if a.Index == top.Index && a.Flags&unusable == 0 {
+			w.out.Assigned = append(w.out.Assigned, a.Prefix)
+		}
+	}
 	for _, to := range w.ways {
 		if to.route.Encap {
 			return &NetworkError{Server: w.server, What: "route", Name: "to " + to.to.String(), Why: "it wraps packets into others"}

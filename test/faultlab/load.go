@@ -2,12 +2,16 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"ukdump/internal/kexec"
+	"ukdump/internal/kimage"
 )
 
 // load loads an image as kdumpctl would, with the kernel and the command line
@@ -42,9 +46,31 @@ func load(image string, words []string) error {
 	}
 	defer initrd.Close()
 	line := strings.Join(cmdline, " ")
-	if err := unix.KexecFileLoad(int(kernel.Fd()), int(initrd.Fd()), line, unix.KEXEC_FILE_ON_CRASH); err != nil {
+	err = unix.KexecFileLoad(int(kernel.Fd()), int(initrd.Fd()), line, unix.KEXEC_FILE_ON_CRASH)
+	if errors.Is(err, unix.ENOSYS) { // arm64
+		err = loadSegments(last.Kernel, initrd, line)
+	}
+	if err != nil {
 		return fmt.Errorf("kexec_file_load: %w", err)
 	}
 	fmt.Println("loaded past the checks:", image, line)
 	return nil
+}
+
+// loadSegments loads with kexec_load(2), as kdumpctl does without the other call.
+func loadSegments(kernel string, initrd *os.File, line string) error {
+	im, err := kimage.Open(kernel)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp("", "Image-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if _, err := f.Write(im.Loadable()); err != nil {
+		return err
+	}
+	return kexec.New("/").Load(&kexec.Kernel{File: f, InitSize: im.InitSize, Signed: true}, initrd, 0, line)
 }
