@@ -39,15 +39,15 @@ grep -q "%s" $out/announced.txt`, text)
 func reservations() (list []fault) {
 	list = append(list,
 		// kdumpctl knows before the crash, and names the cause after it.
-		fault{name: "memory-too-small", ci: true, reservation: 64,
+		fault{name: "memory-too-small", ci: true, pc: true, reservation: 64,
 			load: warned("too small to capture a crash"), check: announced("the likely cause: 64.0 MiB were reserved for it"),
 			want: want{outcomes: nothing, panics: true}},
 		// Memory above 4 GiB, which a controller with addresses of 32 bits cannot use.
-		fault{name: "memory-out-of-reach", crashkernel: "crashkernel=192M,high crashkernel=0,low", memory: 3 << 10,
+		fault{name: "memory-out-of-reach", pc: true, crashkernel: "crashkernel=192M,high crashkernel=0,low", memory: 3 << 10,
 			fs: "ext4", bus: vmtest.IDE, alone: true,
 			load: warned("ata_piix, the controller of"), check: announced("the likely cause: /dump: ata_piix"),
 			want: want{outcomes: nothing}},
-		fault{name: "memory-in-reach", crashkernel: "crashkernel=192M,high crashkernel=72M,low", memory: 3 << 10,
+		fault{name: "memory-in-reach", pc: true, crashkernel: "crashkernel=192M,high crashkernel=72M,low", memory: 3 << 10,
 			fs: "ext4", bus: vmtest.IDE, alone: true,
 			load: "kdumpctl load 2>&1 | tee $out/load.txt\n! grep 'too small\\|controller of' $out/load.txt || return 1\nkdumpctl verify | grep 'ok *memory'",
 			want: want{outcomes: complete, dir: "/dump"}})

@@ -87,7 +87,7 @@ var evidenceFaults = []fault{
 		events: []event{{line: atPanic, do: unplug}},
 		check:  "mkdir -p /evidence && mount LABEL=EVIDENCE /evidence && grep -q \"$mark\" /evidence/20*/vmcore-dmesg.txt && kdumpctl list | grep -q dmesg-only || fail 'no evidence'",
 		want:   want{outcomes: nothing, says: "did not appear"}},
-	{name: "evidence-pstore", ci: true, fs: "ext4", bus: vmtest.VirtioSCSI, alone: true, noEarlier: true, erst: true, change: []string{hurry},
+	{name: "evidence-pstore", ci: true, pc: true, fs: "ext4", bus: vmtest.VirtioSCSI, alone: true, noEarlier: true, erst: true, change: []string{hurry},
 		events: []event{{line: atPanic, do: unplug}},
 		check:  "mkdir -p /sys/fs/pstore; mount -t pstore pstore /sys/fs/pstore; grep -l 'sysrq triggered crash' /sys/fs/pstore/* && kdumpctl announce && kdumpctl list | grep -q failed || fail \"pstore: $(ls /sys/fs/pstore)\"",
 		want:   want{outcomes: nothing, says: "did not appear", panics: true}},

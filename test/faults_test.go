@@ -27,6 +27,7 @@ import (
 type fault struct {
 	name string
 	ci   bool // belongs to the representative set
+	pc   bool // its sizes or devices are those of a PC: not for arm64
 
 	// The machine.
 	flavour     debian.Flavour // Cloud if empty
@@ -139,6 +140,9 @@ func TestFaults(t *testing.T) {
 				continue
 			}
 			t.Run(f.name, func(t *testing.T) {
+				if f.pc && debian.ArchOf(faultSuite) != vmtest.AMD64 {
+					t.Skip("only on a PC")
+				}
 				chosen.Add(1)
 				t.Parallel()
 				base := baseMachine(t, f.kernel())
