@@ -40,18 +40,11 @@ const maxTail = 1 << 20
 // File takes in the archive or vmcore at path, and returns the path of the new dump. After
 // an error nothing of it is left. The end of ctx is an error, too.
 func (im *Import) File(ctx context.Context, path string) (dir string, err error) {
-	f, err := os.Open(path)
+	f, fi, err := crashdir.OpenFile(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return "", err
-	}
-	if !fi.Mode().IsRegular() {
-		return "", fmt.Errorf("%s: not a regular file", path)
-	}
 	var magic [4]byte
 	f.ReadAt(magic[:], 0)
 	in := &interruptible{ctx, f}

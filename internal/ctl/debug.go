@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"os/exec"
@@ -71,7 +72,7 @@ func (c *ctl) debug(o debugOptions, name string, args []string) error {
 	defer memory.Close()
 	k, err := debug.Identify(memory)
 	if err != nil {
-		return fmt.Errorf("%s: %w", core, err)
+		return advise(fmt.Errorf("%s: %w", core, err))
 	}
 	d, err := debug.Choose(o.with, k, c.lookPath)
 	if err != nil {
@@ -215,6 +216,10 @@ func (c *ctl) vmcore(dir, name string) (string, error) {
 func (c *ctl) dumpOrFile(dir, name string) (d crashdir.Dump, file string, err error) {
 	fi, missing := os.Stat(name)
 	isFile := missing == nil && !fi.IsDir()
+	if isFile && fi.Mode()&(fs.ModeNamedPipe|fs.ModeSocket) != 0 {
+		// Opening a FIFO would wait for its writer, and a dump is not read in order.
+		return d, "", advice.With(fmt.Errorf("%s: a pipe or socket, not a file", name), "Save the vmcore to a file first.")
+	}
 	if isFile && strings.Contains(name, "/") {
 		return d, name, nil
 	}

@@ -189,10 +189,10 @@ func TestFindDump(t *testing.T) {
 		"info ..":                                  "dump ..: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows all dumps.",
 		"info ROOT/var/crash/other":                "ROOT/var/crash/other is not the directory of a dump",
 		"info ROOT/var/crash/../../etc":            "ROOT/etc is not the directory of a dump",
-		"info ROOT/x/2026-11-20T01-00-00Z":         "open ROOT/x/2026-11-20T01-00-00Z: no such file or directory",
+		"info ROOT/x/2026-11-20T01-00-00Z":         "stat ROOT/x/2026-11-20T01-00-00Z: no such file or directory",
 		"info --dir ROOT/var 2026":                 "dump 2026: not found in ROOT/var\nkdumpctl: kdumpctl list shows all dumps.",
 		"list --dir ROOT/secret":                   "open ROOT/secret: not a directory",
-		"info ROOT/var/crash/2026-11-26T01-00-00Z": "open ROOT/var/crash/2026-11-26T01-00-00Z: not a directory",
+		"info ROOT/var/crash/2026-11-26T01-00-00Z": "open ROOT/var/crash/2026-11-26T01-00-00Z: not a directory\nkdumpctl: kdumpctl report and kdumpctl log read a vmcore, and kdumpctl import takes it in as a dump.",
 	} {
 		got := m.kdumpctl(line)
 		if got != (result{1, "", "kdumpctl: " + want + "\n"}) {

@@ -309,3 +309,25 @@ func TestPlanted(t *testing.T) {
 		t.Errorf("info of a path: %+v", r)
 	}
 }
+
+// A FIFO without a writer in place of a vmcore is refused at once. The verbs that take no file
+// name those that do.
+func TestFIFO(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	if err := syscall.Mkfifo(m.Root+"/fifo", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pipe := "kdumpctl: ROOT/fifo: a pipe or socket, not a file\nkdumpctl: Save the vmcore to a file first.\n"
+	noDump := "kdumpctl: ROOT/fifo is not the directory of a dump\nkdumpctl: kdumpctl report and kdumpctl log read a vmcore, and kdumpctl import takes it in as a dump.\n"
+	for verb, want := range map[string]string{
+		"report": pipe,
+		"log":    pipe,
+		"debug":  pipe,
+		"import": "kdumpctl: open ROOT/fifo: not a regular file\n",
+		"info":   noDump,
+		"export": noDump,
+	} {
+		m.expect(verb+" ROOT/fifo", result{1, "", want})
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -59,7 +60,7 @@ func (c *ctl) info(o dumpOptions, name string) error {
 // findDump returns the dump that name stands for, the newest if it is empty.
 func (c *ctl) findDump(dir, name string) (crashdir.Dump, error) {
 	if strings.Contains(name, "/") {
-		return crashdir.Read(filepath.Clean(name))
+		return readDump(name)
 	}
 	dumps, parent, err := c.dumps(dir)
 	if err != nil && len(dumps) == 0 {
@@ -91,6 +92,22 @@ func (c *ctl) findDump(dir, name string) (crashdir.Dump, error) {
 	}
 	return crashdir.Dump{}, fmt.Errorf("dump %s: the name fits %d dumps, from %s to %s: give more of it",
 		name, len(found), found[0].Name, found[len(found)-1].Name)
+}
+
+// readDump returns the dump in the directory of that path.
+func readDump(path string) (crashdir.Dump, error) {
+	d, err := crashdir.Read(filepath.Clean(path))
+	if err == nil {
+		return d, nil
+	}
+	fi, missing := os.Stat(path)
+	switch {
+	case missing != nil:
+		return d, missing
+	case !fi.IsDir():
+		return d, advice.With(err, "kdumpctl report and kdumpctl log read a vmcore, and kdumpctl import takes it in as a dump.")
+	}
+	return d, err
 }
 
 // newestDump returns the newest dump of this machine, or else the newest that was imported.

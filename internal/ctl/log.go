@@ -102,7 +102,7 @@ func (c *ctl) openLog(dir, name string, ids *unseal.Identities) (*logSource, err
 	if file != "" {
 		src, err := logOfVmcore(file, ids)
 		if err != nil {
-			return nil, err
+			return nil, advise(err)
 		}
 		src.survey() // the error comes again when it is printed
 		return src, nil

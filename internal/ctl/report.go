@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -90,9 +89,6 @@ func (c *ctl) report(o reportOptions, name string) error {
 func (c *ctl) makeReport(dir, name string, ids *unseal.Identities) (*report.Report, error) {
 	d, file, err := c.dumpOrFile(dir, name)
 	if err != nil {
-		if _, missing := os.Stat(name); strings.Contains(name, "/") && missing != nil {
-			return nil, missing
-		}
 		return nil, err
 	}
 	if file != "" {
