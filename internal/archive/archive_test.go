@@ -156,6 +156,17 @@ func pack(t testing.TB, entries ...entry) []byte {
 	return b.Bytes()
 }
 
+// squeeze compresses text with zstd.
+func squeeze(t testing.TB, text string) []byte {
+	t.Helper()
+	z, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	return z.EncodeAll([]byte(text), nil)
+}
+
 func kind(typ byte, link string) func(h *tar.Header) {
 	return func(h *tar.Header) { h.Typeflag, h.Linkname, h.Size = typ, link, 0 }
 }
@@ -197,6 +208,7 @@ func TestImportHostile(t *testing.T) {
 		{"damaged", pack(t, log)[:20], "EOF"},
 		{"damaged checksum", damage(pack(t, log, entry{"d/report.json", strings.Repeat("{}", 1<<20), nil})), "CRC"},
 		{"long tail", append(pack(t, log), pack(t, entry{"d/vmcore", strings.Repeat("x", maxTail), nil})...), "the end of the archive: too long"},
+		{"compressed vmcore", squeeze(t, strings.Repeat("KDUMP   ", 1<<10)), "zstd-compressed, but no archive of kdumpctl export"},
 		{"no archive", []byte("#!/bin/sh\n"), "neither an exported archive nor a vmcore"},
 		{"only a configuration", pack(t, entry{"d/config/ukdump.conf", "x", nil}), "neither a vmcore nor a report nor a log"},
 	} {

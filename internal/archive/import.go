@@ -113,6 +113,9 @@ func (im *Import) archive(ctx context.Context, r io.Reader) (string, error) {
 	if err == io.EOF {
 		return "", errors.New("the archive is empty")
 	}
+	if errors.Is(err, tar.ErrHeader) {
+		return "", advice.With(errors.New("zstd-compressed, but no archive of kdumpctl export"), "If it is a compressed vmcore, unpack it first, as with zstd -d.")
+	}
 	if err != nil {
 		return "", err
 	}
