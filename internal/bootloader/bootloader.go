@@ -85,8 +85,8 @@ type Command struct {
 
 // An Entry is something that the loader can boot.
 type Entry struct {
-	Title   string
-	Source  string // the file that has the command line, with ":LINE" if it is one of many
-	Cmdline string // as the kernel gets it, without the quotes of the file
-	Default bool   // what boots if nobody chooses, as far as that is known
+	Title   string `json:"title"`
+	Source  string `json:"source"`  // the file that has the command line, with ":LINE" if it is one of many
+	Cmdline string `json:"cmdline"` // as the kernel gets it, without the quotes of the file
+	Default bool   `json:"default"` // what boots if nobody chooses, as far as that is known
 }

@@ -80,7 +80,7 @@ func TestSetup(t *testing.T) {
 	if got := m.kdumpctl("setup --apply"); got.status != 0 || len(m.ran) != ran || !strings.Contains(got.stdout, "changes      none\n") {
 		t.Errorf("the second time: %+v, %q", got, m.ran)
 	}
-	if got := m.kdumpctl("setup --json"); got.status != 0 || !strings.Contains(got.stdout, `"loader": "grub"`) || !strings.Contains(got.stdout, `"files": []`) {
+	if got := m.kdumpctl("setup --json"); got.status != 0 || !strings.Contains(got.stdout, `"loader": "grub"`) || !strings.Contains(got.stdout, `"files": []`) || !strings.Contains(got.stdout, `"cmdline": "`) {
 		t.Errorf("%+v", got)
 	}
 	if got := m.kdumpctl("setup --remove"); got.status != 0 || m.Read("etc/default/grub") != before || strings.Contains(m.Read("boot/grub/grub.cfg"), "crashkernel") {

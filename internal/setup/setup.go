@@ -84,7 +84,7 @@ func (p *Plan) Nothing() bool { return len(p.Files) == 0 && len(p.Run) == 0 }
 
 // Plan looks at the machine and plans the changes. It changes nothing.
 func (m *Machine) Plan(o Options) (*Plan, error) {
-	p := &Plan{Entries: []bootloader.Entry{}}
+	p := &Plan{Entries: []bootloader.Entry{}, Now: []string{}}
 	if err := m.planLoader(p, o); err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func (m *Machine) planLoader(p *Plan, o Options) error {
 		return fmt.Errorf("%s: read the words of the next boot: %w", l.Name(), err)
 	}
 	if e := first(p.Entries); e != nil {
-		p.Now = bootloader.Of(e.Cmdline, crashkernel)
+		p.Now = append(p.Now, bootloader.Of(e.Cmdline, crashkernel)...)
 	}
 	p.Words, p.Why = o.Crashkernel(p.Now)
 	changes, err := l.Plan(system(m.Root), bootloader.Edit{Name: crashkernel, Words: p.Words})
