@@ -58,7 +58,10 @@ func (m *Machine) Apply(p *Plan, say func(format string, a ...any)) error {
 	if err := m.recordOutputs(r, p, outputs); err != nil {
 		return fmt.Errorf("record the changes: %w", err)
 	}
-	return m.Check(p)
+	if err := m.Check(p); err != nil {
+		return advice.With(err, "kdumpctl setup --remove takes the changes back.")
+	}
+	return nil
 }
 
 // recordOutputs notes the files that commands have changed for which there is no command
@@ -114,6 +117,11 @@ func (m *Machine) possible(p *Plan) error {
 		}
 	}
 	for _, c := range p.Run {
+		for _, pattern := range c.Writes {
+			if err := m.writable(pattern); err != nil {
+				return err
+			}
+		}
 		if strings.HasPrefix(c.Args[0], "/") && m.exists(c.Args[0]) {
 			continue
 		}
@@ -206,7 +214,7 @@ func (m *Machine) restore(p *Plan, outputs map[string][]byte) error {
 
 // Check reads back what the next boot will use.
 func (m *Machine) Check(p *Plan) error {
-	if p.loader == nil || len(p.Manual) > 0 {
+	if p.loader == nil || p.byHand {
 		return nil
 	}
 	entries, err := p.loader.Next(system(m.Root))

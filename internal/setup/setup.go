@@ -77,6 +77,7 @@ type Plan struct {
 	Manual  []string             `json:"manual,omitempty"` // what the user has to do
 
 	loader bootloader.Loader
+	byHand bool // the user edits the loader's files
 }
 
 // Nothing reports whether nothing has to change.
@@ -137,7 +138,7 @@ func (m *Machine) planLoader(p *Plan, o Options) error {
 	p.Files, p.Run, p.Notes = changes.Files, changes.Commands, changes.Notes
 	m.noteOwners(p)
 	if changes.Manual != "" {
-		p.Manual = append(p.Manual, changes.Manual)
+		p.Manual, p.byHand = append(p.Manual, changes.Manual), true
 	}
 	return nil
 }

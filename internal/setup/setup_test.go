@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/bootloader"
 	"ukdump/internal/state"
 	"ukdump/internal/trigger"
@@ -308,6 +309,42 @@ func TestReadBack(t *testing.T) {
 	m.lazy = true
 	if err := m.apply(options("crashkernel=128M")); err == nil || err.Error() != "the next boot is not with crashkernel=128M: Linux (/boot/line)" {
 		t.Error(err)
+	}
+}
+
+// On a machine without systemd the user has a unit to replace, and the boot loader is read all the same.
+func TestReadBackWithoutSystemd(t *testing.T) {
+	m := newMachine(t)
+	if err := os.RemoveAll(m.path("/run/systemd")); err != nil {
+		t.Fatal(err)
+	}
+	m.lazy = true
+	err := m.apply(options("crashkernel=128M"))
+	if err == nil || err.Error() != "the next boot is not with crashkernel=128M: Linux (/boot/line)" {
+		t.Error(err)
+	}
+	if got := advice.For(err); got != "kdumpctl setup --remove takes the changes back." {
+		t.Errorf("advice %q", got)
+	}
+}
+
+// A command that would have nowhere to write is not run.
+func TestNowhereToWrite(t *testing.T) {
+	m := newMachine(t)
+	p, err := m.Plan(options("crashkernel=128M"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range p.Run {
+		if p.Run[i].Args[0] == program {
+			p.Run[i].Writes = append(p.Run[i].Writes, source+"/line/new") // below a file
+		}
+	}
+	if err := m.Apply(p, silent); err == nil || err.Error() != "write "+source+"/line/new: not a directory" {
+		t.Error(err)
+	}
+	if len(m.ran) > 0 || m.get(source) != "quiet\n" {
+		t.Errorf("ran %q, %s is %q", m.ran, source, m.get(source))
 	}
 }
 
