@@ -94,10 +94,26 @@ func choose(loaders []Loader, founds []Found, name string) (Loader, error) {
 	return nil, &AmbiguousError{Founds: founds}
 }
 
-func byName(loaders []Loader, founds []Found, name string) (Loader, error) {
+// Known returns an error that lists the loaders if none has that name.
+func Known(name string) error {
+	for _, l := range loaders {
+		if l.Name() == name {
+			return nil
+		}
+	}
+	return fmt.Errorf("unknown boot loader %.40q: known ones are %s", name, names(loaders))
+}
+
+func names(loaders []Loader) string {
 	var known []string
 	for _, l := range loaders {
 		known = append(known, l.Name())
+	}
+	return strings.Join(known, ", ")
+}
+
+func byName(loaders []Loader, founds []Found, name string) (Loader, error) {
+	for _, l := range loaders {
 		if l.Name() != name {
 			continue
 		}
@@ -107,7 +123,7 @@ func byName(loaders []Loader, founds []Found, name string) (Loader, error) {
 		return l, nil
 	}
 	err := fmt.Errorf("unknown boot loader %.40q", name)
-	return nil, advice.With(err, "Known ones are "+strings.Join(known, ", ")+".")
+	return nil, advice.With(err, "Known ones are "+names(loaders)+".")
 }
 
 // An AmbiguousError says that the loader of the running kernel is not known.

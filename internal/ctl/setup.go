@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"ukdump/internal/advice"
+	"ukdump/internal/bootloader"
 	"ukdump/internal/cli"
 	"ukdump/internal/setup"
 	"ukdump/internal/trigger"
@@ -74,6 +75,9 @@ func (c *ctl) setupPlan(m *setup.Machine, o setupOptions) (*setup.Plan, error) {
 	given, err := parseCrashkernel(o.crashkernel)
 	if err != nil {
 		return nil, err
+	}
+	if err := bootloader.Known(o.loader); o.loader != "" && err != nil {
+		return nil, cli.Usage(fmt.Errorf("--loader: %w", err))
 	}
 	chosen, known := m.Triggers()
 	if !known {

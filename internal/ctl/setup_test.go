@@ -105,7 +105,7 @@ func TestSetupSize(t *testing.T) {
 		}
 	}
 	for _, args := range []string{"--crashkernel=lots", "--crashkernel=1M;reboot", "--trigger=bad", "--apply --remove", "--loader=lilo", "--crashkernel=\"", "--crashkernel=$(reboot)"} {
-		if got := m.kdumpctl("setup " + args); got.status == 0 || len(m.ran) > 0 {
+		if got := m.kdumpctl("setup " + args); got.status != 2 || len(m.ran) > 0 {
 			t.Errorf("%s: %+v", args, got)
 		}
 	}
