@@ -61,11 +61,17 @@ func (b *Build) refuses(c *config.Config, word string) string {
 		}
 	case "initcall_blacklist":
 		for f := range strings.SplitSeq(value, ",") {
+			if what := vitalInits[f]; what != "" {
+				return "leaves the capture kernel without " + what
+			}
 			if driver := p.starts(f); p != nil && p.needed[driver] {
 				return "keeps the disk away: a target needs " + driver
 			}
 		}
-	case "nomodule":
+	case "nomodule", "sysctl.kernel.modules_disabled":
+		if name != "nomodule" && !hasNonzero(value) {
+			break
+		}
 		if p != nil && len(p.modules) > 0 {
 			return "keeps the disk away: the image has modules"
 		}

@@ -62,7 +62,11 @@ var keepAway = []struct {
 		first, _, _ := strings.Cut(v, ":")
 		return slices.Contains(strings.Split(first, ","), "disable")
 	}, "kernel/drivers/ata/", "libata ahci ata_piix"},
+	{"pci", func(v string) bool { return slices.Contains(strings.Split(v, ","), "off") }, // arch/x86/pci/common.c
+		"kernel/drivers/virtio/virtio_pci", "ahci ata_piix nvme virtio_pci " + pciParts},
 }
+
+const pciParts = "xhci_pci ehci_pci sdhci_pci megaraid_sas mpt3sas mptsas sym53c8xx vmw_pvscsi vmd hpsa smartpqi aacraid"
 
 const usbParts = "usbcore usb_storage uas xhci_hcd xhci_pci ehci_hcd ehci_pci ohci_pci uhci_hcd"
 
@@ -138,6 +142,29 @@ var oddInits = map[string]string{
 	"md_mod": "md_init", "megaraid_sas": "megasas_init", "sdhci_pci": "sdhci_driver_init", "usbcore": "usb_init", "xen_blkfront": "xlblk_init",
 }
 
+// vitalInits are functions that initcall_blacklist= must not name, whatever the disk:
+// what a capture lacks without each.
+var vitalInits = map[string]string{
+	"populate_rootfs":   "the image",     // init/initramfs.c
+	"vmcore_init":       "/proc/vmcore",  // fs/proc/vmcore.c
+	"init_elf_binfmt":   "programs",      // fs/binfmt_elf.c
+	"futex_init":        "futex(2)",      // kernel/futex/core.c
+	"eventpoll_init":    "epoll(7)",      // fs/eventpoll.c
+	"anon_inode_init":   "epoll(7)",      // fs/anon_inodes.c
+	"init_pipe_fs":      "pipes",         // fs/pipe.c
+	"init_bio":          "block devices", // block/bio.c
+	"genhd_device_init": "block devices", // block/genhd.c
+}
+
+// omitsInit returns what a function of initcall_blacklist= must not be blacklisted for,
+// "" if it may be.
+func (p *parts) omitsInit(function string) string {
+	if what := vitalInits[function]; what != "" {
+		return what
+	}
+	return p.starts(function)
+}
+
 // initNames returns the usual names of the initcall of a built-in driver.
 func initNames(driver string) []string {
 	stem := strings.TrimSuffix(driver, "_mod")
@@ -160,7 +187,7 @@ func carried(word string, p *parts) string {
 	case name == "module_blacklist":
 		return listWord("module_blacklist", strings.Split(value, ","), p.loads)
 	case name == "initcall_blacklist":
-		return listWord("initcall_blacklist", strings.Split(value, ","), p.starts)
+		return listWord("initcall_blacklist", strings.Split(value, ","), p.omitsInit)
 	}
 	return word
 }

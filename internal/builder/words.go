@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"strconv"
 	"strings"
 )
 
@@ -35,11 +36,11 @@ var wordRules = []rule{
 			"acpi_irq_balance acpi_irq_isa acpi_irq_nobalance acpi_irq_pci acpi_mask_gpe acpi_no_auto_serialize acpi_no_static_ssdt " +
 			"acpi_no_watchdog acpi_os_name acpi_osi acpi_rev_override acpi_rsdp acpi_sci acpica_no_return_repair noacpi " +
 			"bert_disable erst_disable bgrt_disable dmi. efi noefi efi_no_storage_paranoia efivar_ssdt add_efi_memmap edd " +
-			"pnpacpi pnpbios isapnp noisapnp pnp_reserve_dma pnp_reserve_io pnp_reserve_irq pnp_reserve_mem reserve sbf"},
+			"acpi. pnpacpi pnpbios isapnp noisapnp pnp_reserve_dma pnp_reserve_io pnp_reserve_irq pnp_reserve_mem reserve sbf"},
 	{fate: carry, why: "interrupts that are routed wrongly",
 		names: "apic noapic nolapic lapic disableapic disable_apic acpi_skip_timer_override acpi_use_timer_override disable_timer_pin_1 " +
 			"enable_timer_pin_1 disable_8254_timer enable_8254_timer pirq x2apic_phys nox2apic no_x2apic_optout intremap nointremap " +
-			"x86_intel_mid_timer irqchip."},
+			"x86_intel_mid_timer irqchip. xen.event_eoi_delay xen.event_loop_timeout xen.fifo_events"},
 	{fate: carry, why: "clocks that stop, drift or hang",
 		names: "no_timer_check noapictimer nolapic_timer lapic_timer_c2_ok apicpmtimer acpi_pm_good clock clocksource tsc notsc tsc_early_khz " +
 			"hpet nohpet hpet_mmap pmtmr io_delay highres nohz no_kvmclock no_kvmapf no_vmw_sched_clock xen_timer_slop"},
@@ -51,7 +52,7 @@ var wordRules = []rule{
 		names: "disable_mtrr_cleanup disable_mtrr_trim enable_mtrr_cleanup mtrr_chunk_size mtrr_gran_size mtrr_spare_reg_nr gart_fix_e820 mem_encrypt"},
 	{fate: carry, why: "the way from the processor to the disk",
 		names: "iommu intel_iommu amd_iommu amd_iommu_intr iommu. ivrs_acpihid ivrs_hpet ivrs_ioapic arm_smmu. arm_smmu_v3. " +
-			"pci pcie_aspm pcie_pme pcie_port_pm pcie_ports " +
+			"pci pcie_aspm pcie_pme pcie_port_pm pcie_ports pciehp. " +
 			"clk_ignore_unused pd_ignore_unused regulator_ignore_unused fw_devlink fw_devlink. deferred_probe_timeout " +
 			"virtio_mmio. nopv xen_nopv xen_emul_unplug xen_no_vector_callback"},
 	{fate: carry, why: "the driver of the disk, also built in",
@@ -70,9 +71,15 @@ var wordRules = []rule{
 	{fate: never, refused: true, why: "takes memory that the capture needs",
 		names: "hugepages hugetlb_cma reserve_mem sysctl.vm.nr_hugepages", when: hasNonzero},
 	{fate: never, why: "the same without any memory", names: "hugepages hugetlb_cma reserve_mem sysctl.vm.nr_hugepages"},
+	{fate: never, refused: true, why: "keeps memory from programs that the capture needs",
+		names: "sysctl.vm.min_free_kbytes", when: func(v string) bool { return memoryOf(v) > mostReserve }},
+	{fate: never, refused: true, why: "lets the kernel refuse memory to PID 1, which maps more than it uses",
+		names: "sysctl.vm.overcommit_memory", when: func(v string) bool { return v != "1" }},
 	{fate: never, refused: true, why: "keeps the kernel out of a part of its memory", names: "kernelcore movablecore"},
 	{fate: never, refused: true, why: "is set by kexec_file_load", names: "elfcorehdr dmcryptkeys"},
 	{fate: never, refused: true, why: "replaces the image", names: "initrdmem"},
+	{fate: never, refused: true, why: "replaces the image", // as initrdmem= does, init/do_mounts_initrd.c
+		names: "initrd", when: func(v string) bool { return strings.Contains(v, ",") }},
 	{fate: never, refused: true, why: "replaces the program that saves the dump", names: "rdinit"},
 	{fate: never, refused: true, why: "waits for a debugger", names: "kgdbwait"},
 	{fate: never, refused: true, why: "lets a machine hang whose capture kernel crashes",
@@ -138,6 +145,15 @@ var wordRules = []rule{
 }
 
 const changesMemory = "changes the memory that the capture kernel was given"
+
+// mostReserve is the largest vm.min_free_kbytes in KiB that leaves a capture room.
+const mostReserve = 16 << 10
+
+// memoryOf reads the value of a sysctl as the kernel does, 0 if it refuses it.
+func memoryOf(value string) uint64 {
+	n, _ := strconv.ParseUint(value, 0, 64)
+	return n
+}
 
 // hasNonzero reports whether a value has a digit other than 0: "0:0,1:512".
 func hasNonzero(value string) bool { return strings.ContainsAny(value, "123456789") }

@@ -84,6 +84,7 @@ func TestCarried(t *testing.T) {
 		{nil, "ivrs_ioapic[10]=00:14.0 ivrs-hpet[0]=00:14.0 ivrs_acpihid=@0:1,x", "ivrs_ioapic[10]=00:14.0 ivrs-hpet[0]=00:14.0 ivrs_acpihid=@0:1,x"},
 		{nil, "clearcpuid=smap dis_ucode_ldr notsc id_aa64mmfr1.vh=0", "clearcpuid=smap dis_ucode_ldr notsc id_aa64mmfr1.vh=0"},
 		{nil, "8250.nr_uarts=8 i8042.noaux tpm_tis.interrupts=0 ramoops.mem_address=0x1", "8250.nr_uarts=8 i8042.noaux tpm_tis.interrupts=0 ramoops.mem_address=0x1"},
+		{nil, "acpi.ec_delay=1000 acpi.debug_level=2 xen.fifo_events=0 xen.balloon_boot_timeout=9 pciehp.pciehp_poll_mode=1", "acpi.ec_delay=1000 xen.fifo_events=0 pciehp.pciehp_poll_mode=1"},
 		{nil, "hugepages=128 hugepagesz=2M panic=0 init=/x rdinit=/y crashkernel=1G quiet mitigations=off nosmt isolcpus=1-3", ""},
 		{nil, "acpi_backlight=native rcutree.kthread_prio=1 kvm.nx_huge_pages=off drm.edid_firmware=x sysctl.vm.swappiness=1 unknownword", ""},
 
@@ -107,6 +108,9 @@ func TestCarried(t *testing.T) {
 		{usb, "initcall_blacklist=usb_storage_driver_init,init_sd", ""},
 		{driversOf("megaraid_sas"), "initcall_blacklist=megasas_init", ""},
 		{driversOf("usbcore"), "initcall_blacklist=usb_init,acpi_cpufreq_init", "initcall_blacklist=acpi_cpufreq_init"},
+		{scsi, "initcall_blacklist=vmcore_init,foo_init initcall_blacklist=populate_rootfs", "initcall_blacklist=foo_init"},
+		{driversOf("virtio_pci"), "pci=off pci=nomsi,off pci=nomsi", "pci=nomsi"},
+		{driversOf("virtio_mmio"), "pci=off", "pci=off"},
 		{scsi, "initcall_blacklist=megasas_init", "initcall_blacklist=megasas_init"}, // not for this disk
 	} {
 		if got := strings.Join(hardware(tt.line, tt.parts), " "); got != tt.want {
@@ -144,6 +148,10 @@ func TestRefuses(t *testing.T) {
 		{dedicated, nil, "hugepages=0 hugepages=0:0 hugepagesz=2M default_hugepagesz=1G sysctl.vm.nr_hugepages=0",
 			"hugepages=64 hugepages=0:0,1:512 sysctl.vm.nr_hugepages=9 sysctl/vm/nr_hugepages=9 hugetlb_cma=1G reserve_mem=12M:4096:trace kernelcore=64M movablecore=50%"},
 		{dedicated, nil, "panic=10 panic=-1 sysctl.kernel.panic=5", "panic=0 panic=00 sysctl.kernel.panic=0"},
+		{dedicated, nil, "sysctl.vm.overcommit_memory=1 sysctl.vm.min_free_kbytes=8192 sysctl.kernel.modules_disabled=0 initrd=/x initcall_blacklist=foo_init",
+			"sysctl.vm.overcommit_memory=2 sysctl/vm/overcommit_memory=0 sysctl.vm.min_free_kbytes=500000 initrd=0x1000,1M " +
+				"initcall_blacklist=vmcore_init initcall_blacklist=a,populate_rootfs initcall_blacklist=eventpoll_init"},
+		{dedicated, driversOf("nvme"), "pci=nomsi", "pci=off pci=noaer,off sysctl.kernel.modules_disabled=1 sysctl/kernel/modules_disabled=1"},
 		{dedicated, nil, "root=/dev/sda1 quiet log_buf_len=1M nr_cpus=2 nokaslr anything", "init=/bin/sh rdinit=/bin/sh initrdmem=1,2 elfcorehdr=0x1 dmcryptkeys=0x1 kgdbwait"},
 		{dedicated, nil, "ukdump.debug ukdump.shell ukdump.final=halt", "ukdump.final=sleep ukdump.dbug ukdump.emergency"},
 		{emergency, nil, "init=/sbin/init root=UUID=1 systemd.unit=rescue.target initrd=/x", "rdinit=/x hugepages=1 mem=1G panic=0 crashkernel=1M"},
