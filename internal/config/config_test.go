@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/plan"
 	"ukdump/internal/target"
 )
@@ -279,6 +280,9 @@ func TestLoadUnreadable(t *testing.T) {
 			_, err := Load(root)
 			if err == nil || !strings.HasPrefix(err.Error(), "read configuration: ") || !strings.HasSuffix(err.Error(), tt.want) {
 				t.Errorf("got %v, want %s", err, tt.want)
+			}
+			if advice.For(err) == "" {
+				t.Errorf("%v: no advice", err)
 			}
 		})
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/host"
 )
@@ -155,8 +156,14 @@ func (l *loader) resolve(name string) (string, error) {
 
 func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
+// readError returns the error about a file that is no configuration. That of one which
+// the caller may not read has its own advice.
 func readError(name string, err error) error {
-	return fmt.Errorf("read configuration: %s: %w", name, crashdir.WithoutPath(err))
+	err = fmt.Errorf("read configuration: %s: %w", name, crashdir.WithoutPath(err))
+	if errors.Is(err, fs.ErrPermission) || missing(err) {
+		return err
+	}
+	return advice.With(err, "Correct or remove it; a link to /dev/null stands for an empty file.")
 }
 
 // readFile applies a file, which is called name and reached by the path that resolve
