@@ -153,9 +153,9 @@ func (b *Build) addModules(o Options, requests []kmod.Request) error {
 		if err != nil {
 			return err
 		}
-		info, err := kmod.ReadInfo(data)
+		info, err := tree.Info(m, data)
 		if err != nil {
-			return fmt.Errorf("module %s: %w", m.Path, err)
+			return err
 		}
 		infos[i] = info
 		b.parts.addPart(m, info)

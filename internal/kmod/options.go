@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"unicode"
+
+	"ukdump/internal/advice"
 )
 
 // Options are module parameters as they were configured, by module.
@@ -31,7 +33,7 @@ func ReadOptions(root fs.FS) (Options, error) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read module options: %w", err)
+			return nil, optionsError(err)
 		}
 		for _, e := range entries {
 			name := e.Name()
@@ -54,11 +56,20 @@ func ReadOptions(root fs.FS) (Options, error) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read module options: %w", err)
+			return nil, optionsError(err)
 		}
 		o.addFile(string(data))
 	}
 	return o, nil
+}
+
+// optionsError returns the error about a file or directory that cannot be read.
+func optionsError(err error) error {
+	err = fmt.Errorf("read module options: %w", err)
+	if errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return advice.With(err, "Correct or remove it: see modprobe.d(5).")
 }
 
 // addFile adds the "options MODULE PARAMETER…" lines of one file. A backslash

@@ -10,6 +10,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/xzstream"
 )
@@ -25,7 +26,7 @@ const MaxSize = 64 << 20
 func (t *Tree) Read(m Module) ([]byte, error) {
 	data, err := t.read(m.Path)
 	if err != nil {
-		return nil, packedOtherwise(fmt.Errorf("read module %s: %s: %w", m.Name, m.Path, plain(err)))
+		return nil, damagedFile(packedOtherwise(fmt.Errorf("read module %s: %s: %w", m.Name, m.Path, plain(err))), t.release)
 	}
 	return data, nil
 }
@@ -53,6 +54,23 @@ func packedOtherwise(err error) error {
 		return &PackingError{err, "Pack the file again with zstd and without --long or --ultra."}
 	}
 	return err
+}
+
+// damagedFile returns an error about a module's file with the remedy, unless it has one.
+func damagedFile(err error, release string) error {
+	if advice.For(err) != "" {
+		return err
+	}
+	return advice.With(err, "The file is damaged, or of another kernel: install the package of kernel "+release+" again.")
+}
+
+// Info returns ReadInfo of data, the file of m as Read returns it.
+func (t *Tree) Info(m Module, data []byte) (*Info, error) {
+	info, err := ReadInfo(data)
+	if err != nil {
+		return nil, damagedFile(fmt.Errorf("module %s: %w", m.Path, err), t.release)
+	}
+	return info, nil
 }
 
 func (t *Tree) read(file string) ([]byte, error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -222,6 +223,38 @@ func TestReadAdvice(t *testing.T) {
 		_, err := (&Tree{fsys: fsys}).Read(Module{Name: "x", Path: name})
 		if got := advice.For(err); (err == nil) != (want == "") || !strings.Contains(got, want) {
 			t.Errorf("%s: %v, advice %q", name, err, got)
+		}
+	}
+}
+
+// Files that are damaged: whoever reads the error knows what to do.
+func TestDamagedAdvice(t *testing.T) {
+	ko := dummy(t)
+	fsys := fstest.MapFS{
+		"empty.ko":    {},
+		"cut.ko":      {Data: ko[:100]},
+		"text.ko":     {Data: []byte(strings.Repeat("text ", 20))},
+		"garbage.xz":  {Data: []byte("garbage")},
+		"garbage.zst": {Data: []byte("garbage")},
+		"cut.ko.gz":   {Data: []byte("\x1f\x8b\x08\x00\x00")},
+	}
+	tree := &Tree{fsys: fsys, release: "6.1.0"}
+	for name := range fsys {
+		m := Module{Name: "x", Path: name}
+		data, err := tree.Read(m)
+		if err == nil {
+			_, err = tree.Info(m, data)
+		}
+		if err == nil || !strings.Contains(advice.For(err), "package of kernel 6.1.0") {
+			t.Errorf("%s: %v, advice %q", name, err, advice.For(err))
+		}
+	}
+	for _, root := range []fstest.MapFS{
+		{"etc/modprobe.d": {Data: []byte("options x y=1\n")}},
+		{"etc/modprobe.d/a.conf": {Mode: fs.ModeDir}, "etc/modprobe.d/b.conf": {Mode: fs.ModeNamedPipe}},
+	} {
+		if _, err := ReadOptions(root); err != nil && advice.For(err) == "" {
+			t.Errorf("%v: no advice", err)
 		}
 	}
 }
