@@ -22,6 +22,8 @@ var Required = []Feature{
 		Why: "the Go runtime of PID 1 waits with it", Source: "init/Kconfig; runtime/netpoll_epoll.go"},
 	{Name: "eventfd(2)", By: PID1, Option: "CONFIG_EVENTFD",
 		Why: "the Go runtime of PID 1 wakes with it", Source: "init/Kconfig; runtime/netpoll_epoll.go"},
+	{Name: "posix_fadvise(2)", By: PID1, Option: "CONFIG_ADVISE_SYSCALLS", OptionSince: Version{3, 18},
+		Why: "PID 1 reads a vmcore back from the disk with it, and no vmcore counts as complete without that", Source: "init/Kconfig"},
 	{Name: "sysfs", By: PID1, Option: "CONFIG_SYSFS",
 		Why: "PID 1 finds the disks there", Source: "fs/sysfs/Kconfig"},
 	{Name: "devtmpfs", By: PID1, Option: "CONFIG_DEVTMPFS",
