@@ -85,14 +85,8 @@ func checkKernel(k *kimage.Image, conf *kimage.Config, emergency bool) error {
 	if emergency {
 		required = slices.Concat(required, kfeature.RequiredBySystemd)
 	}
-	var lacks []kfeature.Feature
-	for _, f := range required {
-		if f.For(k.Arch) && f.In(k.Release, conf) == kfeature.No {
-			lacks = append(lacks, f)
-		}
-	}
-	if len(lacks) > 0 {
-		return lacking(k, conf, lacks[0].Why, lacks...)
+	if err := checkRequired(k, conf, required); err != nil {
+		return err
 	}
 	for _, f := range kfeature.Forbidden {
 		if f.For(k.Arch) && f.In(k.Release, conf) == kfeature.Yes {
@@ -101,6 +95,20 @@ func checkKernel(k *kimage.Image, conf *kimage.Config, emergency bool) error {
 		}
 	}
 	return nil
+}
+
+// checkRequired refuses a kernel that is known to lack some of the features.
+func checkRequired(k *kimage.Image, conf *kimage.Config, required []kfeature.Feature) error {
+	var lacks []kfeature.Feature
+	for _, f := range required {
+		if f.For(k.Arch) && f.In(k.Release, conf) == kfeature.No {
+			lacks = append(lacks, f)
+		}
+	}
+	if len(lacks) == 0 {
+		return nil
+	}
+	return lacking(k, conf, lacks[0].Why, lacks...)
 }
 
 // lacking reports that a kernel was built without these features.

@@ -23,6 +23,7 @@ import (
 	"ukdump/internal/advice"
 	"ukdump/internal/config"
 	"ukdump/internal/host"
+	"ukdump/internal/kfeature"
 	"ukdump/internal/kmod"
 	"ukdump/internal/netplan"
 	"ukdump/internal/plan"
@@ -66,6 +67,9 @@ func (b *Build) server(t target.Target, o Options) (plan.Target, []kmod.Request,
 	b.packing = nil
 	bad := func(err error) (plan.Target, []kmod.Request, error) {
 		return plan.Target{}, nil, fmt.Errorf("target %s: %w", name, err)
+	}
+	if err := checkRequired(b.Kernel, b.conf, kfeature.RequiredByServers); err != nil {
+		return bad(err)
 	}
 	r := t.Server()
 	s := netplan.Server{Target: name, Host: r.Host, Port: r.Port, Path: r.Path, User: r.User}

@@ -288,6 +288,9 @@ func TestServerErrors(t *testing.T) {
 		{"server in emergency mode", "MODE=emergency\n" + sftp, func() {}, "ROOT/etc/ukdump.conf:2: TARGET: sftp://dump@nas/srv: MODE=emergency writes to directories only", true},
 		{"encryption in emergency mode", "MODE=emergency\nENCRYPT=" + recipientA + "\n", func() {}, "ROOT/etc/ukdump.conf:2: ENCRYPT: MODE=emergency writes dumps that are not encrypted", true},
 		{"no driver of the card", sftp, func() { m.Remove("lib/modules/" + buildtest.Release + "/kernel/drivers/net/virtio_net.ko") }, "virtio_net", true},
+		{"kernel without TCP/IP", sftp, func() {
+			m.Write("boot/config-"+buildtest.Release, strings.Replace(buildtest.CaptureConfig(), "CONFIG_INET=y\n", "", 1)+"CONFIG_MODULES=y\nCONFIG_RD_GZIP=y\n")
+		}, "target sftp://dump@nas/srv: kernel ROOT/boot/vmlinuz-" + buildtest.Release + ": " + buildtest.Release + " was built without CONFIG_INET (", true},
 		{"no NFS client", "TARGET=nfs:nas:/srv\nNFS_VERSION=3\n", func() {}, "nfsv3", true},
 	} {
 		m.Run(t, tt.name, func(t *testing.T) {

@@ -112,7 +112,7 @@ func TestAfter(t *testing.T) {
 
 // Every row says who relies on it, why and where that is written.
 func TestRows(t *testing.T) {
-	rows := slices.Concat(Required, RequiredBySystemd, Forbidden, OnlySigned, []Feature{
+	rows := slices.Concat(Required, RequiredBySystemd, RequiredByServers, Forbidden, OnlySigned, []Feature{
 		UnpacksZstd, UnpacksGzip, CrashDMCrypt, Eventfs, Tracing, BtrfsAtMount, LockdownLSM, LockdownActive, ModuleSig, Modules, FiveLevel,
 		CmdlineFirst, CmdlineLast, BootConfig, BootConfigForced, LoadPinEnforced, XFSVersion4, XFSRealtime, BtrfsChecksums,
 	})

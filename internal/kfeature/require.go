@@ -32,6 +32,15 @@ var Required = []Feature{
 		Why: "the target is on one", Source: "block/Kconfig"},
 }
 
+// RequiredByServers are the features that a target at a server needs besides the drivers
+// of the way to it.
+var RequiredByServers = []Feature{
+	{Name: "networking", By: Target, Option: "CONFIG_NET", Why: reached, Source: "net/Kconfig"},
+	{Name: "TCP/IP", By: Target, Option: "CONFIG_INET", Why: reached, Source: "net/Kconfig"},
+}
+
+const reached = "a target is at a server"
+
 // RequiredBySystemd are the features that emergency mode needs in addition: the
 // requirements in the README of systemd, without those of Required.
 var RequiredBySystemd = []Feature{

@@ -103,7 +103,7 @@ func (m *Machine) makeWay(path string) {
 // modules and compressions.
 func CaptureConfig() string {
 	var s strings.Builder
-	for _, f := range slices.Concat(kfeature.Required, kfeature.RequiredBySystemd) {
+	for _, f := range slices.Concat(kfeature.Required, kfeature.RequiredBySystemd, kfeature.RequiredByServers) {
 		s.WriteString(f.Option + "=y\n")
 	}
 	s.WriteString("CONFIG_EFI_PARTITION=y\nCONFIG_MSDOS_PARTITION=y\n")
