@@ -269,7 +269,7 @@ func TestRm(t *testing.T) {
 		"rm 2026-11-20 ROOT/boot":                "ROOT/boot is not the directory of a dump",
 		"rm 2026-11-20 ROOT/var/crash":           "ROOT/var/crash is not the directory of a dump",
 		"rm 2026-11-20 ROOT/var/crash/other":     "ROOT/var/crash/other is not the directory of a dump",
-		"rm 2026-11-20 ../../etc":                "../../etc is not the directory of a dump",
+		"rm 2026-11-20 ../../etc":                "stat ../../etc: no such file or directory",
 		"rm 2026-11-20 .":                        "dump .: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows all dumps.",
 		"rm 2026-11-20 /":                        "/ is not the directory of a dump",
 		"rm ROOT/var/crash/2026-11-25T01-00-00Z": "open ROOT/var/crash/2026-11-25T01-00-00Z: not a directory",

@@ -158,7 +158,7 @@ func TestLoadErrors(t *testing.T) {
 	}{
 		{"unknown key", func(m *machine) { m.Write(conf, "\nTARGTE=/x\n") }, "load", "ROOT/etc/ukdump.conf:2: unknown key TARGTE (did you mean TARGET?)", true},
 		{"bad value", func(m *machine) { m.Write(conf, "COMPRESS=rar\n") }, "load", "ROOT/etc/ukdump.conf:1: COMPRESS=rar: not auto, zstd, lzo, snappy, zlib or none", true},
-		{"configuration a directory", func(m *machine) { m.Write(conf+"/x", "") }, "load", "read configuration: ROOT/etc/ukdump.conf: not a regular file", false},
+		{"configuration a directory", func(m *machine) { m.Write(conf+"/x", "") }, "load", "read configuration: ROOT/etc/ukdump.conf: not a regular file", true},
 		{"kernel missing", func(m *machine) { m.Write(conf, "KERNEL=/none\n") }, "load", "ROOT/etc/ukdump.conf:1: read kernel: ROOT/none: no such file or directory", false},
 		{"kernel a directory", func(m *machine) { m.Write(conf, "KERNEL=/boot\n") }, "load", "ROOT/etc/ukdump.conf:1: read kernel: ROOT/boot: not a kernel image: a directory", false},
 		{"kernel truncated", func(m *machine) { m.Write(vmlinuz, m.Read(vmlinuz)[:2000]); m.Write(conf, "KERNEL=/"+vmlinuz) }, "load",
