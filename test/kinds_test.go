@@ -1,6 +1,7 @@
 package test
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"testing"
 
 	"ukdump/internal/report"
+	"ukdump/internal/vmtest"
 	"ukdump/test/debian"
 )
 
@@ -25,6 +27,10 @@ type kind struct {
 	function string // in a frame of the CPU that panicked; "" for any
 	guess    bool   // the frame may be a guess, marked as one
 	blocked  string // a task in state D
+	waits    string // a function in its stack, "" for any
+	suite    string // bookworm if empty
+	flavour  debian.Flavour
+	silent   *silentDisk // nil for none
 }
 
 const inModule = "insmod /ukdump-test/crash.ko; echo %s >/sys/module/ukdump_crash/parameters/how"
@@ -39,6 +45,13 @@ var kinds = []kind{
 		cause: "soft lockup", function: "ukdump_crash_set"},
 	{name: "memory", crash: "echo 2 >/proc/sys/vm/panic_on_oom; head -c 4G /dev/zero | tail", cause: "Out of memory", function: "out_of_memory"},
 	{name: "stack", crash: fmt.Sprintf(inModule, "stack"), cause: "stack guard page", function: "ukdump_crash_deeper", guess: true}, // the stack pointer is outside of the stack
+
+	// The kernel spares tasks in direct I/O from being called hung (blk_io_schedule), so
+	// sysrq it is.
+	{name: "silent-nvme", silent: &silentDisk{vmtest.NVMe, "nvme0n1"}, crash: silence, cause: "sysrq triggered crash",
+		function: "sysrq_handle_crash", blocked: "dd", waits: "blkdev_write_iter"},
+	{name: "silent-ahci", suite: "sid", flavour: debian.Generic, silent: &silentDisk{vmtest.AHCI, "sda"}, crash: silence,
+		cause: "sysrq triggered crash", function: "sysrq_handle_crash", blocked: "dd", waits: "blkdev_write_iter"},
 }
 
 const crashKind = `. /ukdump-test/lib.sh
@@ -60,15 +73,12 @@ results ukdump-test/out
 say "results written"
 `
 
-// TestKinds crashes machines in several ways, each twice. The report of a dump has to show
-// the function that did it, and fingerprints are the same for each kind and differ between
-// the kinds.
-func TestKinds(t *testing.T) {
-	if vmSet(t) != "matrix" {
-		t.Skip("UKDUMP_VM=matrix only")
-	}
-	const suite = "bookworm" // whose kernel the compiler of the host fits
-	root, payload := lab(t, suite)
+// testModule returns the module of test/crashmodule for the cloud kernel of bookworm, which
+// the compiler of the host fits.
+func testModule(t *testing.T) string {
+	t.Helper()
+	const suite = "bookworm"
+	root, _ := lab(t, suite)
 	repo, err := debian.Repository()
 	if err != nil {
 		t.Fatal(err)
@@ -85,13 +95,25 @@ func TestKinds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	payload = payload.With("ukdump-test/crash.ko", string(module))
+	return string(module)
+}
+
+// TestKinds crashes machines in several ways, each twice. The report of a dump has to show
+// the function that did it, and fingerprints are the same for each kind and differ between
+// the kinds.
+func TestKinds(t *testing.T) {
+	if vmSet(t) != "matrix" {
+		t.Skip("UKDUMP_VM=matrix only")
+	}
 	prints := make(chan [2]string, len(kinds))
 	t.Run("kind", func(t *testing.T) {
 		for _, k := range kinds {
 			t.Run(k.name, func(t *testing.T) {
 				t.Parallel()
-				prints <- [2]string{k.name, k.run(t, root, payload)}
+				id := k.run(t)
+				if k.silent == nil { // the crash itself is that of sysrq
+					prints <- [2]string{k.name, id}
+				}
 			})
 		}
 	})
@@ -107,15 +129,28 @@ func TestKinds(t *testing.T) {
 }
 
 // run crashes a machine twice and returns the fingerprint.
-func (k kind) run(t *testing.T, root *debian.Root, payload debian.Payload) string {
-	m, err := debian.New(t.Context(), "kind-"+k.name, debian.Hardware{Root: root, Flavour: debian.Cloud})
+func (k kind) run(t *testing.T) string {
+	root, payload := lab(t, cmp.Or(k.suite, "bookworm"))
+	if strings.Contains(k.crash, "crash.ko") {
+		payload = payload.With("ukdump-test/crash.ko", testModule(t))
+	}
+	h := debian.Hardware{Root: root, Flavour: cmp.Or(k.flavour, debian.Cloud)}
+	if k.silent != nil {
+		h.Disks = []debian.Disk{{Name: "target", Bus: k.silent.bus, NBD: true}}
+	}
+	m, err := debian.New(t.Context(), "kind-"+k.name, h)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { m.Close() })
 	boot := func(name, script string, mark string) {
 		t.Helper()
 		payload.Run = script
-		runMachine(t, m, debian.Boot{Name: name, Init: debian.Quick, Payload: payload, Cmdline: reservation + " panic=5", Deadline: bootLimit, CPUs: 2}, mark)
+		b := debian.Boot{Name: name, Init: debian.Quick, Payload: payload, Cmdline: reservation + " panic=5", Deadline: bootLimit, CPUs: 2}
+		if k.silent != nil && mark == "crashing" {
+			b.Line = k.silent.follow(t, m)
+		}
+		runMachine(t, m, b, mark)
 	}
 	boot("first", fmt.Sprintf(crashKind, k.crash), "crashing")
 	boot("second", fmt.Sprintf(crashKind, k.crash), "crashing")
@@ -130,6 +165,11 @@ func (k kind) run(t *testing.T, root *debian.Root, payload debian.Payload) strin
 	}
 	for _, r := range reports {
 		if err := k.judge(r); err != nil {
+			t.Fatalf("%v\n--- its disks and logs are kept in %s", err, m.Dir)
+		}
+	}
+	if k.silent != nil {
+		if err := k.silent.judge(filepath.Join(dir, "ukdump-test/out"), reports); err != nil {
 			t.Fatalf("%v\n--- its disks and logs are kept in %s", err, m.Dir)
 		}
 	}
@@ -187,6 +227,10 @@ func (k kind) judge(r *report.Report) error {
 	i := slices.IndexFunc(r.Tasks.Blocked, func(t report.Task) bool { return t.Comm == k.blocked })
 	if i < 0 || r.Tasks.Blocked[i].Stack == nil || !r.Tasks.Blocked[i].Stack.Complete {
 		return fmt.Errorf("no task %s with its stack: %+v", k.blocked, r.Tasks)
+	}
+	frames := r.Tasks.Blocked[i].Stack.Frames
+	if k.waits != "" && !slices.ContainsFunc(frames, func(f report.Frame) bool { return f.Function == k.waits && f.Reliable }) {
+		return fmt.Errorf("no frame of %s in the stack of %s: %+v", k.waits, k.blocked, frames)
 	}
 	return nil
 }
