@@ -271,8 +271,8 @@ func crashEvent(key string, d crashdir.Dump, loaded *state.LoadRecord) event {
 	case why != "" && d.Outcome != crashdir.Complete:
 		saved += " (" + cli.Text(why, 200) + ")"
 	}
-	if d.Outcome == crashdir.Failed {
-		saved += likely(loaded)
+	if success := d.Outcome.Success(d.LogOnly) || d.At != ""; d.Outcome == crashdir.Failed || !success && r.OutOfMemory() {
+		saved += likely(r, loaded)
 	}
 	found := evidence.OfDump(&d)
 	linux, reason := "Linux", cli.Text(found.Panic.Reason(), cli.MaxText)

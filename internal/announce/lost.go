@@ -9,6 +9,7 @@ import (
 
 	"ukdump/internal/cli"
 	"ukdump/internal/config"
+	"ukdump/internal/crashdir"
 	"ukdump/internal/host"
 	"ukdump/internal/journal"
 	"ukdump/internal/pstore"
@@ -40,9 +41,9 @@ func (r *Run) lostEvent(conf *config.Config, known *state.AnnounceLog, explained
 	} else if m := host.MissingMount(r.Root, dirs); m != nil {
 		outcome, why = "", "unknown whether a dump exists: "+cli.Text(m.Point, 500)+" is NOT MOUNTED"
 	} else if len(loaded.Servers) > 0 {
-		outcome, why = "", why+"look at "+cli.Text(strings.Join(loaded.Servers, " and "), 500)+", to which the capture kernel was to write; otherwise power loss, a reset, or a capture that FAILED"+likely(loaded)
+		outcome, why = "", why+"look at "+cli.Text(strings.Join(loaded.Servers, " and "), 500)+", to which the capture kernel was to write; otherwise power loss, a reset, or a capture that FAILED"+likely(nil, loaded)
 	} else {
-		why += "power loss, a reset, or a capture that FAILED" + likely(loaded)
+		why += "power loss, a reset, or a capture that FAILED" + likely(nil, loaded)
 	}
 	e := &event{key: key, id: lostMessage, priority: critical}
 	e.message = "the machine went down without a shutdown while a capture kernel was loaded, and " + why
@@ -62,15 +63,17 @@ func (r *Run) lostEvent(conf *config.Config, known *state.AnnounceLog, explained
 	return e
 }
 
-// likely names the shortage of memory that was known when rec was loaded, as a cause of
-// a capture that saved nothing; "" without one.
-func likely(rec *state.LoadRecord) string {
+// likely names a shortage of memory as the cause of a capture that failed: one that its
+// report shows, or that was known when rec was loaded; "" without one. Both may be nil.
+func likely(report *crashdir.Report, rec *state.LoadRecord) string {
 	switch {
-	case rec == nil:
-		return ""
-	case rec.Needed > rec.Memory:
+	case rec != nil && rec.Needed > rec.Memory:
 		return fmt.Sprintf("; the likely cause: %s were reserved for it, and it needs about %s", cli.Size(rec.Memory), cli.Size(rec.Needed))
-	case rec.Unreachable != "":
+	case report != nil && report.OutOfMemory() && rec != nil && rec.Memory > 0:
+		return fmt.Sprintf("; the likely cause: the capture kernel ran out of memory: %s could be used", cli.Size(rec.Memory))
+	case report != nil && report.OutOfMemory():
+		return "; the likely cause: the capture kernel ran out of memory"
+	case rec != nil && rec.Unreachable != "":
 		return "; the likely cause: " + cli.Text(rec.Unreachable, 300)
 	}
 	return ""

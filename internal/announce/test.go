@@ -52,7 +52,9 @@ func (r *Run) testEvents(conf *config.Config, pending *state.Test, tests []crash
 		if pending != nil && pending.Token == d.Report.Test {
 			t, found = pending, true
 		}
-		t.Judge(&d)
+		if t.Judge(&d); t.Result == state.TestFailed {
+			t.Why += likely(d.Report, r.Store.LoadedIn(t.Boot))
+		}
 		events = append(events, *testEventOf(t, &d))
 	}
 	if pending != nil && !found {
@@ -78,7 +80,7 @@ func (r *Run) lostTest(conf *config.Config, t *state.Test, left *crashdir.Dump, 
 			r.Out.Warn("unknown whether the test passed: " + doubt)
 			return nil
 		}
-		t.Why = "nothing was saved: the capture failed, the machine lost power or was reset, or the kernel did not crash" + likely(r.Store.LoadedIn(t.Boot))
+		t.Why = "nothing was saved: the capture failed, the machine lost power or was reset, or the kernel did not crash" + likely(nil, r.Store.LoadedIn(t.Boot))
 	}
 	return testEventOf(t, nil)
 }

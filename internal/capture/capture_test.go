@@ -55,6 +55,20 @@ func TestParseMemAvailable(t *testing.T) {
 	}
 }
 
+func TestParseOOMKills(t *testing.T) {
+	for in, want := range map[string]int64{
+		"nr_free_pages 5\noom_kill 3\nnuma_hit 7\n": 3,
+		"nr_free_pages 5\noom_kill 0\n":             0,
+		"nr_free_pages 5\n":                         0,
+		"nr_free_pages 5\noom_kill many\n":          0,
+		"":                                          0,
+	} {
+		if got := parseOOMKills([]byte(in)); got != want {
+			t.Errorf("%q: got %d, want %d", in, got, want)
+		}
+	}
+}
+
 func TestMonitor(t *testing.T) {
 	m := &monitor{fd: -1, limit: time.Minute}
 	m.feed("step mount 5\nprog", 10*time.Second)

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ukdump/internal/crashdir"
 	"ukdump/internal/dumpfile"
 	"ukdump/internal/evidence"
@@ -34,12 +36,8 @@ func (w *worker) collect() error {
 		w.report.Outcome = crashdir.Complete
 		return nil // by an earlier worker
 	}
-	// A capture that is cut short, as by a power failure, leaves a report.
 	w.report.Outcome = crashdir.Incomplete
-	if err := w.writeReport(); err != nil {
-		w.fail("write %s: %v", crashdir.ReportFile, err)
-	}
-	w.super.progress()
+	w.writeEarly()
 	// An earlier worker ended while it verified the vmcore: retry once.
 	if a := w.lastAttempt(); a != nil && a.Phase == crashdir.Verifying {
 		a.Phase, a.Error = crashdir.VerifyingAgain, unverifiedTwice
@@ -72,11 +70,23 @@ func (w *worker) collect() error {
 			break
 		}
 		w.fail("%v: trying %s", err, next)
+		if oomKills() > w.report.OOMKills { // the next collector may end the kernel
+			w.writeEarly()
+		}
 	}
 	if n := w.state.Unconfirmed; n > 0 && w.acceptUnconfirmed(&w.report.Attempts[n-1]) {
 		return nil
 	}
 	return errs
+}
+
+// writeEarly writes the report so far: a capture that is cut short, as by a power failure,
+// leaves it.
+func (w *worker) writeEarly() {
+	if err := w.writeReport(); err != nil {
+		w.fail("write %s: %v", crashdir.ReportFile, err)
+	}
+	w.super.progress()
 }
 
 // attempt runs a collector and verifies its output. It returns nil after
@@ -305,7 +315,7 @@ func (w *worker) acceptUnconfirmed(a *crashdir.Attempt) bool {
 // output.
 func (w *worker) runCollector(c *plan.Collector, nth int, resume bool) crashdir.Attempt {
 	a := crashdir.Attempt{Name: c.Name, Exit: -1}
-	begin := uptime()
+	begin, kills := uptime(), oomKills()
 	argv, stdout, err := w.place.begin(c, nth, resume)
 	var room int64
 	if err == nil {
@@ -355,7 +365,9 @@ func (w *worker) runCollector(c *plan.Collector, nth int, resume bool) crashdir.
 	}
 	if a.Error == "" && !p.ok() {
 		a.Error = p.how()
-		if r := makedumpfile.Reason(a.Stderr); r != "" {
+		if p.status.Signaled() && p.status.Signal() == unix.SIGKILL && oomKills() > kills {
+			a.Error += ": out of memory"
+		} else if r := makedumpfile.Reason(a.Stderr); r != "" {
 			a.Error += ": " + r
 		}
 	}

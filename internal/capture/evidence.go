@@ -93,6 +93,7 @@ func (w *worker) writeCaptureLog() error {
 // writeReport writes report.json as it stands.
 func (w *worker) writeReport() error {
 	w.sample()
+	w.report.OOMKills = oomKills()
 	if n := len(w.report.Steps); n > 0 { // the running step
 		s := &w.report.Steps[n-1]
 		s.Seconds = since(s.Start)

@@ -38,6 +38,26 @@ func parseMemAvailable(b []byte) int64 {
 	return kb << 10
 }
 
+// oomKills returns how many processes this kernel has killed for want of memory: oom_kill of
+// /proc/vmstat, since Linux 4.13 (mm/vmstat.c). It is 0 if that is not known.
+func oomKills() int64 {
+	b, err := os.ReadFile("/proc/vmstat")
+	if err != nil {
+		return 0
+	}
+	return parseOOMKills(b)
+}
+
+func parseOOMKills(b []byte) int64 {
+	_, rest, _ := bytes.Cut(b, []byte("\noom_kill "))
+	count, _, _ := bytes.Cut(rest, []byte("\n"))
+	n, err := strconv.ParseInt(string(count), 10, 64)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}
+
 // uptime returns the time since this kernel's boot.
 func uptime() time.Duration {
 	var ts unix.Timespec

@@ -74,6 +74,16 @@ type Report struct {
 	Warnings  []string  `json:"warnings,omitempty"`   // for a reader of the vmcore
 	Removed   []string  `json:"removed,omitempty"`    // names of older dumps that had to make room
 	LowestMem int64     `json:"lowest_mem_available"` // least MemAvailable seen, in bytes
+	OOMKills  int64     `json:"oom_kills,omitempty"`  // processes that the capture kernel killed for want of memory
+}
+
+// EnoughMem is the least memory that a capture must leave, in bytes: with less, the kernel
+// may find no memory for a moment that was not measured.
+const EnoughMem = 2 << 20
+
+// OutOfMemory reports whether the capture kernel ran out of memory, or almost.
+func (r *Report) OutOfMemory() bool {
+	return r.OOMKills > 0 || r.LowestMem > 0 && r.LowestMem < EnoughMem
 }
 
 // Panic is the reason of the crash, from the log of the crashed kernel.

@@ -13,6 +13,7 @@ import (
 func TestMemoryLearned(t *testing.T) {
 	t.Parallel()
 	const mib = 1 << 20
+	starved := func(r *crashdir.Report) { r.Outcome, r.OOMKills = crashdir.DmesgOnly, 1 }
 	m := newMachine(t)
 	for _, tt := range []struct {
 		name     string
@@ -28,6 +29,8 @@ func TestMemoryLearned(t *testing.T) {
 		{"on another machine", 52, 5, func(r *crashdir.Report) { r.Machine = "ffffffffffffffffffffffffffffffff" }, 52, true},
 		{"before the load", 52, 5, func(r *crashdir.Report) { r.CrashTime = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC) }, 52, true},
 		{"a driver took 150 MiB", 256, 60, nil, 128, true},
+		{"a capture ran out of memory", 256, 5, starved, 256, true},
+		{"a capture ran out of less memory", 256, 5, starved, 320, false},
 	} {
 		m.run(t, tt.name, func(t *testing.T) {
 			m.Write("var/lib/ukdump/measured.json", "{}")
@@ -43,6 +46,9 @@ func TestMemoryLearned(t *testing.T) {
 					}
 				})
 				files := map[string]string{"report.json": r, "vmcore-dmesg.txt": "log", "vmcore": kdump(false)}
+				if strings.Contains(r, `"dmesg-only"`) {
+					delete(files, "vmcore")
+				}
 				for name, text := range files {
 					m.Write("var/crash/2026-11-25T01-00-00Z/"+name, text)
 				}

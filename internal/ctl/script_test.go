@@ -202,12 +202,13 @@ func systemdCmd(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// dump NAME OUTCOME makes a dump in /var/crash; the outcome log is that of DUMP=log.
+// dump NAME OUTCOME makes a dump in /var/crash; the outcome log is that of DUMP=log, and
+// starved is dmesg-only for want of memory.
 func dumpCmd(ts *testscript.TestScript, _ bool, args []string) {
 	m := scriptMachine(ts)
 	files := map[string]string{"vmcore-dmesg.txt": "log"}
-	outcome, logOnly := crashdir.Outcome(args[1]), args[1] == "log"
-	if logOnly {
+	outcome, logOnly, starved := crashdir.Outcome(args[1]), args[1] == "log", args[1] == "starved"
+	if logOnly || starved {
 		outcome = crashdir.DmesgOnly
 	}
 	switch outcome {
@@ -223,6 +224,9 @@ func dumpCmd(ts *testscript.TestScript, _ bool, args []string) {
 		r.LogOnly = logOnly
 		if r.Outcome = outcome; outcome != crashdir.Complete && !logOnly {
 			r.Errors = []string{"vmcore: no space left on device"}
+		}
+		if starved {
+			r.OOMKills, r.Errors = 4, []string{"makedumpfile: signal 9 (killed): out of memory: trying copy"}
 		}
 	})
 	for name, content := range files {

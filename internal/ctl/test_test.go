@@ -201,6 +201,13 @@ func TestTestFailed(t *testing.T) {
 				r.ID, r.Test, r.Outcome, r.Errors = "abc-1", token, crashdir.Incomplete, []string{"no space left on device"}
 			}))
 		}, " FAILED: the dump is incomplete: no space left on device"},
+		"a capture without memory": {func(m *machine, token string) {
+			m.Write(dir+"vmcore-dmesg.txt", "log")
+			m.Write(dir+"report.json", captureReport(func(r *crashdir.Report) {
+				r.ID, r.Test, r.Outcome, r.OOMKills = "abc-1", token, crashdir.DmesgOnly, 4
+				r.Errors = []string{"makedumpfile: signal 9 (killed): out of memory: trying copy"}
+			}))
+		}, " FAILED: the dump is dmesg-only: makedumpfile: signal 9 (killed): out of memory: trying copy; the likely cause: the capture kernel ran out of memory: 128.0 MiB could be used"},
 		"another crash came first": {func(m *machine, token string) {
 			m.Write(dir+"vmcore", kdump(false))
 			m.Write(dir+"report.json", captureReport(func(r *crashdir.Report) { r.ID = "abc-1" }))

@@ -6,13 +6,13 @@ import (
 
 	"ukdump/internal/advice"
 	"ukdump/internal/cli"
+	"ukdump/internal/crashdir"
 	"ukdump/internal/kexec"
 	"ukdump/internal/state"
 )
 
-// enough is the least memory that a capture must leave, in bytes: with less, the kernel
-// may find no memory for a moment that was not measured.
-const enough = 2 * mib
+// enough is the least memory that a capture must leave, in bytes.
+const enough = crashdir.EnoughMem
 
 // elastic is the part of a larger reservation, 1/elastic, that the kernel takes for
 // itself: tables and reserves that grow with memory.
@@ -20,21 +20,27 @@ const elastic = 32
 
 // Correct returns need, the estimate for c with have bytes of memory, corrected by
 // earlier captures of its kind. A capture that was complete with no more memory proves that it is
-// enough, whatever the estimate is.
+// enough, whatever the estimate is, until a later one runs out of as much.
 func (c *Capture) Correct(need, have int64, earlier []state.Capture) int64 {
-	proven := false
+	proven, short := false, int64(0)
 	for _, e := range earlier {
 		if e.Release != c.Release || e.Emergency != c.Emergency || e.LogOnly != c.LogOnly || e.Lowest <= 0 || e.Memory <= 0 {
 			continue
 		}
 		growth := max(0, c.Unpacked-e.Unpacked)
+		if e.OutOfMemory && have <= e.Memory {
+			proven, short = false, e.Memory+enough
+			continue
+		}
 		// What it would have left of have bytes.
 		left := e.Lowest - growth
 		if have < e.Memory {
 			left -= (e.Memory - have) * (elastic - 1) / elastic
 		}
 		if have >= e.Memory {
-			proven = proven || e.Complete && left >= enough && c.Packed <= e.Packed+growth
+			if e.Complete && left >= enough && c.Packed <= e.Packed+growth {
+				proven, short = true, 0
+			}
 			continue
 		}
 		if left < enough {
@@ -44,7 +50,7 @@ func (c *Capture) Correct(need, have int64, earlier []state.Capture) int64 {
 	if proven {
 		return min(need, have)
 	}
-	return need
+	return max(need, short)
 }
 
 // Shortage returns the problem that a capture needs more memory than it has, nil if it

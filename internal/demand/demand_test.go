@@ -241,6 +241,7 @@ func TestCorrect(t *testing.T) {
 		}
 		return e
 	}
+	starved := func(e *state.Capture) { e.Complete, e.OutOfMemory = false, true }
 	for _, tt := range []struct {
 		name             string
 		need, have, want int64 // MiB
@@ -257,6 +258,11 @@ func TestCorrect(t *testing.T) {
 		{"measured with more, enough", 70, 100, 70, []state.Capture{of(256, 176, nil)}},
 		{"a driver takes 60 MiB", 70, 100, 128, []state.Capture{of(256, 125, nil)}},
 		{"the same, and no more reserved than enough", 70, 136, 70, []state.Capture{of(256, 125, nil)}},
+		{"ran out of as much", 70, 100, 102, []state.Capture{of(100, 3, starved)}},
+		{"ran out of more", 70, 100, 130, []state.Capture{of(128, 3, starved)}},
+		{"ran out of less", 70, 100, 70, []state.Capture{of(64, 3, starved)}},
+		{"ran out of as much, and later it was enough", 70, 100, 70, []state.Capture{of(100, 3, starved), of(100, 5, nil)}},
+		{"it was enough, and a later one ran out of as much", 70, 100, 102, []state.Capture{of(100, 5, nil), of(100, 3, starved)}},
 		{"senseless figures", 70, 64, 70, []state.Capture{of(0, 5, nil), of(64, -1, nil)}},
 	} {
 		got := c.Correct(tt.need*mib, tt.have*mib, tt.earlier)

@@ -10,16 +10,17 @@ import (
 // Capture is the memory that one capture on this machine had and used. Sizes are in
 // bytes.
 type Capture struct {
-	ID        string    `json:"id"`      // of its report
-	Release   string    `json:"release"` // of the capture kernel
-	Time      time.Time `json:"time"`    // of the crash
-	Emergency bool      `json:"emergency,omitempty"`
-	LogOnly   bool      `json:"log_only,omitempty"` // it was to save no vmcore, which takes less memory
-	Complete  bool      `json:"complete"`           // it saved all that it was to save
-	Memory    int64     `json:"memory_bytes"`       // that it could use
-	Packed    int64     `json:"image_bytes"`
-	Unpacked  int64     `json:"unpacked_bytes"`
-	Lowest    int64     `json:"lowest_mem_available"` // as in report.json
+	ID          string    `json:"id"`      // of its report
+	Release     string    `json:"release"` // of the capture kernel
+	Time        time.Time `json:"time"`    // of the crash
+	Emergency   bool      `json:"emergency,omitempty"`
+	LogOnly     bool      `json:"log_only,omitempty"`      // it was to save no vmcore, which takes less memory
+	Complete    bool      `json:"complete"`                // it saved all that it was to save
+	OutOfMemory bool      `json:"out_of_memory,omitempty"` // it did not, and ran out of memory
+	Memory      int64     `json:"memory_bytes"`            // that it could use
+	Packed      int64     `json:"image_bytes"`
+	Unpacked    int64     `json:"unpacked_bytes"`
+	Lowest      int64     `json:"lowest_mem_available"` // as in report.json
 }
 
 const (

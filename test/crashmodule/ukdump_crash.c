@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 // Crashes the kernel in the way that is written to /sys/module/ukdump_crash/parameters/how:
-// null, irq, hung, soft, stack.
+// null, irq, hung, soft, stack. With leave=KIB it takes all memory but so much while a collector
+// runs.
 #include <linux/delay.h>
+#include <linux/gfp.h>
 #include <linux/kthread.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/oom.h>
 #include <linux/preempt.h>
+#include <linux/sched/signal.h>
 #include <linux/timer.h>
 
 static struct { int value; } *nothing;
@@ -73,8 +78,37 @@ static int ukdump_crash_set(const char *value, const struct kernel_param *kp)
 static const struct kernel_param_ops ops = { .set = ukdump_crash_set };
 module_param_cb(how, &ops, NULL, 0200);
 
+static unsigned int leave;
+module_param(leave, uint, 0);
+
+static bool ukdump_crash_collects(void)
+{
+	struct task_struct *p;
+	bool found = false;
+
+	rcu_read_lock();
+	for_each_process(p)
+		if (p->signal->oom_score_adj == OOM_SCORE_ADJ_MAX)
+			found = true;
+	rcu_read_unlock();
+	return found;
+}
+
+/* Memory that a collector gives back is taken from the next one, too. */
+static int ukdump_crash_take(void *unused)
+{
+	for (;;) {
+		while (ukdump_crash_collects() && si_mem_available() > leave >> (PAGE_SHIFT - 10) && alloc_page(GFP_NOWAIT | __GFP_NOWARN))
+			;
+		msleep(10);
+	}
+	return 0;
+}
+
 static int __init ukdump_crash_init(void)
 {
+	if (leave)
+		kthread_run(ukdump_crash_take, NULL, "ukdump-taker");
 	return 0;
 }
 
