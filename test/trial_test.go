@@ -136,13 +136,8 @@ func (tr trial) run(t *testing.T) {
 		h.Disks = append(h.Disks, debian.Disk{Name: name})
 	}
 	if tr.server != "" {
-		h.NICs = []vmtest.NIC{{Model: "virtio-net-pci", MAC: "52:54:00:12:34:56", Backend: "user"}}
-		s := servers[tr.server](t, hostIPv4)
-		for name, text := range s.files {
-			payload = payload.With(name, text)
-		}
-		payload = payload.With("etc/ukdump.conf", fmt.Sprintf("TARGET=%q\n%s", s.target+" /var/crash", s.conf)).
-			With("etc/systemd/network/10-test.network", "[Match]\nMACAddress=52:54:00:12:34:56\n[Network]\nDHCP=ipv4\n")
+		h.NICs = []vmtest.NIC{dhcpCard}
+		payload = withServer(payload, servers[tr.server](t, hostIPv4))
 	}
 	if tr.leave > 0 {
 		payload = payload.With("ukdump-test/crash.ko", testModule(t)).
@@ -173,6 +168,19 @@ func (tr trial) run(t *testing.T) {
 	if err := m.Remove(); err != nil {
 		t.Error(err)
 	}
+}
+
+// dhcpCard is the card of withServer.
+var dhcpCard = vmtest.NIC{Model: "virtio-net-pci", MAC: "52:54:00:12:34:56", Backend: "user"}
+
+// withServer adds what a machine with systemd needs to send dumps to s. Its second target is
+// /var/crash.
+func withServer(p debian.Payload, s dumpServer) debian.Payload {
+	for name, text := range s.files {
+		p = p.With(name, text)
+	}
+	return p.With("etc/ukdump.conf", fmt.Sprintf("TARGET=%q\n%s", s.target+" /var/crash", s.conf)).
+		With("etc/systemd/network/10-test.network", "[Match]\nMACAddress="+dhcpCard.MAC+"\n[Network]\nDHCP=ipv4\n")
 }
 
 // judge compares the files of the last boot with what they have to be.
