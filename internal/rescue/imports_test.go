@@ -13,7 +13,7 @@ func TestImports(t *testing.T) {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(out)) {
-		for _, prefix := range []string{"ukdump/internal/rescue", "github.com/u-root/u-root/", "mvdan.cc/sh/"} {
+		for _, prefix := range []string{"ukdump/internal/rescue", "github.com/u-root/u-root/pkg/core/", "mvdan.cc/sh/"} {
 			if strings.HasPrefix(line, prefix) {
 				t.Errorf("a program other than ukdump-rescue links %s", strings.TrimSpace(line))
 			}
