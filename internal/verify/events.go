@@ -9,7 +9,12 @@ func (v *Run) checkEvents() {
 	if r == nil {
 		return
 	}
-	v.ok("events", "captured: %s", trigger.Reasons(r.Captured))
+	captured := trigger.Reasons(r.Captured)
+	if loaded, err := v.Slot.Loaded(); err == nil && loaded {
+		v.ok("events", "captured: %s", captured)
+	} else {
+		v.note("events", "captured once a capture kernel is loaded: %s", captured)
+	}
 	if len(r.NotCaptured) > 0 {
 		v.note("events", "not captured: %s", trigger.Reasons(r.NotCaptured))
 	}
