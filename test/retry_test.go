@@ -7,11 +7,11 @@ import (
 	"ukdump/test/debian"
 )
 
-// quickRetry shortens the periods of ukdump-retry.timer.
+// quickRetry shortens the periods of ukdump-retry.timer. An empty value resets all of them
+// (systemd.timer(5)).
 const quickRetry = `[Timer]
 OnActiveSec=
 OnActiveSec=5s
-OnUnitInactiveSec=
 OnUnitInactiveSec=10s
 AccuracySec=1s
 `
