@@ -11,8 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	"ukdump/internal/vmcore"
 )
 
 // Piece is a part of the loaded set in the reserved memory.
@@ -30,12 +28,11 @@ const (
 	CmdlinePart = "command line"
 )
 
-// maxPiece bounds the bytes of a part that are compared: the beginning is enough to find
-// that something else was written there.
-const maxPiece = 16 << 20
-
 const (
 	pageSize = 4096
+	// maxPiece bounds the bytes of a part that are compared: the beginning is enough to
+	// find that something else was written there.
+	maxPiece = 16 << 20
 	// locateLimit bounds the search in the reserved memory.
 	locateLimit = 5 * time.Second
 )
@@ -54,20 +51,16 @@ type Content struct {
 
 // ReadContent reads f from an offset. It keeps the first page only. The error is that of f.
 func ReadContent(f io.ReaderAt, from int64) (Content, error) {
-	var c Content
-	h, first := sha256.New(), &bytes.Buffer{}
-	r := io.NewSectionReader(f, from, maxPiece)
-	n, err := io.CopyN(io.MultiWriter(h, first), r, pageSize)
-	if err == nil {
-		var rest int64
-		rest, err = io.Copy(h, r)
-		n += rest
-	}
-	if err != nil && err != io.EOF {
+	h, r := sha256.New(), io.NewSectionReader(f, from, maxPiece)
+	n, err := io.Copy(h, r)
+	if err != nil {
 		return Content{}, err
 	}
-	c.first, c.bytes, c.sha256 = first.Bytes(), n, hex.EncodeToString(h.Sum(nil))
-	return c, nil
+	first := make([]byte, min(n, pageSize))
+	if _, err := io.ReadFull(io.NewSectionReader(f, from, maxPiece), first); err != nil {
+		return Content{}, err
+	}
+	return Content{first, n, hex.EncodeToString(h.Sum(nil))}, nil
 }
 
 // Locate finds the parts of a set that was just loaded in the reserved memory, which
@@ -194,7 +187,6 @@ func (s *Slot) loadedRange() (r Range, ok bool) {
 type kcore struct {
 	f     *os.File
 	loads []*elf.Prog
-	info  vmcore.Info // empty if it has none
 }
 
 func (s *Slot) openKcore() (*kcore, error) {
@@ -207,7 +199,7 @@ func (s *Slot) openKcore() (*kcore, error) {
 		f.Close()
 		return nil, fmt.Errorf("/proc/kcore: %w", err)
 	}
-	m := &kcore{f: f, info: vmcoreinfo(core)}
+	m := &kcore{f: f}
 	for _, p := range core.Progs {
 		// Before Linux 4.11 no segment had a physical address, and now those of
 		// vmalloc have none (fs/proc/kcore.c).

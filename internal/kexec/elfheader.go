@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -176,43 +175,20 @@ func (m *kcore) virtual(at uint64) uint64 {
 }
 
 // kernelSegment returns the segment of the kernel's image, whose virtual addresses are
-// not those of the other memory.
+// not those of the other memory. /proc/kcore has VMCOREINFO since Linux 4.19 (fs/proc/kcore.c).
 func (s *Slot) kernelSegment(m *kcore) (elf.Prog64, bool) {
 	code, data := s.resources("Kernel code"), s.resources("Kernel data")
 	if len(code) != 1 || len(data) != 1 || data[0].End <= code[0].Start || m == nil {
 		return elf.Prog64{}, false
 	}
-	offset, ok := m.info.Number("kimage_voffset")
+	core, err := vmcore.Open(m.f)
+	if err != nil {
+		return elf.Prog64{}, false
+	}
+	offset, ok := core.Info.Number("kimage_voffset")
 	if !ok {
 		return elf.Prog64{}, false
 	}
 	r := Range{code[0].Start, data[0].End}
 	return segment(r, r.Start+offset), true
-}
-
-// vmcoreinfo returns the note VMCOREINFO of /proc/kcore, which is there since Linux
-// 4.19, or nil (fs/proc/kcore.c).
-func vmcoreinfo(core *elf.File) vmcore.Info {
-	const most, headLen = 64 << 10, 12
-	for _, p := range core.Progs {
-		if p.Type != elf.PT_NOTE || p.Filesz > most {
-			continue
-		}
-		b, err := io.ReadAll(p.Open())
-		if err != nil {
-			continue
-		}
-		for len(b) >= headLen {
-			name, size := uint64(core.ByteOrder.Uint32(b)), uint64(core.ByteOrder.Uint32(b[4:]))
-			data := headLen + roundUp(name, 4)
-			if data+roundUp(size, 4) > uint64(len(b)) {
-				break
-			}
-			if string(bytes.TrimRight(b[headLen:headLen+name], "\x00")) == "VMCOREINFO" {
-				return vmcore.ParseInfo(b[data : data+size])
-			}
-			b = b[data+roundUp(size, 4):]
-		}
-	}
-	return vmcore.Info{}
 }

@@ -118,12 +118,8 @@ func (s *Slot) Unload() error {
 		return e
 	}
 	e.Err = s.call(-1, -1, "", unix.KEXEC_FILE_UNLOAD|unix.KEXEC_FILE_ON_CRASH)
-	if e.Err == nil {
-		return nil
-	}
 	if errors.Is(e.Err, unix.ENOSYS) {
-		if mode := s.lockedDown(); mode != "" {
-			e.Cause, e.Detail = LockedTools, mode
+		if s.segmentsForbidden(e) {
 			return e
 		}
 		e.Err = s.retry(func() error { return s.SegmentLoad(0, nil, unix.KEXEC_ON_CRASH) })
@@ -150,12 +146,20 @@ func (s *Slot) retry(call func() error) error {
 	}
 }
 
+// segmentsForbidden reports whether the kernel forbids kexec_load(2), which passes no
+// signature to it. It sets the cause of e then.
+func (s *Slot) segmentsForbidden(e *Error) bool {
+	mode := s.lockedDown()
+	if mode != "" {
+		e.Cause, e.Detail = LockedTools, mode
+	}
+	return mode != ""
+}
+
 // kexecTools loads with kexec(8) after e, the error of a kernel without
 // kexec_file_load.
 func (s *Slot) kexecTools(e *Error, args []string, files []*os.File) error {
-	// It uses kexec_load(2), which passes no signature to the kernel.
-	if mode := s.lockedDown(); mode != "" {
-		e.Cause, e.Detail = LockedTools, mode
+	if s.segmentsForbidden(e) {
 		return e
 	}
 	program, err := s.LookPath("kexec")

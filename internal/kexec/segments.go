@@ -53,8 +53,7 @@ func roundUp(n, align uint64) uint64 { return (n + align - 1) / align * align }
 // gets its device tree and the description of the memory from here; kexec_file_load
 // makes the same in the kernel (arch/arm64/kernel/machine_kexec_file.c).
 func (s *Slot) loadSegments(e *Error, kernel *Kernel, initrd *os.File, cmdline string) error {
-	if mode := s.lockedDown(); mode != "" {
-		e.Cause, e.Detail = LockedTools, mode
+	if s.segmentsForbidden(e) {
 		return e
 	}
 	image, unmapImage, err := mapFile(kernel.File)
