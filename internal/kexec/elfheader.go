@@ -2,6 +2,7 @@ package kexec
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
@@ -84,6 +85,12 @@ func (s *Slot) crashNotes() ([]span, error) {
 	if err != nil {
 		return nil, err
 	}
+	// As the kernel lists them: debuggers take the number of a note for that of its processor.
+	number := func(dir string) int {
+		n, _ := strconv.Atoi(strings.TrimPrefix(filepath.Base(dir), "cpu"))
+		return n
+	}
+	slices.SortFunc(dirs, func(a, b string) int { return cmp.Compare(number(a), number(b)) })
 	var notes []span
 	for _, dir := range dirs {
 		name := "sys/devices/system/cpu/" + filepath.Base(dir)
@@ -104,12 +111,6 @@ func (s *Slot) crashNotes() ([]span, error) {
 	if notes == nil {
 		return nil, errors.New("no processor has a file crash_notes in /sys/devices/system/cpu")
 	}
-	slices.SortFunc(notes, func(a, b span) int {
-		if a.start < b.start {
-			return -1
-		}
-		return 1
-	})
 	text, err := s.read("sys/kernel/vmcoreinfo") // 0x1b7c0000 1024, the size in hexadecimal
 	if err != nil {
 		return nil, err

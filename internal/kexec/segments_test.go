@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -300,6 +301,21 @@ func TestWithout(t *testing.T) {
 				t.Errorf("%v without %v: got %v", tt.ranges, tt.holes, got)
 			}
 		}
+	}
+}
+
+// The registers are in the order of the processors, wherever the memory for them is.
+func TestCrashNotes(t *testing.T) {
+	files := armMachine(t, twoCells()...)
+	const cpu = "sys/devices/system/cpu/cpu"
+	for n, at := range map[string]string{"0": "3000", "1": "9000", "2": "1000", "10": "2000"} {
+		files[cpu+n+"/crash_notes"], files[cpu+n+"/crash_notes_size"] = at+"\n", "412\n"
+	}
+	s, _, _ := armSlot(t, files)
+	got, err := s.crashNotes()
+	want := []span{{0x3000, 412}, {0x9000, 412}, {0x1000, 412}, {0x2000, 412}, {0x42f00000, 0x1024}}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %x, %v, want %x", got, err, want)
 	}
 }
 
