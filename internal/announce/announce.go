@@ -271,7 +271,7 @@ func crashEvent(key string, d crashdir.Dump, loaded *state.LoadRecord) event {
 	case why != "" && d.Outcome != crashdir.Complete:
 		saved += " (" + cli.Text(why, 200) + ")"
 	}
-	if success := d.Outcome.Success(d.LogOnly) || d.At != ""; d.Outcome == crashdir.Failed || !success && r.OutOfMemory() {
+	if d.Outcome == crashdir.Failed || !d.Saved() && r.OutOfMemory() {
 		saved += likely(r, loaded)
 	}
 	found := evidence.OfDump(&d)

@@ -238,6 +238,9 @@ func Sort(dumps []Dump) {
 	}
 }
 
+// Saved reports whether the capture has saved all that it was to save, here or at a server.
+func (d *Dump) Saved() bool { return d.Outcome == Complete || d.LogOnly || d.At != "" }
+
 func (d *Dump) before(other *Dump) bool {
 	if !d.Time.Equal(other.Time) {
 		return d.Time.Before(other.Time)

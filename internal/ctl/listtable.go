@@ -67,7 +67,7 @@ func plainOutcome(d *crashdir.Dump) string {
 	case !d.Test:
 		return string(d.Outcome)
 	// The vmcore of a test that passed is removed when that was announced.
-	case d.At != "", d.LogOnly, d.Outcome == crashdir.Complete, d.Report.Outcome == crashdir.Complete && d.Vmcore == "":
+	case d.Saved(), d.Report.Outcome == crashdir.Complete && d.Vmcore == "":
 		return "test passed"
 	}
 	return "test failed"

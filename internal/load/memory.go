@@ -94,9 +94,8 @@ func (ld *Loader) LearnMemory(conf *config.Config) {
 			if r == nil || r.ID == "" || r.Machine != machine || r.LowestMem <= 0 || r.Capture != rec.Release || r.CrashTime.Before(rec.Time.Add(-clockError)) {
 				continue
 			}
-			complete := d.Outcome.Success(d.LogOnly) || d.At != ""
 			fresh = append(fresh, state.Capture{
-				ID: r.ID, Release: r.Capture, Time: r.CrashTime, Emergency: rec.Emergency, LogOnly: rec.LogOnly, Complete: complete, OutOfMemory: !complete && r.OutOfMemory(),
+				ID: r.ID, Release: r.Capture, Time: r.CrashTime, Emergency: rec.Emergency, LogOnly: rec.LogOnly, Complete: d.Saved(), OutOfMemory: !d.Saved() && r.OutOfMemory(),
 				Memory: rec.Memory, Packed: rec.ImageBytes, Unpacked: rec.Unpacked, Lowest: r.LowestMem,
 			})
 		}

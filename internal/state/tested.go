@@ -59,7 +59,7 @@ func (t *Test) Judge(d *crashdir.Dump) {
 		t.Seconds = max(t.Seconds, s.Start+s.Seconds)
 	}
 	t.Result, t.Why = TestPassed, ""
-	if t.LogOnly = d.LogOnly; d.Outcome == crashdir.Complete || d.LogOnly || d.At != "" {
+	if t.LogOnly = d.LogOnly; d.Saved() {
 		return
 	}
 	t.Result, t.Why = TestFailed, "the dump is "+string(d.Outcome)
