@@ -303,13 +303,16 @@ func (c cell) memory() int {
 	return 0
 }
 
-// deadline is for one run of the cell's machine. Emulation of arm64 is several times
-// slower than that of amd64.
-func (c cell) deadline() time.Duration {
-	if debian.ArchOf(c.suite) != vmtest.AMD64 {
-		return 3 * bootLimit
+// deadline is for one run of the cell's machine.
+func (c cell) deadline() time.Duration { return slowness(c.suite) * bootLimit }
+
+// slowness is by how much the machines of a suite are slower than those of amd64:
+// emulation of arm64 is several times slower.
+func slowness(suite string) time.Duration {
+	if debian.ArchOf(suite) != vmtest.AMD64 {
+		return 3
 	}
-	return bootLimit
+	return 1
 }
 
 // refusal returns kdumpctl's message if it had to refuse.

@@ -190,14 +190,6 @@ const (
 // machines.
 var faultSuite = cmp.Or(os.Getenv("UKDUMP_SUITE"), "bookworm")
 
-// slowness is by how much the machines are slower than those of amd64.
-func slowness() time.Duration {
-	if debian.ArchOf(faultSuite) != vmtest.AMD64 {
-		return 3
-	}
-	return 1
-}
-
 // baseMachine returns the first machine of a flavour, on which its faults are
 // based.
 func baseMachine(t *testing.T, flavour debian.Flavour) *base {
@@ -411,7 +403,7 @@ func (f fault) boot(ctx context.Context, m *debian.Machine, payload debian.Paylo
 	if within == 0 {
 		within = 2 * time.Minute
 	}
-	within *= slowness()
+	within *= slowness(faultSuite)
 	o := new(observed)
 	b := f.powerOn("crash", payload, within)
 	b.RTC = f.rtc
@@ -452,14 +444,14 @@ func (f fault) powerOn(name string, payload debian.Payload, within time.Duration
 		words = fmt.Sprintf("crashkernel=%dM", cmp.Or(f.reservation, 160))
 	}
 	return debian.Boot{
-		Name: name, Init: debian.Quick, Payload: payload, Memory: cmp.Or(f.memory, faultMemory), Deadline: slowness()*4*time.Minute + within,
+		Name: name, Init: debian.Quick, Payload: payload, Memory: cmp.Or(f.memory, faultMemory), Deadline: slowness(faultSuite)*4*time.Minute + within,
 		Cmdline: words + " panic=5 printk.devkmsg=on loglevel=5",
 	}
 }
 
 // follow waits for the crash, triggers the events and waits for the reset.
 func (f fault) follow(m *debian.Machine, vm *vmtest.VM, mark string, within time.Duration, o *observed) error {
-	if err := vm.Expect("ukdump-test: "+mark, slowness()*4*time.Minute); err != nil {
+	if err := vm.Expect("ukdump-test: "+mark, slowness(faultSuite)*4*time.Minute); err != nil {
 		return err
 	}
 	crash := time.Now()

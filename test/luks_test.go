@@ -22,11 +22,9 @@ import (
 
 // encrypted are targets on LUKS volumes. Their mount scripts open the volume first.
 var encrypted = map[string]layout{
-	"luks2": {
-		n:     1,
-		make:  "luks $target && " + ext4 + " /dev/mapper/secret && cryptsetup close secret",
-		mount: "luks_on && " + mountTarget,
-	},
+	"luks2":                onLUKS(ext4),
+	"ext4-on-luks2-small":  onLUKS(ext4),
+	"btrfs-on-luks2-small": onLUKS("mkfs.btrfs -q -f -L target"),
 	// One page is encrypted at a time, and the volume ends before its device.
 	"luks2-4k-partition": {
 		n: 1,
@@ -54,16 +52,6 @@ var encrypted = map[string]layout{
 			" /dev/mapper/secret && cryptsetup close secret && vgchange $lvm -an ukdump",
 		mount: "vg_on && luks_on && " + mountTarget,
 	},
-	"ext4-on-luks2-small": {
-		n:     1,
-		make:  "luks $target && " + ext4 + " /dev/mapper/secret && cryptsetup close secret",
-		mount: "luks_on && " + mountTarget,
-	},
-	"btrfs-on-luks2-small": {
-		n:     1,
-		make:  "luks $target && mkfs.btrfs -q -f -L target /dev/mapper/secret && cryptsetup close secret",
-		mount: "luks_on && " + mountTarget,
-	},
 	// The swap of a machine with an encrypted root is encrypted too.
 	"swap-on-luks2": {
 		n:     1,
@@ -76,6 +64,15 @@ var encrypted = map[string]layout{
 			"vgchange $lvm -an ukdump && cryptsetup close secret",
 		mount: "luks_on && vg_on && " + rawSwap("/dev/ukdump/target"),
 	},
+}
+
+// onLUKS is a file system on a volume that takes the whole disk.
+func onLUKS(mkfs string) layout {
+	return layout{
+		n:     1,
+		make:  "luks $target && " + mkfs + " /dev/mapper/secret && cryptsetup close secret",
+		mount: "luks_on && " + mountTarget,
+	}
 }
 
 // smallEncrypted are those of them that the capture kernel of packaging/capture-kernel

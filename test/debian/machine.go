@@ -218,7 +218,7 @@ func (m *Machine) Boot(ctx context.Context, b Boot) (*vmtest.VM, error) {
 	disks := append(m.disks[:len(m.disks):len(m.disks)],
 		vmtest.Disk{Path: payload, Serial: "payload"},
 		vmtest.Disk{Path: m.result(), Serial: "result"})
-	arch := m.hardware.Root.Arch()
+	arch := m.arch()
 	cmdline := fmt.Sprintf("console=%s ukdump-test.disks=%d %s", arch.Console(), len(disks), b.Cmdline)
 	if m.accel == vmtest.TCG && arch == vmtest.AMD64 {
 		cmdline += " no_timer_check"
