@@ -261,7 +261,7 @@ func (c cell) crashOn(ctx context.Context, m *debian.Machine, payload debian.Pay
 		return "", vm.Fail("the machine ended before it was to be crashed")
 	case c.refused != "":
 		return c.refusal(m)
-	case strings.Count(console, "Kernel panic - not syncing") > 1:
+	case panics(console) > 1:
 		return "", vm.Fail("the capture kernel panicked")
 	}
 
