@@ -152,9 +152,9 @@ var cells = []cell{
 	{suite: "trixie-arm64", flavour: debian.Generic, layout: "xfs", bus: vmtest.NVMe, uefi: true, copied: no52Bits},
 	{suite: "sid-arm64", flavour: debian.Cloud, layout: "root", bus: vmtest.VirtioSCSI, uefi: true, copied: no52Bits},
 	{suite: "bookworm-arm64", flavour: debian.Cloud, layout: "xfs", bus: vmtest.NVMe},
-	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, capture: "small-arm64", mib: 64},
+	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, capture: "small-arm64", mib: 40},
 	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, running: "file-arm64"},
-	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, running: "file-arm64", capture: "small-arm64", mib: 64},
+	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, running: "file-arm64", capture: "small-arm64", mib: 40},
 	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "ext4-partition", bus: vmtest.NVMe, running: "file-arm64", uefi: true},
 	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, running: "file64k-arm64"},
 
