@@ -34,6 +34,9 @@ const (
 	afterImage = 13 * mib
 	// afterSmallImage is the same for an arm64 kernel with neither. One was measured.
 	afterSmallImage = 7 * mib
+	// largePages is what stacks, page tables and caches take more with pages of 64 KiB. One
+	// kernel was measured.
+	largePages = 15 * mib
 	// sinceLinux7 is needed in addition by Linux 7. No option is known to be the reason,
 	// and no small kernel of Linux 7 was measured, so it counts for all of them.
 	sinceLinux7 = 7 * mib
@@ -132,6 +135,9 @@ func (c *Capture) Parts(r *kexec.Memory, m Machine) []Part {
 	}
 	if c.builtIn("CONFIG_BTRFS_FS") && kfeature.BtrfsAtMount.In(c.Release, nil) == kfeature.No {
 		add("btrfs", btrfs)
+	}
+	if c.PageSize == 64<<10 {
+		add("pages of 64 KiB", largePages)
 	}
 	if c.Emergency {
 		add("services", systemd)

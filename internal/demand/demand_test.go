@@ -141,6 +141,21 @@ func TestMeasuredSmallArm64(t *testing.T) {
 	}
 }
 
+// A kernel with pages of 64 KiB and few drivers captured with 40 MiB, of which 2.3 MiB were
+// left. With 32 MiB the kernel ended the collectors.
+func TestMeasuredLargePages(t *testing.T) {
+	c := Capture{Arch: "arm64", Release: "6.12.118-ukdump-file64k", PageSize: 64 << 10, InitSize: 8128 * kib,
+		Packed: 2752 * kib, Unpacked: 6350 * kib, Cmdline: "nr_cpus=1", Config: without}
+	for size, works := range map[int64]bool{32: false, 40: true, 48: true} {
+		if need, have := c.Bytes(at(0x7d6, size), Machine{CPUs: 1, PCI: 4}); (need <= have) != works {
+			t.Errorf("needs %d KiB, of %d MiB: works %v", need/kib, size, works)
+		}
+	}
+	if got := c.Smallest(Machine{CPUs: 1, PCI: 4}, nil); got != 48*mib {
+		t.Errorf("smallest %d MiB, want 48", got/mib)
+	}
+}
+
 // The parts of a kernel depend on its configuration, in KiB beside init_size and image.
 func TestConfig(t *testing.T) {
 	const pages = 2 << 10
@@ -209,7 +224,7 @@ func TestParts(t *testing.T) {
 		{"a server", nil, at(16, 100), Machine{PCI: 512, IOMMUs: 8}, 15},
 		{"emergency", func(c *Capture) { c.Emergency = true }, at(16, 100), Machine{}, 12},
 		{"arm64", func(c *Capture) { c.Arch = "arm64" }, at(1024, 100), Machine{}, 15},
-		{"arm64, pages of 64 KiB, rounded down", func(c *Capture) { c.Arch, c.PageSize = "arm64", 65536 }, at(1024, 100), Machine{}, 13},
+		{"arm64, pages of 64 KiB, rounded down", func(c *Capture) { c.Arch, c.PageSize = "arm64", 65536 }, at(1024, 100), Machine{}, 28},
 	} {
 		c := base
 		if tt.change != nil {
