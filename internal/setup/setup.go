@@ -4,6 +4,7 @@ package setup
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -113,7 +114,7 @@ func (m *Machine) planLoader(p *Plan, o Options) error {
 	founds, err := m.Loader()
 	if err != nil && o.Loader == "" {
 		p.Words, p.Why = o.Crashkernel(nil)
-		p.manual(err)
+		p.manual(m.Root, err)
 		return nil
 	}
 	l, err := m.Choose(founds, o.Loader)
@@ -125,13 +126,14 @@ func (m *Machine) planLoader(p *Plan, o Options) error {
 		p.Because = founds[i].Because
 	}
 	if p.Entries, err = l.Next(system(m.Root)); err != nil {
-		return fmt.Errorf("%s: read the words of the next boot: %w", l.Name(), err)
+		words, _ := o.Crashkernel(nil)
+		return fmt.Errorf("%s: read the words of the next boot: %w", l.Name(), bootloader.Advise(system(m.Root), l, words, err))
 	}
 	if e := first(p.Entries); e != nil {
 		p.Now = append(p.Now, bootloader.Of(e.Cmdline, crashkernel)...)
 	}
 	p.Words, p.Why = o.Crashkernel(p.Now)
-	changes, err := l.Plan(system(m.Root), bootloader.Edit{Name: crashkernel, Words: p.Words})
+	changes, err := bootloader.Prepare(system(m.Root), l, bootloader.Edit{Name: crashkernel, Words: p.Words})
 	if err != nil {
 		return fmt.Errorf("%s: %w", l.Name(), err)
 	}
@@ -159,9 +161,14 @@ func first(entries []bootloader.Entry) *bootloader.Entry {
 }
 
 // manual says what to do on a machine whose boot loader is not known.
-func (p *Plan) manual(err error) {
+func (p *Plan) manual(root string, err error) {
 	p.Notes = append(p.Notes, err.Error())
-	p.Manual = append(p.Manual, "Add "+strings.Join(p.Words, " ")+" to the kernel's command line in the boot loader's configuration.")
+	name := ""
+	var failed *bootloader.FindError
+	if errors.As(err, &failed) {
+		name = failed.Loader
+	}
+	p.Manual = append(p.Manual, bootloader.ByHand(system(root), name, p.Words))
 }
 
 // Triggers returns the events of an earlier setup, and whether there was one.
