@@ -218,8 +218,31 @@ func (c *ctl) importFile(path, dir string) error {
 	if err != nil {
 		return err
 	}
-	c.Say("%s, %s, %s", d.Path, cli.Size(d.Size), d.Outcome)
+	if im.Cut != nil {
+		c.Warn(fmt.Sprintf("the vmcore is not whole: %v", im.Cut))
+	}
+	c.Say("%s, %s, %s", d.Path, cli.Size(d.Size), verifiedOutcome(&d))
 	return nil
+}
+
+// verifiedOutcome is the outcome of an imported dump with the checks that it is based on: those
+// of dumpfile.VerifyFile read no page, and those of unseal.InspectFile nothing that is encrypted.
+func verifiedOutcome(d *crashdir.Dump) string {
+	if d.Outcome != crashdir.Complete {
+		return string(d.Outcome)
+	}
+	if d.Sealed() {
+		return "complete by its length: the encrypted content was not read"
+	}
+	f, err := d.Open(filepath.Base(d.Vmcore))
+	if err != nil {
+		return string(d.Outcome)
+	}
+	defer f.Close()
+	if h, err := dumpfile.ReadHeader(f); err == nil && h.Format == dumpfile.ELF {
+		return "complete: all its memory is inside the file"
+	}
+	return "complete: all its pages are inside the file, but were not decompressed"
 }
 
 // saveLog writes the log in the vmcore of an imported dump beside it, if it has none: list
