@@ -48,7 +48,7 @@ func (c *ctl) exportVerb() *cli.Command {
 		Options: func(f *pflag.FlagSet) {
 			f.BoolVar(&o.vmcore, "vmcore", false, "with the vmcore")
 			f.BoolVar(&o.scrub, "scrub", false, "strike out private facts in the texts")
-			f.StringVarP(&o.output, "output", "o", "", "`FILE` write to this new file")
+			f.StringVarP(&o.output, "output", "o", "", "`FILE` write to this new file, - for the standard output")
 			o.addIdentity(f)
 			o.addDir(f)
 		},
@@ -80,6 +80,9 @@ func (c *ctl) export(o exportOptions, name string) error {
 		return cli.Usage(err)
 	}
 	path := cmp.Or(o.output, d.Name+".tar.zst")
+	if out, ok := c.Stdout.(*os.File); ok && path == cli.StandardOutput && cli.IsTerminal(out) {
+		return cli.Usage(errors.New("--output=-: an archive is not text for a terminal: redirect the output, or give a file"))
+	}
 	ctx, stop := untilSignal()
 	defer stop()
 	kernel, closeDump := c.kernelOf(&d, ids)
@@ -87,19 +90,26 @@ func (c *ctl) export(o exportOptions, name string) error {
 	e.Kernel = kernel
 	task := c.Begin("packing %s", d.Name)
 	var done int64
-	err = newFile(ctx, path, func(w io.Writer) error {
+	write := func(w io.Writer) error {
 		return e.Write(w, func(n int64) { done += n; task.Share(done, d.Size) })
-	})
+	}
+	if path == cli.StandardOutput {
+		err = write(&interruptible{ctx, c.Stdout})
+	} else {
+		err = newFile(ctx, path, write)
+	}
 	task.End()
 	if err != nil {
 		return fmt.Errorf("export %s: %w", d.Name, err)
 	}
 	c.warnNoTypes(&e)
-	fi, err := os.Stat(path)
-	if err != nil {
-		return err
+	if path != cli.StandardOutput {
+		fi, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		c.Say("%s, %s", path, cli.Size(fi.Size()))
 	}
-	c.Say("%s, %s", path, cli.Size(fi.Size()))
 	if o.vmcore && (ids != nil || !d.Sealed()) {
 		c.Warn("the vmcore in it is the memory of the machine, with passwords and keys")
 	}

@@ -41,7 +41,7 @@ func (c *ctl) reportVerb() *cli.Command {
 	return &cli.Command{
 		Name: "report", Summary: "report why a kernel crashed, from its memory", About: aboutReport,
 		Options: func(f *pflag.FlagSet) {
-			f.StringVar(&o.output, "output", "", "`FILE` write the report to this file")
+			f.StringVar(&o.output, "output", "", "`FILE` write the report to this file, - for the standard output")
 			f.BoolVar(&o.missing, "missing", false, "make the reports of all dumps that have none, and print a line for each")
 			f.BoolVar(&o.html, "html", false, "print the report as a page for a browser")
 			o.addIdentity(f)
@@ -78,7 +78,7 @@ func (c *ctl) report(o reportOptions, name string) error {
 	case o.json:
 		write = func(w io.Writer) error { return cli.WriteJSON(w, r) }
 	}
-	if o.output == "" {
+	if o.output == "" || o.output == cli.StandardOutput {
 		return write(c.Stdout)
 	}
 	return replaceFile(o.output, 0o600, write)
