@@ -112,6 +112,17 @@ func TestSetupByHand(t *testing.T) {
 		t.Errorf("got %+v\nwant %s", got, want)
 	}
 
+	const damaged = "detect the boot loader grub: /boot/grub/grub.cfg:1: a brace ({) that is not closed\n"
+	const again = "Run update-grub, which writes the file again, then run kdumpctl setup again.\n"
+	m.Write("boot/grub/grub.cfg", "menuentry a {\n")
+	got = m.kdumpctl("setup")
+	if got.status != 0 || !strings.Contains(got.stdout, "note         "+damaged+"by hand      "+again) {
+		t.Errorf("got %+v", got)
+	}
+	if got := m.kdumpctl("setup --loader=grub"); got != (result{1, "", "kdumpctl: setup: " + damaged + "kdumpctl: " + again}) {
+		t.Errorf("got %+v", got)
+	}
+
 	m.Remove("boot/grub/grub.cfg")
 	m.Write("boot/limine.conf", "/Linux\n  path: boot():/vmlinuz\n")
 	got = m.kdumpctl("setup")
