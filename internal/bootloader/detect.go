@@ -71,6 +71,22 @@ func (e *FindError) Error() string {
 // Unwrap returns the error without the loader.
 func (e *FindError) Unwrap() error { return e.Err }
 
+// FindErrors returns the errors of single loaders in an error of Detect.
+func FindErrors(err error) []*FindError {
+	list := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		list = joined.Unwrap()
+	}
+	var found []*FindError
+	for _, err := range list {
+		var e *FindError
+		if errors.As(err, &e) {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
 // noLoader is the error on a machine without a loader that ukdump knows.
 func (s *System) noLoader() error {
 	e := s.evidence()

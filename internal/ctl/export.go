@@ -209,7 +209,9 @@ func (c *ctl) importFile(path, dir string) error {
 	}
 	var size int64
 	if fi, err := os.Stat(path); err == nil {
-		size = fi.Size()
+		if size = fi.Size(); fi.IsDir() {
+			return importDirectory(path)
+		}
 	}
 	task := c.Begin("importing %s", path)
 	var done int64
@@ -233,6 +235,15 @@ func (c *ctl) importFile(path, dir string) error {
 	}
 	c.Say("%s, %s, %s", d.Path, cli.Size(d.Size), verifiedOutcome(&d))
 	return nil
+}
+
+// importDirectory is the error for a directory, which names the vmcore in it.
+func importDirectory(path string) error {
+	err := fmt.Errorf("import %s: a directory, not a file", path)
+	if core := coreIn(path); core != "" {
+		return advice.With(err, "Give the vmcore in it: kdumpctl import "+core)
+	}
+	return advice.With(err, "Give a vmcore, or an archive of kdumpctl export.")
 }
 
 // verifiedOutcome is the outcome of an imported dump with the checks that it is based on: those

@@ -112,6 +112,17 @@ func TestSetupByHand(t *testing.T) {
 		t.Errorf("got %+v\nwant %s", got, want)
 	}
 
+	const damaged = "detect the boot loader grub: /boot/grub/grub.cfg:1: a brace ({) that is not closed\n"
+	const again = "Run update-grub, which writes the file again, then run kdumpctl setup again.\n"
+	m.Write("boot/grub/grub.cfg", "menuentry a {\n")
+	got = m.kdumpctl("setup")
+	if got.status != 0 || !strings.Contains(got.stdout, "note         "+damaged+"by hand      "+again) {
+		t.Errorf("got %+v", got)
+	}
+	if got := m.kdumpctl("setup --loader=grub"); got != (result{1, "", "kdumpctl: setup: " + damaged + "kdumpctl: " + again}) {
+		t.Errorf("got %+v", got)
+	}
+
 	m.Remove("boot/grub/grub.cfg")
 	m.Write("boot/limine.conf", "/Linux\n  path: boot():/vmlinuz\n")
 	got = m.kdumpctl("setup")
@@ -121,5 +132,53 @@ func TestSetupByHand(t *testing.T) {
 	}
 	if got := m.kdumpctl("setup --apply"); got.status != 1 || !strings.HasSuffix(got.stderr, "kdumpctl: setup: something is left to do by hand\nkdumpctl: "+byHand+"\n") {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// Files that are empty, or none at all, get one clear line and the next step.
+func TestUnusableFiles(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	const (
+		empty = "2026-11-20T01-00-00Z"
+		link  = "2026-11-21T01-00-00Z"
+		fifo  = "2026-11-22T01-00-00Z"
+	)
+	m.Write("var/crash/"+empty+"/vmcore", "")
+	m.Write("var/crash/"+empty+"/vmcore-dmesg.txt", "")
+	m.Write("var/crash/"+link+"/vmcore-dmesg.txt", "[    1.000000] x\n")
+	m.Write("var/crash/"+fifo+"/vmcore-dmesg.txt", "[    1.000000] x\n")
+	if err := os.Symlink("/etc/passwd", filepath.Join(m.Root, "var/crash", link, "report.txt")); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(filepath.Join(m.Root, "var/crash", fifo, "report.txt"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.Write("none", "")
+	m.Write("short", "KDUMP")
+	m.Write("cut", kdump(false)[:300])
+	m.Write("dir/vmcore", kdump(false))
+	m.Write("dir2/x", "")
+	const (
+		give  = "kdumpctl: Give a vmcore of kdumpctl or makedumpfile, or a dump of virsh dump --memory-only.\n"
+		takes = "kdumpctl: kdumpctl import takes kdump-compressed, flattened and ELF dumps, and archives of kdumpctl export.\n"
+	)
+	for args, want := range map[string]string{
+		"report " + empty: "dump " + empty + ": neither a vmcore nor a log of the crash in it\nkdumpctl: kdumpctl info " + empty + " shows why.\n",
+		"log " + empty:    "dump " + empty + ": the log in it is empty\nkdumpctl: kdumpctl info " + empty + " shows why.\n",
+		"export -o ROOT/a " + link: "export " + link + ": report.txt: open ROOT/var/crash/" + link + "/report.txt: a symbolic link, not a file\n" +
+			"kdumpctl: Remove it: a capture makes only files.\n",
+		"export -o ROOT/b " + fifo: "export " + fifo + ": report.txt: open ROOT/var/crash/" + fifo + "/report.txt: not a regular file\n" +
+			"kdumpctl: Remove it: a capture makes only files.\n",
+		"report ROOT/none": "open dump ROOT/none: read dump header: the file is empty\n" + give,
+		"log ROOT/short":   "open dump ROOT/short: read dump header: the file is too short for a dump\n" + give,
+		"debug ROOT/cut":   "ROOT/cut: read dump header: the file ends inside the header: it was cut off\n" + give,
+		"import ROOT/none": "ROOT/none: neither an exported archive nor a vmcore: read dump header: the file is empty\n" + takes,
+		"import ROOT/dir":  "import ROOT/dir: a directory, not a file\nkdumpctl: Give the vmcore in it: kdumpctl import ROOT/dir/vmcore\n",
+		"import ROOT/dir2": "import ROOT/dir2: a directory, not a file\nkdumpctl: Give a vmcore, or an archive of kdumpctl export.\n",
+	} {
+		if got := m.kdumpctl(args); got != (result{1, "", "kdumpctl: " + want}) {
+			t.Errorf("%s:\n got %+v\nwant %s", args, got, want)
+		}
 	}
 }

@@ -101,6 +101,9 @@ func (c *ctl) makeReport(dir, name string, ids *unseal.Identities) (*report.Repo
 		return r, understood(file, r)
 	}
 	r, err := c.reportOf(&d, ids)
+	if r != nil && r.Empty() && d.Vmcore == "" {
+		return nil, advice.With(fmt.Errorf("dump %s: neither a vmcore nor a log of the crash in it", d.Name), "kdumpctl info "+d.Name+" shows why.")
+	}
 	if err != nil || ids != nil && hasSealed(&d) {
 		return r, err
 	}

@@ -4,7 +4,7 @@ package setup
 
 import (
 	"bytes"
-	"errors"
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/diff"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/bootloader"
 	"ukdump/internal/cli"
 	"ukdump/internal/host"
@@ -117,6 +118,12 @@ func (m *Machine) planLoader(p *Plan, o Options) error {
 		p.manual(m.Root, err)
 		return nil
 	}
+	for _, e := range bootloader.FindErrors(err) {
+		if e.Loader == o.Loader {
+			words, _ := o.Crashkernel(nil)
+			return advice.With(e, cmp.Or(advice.For(e), bootloader.ByHand(system(m.Root), e.Loader, words)))
+		}
+	}
 	l, err := m.Choose(founds, o.Loader)
 	if err != nil {
 		return err
@@ -162,13 +169,20 @@ func first(entries []bootloader.Entry) *bootloader.Entry {
 
 // manual says what to do on a machine whose boot loader is not known.
 func (p *Plan) manual(root string, err error) {
-	p.Notes = append(p.Notes, err.Error())
-	name := ""
-	var failed *bootloader.FindError
-	if errors.As(err, &failed) {
-		name = failed.Loader
+	failed := bootloader.FindErrors(err)
+	if len(failed) == 0 {
+		p.Notes = append(p.Notes, err.Error())
+		p.Manual = append(p.Manual, bootloader.ByHand(system(root), "", p.Words))
+		return
 	}
-	p.Manual = append(p.Manual, bootloader.ByHand(system(root), name, p.Words))
+	var seen []string // several loaders read the same file
+	for _, e := range failed {
+		if text := e.Err.Error(); !slices.Contains(seen, text) {
+			seen = append(seen, text)
+			p.Notes = append(p.Notes, e.Error())
+		}
+	}
+	p.Manual = append(p.Manual, cmp.Or(advice.For(failed[0]), bootloader.ByHand(system(root), failed[0].Loader, p.Words)))
 }
 
 // Triggers returns the events of an earlier setup, and whether there was one.
