@@ -105,8 +105,35 @@ func sshKey(t *testing.T) (private, public string) {
 	return string(pem.EncodeToMemory(block)), strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 }
 
-// startSFTP runs OpenSSH. at is the address at which the machine reaches it.
+// sshServer is an OpenSSH on this machine.
+type sshServer struct {
+	user    string // of its only account
+	port    int
+	userKey string // private
+	known   string // line of known_hosts
+	dumps   string // empty directory
+}
+
+// startSFTP runs OpenSSH for SFTP only. at is the address at which the machine reaches it.
 func startSFTP(t *testing.T, at string) dumpServer {
+	t.Helper()
+	s := startSSH(t, at, "ForceCommand internal-sftp\n")
+	host := at
+	if strings.Contains(at, ":") {
+		host = "[" + at + "]"
+	}
+	return dumpServer{
+		target: fmt.Sprintf("sftp://%s@%s:%d%s", s.user, host, s.port, s.dumps),
+		files: map[string]string{
+			"etc/ukdump/ssh/id_ed25519":  s.userKey,
+			"etc/ukdump/ssh/known_hosts": s.known,
+		},
+		dir: s.dumps,
+	}
+}
+
+// startSSH runs OpenSSH with further lines of sshd_config(5).
+func startSSH(t *testing.T, at, lines string) sshServer {
 	t.Helper()
 	const sshd = "/usr/sbin/sshd"
 	if _, err := os.Stat(sshd); err != nil {
@@ -142,9 +169,8 @@ KbdInteractiveAuthentication no
 UsePAM no
 StrictModes no
 PidFile none
-ForceCommand internal-sftp
 Subsystem sftp internal-sftp
-`, address, port, dir, dir)
+`, address, port, dir, dir) + lines
 	if err := os.WriteFile(filepath.Join(dir, "sshd_config"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -153,18 +179,7 @@ Subsystem sftp internal-sftp
 	if err != nil {
 		t.Fatal(err)
 	}
-	host := at
-	if strings.Contains(at, ":") {
-		host = "[" + at + "]"
-	}
-	return dumpServer{
-		target: fmt.Sprintf("sftp://%s@%s:%d%s", me.Username, host, port, dumps),
-		files: map[string]string{
-			"etc/ukdump/ssh/id_ed25519":  userKey,
-			"etc/ukdump/ssh/known_hosts": fmt.Sprintf("[%s]:%d %s\n", at, port, hostPublic),
-		},
-		dir: dumps,
-	}
+	return sshServer{user: me.Username, port: port, userKey: userKey, known: fmt.Sprintf("[%s]:%d %s\n", at, port, hostPublic), dumps: dumps}
 }
 
 // certificate returns a certificate for the addresses of this machine, and its key.
