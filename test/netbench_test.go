@@ -51,8 +51,9 @@ type netBench struct {
 	first   int    // MiB, with which the search for the smallest reservation begins
 	// prepare runs once before the first crash.
 	prepare func(ctx context.Context) error
-	// read returns the dump of the last crash, and removes it.
-	read func(ctx context.Context) (savedDump, error)
+	// read returns the dump of the last crash, and removes it and its parts. console is that
+	// of the crash.
+	read func(ctx context.Context, console string) (savedDump, error)
 
 	prepared bool
 	image    int64 // bytes, packed
@@ -315,8 +316,8 @@ func (b *netBench) crash(ctx context.Context, mib int, cell string) (d savedDump
 	if strings.Contains(console, "ukdump-test: FAILED") || !strings.Contains(console, "ukdump-test: "+benchMark) {
 		return d, errors.Join(ended, vm.Fail("the machine was not crashed"))
 	}
-	// Read it in any case: that removes a part of a dump.
-	d, err = b.read(ctx)
+	// In any case, as a part of a dump has to be removed.
+	d, err = b.read(ctx, console)
 	if err = errors.Join(ended, err); err != nil {
 		return d, fmt.Errorf("%w: %w", errLost, err)
 	}
@@ -345,9 +346,14 @@ func ukdumpBench(t *testing.T, name string, root *debian.Root, payload debian.Pa
 	}
 	b := &netBench{name: name, machine: m, init: debian.Quick, first: 96, run: "rm -rf /var/crash/2*\n. /ukdump-test/network\n",
 		payload: payload.With("etc/ukdump.conf", fmt.Sprintf("TARGET=%q\n%s", s.target, s.conf))}
-	b.read = func(ctx context.Context) (savedDump, error) { return readReport(s.dir) }
+	b.read = func(context.Context, string) (savedDump, error) { return readReport(s.dir) }
 	if server == "" {
-		b.read = func(ctx context.Context) (savedDump, error) { return readLocal(ctx, m, payload) }
+		b.read = func(ctx context.Context, console string) (savedDump, error) {
+			if !strings.Contains(console, "kdumpinit: outcome: complete") {
+				return savedDump{}, errors.New("kdumpinit saved no whole dump") // without another boot
+			}
+			return readLocal(ctx, m, payload)
+		}
 	}
 	return b, nil
 }

@@ -114,7 +114,7 @@ func (p sshTool) bench(t *testing.T, name string, root *debian.Root) (*netBench,
 		}
 		return nil
 	}
-	b.read = func(context.Context) (savedDump, error) { return readFlat(s.dumps, m.Dir) }
+	b.read = func(context.Context, string) (savedDump, error) { return readFlat(s.dumps, m.Dir) }
 	return b, nil
 }
 
