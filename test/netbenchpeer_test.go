@@ -59,7 +59,7 @@ func kdumpUtilsBench(t *testing.T, name string, root *debian.Root, source string
 		return nil, fmt.Errorf("install %s: %w\n%s", source, err, out)
 	}
 	return sshTool{
-		packages: []string{"dracut", "dracut-network", "network-manager", "dbus", "openssh-client", "kexec-tools", "iproute2", "ethtool", "squashfs-tools", "binutils"},
+		packages: []string{"dracut", "dracut-network", "dracut-squash", "network-manager", "dbus", "openssh-client", "kexec-tools", "iproute2", "ethtool", "squashfs-tools", "procps", "binutils"},
 		trees:    []string{filepath.Join(dir, "tree")},
 		script:   "kdump-utils",
 		steps:    []peerStep{{"install", debian.Quick, "installed"}, {"build", "", "built"}},
