@@ -98,7 +98,13 @@ func TestBenchNetwork(t *testing.T) {
 		t.Cleanup(func() { b.machine.Remove() })
 		rows = append(rows, b)
 	}
-	for _, server := range []string{"", "sftp", "https", "s3"} {
+	targets := []string{"", "sftp", "https", "s3"}
+	if hasNFS() {
+		targets = append(targets, "nfs")
+	} else {
+		fmt.Println("nfs is not measured: install nfs-ganesha-vfs and be root")
+	}
+	for _, server := range targets {
 		for _, encrypt := range []bool{false, true} {
 			name := server
 			if server == "" {

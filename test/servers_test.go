@@ -294,6 +294,40 @@ func startS3(t *testing.T, at string) dumpServer {
 	}
 }
 
+const ganesha = "/usr/bin/ganesha.nfsd"
+
+// hasNFS reports whether startNFS can run here: its backend opens files by their handles,
+// which needs root.
+func hasNFS() bool { return exists(ganesha) && os.Geteuid() == 0 }
+
+// startNFS runs NFS-Ganesha for NFS 4 at its usual port, as targets name none.
+func startNFS(t *testing.T, at string) dumpServer {
+	t.Helper()
+	dir := t.TempDir()
+	dumps := filepath.Join(dir, "dumps")
+	for _, d := range []string{dumps, filepath.Join(dir, "recovery")} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config := fmt.Sprintf(`
+NFS_CORE_PARAM { Protocols = 4; NFS_Port = 2049; Bind_addr = 127.0.0.1; Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false; }
+NFSV4 { Graceless = true; RecoveryRoot = %[1]q; }
+EXPORT { Export_Id = 1; Path = %[2]q; Pseudo = /crash; Access_Type = RW; Squash = No_Root_Squash; SecType = sys; Protocols = 4;
+	Transports = TCP; PrivilegedPort = false; FSAL { Name = VFS; } }
+`, filepath.Join(dir, "recovery"), dumps)
+	if err := os.WriteFile(filepath.Join(dir, "ganesha.conf"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:2049")
+	if err != nil {
+		t.Fatal(err) // a server of this machine would get the dumps
+	}
+	l.Close()
+	start(t, "127.0.0.1", 2049, ganesha, "-F", "-L", "STDERR", "-f", filepath.Join(dir, "ganesha.conf"), "-p", filepath.Join(dir, "pid"))
+	return dumpServer{target: "nfs:" + at + ":/crash", dir: dumps}
+}
+
 // versityVersion is a server of S3 over a directory.
 const versityVersion = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 
