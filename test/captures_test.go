@@ -28,6 +28,29 @@ var captures = map[string]capture{
 	"monolithic":       {built: "monolithic"},
 	"small":            {built: "small", own: true},
 	"small-sid":        {built: "small-sid", own: true}, // LUKS needs 6.16
+	"small-arm64":      {built: "small-arm64", own: true},
+}
+
+// running has the kernels that machines run in place of Debian's, variants of
+// scripts/testkernel, and what they have, in words for the table.
+var running = map[string]string{
+	"file-arm64":    "kexec_file_load",
+	"file64k-arm64": "kexec_file_load and pages of 64 KiB",
+}
+
+// runs installs a kernel of running on a machine and returns its image.
+func runs(ctx context.Context, p debian.Payload, m *debian.Machine, variant string) (debian.Payload, string, error) {
+	repo, err := debian.Repository()
+	if err != nil {
+		return p, "", err
+	}
+	kernel, err := debian.MakeKernel(ctx, repo, variant, os.Stdout)
+	if err != nil {
+		return p, "", err
+	}
+	dir := filepath.Join(m.Dir, "running")
+	p.Trees = append(p.Trees[:len(p.Trees):len(p.Trees)], dir)
+	return p, kernel.Image(), kernel.Install(dir)
 }
 
 // addTo adds the kernel to the payload of a machine and configures it.

@@ -14,6 +14,7 @@ type cell struct {
 	suite   string
 	flavour debian.Flavour
 	layout  string // storage of /var/crash, a key of layouts
+	running string // running kernel, a key of running; Debian's if empty
 	bus     vmtest.Bus
 	capture string // capture kernel, a key of captures; the running one if empty
 	ci      bool   // belongs to the representative set
@@ -31,6 +32,9 @@ type cell struct {
 
 func (c cell) String() string {
 	name := fmt.Sprintf("%s-%s-%s-%s", c.suite, c.flavour, c.layout, c.bus)
+	if c.running != "" {
+		name += "-on-" + c.running
+	}
 	if c.capture != "" {
 		name += "-by-" + c.capture
 	}
@@ -155,6 +159,11 @@ var cells = []cell{
 	{suite: "trixie-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, lpa2: true, copied: no52Bits},
 	{suite: "trixie-arm64", flavour: debian.Pages16K, layout: "ext4", bus: vmtest.NVMe, lpa2: true, copied: no52Bits},
 	{suite: "sid-arm64", flavour: debian.Generic, layout: "xfs", bus: vmtest.VirtioSCSI, lpa2: true, copied: no52Bits},
+	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, capture: "small-arm64", mib: 40},
+	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, running: "file-arm64"},
+	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, running: "file-arm64", capture: "small-arm64", mib: 40},
+	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "ext4-partition", bus: vmtest.NVMe, running: "file-arm64", uefi: true},
+	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, running: "file64k-arm64"},
 
 	// Kernels other than the running one.
 	{suite: "bookworm", flavour: debian.Generic, layout: "root", bus: vmtest.NVMe, capture: "bookworm-cloud"},
@@ -243,6 +252,9 @@ func TestCells(t *testing.T) {
 		}
 		if _, ok := captures[c.capture]; !ok && c.capture != "" {
 			t.Errorf("%s: no capture kernel %q", c, c.capture)
+		}
+		if _, ok := running[c.running]; !ok && c.running != "" {
+			t.Errorf("%s: no running kernel %q", c, c.running)
 		}
 		if seen[c.String()] {
 			t.Errorf("%s is there twice", c)

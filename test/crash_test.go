@@ -219,6 +219,12 @@ func (c cell) crashOn(ctx context.Context, m *debian.Machine, payload debian.Pay
 	if script := l.rootScript(); script != "" {
 		payload = payload.With("ukdump-test/root", script)
 	}
+	image := "" // Debian's
+	if c.running != "" {
+		if payload, image, err = runs(ctx, payload, m, c.running); err != nil {
+			return "", err
+		}
+	}
 	if c.capture != "" {
 		if payload, err = captures[c.capture].addTo(ctx, payload, m); err != nil {
 			return "", err
@@ -233,6 +239,7 @@ func (c cell) crashOn(ctx context.Context, m *debian.Machine, payload debian.Pay
 	payload.Run = "load='" + load + "'\nrefused='" + c.refused + "'\nproblem=\"" + c.copied + "\"\n. /ukdump-test/crash\n"
 	vm, err := m.Boot(ctx, debian.Boot{
 		Name:     "crash",
+		Kernel:   image,
 		Init:     init,
 		Cmdline:  c.reservation() + " panic=5 printk.devkmsg=on " + l.words,
 		Payload:  payload,
@@ -254,7 +261,7 @@ func (c cell) crashOn(ctx context.Context, m *debian.Machine, payload debian.Pay
 		return "", vm.Fail("the machine ended before it was to be crashed")
 	case c.refused != "":
 		return c.refusal(m)
-	case strings.Count(console, "Kernel panic - not syncing") > 1:
+	case panics(console) > 1:
 		return "", vm.Fail("the capture kernel panicked")
 	}
 

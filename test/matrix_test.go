@@ -24,7 +24,8 @@ are here, but not together, "kdumpctl verify" and a crash of your own tell.
 bookworm is Debian 12 with Linux 6.1, trixie is Debian 13 with 6.12, sid has 7.x. The kernel is the
 generic one and captures itself, and the machine amd64, if nothing else is said. The arm64 processors
 have 48-bit addresses. On those with 52 bits the makedumpfile of Debian does not know the kernel, and
-kdumpinit copies the memory.
+kdumpinit copies the memory. Debian's kernels of arm64 lack kexec_file_load(2): kernels that have it are
+built for the tests (scripts/testkernel).
 
 Do not edit: "go test ./test -run TestMatrix -update" writes this file from
 [test/cells_test.go](../test/cells_test.go).
@@ -99,7 +100,8 @@ func machines(layout string) string {
 
 // capturedBy are the capture kernels that differ from Debian's, in words for
 // the table.
-var capturedBy = map[string]string{"zstd": "one with modules in zstd", "monolithic": "a monolithic one", "small": "the small one"}
+var capturedBy = map[string]string{"zstd": "one with modules in zstd", "monolithic": "a monolithic one", "small": "the small one",
+	"small-arm64": "the small one"}
 
 // networkMatrix returns the part about targets at servers.
 func networkMatrix() string {
@@ -147,6 +149,9 @@ func (c cell) kernels() string {
 	s := strings.Replace(c.suite, "-", " ", 1)
 	if c.flavour != "generic" {
 		s += " " + string(c.flavour)
+	}
+	if c.running != "" {
+		s += " on a kernel with " + running[c.running]
 	}
 	switch by := capturedBy[c.capture]; {
 	case by != "":

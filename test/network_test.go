@@ -182,7 +182,7 @@ func checkCrashed(vm *vmtest.VM, mark string) error {
 	switch {
 	case strings.Contains(console, "ukdump-test: FAILED"), !strings.Contains(console, "ukdump-test: "+mark):
 		return vm.Fail("the machine was not crashed")
-	case strings.Count(console, "Kernel panic - not syncing") > 1:
+	case panics(console) > 1:
 		return vm.Fail("the capture kernel panicked")
 	}
 	return nil

@@ -90,6 +90,8 @@ func TestUnlisted(t *testing.T) {
 		{"built in", "CONFIG_VIRTIO_PCI=y\n", "7.0", "", "CONFIG_VIRTIO_PCI: driver virtio-pci of ", "", false, ""},
 		{"a module that is not there", "CONFIG_VIRTIO_PCI=m\n", "7.0", "", "", "", false, "has no such module and was built without CONFIG_VIRTIO_PCI (ROOT/" + conf + "), needed for driver virtio-pci of "},
 		{"without, though it runs", "", buildtest.Release, "", "", "", false, "was built without CONFIG_VIRTIO_PCI"},
+		{"PCI of arm64", "CONFIG_PCI_HOST_GENERIC=y\n", "7.0", "pci-host-generic", "CONFIG_PCI_HOST_GENERIC: driver pci-host-generic of ", "", false, ""},
+		{"no PCI of arm64", "", "7.0", "pci-host-generic", "", "", false, "was built without CONFIG_PCI_HOST_GENERIC"},
 		{"no configuration", "none", "7.0", "", "", "unknown whether it has driver virtio-pci of ", true, ""},
 		{"no configuration of the running one", "none", buildtest.Release, "", "virtio_pci: driver virtio-pci of ", "", false, ""},
 		{"unknown option", "", "7.0", "exotic", "", "unknown whether it has driver exotic of ", true, ""},

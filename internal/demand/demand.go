@@ -30,8 +30,10 @@ const (
 	// Debian's kernels.
 	afterInit = 3 * mib
 	// afterImage takes the place of these 13 MiB for an arm64 kernel, whose image_size
-	// has nothing but the kernel. No arm64 kernel was measured.
+	// has nothing but the kernel. No arm64 kernel with modules or tracing was measured.
 	afterImage = 13 * mib
+	// afterSmallImage is the same for an arm64 kernel with neither. One was measured.
+	afterSmallImage = 7 * mib
 	// sinceLinux7 is needed in addition by Linux 7. No option is known to be the reason,
 	// and no small kernel of Linux 7 was measured, so it counts for all of them.
 	sinceLinux7 = 7 * mib
@@ -142,11 +144,14 @@ func (c *Capture) Parts(r *kexec.Memory, m Machine) []Part {
 // kernel returns the memory that the kernel needs beside image, devices and processors, in
 // bytes.
 func (c *Capture) kernel() int64 {
-	n := c.InitSize
-	if c.Arch != "amd64" {
+	n, small := c.InitSize, c.lacks(kfeature.Modules) && c.lacks(kfeature.Tracing)
+	switch {
+	case c.Arch != "amd64" && small:
+		n += afterSmallImage
+	case c.Arch != "amd64":
 		n += afterImage
 	}
-	if !c.lacks(kfeature.Modules) || !c.lacks(kfeature.Tracing) {
+	if !small {
 		n += afterInit
 	}
 	if !linux7.After(c.Release) {

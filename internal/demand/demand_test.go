@@ -119,6 +119,27 @@ func TestMeasuredSmall(t *testing.T) {
 	}
 }
 
+// The small kernel of arm64 captured with 32 MiB. With 28 MiB the kernel ended the
+// collectors, with 24 MiB it did not start.
+func TestMeasuredSmallArm64(t *testing.T) {
+	c := Capture{Arch: "arm64", Release: "6.12.118-ukdump", PageSize: 4096, InitSize: 8768 * kib,
+		Packed: 2752 * kib, Unpacked: 6350 * kib, Cmdline: "nr_cpus=1", Config: all}
+	m := Machine{CPUs: 1, PCI: 4}
+	for size, works := range map[int64]bool{24: false, 28: false, 32: true, 40: true} {
+		if need, have := c.Bytes(at(0x78c, size), m); (need <= have) != works {
+			t.Errorf("needs %d KiB, of %d MiB: works %v", need/kib, size, works)
+		}
+	}
+	if got := c.Smallest(m, nil); got != 40*mib {
+		t.Errorf("smallest %d MiB, want 40", got/mib)
+	}
+	// Modules alone make it a kernel of a distribution.
+	c.Config = config{"CONFIG_NR_CPUS": "8", "CONFIG_MODULES": "y"}
+	if got, want := c.kernel(), c.InitSize+afterImage+afterInit; got != want {
+		t.Errorf("with modules: %d KiB, want %d", got/kib, want/kib)
+	}
+}
+
 // The parts of a kernel depend on its configuration, in KiB beside init_size and image.
 func TestConfig(t *testing.T) {
 	const pages = 2 << 10

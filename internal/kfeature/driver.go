@@ -42,6 +42,8 @@ var Drivers = map[string][]string{
 	"xen_blkfront": {"CONFIG_XEN_BLKDEV_FRONTEND"},
 	"vmd":          {"CONFIG_VMD"},
 	"sdhci_acpi":   {"CONFIG_MMC_SDHCI_ACPI"},
+	// PCI of arm64 machines with a device tree.
+	"pci_host_generic": {"CONFIG_PCI_HOST_GENERIC"},
 
 	"iTCO_wdt":   {"CONFIG_ITCO_WDT"},
 	"sp5100_tco": {"CONFIG_SP5100_TCO"},

@@ -15,6 +15,7 @@ var Words = map[string]Feature{
 	"hest_disable":                    word("CONFIG_ACPI_APEI"),
 	"acpi_no_memhotplug":              word("CONFIG_ACPI_HOTPLUG_MEMORY"),
 	"cgroup_disable=memory":           word("CONFIG_CGROUPS"),
+	"transparent_hugepage=never":      word("CONFIG_TRANSPARENT_HUGEPAGE"),
 }
 
 func word(option string) Feature {
