@@ -28,14 +28,17 @@ func (r *results) add(c cell, took time.Duration, message string, err error) {
 	case c.refused != "":
 		outcome = "refused: " + strings.ReplaceAll(message, "\n", " ")
 	}
-	how, l, capture := "kdumpctl", layouts[c.layout], c.capture
+	how, l, capture, kernel := "kdumpctl", layouts[c.layout], c.capture, string(c.flavour)
 	if c.service {
 		how = "service"
+	}
+	if c.running != "" {
+		kernel = c.running
 	}
 	if capture == "" {
 		capture = "the same"
 	}
-	r.lines[c] = strings.Join([]string{l.fs, l.stack, string(c.bus), c.suite + " " + string(c.flavour), capture, how,
+	r.lines[c] = strings.Join([]string{l.fs, l.stack, string(c.bus), c.suite + " " + kernel, capture, how,
 		fmt.Sprintf("%.0f", took.Seconds()), outcome}, "\t")
 	fmt.Printf("    %s: %s (%.0f s)\n", c, outcome, took.Seconds())
 }
