@@ -27,7 +27,9 @@
 #   make lint        gofmt, go vet, staticcheck, go mod tidy, and words
 #   make words       counts the word that docs/style.md avoids most
 #   make bench       sizes, times and the smallest crashkernel=, beside those
-#                    of other tools; writes test/bench/results.json
+#                    of other tools; writes test/bench/results.json. Then bench-network
+#   make bench-network sizes, rates and the smallest crashkernel= of dumps over a network,
+#                    with and without encryption, beside kdump-tools and kdump-utils
 #   make bench-suites the smallest crashkernel= and its estimate on trixie and sid
 #   make bench-dump  seconds and sizes of dumps in machines of 1, 4 and 8 GiB, and of
 #                    makedumpfile and ukdump-compress on this computer
@@ -48,7 +50,9 @@
 #   MAINTAINER       of the packages, a name with an address
 #   FUZZTIME         for each fuzz target (30s)
 #   CELL             regular expression: only these cells or faults of test-vm,
-#                    test-matrix and test-faults, as in CELL=xfs-nvme, CELL=full
+#                    test-matrix and test-faults, as in CELL=xfs-nvme, CELL=full,
+#                    or these rows of bench-network, as in CELL=sftp
+#   KDUMP_UTILS      source tree of kdump-utils, for its row of bench-network
 #   UKDUMP_SUITE     bookworm-arm64: the machines of test-faults are arm64
 #   VMCORE           kdump-compressed dump of a small machine, for the reports of
 #                    bench
@@ -75,7 +79,7 @@ PROGRAMS = $(patsubst cmd/%/main.go,%,$(wildcard cmd/*/main.go))
 SOURCES  = $(wildcard go.mod go.sum) \
 	$(shell find cmd internal initramfs -type f ! -name '*_test.go' ! -path '*/testdata/*')
 
-.PHONY: build install uninstall packages capture-kernel test-packages deps demo capture test test-unit test-vm test-matrix test-faults test-luks bench bench-suites bench-dump charts fuzz lint words size clean clean-cache
+.PHONY: build install uninstall packages capture-kernel test-packages deps demo capture test test-unit test-vm test-matrix test-faults test-luks bench bench-network bench-suites bench-dump charts fuzz lint words size clean clean-cache
 
 COMPLETIONS = $(foreach shell,bash zsh fish,$(foreach program,kdumpctl mkkdumpinitrd,$(BIN)/completion/$(program).$(shell)))
 
@@ -206,8 +210,12 @@ test-luks: build
 
 bench: deps $(BIN)/kdumpctl
 	$(GO) run ./test/bench
-	UKDUMP_VM=bench $(GO) test -count=1 -v -timeout 3h -run TestBenchNetwork ./test
+	$(MAKE) bench-network
 	$(if $(VMCORE),$(GO) run ./test/reportbench -kdumpctl $(BIN)/kdumpctl $(VMCORE),@echo "reports are not measured: set VMCORE")
+
+bench-network: deps build
+	UKDUMP_VM=bench $(if $(CELL),UKDUMP_CELL='$(CELL)') $(if $(KDUMP_UTILS),KDUMP_UTILS='$(abspath $(KDUMP_UTILS))') \
+		$(GO) test -count=1 -v -timeout 12h -run TestBenchNetwork ./test
 
 bench-suites: deps
 	$(GO) run ./test/bench -suite trixie

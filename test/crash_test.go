@@ -195,7 +195,7 @@ func makeRoots(t *testing.T, set string) {
 // the machine's disks and logs after a failure. message is kdumpctl's if it had
 // to refuse.
 func (c cell) crash(ctx context.Context, root *debian.Root, payload debian.Payload) (message string, err error) {
-	h := debian.Hardware{Root: root, Flavour: c.flavour, KeepRAM: layouts[c.layout].keepRAM, UEFI: c.uefi}
+	h := debian.Hardware{Root: root, Flavour: c.flavour, KeepRAM: layouts[c.layout].keepRAM, UEFI: c.uefi, LPA2: c.lpa2}
 	for _, name := range layouts[c.layout].disks() {
 		h.Disks = append(h.Disks, debian.Disk{Name: name, Bus: c.bus})
 	}

@@ -56,7 +56,7 @@ func checkDump(dir, mark string, c cell) error {
 	// Our own decoder and makedumpfile must both end in this crash. If makedumpfile cannot
 	// open the dump, the page tables in it must lead to the log.
 	second := filepath.Join(dir, "ukdump-test/out/makedumpfile-dmesg.txt")
-	if c.copied != "" {
+	if c.unread() {
 		if err := checkMemory(filepath.Join(d.Path, crashdir.Vmcore), second); err != nil {
 			bad("%w", err)
 		}

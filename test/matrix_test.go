@@ -22,9 +22,10 @@ are here, but not together, "kdumpctl verify" and a crash of your own tell.
 [ukdump-storage(7)](ukdump-storage.7) has the rules.
 
 bookworm is Debian 12 with Linux 6.1, trixie is Debian 13 with 6.12, sid has 7.x. The kernel is the
-generic one and captures itself, and the machine amd64, if nothing else is said. The makedumpfile of
-Debian does not know its arm64 kernels of 6.12 and 7.x: there kdumpinit copies the memory. Debian's
-kernels of arm64 lack kexec_file_load(2): kernels that have it are built for the tests (scripts/testkernel).
+generic one and captures itself, and the machine amd64, if nothing else is said. The arm64 processors
+have 48-bit addresses. On those with 52 bits the makedumpfile of Debian does not know the kernel, and
+kdumpinit copies the memory. Debian's kernels of arm64 lack kexec_file_load(2): kernels that have it are
+built for the tests (scripts/testkernel).
 
 Do not edit: "go test ./test -run TestMatrix -update" writes this file from
 [test/cells_test.go](../test/cells_test.go).
@@ -166,6 +167,9 @@ func (c cell) kernels() string {
 	}
 	if c.uefi {
 		s += " with UEFI and ACPI"
+	}
+	if c.lpa2 {
+		s += " with 52-bit addresses"
 	}
 	return s
 }

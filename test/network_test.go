@@ -71,6 +71,7 @@ var servers = map[string]func(t *testing.T, at string) dumpServer{
 	"sftp":  startSFTP,
 	"https": startHTTPS,
 	"s3":    startS3,
+	"nfs":   startNFS,
 }
 
 var netCells = []netCell{

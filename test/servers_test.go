@@ -105,8 +105,35 @@ func sshKey(t *testing.T) (private, public string) {
 	return string(pem.EncodeToMemory(block)), strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 }
 
-// startSFTP runs OpenSSH. at is the address at which the machine reaches it.
+// sshServer is an OpenSSH on this machine.
+type sshServer struct {
+	user    string // of its only account
+	port    int
+	userKey string // private
+	known   string // line of known_hosts
+	dumps   string // empty directory
+}
+
+// startSFTP runs OpenSSH for SFTP only. at is the address at which the machine reaches it.
 func startSFTP(t *testing.T, at string) dumpServer {
+	t.Helper()
+	s := startSSH(t, at, "ForceCommand internal-sftp\n")
+	host := at
+	if strings.Contains(at, ":") {
+		host = "[" + at + "]"
+	}
+	return dumpServer{
+		target: fmt.Sprintf("sftp://%s@%s:%d%s", s.user, host, s.port, s.dumps),
+		files: map[string]string{
+			"etc/ukdump/ssh/id_ed25519":  s.userKey,
+			"etc/ukdump/ssh/known_hosts": s.known,
+		},
+		dir: s.dumps,
+	}
+}
+
+// startSSH runs OpenSSH with further lines of sshd_config(5).
+func startSSH(t *testing.T, at, lines string) sshServer {
 	t.Helper()
 	const sshd = "/usr/sbin/sshd"
 	if _, err := os.Stat(sshd); err != nil {
@@ -142,9 +169,8 @@ KbdInteractiveAuthentication no
 UsePAM no
 StrictModes no
 PidFile none
-ForceCommand internal-sftp
 Subsystem sftp internal-sftp
-`, address, port, dir, dir)
+`, address, port, dir, dir) + lines
 	if err := os.WriteFile(filepath.Join(dir, "sshd_config"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -153,18 +179,7 @@ Subsystem sftp internal-sftp
 	if err != nil {
 		t.Fatal(err)
 	}
-	host := at
-	if strings.Contains(at, ":") {
-		host = "[" + at + "]"
-	}
-	return dumpServer{
-		target: fmt.Sprintf("sftp://%s@%s:%d%s", me.Username, host, port, dumps),
-		files: map[string]string{
-			"etc/ukdump/ssh/id_ed25519":  userKey,
-			"etc/ukdump/ssh/known_hosts": fmt.Sprintf("[%s]:%d %s\n", at, port, hostPublic),
-		},
-		dir: dumps,
-	}
+	return sshServer{user: me.Username, port: port, userKey: userKey, known: fmt.Sprintf("[%s]:%d %s\n", at, port, hostPublic), dumps: dumps}
 }
 
 // certificate returns a certificate for the addresses of this machine, and its key.
@@ -277,6 +292,40 @@ func startS3(t *testing.T, at string) dumpServer {
 		files:  map[string]string{"etc/ukdump/s3.key": "dumper:only-for-tests\n", "etc/ukdump/ca.pem": cert},
 		dir:    filepath.Join(store, "crashes", "fleet"),
 	}
+}
+
+const ganesha = "/usr/bin/ganesha.nfsd"
+
+// hasNFS reports whether startNFS can run here: its backend opens files by their handles,
+// which needs root.
+func hasNFS() bool { return exists(ganesha) && os.Geteuid() == 0 }
+
+// startNFS runs NFS-Ganesha for NFS 4 at its usual port, as targets name none.
+func startNFS(t *testing.T, at string) dumpServer {
+	t.Helper()
+	dir := t.TempDir()
+	dumps := filepath.Join(dir, "dumps")
+	for _, d := range []string{dumps, filepath.Join(dir, "recovery")} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config := fmt.Sprintf(`
+NFS_CORE_PARAM { Protocols = 4; NFS_Port = 2049; Bind_addr = 127.0.0.1; Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false; }
+NFSV4 { Graceless = true; RecoveryRoot = %[1]q; }
+EXPORT { Export_Id = 1; Path = %[2]q; Pseudo = /crash; Access_Type = RW; Squash = No_Root_Squash; SecType = sys; Protocols = 4;
+	Transports = TCP; PrivilegedPort = false; FSAL { Name = VFS; } }
+`, filepath.Join(dir, "recovery"), dumps)
+	if err := os.WriteFile(filepath.Join(dir, "ganesha.conf"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:2049")
+	if err != nil {
+		t.Fatal(err) // a server of this machine would get the dumps
+	}
+	l.Close()
+	start(t, "127.0.0.1", 2049, ganesha, "-F", "-L", "STDERR", "-f", filepath.Join(dir, "ganesha.conf"), "-p", filepath.Join(dir, "pid"))
+	return dumpServer{target: "nfs:" + at + ":/crash", dir: dumps}
 }
 
 // versityVersion is a server of S3 over a directory.

@@ -62,15 +62,16 @@ func TestImportsOfPID1(t *testing.T) {
 func TestLayers(t *testing.T) {
 	// Packages on which both sides of a crash agree need only the standard library.
 	plain := []string{"ukdump/internal/plan", "ukdump/internal/fsid", "ukdump/internal/vmcore",
-		"ukdump/internal/makedumpfile", "ukdump/internal/advice", "ukdump/internal/target"}
+		"ukdump/internal/advice", "ukdump/internal/target"}
 	// These need the standard library and the packages of ours that are listed.
 	only := map[string][]string{
-		"ukdump/internal/crashdir": {"golang.org/x/sys/unix"},
-		"ukdump/internal/dumpfile": {"ukdump/internal/vmcore"},
-		"ukdump/internal/evidence": {"ukdump/internal/crashdir", "ukdump/internal/vmcore"},
-		"ukdump/internal/rtnl":     {"golang.org/x/sys/unix"},
-		"ukdump/internal/netconf":  {"golang.org/x/sys/unix", "ukdump/internal/netplan", "ukdump/internal/rtnl"},
-		"ukdump/internal/seal":     {"golang.org/x/crypto/chacha20", "golang.org/x/crypto/chacha20poly1305", "golang.org/x/sys/unix"},
+		"ukdump/internal/crashdir":     {"golang.org/x/sys/unix"},
+		"ukdump/internal/dumpfile":     {"ukdump/internal/vmcore"},
+		"ukdump/internal/makedumpfile": {"ukdump/internal/vmcore"},
+		"ukdump/internal/evidence":     {"ukdump/internal/crashdir", "ukdump/internal/vmcore"},
+		"ukdump/internal/rtnl":         {"golang.org/x/sys/unix"},
+		"ukdump/internal/netconf":      {"golang.org/x/sys/unix", "ukdump/internal/netplan", "ukdump/internal/rtnl"},
+		"ukdump/internal/seal":         {"golang.org/x/crypto/chacha20", "golang.org/x/crypto/chacha20poly1305", "golang.org/x/sys/unix"},
 	}
 	for _, p := range goList(t, "ukdump/...") {
 		allowed, pinned := only[p.ImportPath]

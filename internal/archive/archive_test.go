@@ -254,6 +254,9 @@ func TestImportVmcore(t *testing.T) {
 			t.Fatal(err)
 		}
 		d, err := crashdir.Read(dir)
+		if (im.Cut == nil) != (want == crashdir.Complete) {
+			t.Errorf("%s: the reason is %v", want, im.Cut)
+		}
 		if err != nil || d.Outcome != want || filepath.Base(dir) != "2026-11-20T01-00-00Z" {
 			t.Errorf("%s: %+v, %v, want %s", dir, d, err, want)
 		}

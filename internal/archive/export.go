@@ -118,6 +118,9 @@ func (e *Export) addText(a *writer, name string) error {
 		return nil
 	}
 	if err != nil {
+		if fi, e := os.Lstat(filepath.Join(e.Dump.Path, name)); e == nil && !fi.Mode().IsRegular() {
+			err = advice.With(err, "Remove it: a capture makes only files.")
+		}
 		return err
 	}
 	defer f.Close()

@@ -25,6 +25,8 @@ import (
 type Import struct {
 	Dir    string      // of the imported dumps
 	Copied func(int64) // is called with the bytes that were written; may be nil
+	// Cut is set by File if the vmcore is not whole: the reason.
+	Cut error
 	// Room returns the room in a directory, for tests; nil is crashdir.RoomIn.
 	Room func(dir string) (crashdir.Room, error)
 }
@@ -187,7 +189,7 @@ func (im *Import) copyVmcore(dir, name string, r io.Reader, size int64) error {
 	if err := im.copyFile(dir, name+crashdir.Suffix, r, size); err != nil {
 		return err
 	}
-	if err := verify(incomplete); err != nil {
+	if im.Cut = verify(incomplete); im.Cut != nil {
 		return nil
 	}
 	return os.Rename(incomplete, filepath.Join(dir, name))

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"ukdump/internal/advice"
 )
 
 const blsDir = "/boot/loader/entries"
@@ -222,11 +224,38 @@ func (p *Plan) kernelCmdline(s *System, e Edit) error {
 	if err != nil || data == nil {
 		return err
 	}
+	if err := s.emptyCmdline(kernelCmdline, data, e); err != nil {
+		p.Notes = append(p.Notes, fmt.Sprintf("%v. It stays. %s", err, advice.For(err)))
+		return nil
+	}
 	changed, err := editCmdlineFile(kernelCmdline, data, e)
 	if err != nil {
 		return err
 	}
 	return p.add(s, kernelCmdline, data, changed)
+}
+
+// loaderWords are words that a loader adds to the command line of the running kernel.
+var loaderWords = []string{"BOOT_IMAGE", "initrd"}
+
+// emptyCmdline is an error if a file of the command line has no words, but the running kernel
+// has some with which it found its root: with our words alone, the next one would not.
+func (s *System) emptyCmdline(name string, data []byte, e Edit) error {
+	for line := range strings.Lines(string(data)) {
+		if !isComment(line) && strings.TrimSpace(line) != "" {
+			return nil
+		}
+	}
+	running, err := s.read("/proc/cmdline")
+	line := strings.TrimSpace(string(running))
+	if err != nil || len(e.Words) == 0 || len(Of(line, "root")) == 0 {
+		return nil
+	}
+	for _, w := range loaderWords {
+		line = Edit{Name: w}.Apply(line)
+	}
+	return advice.With(fmt.Errorf("%s is empty, and a kernel with the new words alone would not find its root file system", name),
+		"Put the whole command line into it: "+e.Apply(line))
 }
 
 // editCmdlineFile edits a file that is a command line. Its lines are joined by who reads it,

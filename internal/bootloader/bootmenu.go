@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"ukdump/internal/advice"
 )
 
 // A menuItem is an entry of systemd-boot's menu: a file of the Boot Loader Specification
@@ -178,6 +180,7 @@ func (s *System) needBootMenu(loader string) (*bootMenu, error) {
 	m, err := s.bootMenu()
 	if err == nil && m == nil {
 		err = fmt.Errorf("%s: this machine has no EFI system partition on %s", loader, strings.Join(espDirs, ", "))
+		err = advice.With(err, "Mount it, then run kdumpctl setup again.")
 	}
 	return m, err
 }

@@ -40,7 +40,7 @@ func detect(s *System, loaders []Loader) ([]Found, error) {
 	for _, l := range loaders {
 		f, err := l.Find(s)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("detect the boot loader %s: %w", l.Name(), err))
+			errs = append(errs, &FindError{l.Name(), err})
 		}
 		if f != nil && err == nil {
 			founds = append(founds, *f)
@@ -56,6 +56,35 @@ func detect(s *System, loaders []Loader) ([]Found, error) {
 		return founds, nil
 	}
 	return nil, s.noLoader()
+}
+
+// A FindError is the error of a loader that cannot be told to be installed or not.
+type FindError struct {
+	Loader string
+	Err    error
+}
+
+func (e *FindError) Error() string {
+	return fmt.Sprintf("detect the boot loader %s: %v", e.Loader, e.Err)
+}
+
+// Unwrap returns the error without the loader.
+func (e *FindError) Unwrap() error { return e.Err }
+
+// FindErrors returns the errors of single loaders in an error of Detect.
+func FindErrors(err error) []*FindError {
+	list := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		list = joined.Unwrap()
+	}
+	var found []*FindError
+	for _, err := range list {
+		var e *FindError
+		if errors.As(err, &e) {
+			found = append(found, e)
+		}
+	}
+	return found
 }
 
 // noLoader is the error on a machine without a loader that ukdump knows.
@@ -96,12 +125,16 @@ func choose(loaders []Loader, founds []Found, name string) (Loader, error) {
 
 // Known returns an error that lists the loaders if none has that name.
 func Known(name string) error {
-	for _, l := range loaders {
-		if l.Name() == name {
-			return nil
-		}
+	_, err := lookUp(loaders, name)
+	return err
+}
+
+func lookUp(loaders []Loader, name string) (Loader, error) {
+	i := slices.IndexFunc(loaders, func(l Loader) bool { return l.Name() == name })
+	if i < 0 {
+		return nil, fmt.Errorf("unknown boot loader %.40q: known ones are %s", name, names(loaders))
 	}
-	return fmt.Errorf("unknown boot loader %.40q: known ones are %s", name, names(loaders))
+	return loaders[i], nil
 }
 
 func names(loaders []Loader) string {
@@ -113,17 +146,11 @@ func names(loaders []Loader) string {
 }
 
 func byName(loaders []Loader, founds []Found, name string) (Loader, error) {
-	for _, l := range loaders {
-		if l.Name() != name {
-			continue
-		}
-		if !slices.ContainsFunc(founds, func(f Found) bool { return f.Loader == name }) {
-			return nil, fmt.Errorf("the boot loader %s is not installed", name)
-		}
-		return l, nil
+	l, err := lookUp(loaders, name)
+	if err != nil || slices.ContainsFunc(founds, func(f Found) bool { return f.Loader == name }) {
+		return l, err
 	}
-	err := fmt.Errorf("unknown boot loader %.40q", name)
-	return nil, advice.With(err, "Known ones are "+names(loaders)+".")
+	return nil, advice.With(fmt.Errorf("the boot loader %s is not installed", name), "Omit --loader: kdumpctl setup then prints the boot loader of this machine.")
 }
 
 // An AmbiguousError says that the loader of the running kernel is not known.

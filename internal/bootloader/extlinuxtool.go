@@ -155,8 +155,14 @@ func (l *extlinuxTool) Plan(s *System, e Edit) (*Plan, error) {
 	case !e.done(value):
 		err = l.edit(s, p, files, e)
 	}
-	if err != nil || len(p.Files) == 0 {
-		return p, err
+	if err != nil {
+		return nil, err
+	}
+	if len(p.Files) == 0 {
+		stale, err := s.stale(l, e)
+		if err != nil || !stale {
+			return p, err
+		}
 	}
 	p.Commands = []Command{{Args: []string{s.program(l.program)}, Why: "writes " + l.configs[0], Writes: l.configs}}
 	return p, nil
@@ -220,7 +226,7 @@ func (l *extlinuxTool) editFile(f *shellFile, e Edit) (content []byte, done bool
 			return nil, false, err
 		}
 		if len(g.vars) != len(f.vars) {
-			return nil, false, lineError(f.name, a.line, l.variable+" cannot be edited")
+			return nil, false, f.refuse(a.line, l.variable, "cannot be edited")
 		}
 		if content, err = g.edit(e, i); err != nil {
 			return nil, false, err
@@ -258,6 +264,9 @@ func (l *extlinuxTool) addOwn(s *System, p *Plan, files []*shellFile, value stri
 func (s *System) planCmdlineFile(p *Plan, e Edit) error {
 	t, err := s.textFile(kernelCmdline)
 	if err != nil {
+		return err
+	}
+	if err := s.emptyCmdline(t.name, t.old, e); err != nil {
 		return err
 	}
 	content := t.old

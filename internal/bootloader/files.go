@@ -89,7 +89,7 @@ func (s *System) readText(name string) ([]byte, error) {
 		return nil, err
 	}
 	if i := bytes.IndexByte(data, 0); i >= 0 {
-		return nil, lineError(name, 1+bytes.Count(data[:i], []byte("\n")), "a zero byte: not a text file")
+		return nil, broken(lineError(name, 1+bytes.Count(data[:i], []byte("\n")), "a zero byte: not a text file"))
 	}
 	return data, nil
 }

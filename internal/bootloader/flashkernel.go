@@ -63,7 +63,11 @@ func (flashKernel) Plan(s *System, e Edit) (*Plan, error) {
 	f.expand(env)
 	p := new(Plan)
 	if e.done(env[flashKernelLast]) && e.without().done(env[flashKernelFirst]) {
-		return p, nil
+		stale, err := s.stale(flashKernel{}, e)
+		if err != nil || !stale {
+			return p, err
+		}
+		return p.flashKernel(s), nil
 	}
 	content, err := editFlashKernel(f, e)
 	if err != nil {
@@ -76,9 +80,14 @@ func (flashKernel) Plan(s *System, e Edit) (*Plan, error) {
 	if err := p.add(s, f.name, old, content); err != nil || len(p.Files) == 0 {
 		return p, err
 	}
+	return p.flashKernel(s), nil
+}
+
+// flashKernel adds the command that writes the script.
+func (p *Plan) flashKernel(s *System) *Plan {
 	script := s.flashKernelScript()
 	p.Commands = []Command{{Args: []string{s.program("flash-kernel")}, Why: "writes " + script, Writes: []string{script, script + ".bak"}}}
-	return p, nil
+	return p
 }
 
 // editFlashKernel edits the last assignment of the words that count, and takes the

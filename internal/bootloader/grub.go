@@ -56,6 +56,9 @@ func (s *System) grubMenu(config string) (*grubMenu, map[string]string, error) {
 		return nil, nil, err
 	}
 	menu, err := parseGrubMenu(config, data, env)
+	if p := new(Plan); err != nil && p.mkconfig(s, Edit{}) == nil {
+		err = advice.With(err, "Run "+strings.Join(p.Commands[0].Args, " ")+", which writes the file again, then run kdumpctl setup again.")
+	}
 	return menu, env, err
 }
 
@@ -302,7 +305,7 @@ func (grub) Plan(s *System, e Edit) (*Plan, error) {
 	if err != nil || len(p.Files) == 0 && !stale {
 		return p, err
 	}
-	return p, p.mkconfig(s)
+	return p, p.mkconfig(s, e)
 }
 
 // change returns the files with the words in the first place where they have an effect.
@@ -322,8 +325,7 @@ func (g *grubFiles) change(e Edit) (*grubFiles, error) {
 			names = append(names, f.name)
 		}
 	}
-	err := fmt.Errorf("%s in %s: another variable or command decides about it", e.Name, strings.Join(slices.Compact(names), ", "))
-	return nil, advice.With(err, "Change the files by hand, then run update-grub.")
+	return nil, fmt.Errorf("%s in %s: another variable or command decides about it", e.Name, strings.Join(slices.Compact(names), ", "))
 }
 
 // grubDiff puts the files that differ into the plan.
@@ -360,13 +362,16 @@ func (s *System) grubStale(e Edit, p *Plan) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	stale := false
+	stale, written, right := false, false, false
 	menu.root.walk(func(n *menuNode) {
 		for _, l := range n.lines {
+			same := slices.Equal(Of(l.cmdline, e.Name), e.Words)
 			ours := strings.HasPrefix(path.Base(n.section), "10_linux") && !strings.Contains(n.id, "-recovery-")
-			stale = stale || ours && !slices.Equal(Of(l.cmdline, e.Name), e.Words)
+			written, right, stale = written || ours, right || same, stale || ours && !same
 		}
 	})
+	// A file that is empty, or that somebody else wrote.
+	stale = stale || !written && !right && len(e.Words) > 0
 	n := menu.defaultEntry(env)
 	if n != nil && n.section != "" && !strings.HasPrefix(path.Base(n.section), "10_linux") {
 		p.Notes = append(p.Notes, fmt.Sprintf("The default entry %q is from %s and does not get the words.", n.title, n.section))
@@ -375,7 +380,7 @@ func (s *System) grubStale(e Edit, p *Plan) (bool, error) {
 }
 
 // mkconfig adds the command that writes grub.cfg.
-func (p *Plan) mkconfig(s *System) error {
+func (p *Plan) mkconfig(s *System, e Edit) error {
 	config := s.grubConfig()
 	if config == "" {
 		config = grubConfigs[0]
@@ -393,7 +398,7 @@ func (p *Plan) mkconfig(s *System) error {
 		}
 	}
 	err := errors.New("neither update-grub nor grub-mkconfig is installed")
-	return advice.With(err, "Add the words to the lines \"linux\" of "+config+" by hand.")
+	return advice.With(err, "Put "+strings.Join(e.Words, " ")+" into the lines \"linux\" of "+config+" by hand.")
 }
 
 // defaultEntry returns the entry that boots next if nobody chooses, nil if not known.

@@ -102,7 +102,7 @@ func (limine) Plan(s *System, e Edit) (*Plan, error) {
 		byTool = false
 	}
 	if byTool {
-		p, err = s.planEntryTool(e, tool, configs)
+		p, err = s.planEntryTool(e, entryTool{tool, configs, staleEntries(files, e)})
 		if err != nil || p.Manual != "" {
 			return p, err
 		}
@@ -145,6 +145,20 @@ func (s *System) limineFiles(configs []string) (files []*limineFile, byTool bool
 		byTool = byTool || slices.ContainsFunc(f.entries, func(e limineEntry) bool { return e.byTool })
 	}
 	return files, byTool, nil
+}
+
+// staleEntries reports whether an entry of limine-entry-tool has other words than e.
+func staleEntries(files []*limineFile, e Edit) bool {
+	for _, f := range files {
+		for i := range f.entries {
+			entry := &f.entries[i]
+			value, _ := f.value(entry)
+			if entry.byTool && entry.linux() && !entry.snapshot() && !slices.Equal(Of(f.expand(value), e.Name), e.Words) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // limineSeal precedes, in Limine's program, the BLAKE2b of the configuration that

@@ -67,15 +67,22 @@ func (v *entryToolValue) set(value string) {
 	v.file.replace(v.line, text[:v.from]+value+text[v.to:])
 }
 
+// An entryTool is limine-entry-tool, which writes the configurations of Limine.
+type entryTool struct {
+	program string
+	configs []string
+	stale   bool // an entry that it wrote has other words than those to be set
+}
+
 // planEntryTool changes the command lines that limine-entry-tool writes into limine.conf.
-func (s *System) planEntryTool(e Edit, tool string, configs []string) (*Plan, error) {
+func (s *System) planEntryTool(e Edit, tool entryTool) (*Plan, error) {
 	files, values, err := s.entryToolFiles()
 	if err != nil {
 		return nil, err
 	}
 	p := new(Plan)
 	if len(values) == 0 {
-		return s.planKernelCmdline(e, tool, configs)
+		return s.planKernelCmdline(e, tool)
 	}
 	p.Notes = editEntryTool(e, values)
 	for _, f := range files {
@@ -86,7 +93,7 @@ func (s *System) planEntryTool(e Edit, tool string, configs []string) (*Plan, er
 	if err := s.addEntryToolDefault(p, e, files, values); err != nil {
 		return nil, err
 	}
-	return s.runEntryTool(p, tool, configs), nil
+	return s.runEntryTool(p, tool), nil
 }
 
 // entryToolFiles reads all files, and the assignments that have an effect.
@@ -203,7 +210,7 @@ func (s *System) addEntryToolDefault(p *Plan, e Edit, files []*textFile, values 
 
 // planKernelCmdline is planEntryTool if none of the files has a command line. The tool then
 // takes /etc/kernel/cmdline, or the command line of the running kernel.
-func (s *System) planKernelCmdline(e Edit, tool string, configs []string) (*Plan, error) {
+func (s *System) planKernelCmdline(e Edit, tool entryTool) (*Plan, error) {
 	_, err := s.stat(kernelCmdline)
 	if absent(err) {
 		current, err := s.read("/proc/cmdline")
@@ -216,7 +223,7 @@ func (s *System) planKernelCmdline(e Edit, tool string, configs []string) (*Plan
 		}
 		line = e.Apply(line)
 		return &Plan{Manual: fmt.Sprintf("%s has no command line. Put this into it, without the words that Limine adds, "+
-			"and run %s:\nKERNEL_CMDLINE[default]=\"%s\"", entryToolDefault, tool, line)}, nil
+			"and run %s:\nKERNEL_CMDLINE[default]=\"%s\"", entryToolDefault, tool.program, line)}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -225,21 +232,21 @@ func (s *System) planKernelCmdline(e Edit, tool string, configs []string) (*Plan
 	if err := s.planCmdlineFile(p, e); err != nil {
 		return nil, err
 	}
-	return s.runEntryTool(p, tool, configs), nil
+	return s.runEntryTool(p, tool), nil
 }
 
 // runEntryTool has the tool write the entries, and the unified images that have the command
 // line in them.
-func (s *System) runEntryTool(p *Plan, tool string, configs []string) *Plan {
-	if len(p.Files) == 0 {
+func (s *System) runEntryTool(p *Plan, tool entryTool) *Plan {
+	if len(p.Files) == 0 && !tool.stale {
 		return p
 	}
-	writes := slices.Clone(configs)
+	writes := slices.Clone(tool.configs)
 	if esp, err := s.esp(); err == nil && esp != "" {
 		for _, dir := range []string{"EFI/Linux", "EFI/limine", "EFI/BOOT"} {
 			writes = append(writes, path.Join(s.inESP(esp, dir), "*"))
 		}
 	}
-	p.Commands = append(p.Commands, Command{Args: []string{tool}, Why: "writes " + configs[0], Writes: writes})
+	p.Commands = append(p.Commands, Command{Args: []string{tool.program}, Why: "writes " + tool.configs[0], Writes: writes})
 	return p
 }

@@ -3,6 +3,8 @@ package bootloader
 import (
 	"slices"
 	"strings"
+
+	"ukdump/internal/advice"
 )
 
 // A textFile is a text file as lines, so that an edit leaves every other byte as it is:
@@ -77,8 +79,15 @@ func (t *textFile) remove(i int) {
 	}
 }
 
-// fault is an error at line i, which counts from 0.
-func (t *textFile) fault(i int, text string) error { return lineError(t.name, i+1, text) }
+// fault is the error of line i, which counts from 0, if the loader does not understand it
+// either.
+func (t *textFile) fault(i int, text string) error { return broken(lineError(t.name, i+1, text)) }
+
+// broken adds advice to the error of a line that who reads the file does not understand
+// either.
+func broken(err error) error {
+	return advice.With(err, "Correct this line, then run kdumpctl setup again.")
+}
 
 const byteOrderMark = "\ufeff"
 

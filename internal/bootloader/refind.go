@@ -130,7 +130,7 @@ func (refind) Plan(s *System, e Edit) (*Plan, error) {
 		return nil, err
 	}
 	p := new(Plan)
-	boots := false
+	boots := false // something that can be edited
 	for _, f := range stanzas {
 		boots = boots || len(f.boot()) > 0
 		f.edit(e)
@@ -143,18 +143,23 @@ func (refind) Plan(s *System, e Edit) (*Plan, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := editRefindLinux(t, e); err != nil {
+		lines, err := editRefindLinux(t, e)
+		if err != nil {
 			return nil, err
 		}
+		boots = boots || lines > 0
 		if err := p.add(s, name, t.old, t.content()); err != nil {
 			return nil, err
 		}
 	}
-	if len(linux) == 0 && !boots && len(e.Words) > 0 {
-		// rEFInd makes them up of /etc/fstab, or of the type of the root partition.
-		return &Plan{Manual: "No file has the options that rEFInd gives the kernel. Run mkrlconf, which writes /boot/refind_linux.conf, and try again."}, nil
+	switch {
+	case boots || len(e.Words) == 0:
+		return p, nil
+	case len(linux) > 0:
+		return &Plan{Manual: linux[0] + " has no line with a title and options. Run mkrlconf --force, which writes it again, then run kdumpctl setup again."}, nil
 	}
-	return p, nil
+	// rEFInd makes them up of /etc/fstab, or of the type of the root partition.
+	return &Plan{Manual: "No file has the options that rEFInd gives the kernel. Run mkrlconf, which writes /boot/refind_linux.conf, then run kdumpctl setup again."}, nil
 }
 
 func (refind) Next(s *System) ([]Entry, error) {

@@ -116,7 +116,7 @@ func FuzzRefind(f *testing.F) {
 				stanzas = string(file.content())
 			}
 			linux := newTextFile("f", []byte(text))
-			if editRefindLinux(linux, setCrash) != nil {
+			if _, err := editRefindLinux(linux, setCrash); err != nil {
 				return stanzas, ""
 			}
 			return stanzas, string(linux.content())

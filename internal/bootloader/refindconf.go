@@ -263,11 +263,12 @@ func refindLinuxLines(t *textFile) (lines []int, err error) {
 	return lines, nil
 }
 
-// editRefindLinux changes the options of all lines of a refind_linux.conf.
-func editRefindLinux(t *textFile, e Edit) error {
+// editRefindLinux changes the options of all lines of a refind_linux.conf, and returns the
+// number of these lines.
+func editRefindLinux(t *textFile, e Edit) (int, error) {
 	lines, err := refindLinuxLines(t)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, i := range lines {
 		tokens, _ := refindTokens(t.text(i))
@@ -275,5 +276,5 @@ func editRefindLinux(t *textFile, e Edit) error {
 			t.replace(i, refindReplace(t.text(i), e.applyInside(value)))
 		}
 	}
-	return nil
+	return len(lines), nil
 }

@@ -87,7 +87,7 @@ func (p *shellParser) run() error {
 		case t.kind == tokenWord:
 			p.command = append(p.command, t)
 		case t.kind == tokenOperator && t.text == "<<":
-			return p.lexer.fail(t.line, "a here-document is not supported")
+			return lineError(p.lexer.name, t.line, "a here-document is not supported")
 		case t.text == "<" || t.text == ">":
 			p.redirected = true
 		case t.text == "(" && p.isArray(t):
@@ -256,6 +256,11 @@ func (f *shellFile) last(name string) int {
 	return -1
 }
 
+// refuse is an error about the assignment of a variable that ukdump does not change.
+func (f *shellFile) refuse(line int, name, why string) error {
+	return &placeError{error: lineError(f.name, line, name+" "+why), place: name + " of " + f.name}
+}
+
 // understood is an error if the file sets one of the variables in a way that is not
 // understood.
 func (f *shellFile) understood(names ...string) error {
@@ -263,13 +268,12 @@ func (f *shellFile) understood(names ...string) error {
 		sets := regexp.MustCompile(`\b` + regexp.QuoteMeta(name) + `(\[[^\]]*\])?(\+|:)?=|\b(unset|read|declare|typeset|local|readonly)\b.*\b` + regexp.QuoteMeta(name) + `\b`)
 		for _, c := range f.code {
 			if sets.MatchString(c.text) {
-				return advice.With(lineError(f.name, c.line, name+" is set in a way that ukdump does not understand"),
-					"Add the words to the kernel's command line by hand.")
+				return f.refuse(c.line, name, "is set in a way that ukdump does not understand")
 			}
 		}
 		for _, a := range f.vars {
 			if a.name == name && a.array {
-				return lineError(f.name, a.line, name+" is an array")
+				return f.refuse(a.line, name, "is an array, which ukdump does not change")
 			}
 		}
 	}

@@ -73,7 +73,7 @@ func TestShellErrors(t *testing.T) {
 		{"A=(x", "f:1: a parenthesis that is not closed"},
 		{"cat <<EOF\nA=1\nEOF\n", "f:1: a here-document is not supported"},
 		{"A=1\nB=\\", "f:2: a backslash at the end of the file"},
-		{"A=$B\\\nC", "f:1: a variable's name that goes on in the next line"},
+		{"A=$B\\\nC", "f:1: a variable's name that goes on in the next line is not supported"},
 		{`A=$'\n'`, "f:1: $'…' is not supported"},
 		{"A=" + strings.Repeat("$(", 60), "f:1: more than 50 nested expansions"},
 		{"\xef\xbb\xbfA=1", "f:1: a byte order mark, which a shell takes for a command"},
@@ -81,7 +81,7 @@ func TestShellErrors(t *testing.T) {
 		{"A=1\nif x; then\nA=\"$A b\"; fi", "f:3: A is set in a way that ukdump does not understand"},
 		{": ${A:=1}", "f:1: A is set in a way that ukdump does not understand"},
 		{"unset B A", "f:1: A is set in a way that ukdump does not understand"},
-		{"A=(1 2)", "f:1: A is an array"},
+		{"A=(1 2)", "f:1: A is an array, which ukdump does not change"},
 		{"if [ \"$A\" = 1 ]; then BA=1; fi; echo $A", "<nil>"},
 	} {
 		f, err := parseShell("f", []byte(c.script))

@@ -37,7 +37,7 @@ func (f *shellFile) edit(e Edit, indexes ...int) ([]byte, error) {
 	for _, i := range indexes {
 		a := &f.vars[i]
 		if len(again.vars) == len(f.vars) && again.vars[i].text() != e.Apply(a.text()) {
-			return nil, lineError(f.name, a.line, a.name+" is quoted in a way that ukdump cannot edit")
+			return nil, f.refuse(a.line, a.name, "is quoted in a way that ukdump cannot edit")
 		}
 	}
 	return data, nil

@@ -50,8 +50,9 @@ type shellLexer struct {
 	line int
 }
 
-func (l *shellLexer) fail(line int, format string, args ...any) error {
-	return lineError(l.name, line, fmt.Sprintf(format, args...))
+// fail is the error of a line that a shell does not understand either.
+func (l *shellLexer) fail(line int, text string) error {
+	return broken(lineError(l.name, line, text))
 }
 
 // next returns the next token. Comments and continued lines are skipped.
@@ -219,7 +220,7 @@ func (l *shellLexer) expansion(u *unit, line int) error {
 	n := nameLength(rest)
 	switch {
 	case n > 0 && strings.HasPrefix(rest[n:], "\\\n"):
-		return l.fail(line, "a variable's name that goes on in the next line")
+		return lineError(l.name, line, "a variable's name that goes on in the next line is not supported")
 	case n > 0:
 		u.char, u.ref = opaqueChar, rest[:n]
 		l.pos += n
@@ -243,7 +244,7 @@ func (l *shellLexer) expansion(u *unit, line int) error {
 		l.pos++
 		return l.balanced(')', line, 0)
 	case rest[0] == '\'' && u.quote == 0:
-		return l.fail(line, "$'…' is not supported")
+		return lineError(l.name, line, "$'…' is not supported")
 	case strings.IndexByte("@*#?-$!0123456789", rest[0]) >= 0:
 		u.char, u.opaque = opaqueChar, true
 		l.pos++
@@ -254,7 +255,7 @@ func (l *shellLexer) expansion(u *unit, line int) error {
 // balanced skips to the end of ${… or $(…, with those inside of it.
 func (l *shellLexer) balanced(end byte, line, depth int) error {
 	if depth > maxNesting {
-		return l.fail(line, "more than %d nested expansions", maxNesting)
+		return lineError(l.name, line, fmt.Sprintf("more than %d nested expansions", maxNesting))
 	}
 	for l.pos < len(l.src) {
 		c := l.src[l.pos]
@@ -307,7 +308,7 @@ func (l *shellLexer) until(quote byte, line int) error {
 			l.escaped()
 		}
 	}
-	return l.fail(line, "a quote (%c) that is not closed", quote)
+	return l.fail(line, fmt.Sprintf("a quote (%c) that is not closed", quote))
 }
 
 // nameLength returns the length of the variable name at the beginning of s.

@@ -15,6 +15,8 @@ const (
 	sdbootWords  = "LINUX_OPTIONS"
 )
 
+var sdbootGen = []string{"sdboot-manage", "gen"}
+
 // systemdBoot is systemd-boot with entries of the Boot Loader Specification.
 type systemdBoot struct{}
 
@@ -142,22 +144,25 @@ func (m *bootMenu) planSdbootManage(s *System, e Edit) (*Plan, error) {
 		return nil, err
 	}
 	if err := f.understood(sdbootWords); err != nil {
-		return nil, err
+		return nil, thenRun(err, sdbootGen...)
 	}
 	data, err := f.set(e, sdbootWords)
 	if err != nil {
-		return nil, err
+		return nil, thenRun(err, sdbootGen...)
 	}
 	p := &Plan{}
 	if err := p.add(s, sdbootManage, f.data, data); err != nil {
 		return nil, err
 	}
-	def := m.theDefault()
-	stale := def != nil && def.bls != nil && !slices.Equal(Of(def.Cmdline, e.Name), e.Words)
+	differs := func(it *menuItem) bool { return it.bls != nil && !slices.Equal(Of(it.Cmdline, e.Name), e.Words) }
+	stale := len(m.entries(differs)) > 0
+	if def := m.theDefault(); def != nil && def.bls != nil {
+		stale = differs(def)
+	}
 	if len(p.Files) == 0 && !stale {
 		return p, nil
 	}
-	c := Command{Args: []string{"sdboot-manage", "gen"}, Why: "writes the entries of systemd-boot"}
+	c := Command{Args: sdbootGen, Why: "writes the entries of systemd-boot"}
 	for _, dir := range m.dirs() {
 		c.Writes = append(c.Writes, path.Join(s.inESP(dir, "loader/entries"), "*.conf"))
 	}
@@ -226,7 +231,7 @@ func (f *shellFile) verified(e Edit, name string, without ...int) ([]byte, error
 	changed.expand(env)
 	if !slices.Equal(Of(env[name], e.Name), e.Words) {
 		err := fmt.Errorf("%s in %s: another variable or command decides about it", e.Name, f.name)
-		return nil, advice.With(err, "Change "+name+" by hand.")
+		return nil, &placeError{error: err, place: name + " of " + f.name}
 	}
 	return data, nil
 }

@@ -3,6 +3,7 @@ package bootloader
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -66,7 +67,7 @@ type ukiTool struct {
 var ukiTools = []ukiTool{
 	{"mkinitcpio", usesMkinitcpio, configureMkinitcpio, kernelCmdline, fixed("mkinitcpio", "-P")},
 	{"kernel-install", usesKernelInstall, configureKernelInstall, kernelCmdline, kernelInstallCommands},
-	{"dracut", usesDracut, configureDracut, "kernel_cmdline in " + dracutDir, fixed("dracut", "--regenerate-all", "--uefi", "--force")},
+	{"dracut", usesDracut, configureDracut, "kernel_cmdline in " + dracutDir, fixed(dracutMake...)},
 }
 
 func fixed(args ...string) func(*System) [][]string {
@@ -215,7 +216,7 @@ func namedCmdlines(presets []*shellFile) ([]string, error) {
 				continue
 			}
 			if !path.IsAbs(value) || strings.ContainsRune(value, opaqueChar) {
-				return nil, lineError(f.name, a.line, "a command line that ukdump does not find: "+fmt.Sprintf("%.80q", value))
+				return nil, &placeError{lineError(f.name, a.line, fmt.Sprintf("a command line in a file that ukdump does not find: %.80s", f.data[a.value.start:a.value.end])), "that file", "mkinitcpio -P"}
 			}
 			names = append(names, value)
 		}
@@ -228,6 +229,9 @@ func namedCmdlines(presets []*shellFile) ([]string, error) {
 func (p *Plan) editCmdline(s *System, name string, e Edit) error {
 	data, err := s.readText(name)
 	if err != nil {
+		return err
+	}
+	if err := s.emptyCmdline(name, data, e); err != nil {
 		return err
 	}
 	changed, err := editCmdlineFile(name, data, e)
@@ -258,6 +262,9 @@ func (p *Plan) editJoined(s *System, dropIns []string, e Edit) (bool, error) {
 		if target == "" && len(cmdlineWords(data, e.Name)) > 0 {
 			target = name
 		}
+	}
+	if err := s.emptyCmdline(names[0], slices.Concat(slices.Collect(maps.Values(content))...), e); err != nil {
+		return false, err
 	}
 	switch {
 	case target != "":

@@ -84,7 +84,7 @@ func TestUKIPlan(t *testing.T) {
 		{"mkinitcpio, a file of the preset", arch(map[string]string{preset: presetText + "default_cmdline=/etc/cmd\nALL_options=\"--splash x --cmdline=/etc/cmd2\"\n",
 			"/etc/cmd": "a\n", "/etc/cmd2": "b crashkernel=1M -- c\n"}), "/etc/cmd:\n\ta " + words + "\n/etc/cmd2:\n\tb " + words + " -- c\n" + mkinitcpio},
 		{"mkinitcpio, a file that is computed", arch(map[string]string{preset: presetText + "default_cmdline=\"$(x)\"\n"}),
-			"error: " + preset + ":5: a command line that ukdump does not find: \"\\x01\"\n"},
+			"error: " + preset + ":5: a command line in a file that ukdump does not find: \"$(x)\"\n"},
 		{"mkinitcpio without files", arch(nil), "manual: mkinitcpio takes the command line of the running kernel. Put the words \"" + words + "\", with all others, into /etc/kernel/cmdline and make the images again.\n"},
 		{"mkinitcpio, damaged", arch(map[string]string{preset: "default_uki='\n"}), "error: " + preset + ":1: a quote (') that is not closed\n"},
 		{"kernel-install", kernelInstall("add-all", map[string]string{"/etc/kernel/cmdline": "a"}), "/etc/kernel/cmdline:\n\ta " + words + "\nrun kernel-install add-all\n"},

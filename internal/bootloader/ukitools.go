@@ -6,8 +6,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-
-	"ukdump/internal/advice"
 )
 
 const (
@@ -55,7 +53,7 @@ func configureKernelInstall(s *System, p *Plan, e Edit) (bool, error) {
 		}
 		if i >= 0 {
 			if i+1 < len(t.lines) && indent(t.lines[i+1]) != "" && strings.TrimSpace(t.text(i+1)) != "" {
-				return false, t.fault(i+1, "a command line of several lines is not supported")
+				return false, &placeError{lineError(t.name, i+2, "a command line of several lines is not supported"), "Cmdline= of " + ukiConf, "kernel-install add-all"}
 			}
 			text := t.text(i)
 			t.replace(i, text[:len(text)-len(value)]+e.applyInside(value))
@@ -166,6 +164,9 @@ func usesDracut(s *System) (bool, error) {
 
 const dracutWords = "kernel_cmdline"
 
+// dracutMake makes the images again.
+var dracutMake = []string{"dracut", "--regenerate-all", "--uefi", "--force"}
+
 // configureDracut edits kernel_cmdline. If no file sets it, dracut makes one itself, which
 // a new setting would replace.
 func configureDracut(s *System, p *Plan, e Edit) (bool, error) {
@@ -199,7 +200,7 @@ func configureDracut(s *System, p *Plan, e Edit) (bool, error) {
 	}
 	if !slices.Equal(Of(dracutValue(changed, dracutWords), e.Name), e.Words) {
 		err := fmt.Errorf("%s in %s: another variable or command decides about it", e.Name, dracutDir)
-		return false, advice.With(err, "Change "+dracutWords+" by hand.")
+		return false, &placeError{err, dracutWords + " of " + dracutDir, strings.Join(dracutMake, " ")}
 	}
 	return true, p.dracutDiff(s, files, changed)
 }
@@ -236,7 +237,7 @@ func editDracut(files []*shellFile, e Edit) (changed []*shellFile, placed bool, 
 	placed = len(e.Words) == 0
 	for _, f := range files {
 		if err := f.understood(dracutWords); err != nil {
-			return nil, false, err
+			return nil, false, thenRun(err, dracutMake...)
 		}
 		for k, a := range f.vars {
 			if a.name != dracutWords || len(Of(a.text(), e.Name)) == 0 {
@@ -248,7 +249,7 @@ func editDracut(files []*shellFile, e Edit) (changed []*shellFile, placed bool, 
 			}
 			data, err := f.edit(own, k)
 			if err != nil {
-				return nil, false, err
+				return nil, false, thenRun(err, dracutMake...)
 			}
 			// All lines stay, and so do the indexes.
 			if f, err = parseShell(f.name, data); err != nil {

@@ -103,7 +103,25 @@ func (b *Build) planCollectors(o Options) (*makedumpfile.Program, error) {
 	if b.Plan.Collectors, err = collectors(m, b.DumpLevel, b.possibleLevel(allPages, m.Version), compress); err != nil {
 		return nil, err
 	}
-	return m, b.addCompressor(o, m, compress)
+	if err := b.addCompressor(o, m, compress); err != nil {
+		return nil, err
+	}
+	if b.Kernel.Arch == "arm64" {
+		for i := range b.Plan.Collectors {
+			c := &b.Plan.Collectors[i]
+			c.Argv, c.Stream = withInfo(c.Argv), withInfo(c.Stream)
+		}
+	}
+	return m, nil
+}
+
+// withInfo returns an argument vector with InfoArg behind makedumpfile, if that is in it.
+func withInfo(argv []string) []string {
+	i := slices.Index(argv, "/"+makedumpfilePath)
+	if i < 0 {
+		return argv
+	}
+	return slices.Insert(slices.Clone(argv), i+1, plan.InfoArg)
 }
 
 // shellTimeout returns the seconds without input that end the shell, 0 if there is no

@@ -8,6 +8,7 @@ import (
 	"ukdump/internal/advice"
 	"ukdump/internal/builder/buildtest"
 	"ukdump/internal/makedumpfile"
+	"ukdump/internal/plan"
 )
 
 func TestCollectors(t *testing.T) {
@@ -85,5 +86,25 @@ func TestFindMakedumpfile(t *testing.T) {
 			t.Errorf("%s, and the program: %+v, %v", tt.name, got, err)
 		}
 		m.Remove("usr/local/sbin/makedumpfile")
+	}
+}
+
+// On arm64 every makedumpfile of the ladder can get a corrected VMCOREINFO.
+func TestWithInfo(t *testing.T) {
+	m := &makedumpfile.Program{Limits: true}
+	lzo, _ := makedumpfile.Options("lzo")
+	for _, tt := range []struct {
+		argv []string
+		want string
+	}{
+		{collector(m, 31, lzo).Argv, "/bin/makedumpfile %vmcoreinfo -l -d 31 -L %limit %vmcore %output"},
+		{collector(m, 31, lzo).Stream, "/bin/makedumpfile %vmcoreinfo -F -l -d 31 %vmcore"},
+		{compressor(m, 31, "lzo", 2).Argv, "/bin/ukdump-compress -c lzo -j 2 -r %vmcore -o %output -x /bin/makedumpfile %vmcoreinfo -F -d 31 %vmcore"},
+		{plan.CopyArgv, strings.Join(plan.CopyArgv, " ")},
+		{nil, ""},
+	} {
+		if got := strings.Join(withInfo(tt.argv), " "); got != tt.want {
+			t.Errorf("got %s, want %s", got, tt.want)
+		}
 	}
 }

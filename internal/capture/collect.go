@@ -376,16 +376,20 @@ func (w *worker) runCollector(c *plan.Collector, nth int, resume bool) crashdir.
 
 // fillIn replaces the placeholders of an argument vector.
 func (w *worker) fillIn(argv []string, limit int64) []string {
-	filled := slices.Clone(argv)
-	for i, arg := range filled {
+	var filled []string
+	for _, arg := range argv {
 		switch arg {
 		case plan.VmcoreArg:
-			filled[i] = vmcorePath
+			arg = vmcorePath
 		case plan.OutputArg:
-			filled[i] = w.place.(*directory).output()
+			arg = w.place.(*directory).output()
 		case plan.LimitArg:
-			filled[i] = strconv.FormatInt(limit, 10)
+			arg = strconv.FormatInt(limit, 10)
+		case plan.InfoArg:
+			filled = append(filled, w.infoArgs()...)
+			continue
 		}
+		filled = append(filled, arg)
 	}
 	return filled
 }

@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	"ukdump/internal/crashdir"
 	"ukdump/internal/plan"
+	"ukdump/internal/vmcore"
 )
 
 // writes is a collector that leaves a vmcore of that many bytes behind its
@@ -127,6 +129,41 @@ func TestFillIn(t *testing.T) {
 	want := "/bin/makedumpfile -L 12345 " + vmcorePath + " " + w.state.Dir + "/vmcore-incomplete x%limit"
 	if strings.Join(got, " ") != want {
 		t.Errorf("got %q, want %s", got, want)
+	}
+}
+
+// makedumpfile gets the corrected VMCOREINFO of this memory, if that needs one.
+func TestFillInInfo(t *testing.T) {
+	old := makeInfo
+	t.Cleanup(func() { makeInfo = old })
+	w := testWorker(t)
+	argv := []string{"/bin/makedumpfile", plan.InfoArg, "-d", "31", plan.VmcoreArg}
+	args := []string{"-i", infoFile}
+	for _, tt := range []struct {
+		name string
+		make func(in vmcore.Info, path string) ([]string, error)
+		core []byte
+		want string
+	}{
+		{"not arm64", nil, elfCore(), ""},
+		{"needed", func(in vmcore.Info, path string) ([]string, error) {
+			if in.Release() == "" || path != infoFile {
+				t.Errorf("VMCOREINFO of %q to %s", in.Release(), path)
+			}
+			return args, nil
+		}, elfCore(), " -i " + infoFile},
+		{"not needed", func(vmcore.Info, string) ([]string, error) { return nil, nil }, elfCore(), ""},
+		{"cannot be written", func(vmcore.Info, string) ([]string, error) { return nil, errors.New("full") }, elfCore(), ""},
+		{"no core", func(vmcore.Info, string) ([]string, error) { return args, nil }, []byte("x"), ""},
+	} {
+		makeInfo = tt.make
+		setMemory(t, tt.core)
+		if got, want := strings.Join(w.fillIn(argv, 1), " "), "/bin/makedumpfile"+tt.want+" -d 31 "+vmcorePath; got != want {
+			t.Errorf("%s: got %s, want %s", tt.name, got, want)
+		}
+	}
+	if len(w.report.Warnings) != 1 || !strings.Contains(w.report.Warnings[0], "full") {
+		t.Errorf("warnings: %q", w.report.Warnings)
 	}
 }
 

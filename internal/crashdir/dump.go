@@ -165,8 +165,8 @@ func (d *Folder) read(dump *Dump) error {
 	if best < firstLog {
 		dump.Vmcore = d.path(files[best].name)
 	}
-	if !report {
-		dump.ReportErr = errors.New("no report.json: the capture did not finish")
+	if report != nil {
+		dump.ReportErr = report
 		return nil
 	}
 	dump.Report, dump.ReportErr = d.readReport()
@@ -184,10 +184,10 @@ func (d *Folder) read(dump *Dump) error {
 }
 
 // sizes adds up the sizes of the regular files. It returns the place in files of the best
-// of them, and whether there is a report. Empty files do not count: on a full disk files are
-// made, but not written.
-func (d *Folder) sizes(dump *Dump) (best int, report bool, err error) {
-	best = noFile
+// of them, and why the report cannot be read, nil if it can. Empty files do not count: on a
+// full disk files are made, but not written.
+func (d *Folder) sizes(dump *Dump) (best int, report, err error) {
+	best, report = noFile, errNoReport
 	_, err = d.each(0, func(name string) error {
 		var st unix.Stat_t
 		err := unix.Fstatat(d.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW)
@@ -197,11 +197,13 @@ func (d *Folder) sizes(dump *Dump) (best int, report bool, err error) {
 		if err != nil {
 			return pathError("stat", d.path(name), err)
 		}
+		if name == ReportFile {
+			report = reportFault(&st)
+		}
 		if st.Mode&unix.S_IFMT == unix.S_IFREG {
 			dump.Size += st.Size
 			dump.Used += st.Blocks * 512 // for any block size, inode(7)
 			if st.Size > 0 {
-				report = report || name == ReportFile
 				for i := range best {
 					if files[i].name == name {
 						best = i
@@ -212,6 +214,28 @@ func (d *Folder) sizes(dump *Dump) (best int, report bool, err error) {
 		return nil
 	})
 	return best, report, err
+}
+
+var errNoReport = errors.New("no report.json: the capture did not finish")
+
+// reportFault says why a file called report.json is no report, nil if it can be one. A capture
+// makes regular files only, so somebody else has put there what is none.
+func reportFault(st *unix.Stat_t) error {
+	kind := "a device or socket"
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		if st.Size > 0 {
+			return nil
+		}
+		return errors.New("report.json is empty: the capture did not finish")
+	case unix.S_IFLNK:
+		kind = "a symbolic link"
+	case unix.S_IFDIR:
+		kind = "a directory"
+	case unix.S_IFIFO:
+		kind = "a FIFO"
+	}
+	return errors.New("report.json is " + kind + " and not a file of ukdump: it is not read")
 }
 
 // readReport reads report.json. Its size is untrusted.

@@ -12,6 +12,7 @@ import (
 var (
 	errMount    = errors.New("a mount point is not a dump made by ukdump")
 	errStopped  = errors.New("stopped: it takes too long")
+	errLink     = errors.New("a symbolic link, not a file")
 	errReplaced = errors.New("another directory has taken this name")
 )
 
@@ -138,6 +139,9 @@ func (d *Folder) open(name string, flags int) (*os.File, error) {
 func (d *Folder) Open(name string) (*os.File, error) {
 	// Without O_NONBLOCK opening a FIFO would wait for its writer.
 	f, err := d.open(name, unix.O_RDONLY|unix.O_NONBLOCK)
+	if errors.Is(err, unix.ELOOP) { // O_NOFOLLOW
+		return nil, pathError("open", d.path(name), errLink)
+	}
 	if err != nil {
 		return nil, err
 	}

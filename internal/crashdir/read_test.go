@@ -59,3 +59,36 @@ func TestReadFileSysctl(t *testing.T) {
 		t.Errorf("%q is longer than the limit", got)
 	}
 }
+
+// Why there is no report is told by what is in its place.
+func TestReportInItsPlace(t *testing.T) {
+	const foreign = " and not a file of ukdump: it is not read"
+	for _, c := range []struct {
+		name string
+		make func(path string) error
+		want string
+	}{
+		{"nothing", func(string) error { return nil }, "no report.json: the capture did not finish"},
+		{"an empty file", func(path string) error { return os.WriteFile(path, nil, 0o600) }, "report.json is empty: the capture did not finish"},
+		{"a symbolic link", func(path string) error { return os.Symlink("/etc/passwd", path) }, "report.json is a symbolic link" + foreign},
+		{"a link to nowhere", func(path string) error { return os.Symlink("nowhere", path) }, "report.json is a symbolic link" + foreign},
+		{"a directory", func(path string) error { return os.Mkdir(path, 0o700) }, "report.json is a directory" + foreign},
+		{"a FIFO", func(path string) error { return syscall.Mkfifo(path, 0o600) }, "report.json is a FIFO" + foreign},
+		{"a socket", func(path string) error { return syscall.Mknod(path, syscall.S_IFSOCK|0o600, 0) }, "report.json is a device or socket" + foreign},
+	} {
+		dir := filepath.Join(t.TempDir(), "2026-11-20T01-00-00Z")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, Vmcore), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.make(filepath.Join(dir, ReportFile)); err != nil {
+			t.Fatal(err)
+		}
+		d, err := Read(dir)
+		if err != nil || d.Report != nil || d.ReportErr == nil || d.ReportErr.Error() != c.want || d.Outcome != Complete {
+			t.Errorf("%s: got %s, %v, %v, want %s", c.name, d.Outcome, err, d.ReportErr, c.want)
+		}
+	}
+}

@@ -59,6 +59,9 @@ func (c *ctl) decrypt(o decryptOptions, name string) error {
 	if ids == nil {
 		return cli.Usage(errors.New("decrypt: --identity is missing: give the file that age-keygen has written"))
 	}
+	if o.output == cli.StandardOutput {
+		return cli.Usage(errors.New("decrypt: --output takes a directory: for one called -, give ./-"))
+	}
 	d, file, err := c.dumpOrFile(o.dir, name)
 	if err != nil {
 		return err
@@ -153,6 +156,9 @@ func (j *decryption) into(from folder, output string) error {
 		return nil
 	}
 	err := os.MkdirAll(output, 0o700)
+	if errors.Is(err, unix.ENOTDIR) {
+		err = advice.With(fmt.Errorf("decrypt to %s: %w", output, err), "Give --output a directory.")
+	}
 	if err == nil {
 		j.to, err = openDirectory(output)
 	}

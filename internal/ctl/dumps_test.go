@@ -185,7 +185,7 @@ func TestFindDump(t *testing.T) {
 	for line, want := range map[string]string{
 		"info 2026-11-2":                           "dump 2026-11-2: the name fits 7 dumps, from 2026-11-20T01-00-00Z to " + newest + ": give more of it",
 		"info 2027":                                "dump 2027: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows all dumps.",
-		"info other":                               "dump other: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows all dumps.",
+		"info other":                               "ROOT/var/crash/other is not the directory of a dump\nkdumpctl: kdumpctl list shows all dumps.",
 		"info ..":                                  "dump ..: not found in ROOT/var/crash\nkdumpctl: kdumpctl list shows all dumps.",
 		"info ROOT/var/crash/other":                "ROOT/var/crash/other is not the directory of a dump",
 		"info ROOT/var/crash/../../etc":            "ROOT/etc is not the directory of a dump",

@@ -48,7 +48,7 @@ func (c *ctl) exportVerb() *cli.Command {
 		Options: func(f *pflag.FlagSet) {
 			f.BoolVar(&o.vmcore, "vmcore", false, "with the vmcore")
 			f.BoolVar(&o.scrub, "scrub", false, "strike out private facts in the texts")
-			f.StringVarP(&o.output, "output", "o", "", "`FILE` write to this new file")
+			f.StringVarP(&o.output, "output", "o", "", "`FILE` write to this new file, - for the standard output")
 			o.addIdentity(f)
 			o.addDir(f)
 		},
@@ -80,6 +80,9 @@ func (c *ctl) export(o exportOptions, name string) error {
 		return cli.Usage(err)
 	}
 	path := cmp.Or(o.output, d.Name+".tar.zst")
+	if out, ok := c.Stdout.(*os.File); ok && path == cli.StandardOutput && cli.IsTerminal(out) {
+		return cli.Usage(errors.New("--output=-: an archive is not text for a terminal: redirect the output, or give a file"))
+	}
 	ctx, stop := untilSignal()
 	defer stop()
 	kernel, closeDump := c.kernelOf(&d, ids)
@@ -87,19 +90,26 @@ func (c *ctl) export(o exportOptions, name string) error {
 	e.Kernel = kernel
 	task := c.Begin("packing %s", d.Name)
 	var done int64
-	err = newFile(ctx, path, func(w io.Writer) error {
+	write := func(w io.Writer) error {
 		return e.Write(w, func(n int64) { done += n; task.Share(done, d.Size) })
-	})
+	}
+	if path == cli.StandardOutput {
+		err = write(&interruptible{ctx, c.Stdout})
+	} else {
+		err = newFile(ctx, path, write)
+	}
 	task.End()
 	if err != nil {
 		return fmt.Errorf("export %s: %w", d.Name, err)
 	}
 	c.warnNoTypes(&e)
-	fi, err := os.Stat(path)
-	if err != nil {
-		return err
+	if path != cli.StandardOutput {
+		fi, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		c.Say("%s, %s", path, cli.Size(fi.Size()))
 	}
-	c.Say("%s, %s", path, cli.Size(fi.Size()))
 	if o.vmcore && (ids != nil || !d.Sealed()) {
 		c.Warn("the vmcore in it is the memory of the machine, with passwords and keys")
 	}
@@ -199,7 +209,9 @@ func (c *ctl) importFile(path, dir string) error {
 	}
 	var size int64
 	if fi, err := os.Stat(path); err == nil {
-		size = fi.Size()
+		if size = fi.Size(); fi.IsDir() {
+			return importDirectory(path)
+		}
 	}
 	task := c.Begin("importing %s", path)
 	var done int64
@@ -218,8 +230,40 @@ func (c *ctl) importFile(path, dir string) error {
 	if err != nil {
 		return err
 	}
-	c.Say("%s, %s, %s", d.Path, cli.Size(d.Size), d.Outcome)
+	if im.Cut != nil {
+		c.Warn(fmt.Sprintf("the vmcore is not whole: %v", im.Cut))
+	}
+	c.Say("%s, %s, %s", d.Path, cli.Size(d.Size), verifiedOutcome(&d))
 	return nil
+}
+
+// importDirectory is the error for a directory, which names the vmcore in it.
+func importDirectory(path string) error {
+	err := fmt.Errorf("import %s: a directory, not a file", path)
+	if core := coreIn(path); core != "" {
+		return advice.With(err, "Give the vmcore in it: kdumpctl import "+core)
+	}
+	return advice.With(err, "Give a vmcore, or an archive of kdumpctl export.")
+}
+
+// verifiedOutcome is the outcome of an imported dump with the checks that it is based on: those
+// of dumpfile.VerifyFile read no page, and those of unseal.InspectFile nothing that is encrypted.
+func verifiedOutcome(d *crashdir.Dump) string {
+	if d.Outcome != crashdir.Complete {
+		return string(d.Outcome)
+	}
+	if d.Sealed() {
+		return "complete by its length: the encrypted content was not read"
+	}
+	f, err := d.Open(filepath.Base(d.Vmcore))
+	if err != nil {
+		return string(d.Outcome)
+	}
+	defer f.Close()
+	if h, err := dumpfile.ReadHeader(f); err == nil && h.Format == dumpfile.ELF {
+		return "complete: all its memory is inside the file"
+	}
+	return "complete: all its pages are inside the file, but were not decompressed"
 }
 
 // saveLog writes the log in the vmcore of an imported dump beside it, if it has none: list

@@ -6,14 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/archive"
+	"ukdump/internal/cli"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/symbols"
 	"ukdump/internal/unseal"
@@ -35,12 +36,15 @@ func untilSignal() (context.Context, func()) {
 // newFile makes a file that appears when it is whole, readable by its owner only. It fails if
 // there is one already.
 func newFile(ctx context.Context, path string, write func(io.Writer) error) error {
+	if err := cli.CheckOutput(path); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
 	if _, err := os.Lstat(path); err == nil {
-		return &fs.PathError{Op: "open", Path: path, Err: unix.EEXIST}
+		return advice.With(fmt.Errorf("write %s: the file exists", path), "Remove it, or give --output another name.")
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
-		return &fs.PathError{Op: "open", Path: path, Err: crashdir.WithoutPath(err)}
+		return fmt.Errorf("write %s: %w", path, crashdir.WithoutPath(err))
 	}
 	defer os.Remove(f.Name()) // for an error, and the first name of a link
 	err = write(&interruptible{ctx, f})
@@ -60,7 +64,7 @@ func renameNew(old, path string) error {
 		err = crashdir.WithoutPath(os.Link(old, path))
 	}
 	if err != nil {
-		return &fs.PathError{Op: "open", Path: path, Err: err}
+		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
 }

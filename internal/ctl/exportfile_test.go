@@ -59,7 +59,7 @@ func TestNewFileTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := newFile(t.Context(), path, func(io.Writer) error { t.Error("it was written"); return nil })
-	if want := "open " + path + ": file exists"; err == nil || err.Error() != want {
+	if want := "write " + path + ": the file exists"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }

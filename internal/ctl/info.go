@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -70,7 +71,7 @@ func (c *ctl) findDump(dir, name string) (crashdir.Dump, error) {
 		c.Warn(err.Error())
 	}
 	if len(dumps) == 0 {
-		return crashdir.Dump{}, noDump(parent, name)
+		return crashdir.Dump{}, c.notDump(dir, parent, name)
 	}
 	if name == "" {
 		return newestDump(dumps), nil
@@ -86,7 +87,7 @@ func (c *ctl) findDump(dir, name string) (crashdir.Dump, error) {
 	}
 	switch len(found) {
 	case 0:
-		return crashdir.Dump{}, noDump(parent, name)
+		return crashdir.Dump{}, c.notDump(dir, parent, name)
 	case 1:
 		return found[0], nil
 	}
@@ -107,7 +108,85 @@ func readDump(path string) (crashdir.Dump, error) {
 	case !fi.IsDir():
 		return d, advice.With(err, "kdumpctl report and kdumpctl log read a vmcore, and kdumpctl import takes it in as a dump.")
 	}
+	if _, _, ok := crashdir.ParseName(d.Name); !ok && coreIn(path) != "" {
+		return d, otherTools(path)
+	}
 	return d, err
+}
+
+// notDump is the error for a name that no dump in the directories of dumps has. A file or a
+// directory of that name is of another tool.
+func (c *ctl) notDump(dir, parent, name string) error {
+	dirs := []string{dir}
+	if conf, err := c.config(); dir == "" && err == nil {
+		dirs = conf.DumpDirs(c.root)
+	}
+	for _, d := range dirs {
+		if name == "" || name == "." || !filepath.IsLocal(name) {
+			break
+		}
+		path := filepath.Join(d, name)
+		fi, err := os.Lstat(path)
+		if err != nil || !fi.IsDir() && !fi.Mode().IsRegular() {
+			continue
+		}
+		if _, _, ok := crashdir.ParseName(name); !ok {
+			return otherTools(path)
+		}
+		// The name is that of a dump, but list omits it.
+		if st, ok := fi.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+			return advice.With(&crashdir.OwnerError{Path: path, UID: st.Uid}, "kdumpctl info "+path+" reads it.")
+		}
+	}
+	return noDump(parent, name)
+}
+
+// otherTools is the error for a path that is not the directory of a dump of ukdump, such as
+// /var/crash/202611300100 of kdump-tools or /var/crash/127.0.0.1-2026-11-30-01:00:00 of
+// kexec-tools. It names the vmcore in it.
+func otherTools(path string) error {
+	core := coreIn(path)
+	if core == "" {
+		return advice.With(fmt.Errorf("%s is not the directory of a dump", path), "kdumpctl list shows all dumps.")
+	}
+	err := fmt.Errorf("%s is not the directory of a dump of ukdump, but has a vmcore of another tool", path)
+	if core == path {
+		err = fmt.Errorf("%s is a vmcore, and not the directory of a dump", path)
+	}
+	return advice.With(err, "kdumpctl report "+core+" reports why that kernel crashed, and kdumpctl import takes the file in as a dump.")
+}
+
+// maxOthers bounds the files that are read in a directory of another tool.
+const maxOthers = 100
+
+// coreIn returns the path of the first vmcore at path, a file or a directory of files, "" if
+// there is none. It follows no link, and opens nothing but files.
+func coreIn(path string) string {
+	paths := []string{path}
+	if f, err := os.Open(path); err == nil {
+		names, _ := f.Readdirnames(maxOthers)
+		f.Close()
+		slices.Sort(names)
+		for _, name := range names {
+			paths = append(paths, filepath.Join(path, name))
+		}
+	}
+	for _, p := range paths {
+		fi, err := os.Lstat(p)
+		if err != nil || !fi.Mode().IsRegular() {
+			continue
+		}
+		f, _, err := crashdir.OpenFile(p)
+		if err != nil {
+			continue
+		}
+		_, err = dumpfile.ReadHeader(f)
+		f.Close()
+		if err == nil {
+			return p
+		}
+	}
+	return ""
 }
 
 // newestDump returns the newest dump of this machine, or else the newest that was imported.

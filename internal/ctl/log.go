@@ -156,7 +156,11 @@ func logOfText(d crashdir.Dump, ids *unseal.Identities) (*logSource, error) {
 	if d.Report != nil {
 		src.crash = d.Report.CrashTime
 	}
-	return src, src.survey()
+	if err := src.survey(); err != nil || src.records > 0 {
+		return src, err
+	}
+	f.Close()
+	return nil, advice.With(fmt.Errorf("dump %s: the log in it is empty", d.Name), "kdumpctl info "+d.Name+" shows why.")
 }
 
 // openText opens the log that was saved beside a vmcore, whole or not.

@@ -29,7 +29,7 @@ func (c *ctl) metricsVerb() *cli.Command {
 	return &cli.Command{
 		Name: "metrics", Summary: "print metrics for Prometheus", About: aboutMetrics, Root: true,
 		Options: func(f *pflag.FlagSet) {
-			f.StringVar(&output, "output", "", "`FILE` write to this file at once, for node_exporter")
+			f.StringVar(&output, "output", "", "`FILE` write to this file at once, for node_exporter; - for the standard output")
 		},
 		Run: func([]string) error { return c.metrics(output) },
 	}
@@ -41,7 +41,7 @@ func (c *ctl) metrics(output string) error {
 		f.write(&b)
 	}
 	write := func(w io.Writer) error { _, err := b.WriteTo(w); return err }
-	if output == "" {
+	if output == "" || output == cli.StandardOutput {
 		return write(c.Stdout)
 	}
 	return replaceFile(output, 0o644, write) // node_exporter is not root

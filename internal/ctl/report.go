@@ -41,7 +41,7 @@ func (c *ctl) reportVerb() *cli.Command {
 	return &cli.Command{
 		Name: "report", Summary: "report why a kernel crashed, from its memory", About: aboutReport,
 		Options: func(f *pflag.FlagSet) {
-			f.StringVar(&o.output, "output", "", "`FILE` write the report to this file")
+			f.StringVar(&o.output, "output", "", "`FILE` write the report to this file, - for the standard output")
 			f.BoolVar(&o.missing, "missing", false, "make the reports of all dumps that have none, and print a line for each")
 			f.BoolVar(&o.html, "html", false, "print the report as a page for a browser")
 			o.addIdentity(f)
@@ -78,7 +78,7 @@ func (c *ctl) report(o reportOptions, name string) error {
 	case o.json:
 		write = func(w io.Writer) error { return cli.WriteJSON(w, r) }
 	}
-	if o.output == "" {
+	if o.output == "" || o.output == cli.StandardOutput {
 		return write(c.Stdout)
 	}
 	return replaceFile(o.output, 0o600, write)
@@ -101,6 +101,9 @@ func (c *ctl) makeReport(dir, name string, ids *unseal.Identities) (*report.Repo
 		return r, understood(file, r)
 	}
 	r, err := c.reportOf(&d, ids)
+	if r != nil && r.Empty() && d.Vmcore == "" {
+		return nil, advice.With(fmt.Errorf("dump %s: neither a vmcore nor a log of the crash in it", d.Name), "kdumpctl info "+d.Name+" shows why.")
+	}
 	if err != nil || ids != nil && hasSealed(&d) {
 		return r, err
 	}

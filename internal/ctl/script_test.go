@@ -128,8 +128,12 @@ func machineCmd(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	case "vmlinux": // PATH BUILDID, with debug information
 		m.Write(args[1], string(debugtest.Vmlinux(debugtest.Kernel{BuildID: args[2], Release: buildtest.Release, DWARF: true})))
-	case "vmcore": // PATH BUILDID, kdump-compressed
-		m.Write(args[1], string(debugtest.Dump("amd64", buildtest.Release, "#1 SMP", "OSRELEASE="+buildtest.Release+"\nBUILD-ID="+args[2]+"\nKERNELOFFSET=1e00000\n")))
+	case "vmcore": // PATH BUILDID [by-hand], kdump-compressed, of Debian's kernel or of one built by hand
+		version := "#1 SMP PREEMPT_DYNAMIC Debian 6.1.170-1 (2026-01-02)"
+		if len(args) > 3 {
+			version = "#1 SMP PREEMPT_DYNAMIC Mon Nov 30 15:31:32 UTC 2026"
+		}
+		m.Write(args[1], string(debugtest.Dump("amd64", buildtest.Release, version, "OSRELEASE="+buildtest.Release+"\nBUILD-ID="+args[2]+"\nKERNELOFFSET=1e00000\n")))
 	case "log": // DIRECTORY, a log that was saved as text
 		m.Write(args[1]+"/vmcore-dmesg.txt", "[    0.000000] Linux version 6.1.0\n[    7.250000] hostile \x1b[2J\xff\n[   61.000001] Kernel panic - not syncing: sysrq triggered crash\n")
 	case "trace": // DIRECTORY, such a log with a call trace

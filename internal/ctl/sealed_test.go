@@ -285,16 +285,16 @@ func TestImportSealed(t *testing.T) {
 	m := newMachine(t)
 	v := newVault(t, m, 1)
 	sealed := v.seal(kdump(false))
-	for i, tt := range []struct{ name, content, want string }{
-		{"whole", sealed, "vmcore.age"},
-		{"of an impossible length", sealed[:190], "vmcore.age-incomplete"},
+	for i, tt := range []struct{ name, content, want, outcome, warning string }{
+		{"whole", sealed, "vmcore.age", "complete by its length: the encrypted content was not read", ""},
+		{"of an impossible length", sealed[:190], "vmcore.age-incomplete", "incomplete", "the vmcore is not whole: ROOT/in-1/"},
 	} {
 		m.run(t, tt.name, func(t *testing.T) {
 			dir := fmt.Sprintf("in-%d", i)
 			m.Write("core", tt.content)
 			r := m.kdumpctl("import --dir ROOT/" + dir + " ROOT/core")
 			made, err := filepath.Glob(filepath.Join(m.Root, dir, "*"))
-			if r.status != 0 || r.stderr != "" || err != nil || len(made) != 1 {
+			if r.status != 0 || !strings.HasSuffix(r.stdout, ", "+tt.outcome+"\n") || (r.stderr == "") != (tt.warning == "") || !strings.Contains(r.stderr, tt.warning) || err != nil || len(made) != 1 {
 				t.Fatalf("%+v, %v, %v", r, made, err)
 			}
 			m.files(dir+"/"+filepath.Base(made[0]), tt.want)

@@ -151,7 +151,7 @@ func TestSetupSmallKernel(t *testing.T) {
 			t.Errorf("load with %d MiB: %+v, want %q", tt.reserved, got, tt.advice)
 		}
 	}
-	expect("verify", 0, "memory        32.0 MiB can be used, a capture needs about 25.0 MiB")
+	expect("verify", 0, "memory        32.0 MiB can be used, a capture needs about 25.6 MiB")
 
 	needed := m.ctl().store.Loaded().Needed
 	m.reboot()

@@ -219,20 +219,45 @@ func TestDebuginfod(t *testing.T) {
 }
 
 func TestAdvice(t *testing.T) {
-	for os, want := range map[string]string{
-		"ID=debian":                                 "Run apt-get install linux-image-6.1.0-57-amd64-dbg.",
-		"ID=ubuntu\nID_LIKE=debian":                 "Run apt-get install linux-image-6.1.0-57-amd64-dbgsym; it is on ddebs.ubuntu.com, see the package ubuntu-dbgsym-keyring.",
-		"ID=\"rocky\"\nID_LIKE=\"rhel fedora\"":     "Run dnf debuginfo-install kernel-core-6.1.0-57-amd64.",
-		"ID=arch":                                   "Run it again with DEBUGINFOD_URLS=https://debuginfod.archlinux.org and the package debuginfod.",
-		"ID=opensuse-leap\nID_LIKE='suse opensuse'": "Run zypper --plus-content debug install kernel-amd64-debuginfo.",
-		"": "Install the debug information of kernel 6.1.0-57-amd64, or give --vmlinux FILE.",
+	const (
+		debian, ubuntu, arch = "ID=debian", "ID=ubuntu\nID_LIKE=debian", "ID=arch"
+		rocky                = "ID=\"rocky\"\nID_LIKE=\"rhel fedora\""
+		suse                 = "ID=opensuse-leap\nID_LIKE='suse opensuse'"
+		archText             = "Run it again with DEBUGINFOD_URLS=https://debuginfod.archlinux.org and the package debuginfod."
+		byHand               = "This distribution has no debug information of kernel RELEASE: somebody built it by hand, or it is of another system. " +
+			"Give --vmlinux the vmlinux of its build tree, with build ID 0123456789."
+	)
+	for _, c := range []struct{ name, os, release, version, want string }{
+		{"Debian", debian, release, version, "Run apt-get install linux-image-RELEASE-dbg."},
+		{"Debian, version not known", debian, "6.12.48+deb13-amd64", "", "Run apt-get install linux-image-RELEASE-dbg."},
+		{"Debian's backports", debian, "6.12.9+bpo-cloud-arm64", "", "Run apt-get install linux-image-RELEASE-dbg."},
+		{"Debian's older backports", debian, "6.1.0-0.deb11.21-rt-amd64", "", "Run apt-get install linux-image-RELEASE-dbg."},
+		{"Raspberry Pi OS", debian, "6.6.51+rpt-rpi-v8", "#1 SMP PREEMPT Debian 1:6.6.51-1+rpt3 (2024-10-08)", "Run apt-get install linux-image-RELEASE-dbg."},
+		{"built by hand", debian, "6.12.48", "#1 SMP PREEMPT_DYNAMIC Mon Nov 30 15:31:32 UTC 2026", byHand},
+		{"built by hand with a name", debian, "6.12.48-mine", "", byHand},
+		{"built by hand from git", debian, "7.0.0-rc3-00012-gabcdef012345-dirty", "", byHand},
+		{"built by hand from changed sources", debian, "7.0.0+", "", byHand},
+		{"built by hand with the name of a package", debian, release, "#2 SMP PREEMPT_DYNAMIC Mon Nov 30 15:31:32 UTC 2026", byHand},
+		{"of another distribution", debian, "6.10.6-200.fc40.x86_64", "", byHand},
+		{"Ubuntu", ubuntu, "6.8.0-45-generic", "#45~22.04.1-Ubuntu SMP PREEMPT_DYNAMIC Wed", "Run apt-get install linux-image-RELEASE-dbgsym; it is on ddebs.ubuntu.com, see the package ubuntu-dbgsym-keyring."},
+		{"Ubuntu, a mainline build", ubuntu, "6.9.0-060900-generic", "#202405122134 SMP PREEMPT_DYNAMIC Sun", byHand},
+		{"Rocky", rocky, "5.14.0-427.13.1.el9_4.x86_64+rt", "#1 SMP", "Run dnf debuginfo-install kernel-core-RELEASE."},
+		{"Fedora", "ID=fedora", "6.10.6-200.fc40.x86_64", "", "Run dnf debuginfo-install kernel-core-RELEASE."},
+		{"Fedora, built by hand", "ID=fedora", "6.10.6", "", byHand},
+		{"Arch", arch, "6.10.1-arch1-1", "", archText},
+		{"Arch's LTS", arch, "6.6.41-1-lts", "", archText},
+		{"Arch, built by hand", arch, "6.10.1-1-mine", "", byHand},
+		{"openSUSE", suse, "6.4.0-150600.23.7-default", "", "Run zypper --plus-content debug install kernel-default-debuginfo."},
+		{"openSUSE, built by hand", suse, "6.4.0-1-amd64", "", byHand},
+		{"a distribution that is not known", "", release, version, "Install the debug information of kernel RELEASE, or give --vmlinux FILE."},
 	} {
 		root := t.TempDir()
-		write(t, root, "etc/os-release", []byte(os+"\n"))
+		write(t, root, "etc/os-release", []byte(c.os+"\n"))
 		f := Finder{Root: root}
-		_, err := f.Find(Kernel{Machine: "amd64", Release: release}, "")
-		if got := advice.For(err); got != want+" Without it, kdumpctl report shows the stacks, and kdumpctl log the log." {
-			t.Errorf("%q: %s", os, got)
+		_, err := f.Find(Kernel{Machine: "amd64", Release: c.release, Version: c.version, BuildID: "0123456789"}, "")
+		want := strings.ReplaceAll(c.want, "RELEASE", c.release) + " Without it, kdumpctl report shows the stacks, and kdumpctl log the log."
+		if got := advice.For(err); got != want {
+			t.Errorf("%s:\n got %s\nwant %s", c.name, got, want)
 		}
 	}
 	hostile := NotFoundError{os: map[string]string{"ID": "debian"}, Kernel: Kernel{Release: "x; rm -rf /"}}

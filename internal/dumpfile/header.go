@@ -79,12 +79,11 @@ var le = binary.LittleEndian
 // AArch64, or of an ELF core copied from /proc/vmcore. It returns an error for
 // all other files, and for a file that ends inside its header or bitmaps.
 func ReadHeader(r io.ReaderAt) (Header, error) {
-	var magic [16]byte
-	if err := ReadFull(r, magic[:], 0); err != nil {
+	magic, err := readMagic(r)
+	if err != nil {
 		return Header{}, fmt.Errorf("read dump header: %w", err)
 	}
 	var h Header
-	var err error
 	switch {
 	case string(magic[:8]) == kdumpMagic:
 		h, err = readKdump(r)
@@ -101,11 +100,35 @@ func ReadHeader(r io.ReaderAt) (Header, error) {
 	default:
 		err = errors.New("not a dump: neither kdump-compressed, flattened nor ELF")
 	}
+	if err == io.ErrUnexpectedEOF {
+		err = &shortError{"the file ends inside the header: it was cut off"}
+	}
 	if err != nil {
 		return Header{}, fmt.Errorf("read dump header: %w", err)
 	}
 	return h, nil
 }
+
+// readMagic reads the first bytes of a dump.
+func readMagic(r io.ReaderAt) (magic [16]byte, err error) {
+	n, err := r.ReadAt(magic[:], 0)
+	switch {
+	case n == len(magic):
+		return magic, nil
+	case err != nil && err != io.EOF:
+		return magic, err
+	case n == 0:
+		return magic, &shortError{"the file is empty"}
+	}
+	return magic, &shortError{"the file is too short for a dump"}
+}
+
+// A shortError is io.ErrUnexpectedEOF in words for people.
+type shortError struct{ text string }
+
+func (e *shortError) Error() string { return e.text }
+
+func (e *shortError) Unwrap() error { return io.ErrUnexpectedEOF }
 
 // readKdump reads the main header and the sub header.
 func readKdump(r io.ReaderAt) (Header, error) {

@@ -162,7 +162,9 @@ func TestReadHeaderRefuses(t *testing.T) {
 		dump []byte
 		want string
 	}{
-		{"empty", nil, "unexpected EOF"},
+		{"empty", nil, "read dump header: the file is empty"},
+		{"one byte", good[:1], "the file is too short for a dump"},
+		{"15 bytes", good[:15], "the file is too short for a dump"},
 		{"zeros", make([]byte, 8192), "not a dump"},
 		{"diskdump", edit(0, []byte("DISKDUMP")...), "not a dump"},
 		{"machine", edit(272, []byte("s390x\x00")...), `"s390x"`},
@@ -170,10 +172,10 @@ func TestReadHeaderRefuses(t *testing.T) {
 		{"version", edit(8, 0), "version 0"},
 		{"no bitmap", edit(436, 0), "bitmaps of 0"},
 		{"too many pages", edit(testBlock+96, 0, 0, 0, 0, 1), "too small"},
-		{"cut in header", good[:400], "unexpected EOF"},
+		{"cut in header", good[:400], "the file ends inside the header: it was cut off"},
 		{"cut in sub header", good[:testBlock+50], "sub header"},
 		{"cut in bitmaps", good[:6*testBlock-1], "ends before its bitmaps"},
-		{"flattened, cut", flatten(good)[:flatHdrSize+500], "unexpected EOF"},
+		{"flattened, cut", flatten(good)[:flatHdrSize+500], "the file ends inside the header: it was cut off"},
 		{"flattened, empty", flatten(nil), "no dump inside"},
 		{"flattened, bad record", slices.Concat(flatten(nil)[:flatHdrSize], bytes.Repeat([]byte{0x80}, 16)), "impossible size"},
 		{"flattened, version", edit(0, []byte("makedumpfile\x00\x00\x00\x00")...), "type 0"},

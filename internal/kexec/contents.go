@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"ukdump/internal/vmcore"
 )
 
 // Piece is a part of the loaded set in the reserved memory.
@@ -211,6 +213,26 @@ func (s *Slot) openKcore() (*kcore, error) {
 }
 
 func (m *kcore) close() { m.f.Close() }
+
+// info returns VMCOREINFO of the running kernel, empty before Linux 4.19 (fs/proc/kcore.c).
+func (m *kcore) info() vmcore.Info {
+	core, err := vmcore.Open(m.f)
+	if err != nil {
+		return vmcore.Info{}
+	}
+	return core.Info
+}
+
+// Info returns VMCOREINFO of the running kernel, empty if /proc/kcore cannot be read or
+// does not have it.
+func (s *Slot) Info() vmcore.Info {
+	m, err := s.openKcore()
+	if err != nil {
+		return vmcore.Info{}
+	}
+	defer m.close()
+	return m.info()
+}
 
 // readAt fills b from a physical address.
 func (m *kcore) readAt(b []byte, at uint64) error {

@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"ukdump/internal/vmcore"
 )
 
 // elfHeader returns the ELF header of the crashed kernel's memory, of which the
@@ -176,17 +174,13 @@ func (m *kcore) virtual(at uint64) uint64 {
 }
 
 // kernelSegment returns the segment of the kernel's image, whose virtual addresses are
-// not those of the other memory. /proc/kcore has VMCOREINFO since Linux 4.19 (fs/proc/kcore.c).
+// not those of the other memory.
 func (s *Slot) kernelSegment(m *kcore) (elf.Prog64, bool) {
 	code, data := s.resources("Kernel code"), s.resources("Kernel data")
 	if len(code) != 1 || len(data) != 1 || data[0].End <= code[0].Start || m == nil {
 		return elf.Prog64{}, false
 	}
-	core, err := vmcore.Open(m.f)
-	if err != nil {
-		return elf.Prog64{}, false
-	}
-	offset, ok := core.Info.Number("kimage_voffset")
+	offset, ok := m.info().Number("kimage_voffset")
 	if !ok {
 		return elf.Prog64{}, false
 	}

@@ -50,6 +50,9 @@ func (ld *Loader) ForecastWith(limit time.Duration, level int, argv ...string) *
 	}
 	if err != nil {
 		f.Problem = err.Error()
+		if in := ld.Slot.Info(); !f.Late && memusage.Reads(limit, in, argv...) == nil {
+			f.Corrected, f.Problem = true, "makedumpfile cannot count the pages of a kernel that was built for 52-bit addresses"
+		}
 		return f
 	}
 	f.Verdict, f.Bytes = state.Understood, table.DumpSize(level)

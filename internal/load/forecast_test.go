@@ -1,8 +1,13 @@
 package load
 
 import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -67,6 +72,61 @@ func TestForecast(t *testing.T) {
 		}
 		if (len(f.Words()) > 0) != (tt.verdict != state.Untried) {
 			t.Errorf("%s: words %q", tt.name, f.Words())
+		}
+	}
+}
+
+// kcore is a /proc/kcore of arm64 with nothing but this VMCOREINFO.
+func kcore(t *testing.T, info string) string {
+	t.Helper()
+	var b bytes.Buffer
+	put := func(v any) {
+		if err := binary.Write(&b, binary.LittleEndian, v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const name = "VMCOREINFO\x00\x00"
+	size := uint64(12 + len(name) + len(info))
+	put(elf.Header64{Ident: [16]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
+		Type: uint16(elf.ET_CORE), Machine: uint16(elf.EM_AARCH64), Version: 1, Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 1})
+	put(elf.Prog64{Type: uint32(elf.PT_NOTE), Off: 64 + 56, Filesz: size, Memsz: size})
+	put([]uint32{11, uint32(len(info)), 0})
+	b.WriteString(name + info)
+	return b.String()
+}
+
+// makedumpfile cannot count the pages of an arm64 kernel that was built for more bits than
+// the processor has, but reads its memory if it is told the right ones.
+func TestForecastCorrected(t *testing.T) {
+	if _, err := os.Stat("/proc/kcore"); err != nil {
+		t.Skip("this machine has no /proc/kcore")
+	}
+	const info = "OSRELEASE=6.12\nPAGESIZE=4096\nNUMBER(VA_BITS)=52\nNUMBER(TCR_EL1_T1SZ)=0x10\nSYMBOL(_stext)=ffff800080010000\n"
+	const reads = `while [ $# -gt 1 ]; do if [ "$1" = -i ]; then grep -q 'VA_BITS)=48' "$2" || exit 9; fi; shift; done; `
+	m := buildtest.New(t)
+	problem := "makedumpfile cannot count the pages of a kernel that was built for 52-bit addresses"
+	failed := "makedumpfile --mem-usage: exit status 1: Can't determine platform config values"
+	for _, tt := range []struct {
+		name, info, script, problem string
+		corrected                   bool
+	}{
+		{"reads with the right bits", info, reads + `echo log >"$1"`, problem, true},
+		{"does not read", info, "exit 1", failed, false},
+		{"finds no log", info, reads + `: >"$1"`, failed, false},
+		{"writes nothing", info, "exit 0", failed, false},
+		{"all bits are used", strings.Replace(info, "0x10", "0xc", 1), reads + `echo log >"$1"`, failed, false},
+		{"no VMCOREINFO", "", reads + `echo log >"$1"`, failed, false},
+	} {
+		m.Write("proc/kcore", kcore(t, tt.info))
+		program := filepath.Join(t.TempDir(), "makedumpfile")
+		if err := os.WriteFile(program, []byte("#!/bin/sh\n"+tt.script+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		ld := &Loader{Root: m.Root, Store: state.Store{Root: m.Root}, Slot: kexec.New(m.Root),
+			MemUsage: func(string) ([]byte, error) { return nil, errors.New(failed) }}
+		f := ld.ForecastWith(TryLimit, 31, program)
+		if f.Corrected != tt.corrected || f.Problem != tt.problem || f.Verdict != state.Untried {
+			t.Errorf("%s: %+v", tt.name, f)
 		}
 	}
 }

@@ -114,6 +114,9 @@ func build(p *cli.Program, o *options) error {
 			return cli.Usage(fmt.Errorf("--compress %s: %w", o.Compress, err))
 		}
 	}
+	if o.output == cli.StandardOutput {
+		return cli.Usage(errors.New("--output takes a file: for one called -, give ./-"))
+	}
 	if err := o.readConfig(); err != nil {
 		return err
 	}

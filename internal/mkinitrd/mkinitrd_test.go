@@ -220,6 +220,7 @@ func TestBadInput(t *testing.T) {
 		{"no such directory", nil, append(builds, "--output=DIR/none/x.img"), 1, "write image DIR/none/x.img: "},
 		{"below a file", nil, append(builds, "--output=PID1/x.img"), 1, "write image PID1/x.img: "},
 		{"output a directory", nil, append(builds, "--output=ROOT"), 1, "write image ROOT: not a regular file\n"},
+		{"output -", nil, append(builds, "--output=-"), 2, "--output takes a file: for one called -, give ./-\n"},
 		{"default directory is a file", func(m *buildtest.Machine) { m.Write("var/lib/ukdump", "") }, builds, 1, "mkdir ROOT/var/lib/ukdump: not a directory\n"},
 
 		{"ls: missing", nil, []string{"ls", "DIR/none"}, 1, "open DIR/none: no such file or directory\n"},

@@ -141,7 +141,7 @@ type Collector struct {
 	Name string `json:"name"` // for reports: "makedumpfile -d 31"
 	// Argv is the argument vector. The word OutputArg stands for the output
 	// file, VmcoreArg for the input, LimitArg for the most bytes that the output
-	// may have.
+	// may have, InfoArg for the arguments of makedumpfile.InfoArgs.
 	Argv []string `json:"argv"`
 	// Stream is the argument vector for a raw device: it writes the flattened format
 	// (makedumpfile(8), -F) to its standard output. A collector without it is not used
@@ -162,6 +162,7 @@ const (
 	VmcoreArg = "%vmcore"
 	OutputArg = "%output"
 	LimitArg  = "%limit"
+	InfoArg   = "%vmcoreinfo"
 )
 
 // CopyArgv and CopyStream are the argument vectors of PID 1's own collector,

@@ -16,6 +16,7 @@ import (
 	"ukdump/internal/advice"
 	"ukdump/internal/crashdir"
 	"ukdump/internal/dumpfile"
+	"ukdump/internal/makedumpfile"
 	"ukdump/internal/plan"
 	"ukdump/internal/vmcore"
 )
@@ -199,8 +200,8 @@ func (c *call) writeVmcore(dir string, r *crashdir.Report) error {
 
 // collect runs a collector, which may write up to limit bytes.
 func (c *call) collect(argv []string, output string, limit int64) error {
-	args := make([]string, len(argv))
-	for i, a := range argv {
+	var args []string
+	for _, a := range argv {
 		switch a {
 		case plan.VmcoreArg:
 			a = c.s.path("proc/vmcore")
@@ -208,8 +209,11 @@ func (c *call) collect(argv []string, output string, limit int64) error {
 			a = output
 		case plan.LimitArg:
 			a = strconv.FormatInt(limit, 10)
+		case plan.InfoArg:
+			args = append(args, c.infoArgs()...)
+			continue
 		}
-		args[i] = a
+		args = append(args, a)
 	}
 	cmd := exec.CommandContext(c.ctx, args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = c.out, c.errors
@@ -220,6 +224,20 @@ func (c *call) collect(argv []string, output string, limit int64) error {
 	// The OOM killer takes the collector before the shell.
 	os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", cmd.Process.Pid), []byte("1000"), 0)
 	return cmd.Wait()
+}
+
+// infoArgs returns the arguments of makedumpfile for this memory.
+func (c *call) infoArgs() []string {
+	f, core, err := c.s.openCore()
+	if err != nil {
+		return nil // the collector says why
+	}
+	defer f.Close()
+	args, err := makedumpfile.InfoArgs(core.Info, c.s.path("run/ukdump/vmcoreinfo"))
+	if err != nil {
+		fmt.Fprintf(c.errors, "write VMCOREINFO for makedumpfile: %v\n", err)
+	}
+	return args
 }
 
 // verify reads a vmcore back from the disk and compares it with the memory.

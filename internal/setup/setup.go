@@ -4,6 +4,7 @@ package setup
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/diff"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/bootloader"
 	"ukdump/internal/cli"
 	"ukdump/internal/host"
@@ -113,8 +115,14 @@ func (m *Machine) planLoader(p *Plan, o Options) error {
 	founds, err := m.Loader()
 	if err != nil && o.Loader == "" {
 		p.Words, p.Why = o.Crashkernel(nil)
-		p.manual(err)
+		p.manual(m.Root, err)
 		return nil
+	}
+	for _, e := range bootloader.FindErrors(err) {
+		if e.Loader == o.Loader {
+			words, _ := o.Crashkernel(nil)
+			return advice.With(e, cmp.Or(advice.For(e), bootloader.ByHand(system(m.Root), e.Loader, words)))
+		}
 	}
 	l, err := m.Choose(founds, o.Loader)
 	if err != nil {
@@ -125,13 +133,14 @@ func (m *Machine) planLoader(p *Plan, o Options) error {
 		p.Because = founds[i].Because
 	}
 	if p.Entries, err = l.Next(system(m.Root)); err != nil {
-		return fmt.Errorf("%s: read the words of the next boot: %w", l.Name(), err)
+		words, _ := o.Crashkernel(nil)
+		return fmt.Errorf("%s: read the words of the next boot: %w", l.Name(), bootloader.Advise(system(m.Root), l, words, err))
 	}
 	if e := first(p.Entries); e != nil {
 		p.Now = append(p.Now, bootloader.Of(e.Cmdline, crashkernel)...)
 	}
 	p.Words, p.Why = o.Crashkernel(p.Now)
-	changes, err := l.Plan(system(m.Root), bootloader.Edit{Name: crashkernel, Words: p.Words})
+	changes, err := bootloader.Prepare(system(m.Root), l, bootloader.Edit{Name: crashkernel, Words: p.Words})
 	if err != nil {
 		return fmt.Errorf("%s: %w", l.Name(), err)
 	}
@@ -159,9 +168,21 @@ func first(entries []bootloader.Entry) *bootloader.Entry {
 }
 
 // manual says what to do on a machine whose boot loader is not known.
-func (p *Plan) manual(err error) {
-	p.Notes = append(p.Notes, err.Error())
-	p.Manual = append(p.Manual, "Add "+strings.Join(p.Words, " ")+" to the kernel's command line in the boot loader's configuration.")
+func (p *Plan) manual(root string, err error) {
+	failed := bootloader.FindErrors(err)
+	if len(failed) == 0 {
+		p.Notes = append(p.Notes, err.Error())
+		p.Manual = append(p.Manual, bootloader.ByHand(system(root), "", p.Words))
+		return
+	}
+	var seen []string // several loaders read the same file
+	for _, e := range failed {
+		if text := e.Err.Error(); !slices.Contains(seen, text) {
+			seen = append(seen, text)
+			p.Notes = append(p.Notes, e.Error())
+		}
+	}
+	p.Manual = append(p.Manual, cmp.Or(advice.For(failed[0]), bootloader.ByHand(system(root), failed[0].Loader, p.Words)))
 }
 
 // Triggers returns the events of an earlier setup, and whether there was one.

@@ -21,13 +21,16 @@ const (
 // Forecast is how large a dump of the running kernel would be, as far as
 // makedumpfile can tell. nil knows nothing.
 type Forecast struct {
-	Release string    `json:"release"` // of the kernel, as uname -r prints it
-	Verdict Verdict   `json:"verdict,omitempty"`
-	Bytes   int64     `json:"bytes,omitempty"`   // the most that a dump takes, as nothing is compressed; 0 if unknown
-	Note    string    `json:"note,omitempty"`    // why it is larger than it could be
-	Problem string    `json:"problem,omitempty"` // why the size or the verdict is unknown
-	Late    bool      `json:"late,omitempty"`    // makedumpfile did not end in time, which says nothing about the kernel
-	Time    time.Time `json:"time,omitzero"`     // when makedumpfile gave the result
+	Release string  `json:"release"` // of the kernel, as uname -r prints it
+	Verdict Verdict `json:"verdict,omitempty"`
+	Bytes   int64   `json:"bytes,omitempty"`   // the most that a dump takes, as nothing is compressed; 0 if unknown
+	Note    string  `json:"note,omitempty"`    // why it is larger than it could be
+	Problem string  `json:"problem,omitempty"` // why the size or the verdict is unknown
+	// Corrected says that it reads the kernel's memory if it gets a corrected VMCOREINFO,
+	// as in the capture kernel, and could not count the pages.
+	Corrected bool      `json:"corrected,omitempty"`
+	Late      bool      `json:"late,omitempty"` // makedumpfile did not end in time, which says nothing about the kernel
+	Time      time.Time `json:"time,omitzero"`  // when makedumpfile gave the result
 }
 
 // Words are the words of the capture kernel's command line for PID 1 about f. A kernel

@@ -10,7 +10,7 @@ func (v *Run) checkEvents() {
 		return
 	}
 	captured := trigger.Reasons(r.Captured)
-	if loaded, err := v.Slot.Loaded(); err == nil && loaded {
+	if v.taken {
 		v.ok("events", "captured: %s", captured)
 	} else {
 		v.note("events", "captured once a capture kernel is loaded: %s", captured)

@@ -31,6 +31,7 @@ func TestEventsLoaded(t *testing.T) {
 			}
 		}
 		v := &Run{Loader: &load.Loader{Root: root, Slot: kexec.New(root)}}
+		v.checkSlot()
 		v.checkEvents()
 		found := false
 		for _, f := range v.Findings {

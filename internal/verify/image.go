@@ -60,11 +60,11 @@ var ErrNothingLoaded = advice.With(errors.New("no capture kernel is loaded"), "R
 
 // checkSlot reads the crash slot.
 func (v *Run) checkSlot() {
-	loaded, err := v.Slot.Loaded()
-	if v.Problem("loaded", err) {
+	taken, err := v.Slot.Loaded()
+	if v.taken = taken; v.Problem("loaded", err) {
 		return
 	}
-	if !loaded {
+	if !v.taken {
 		v.Problem("loaded", ErrNothingLoaded)
 		return
 	}

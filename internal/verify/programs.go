@@ -162,6 +162,8 @@ func (v *Run) tryMakedumpfile(which string, program []byte, argv ...string) {
 		v.ok(topic, "%s understood the running kernel %s at %s", which, f.Release, f.Time.Format(time.RFC3339))
 	case f.Verdict == state.Untried && v.Slot.Lockdown() == "confidentiality":
 		v.note(topic, "not tried: %s", f.Problem)
+	case f.Corrected:
+		v.note(topic, "%s reads the running kernel %s with a corrected VMCOREINFO, as after a crash; unknown how large a dump will be: %s", which, f.Release, f.Problem)
 	case f.Late:
 		v.note(topic, "unknown whether %s understands the running kernel %s: %s", which, f.Release, f.Problem)
 	case f.Verdict != state.Understood:

@@ -88,6 +88,7 @@ type Run struct {
 	forecast *state.Forecast // of a dump by the makedumpfile in the image
 	began    time.Time       // in whole seconds
 	served   []string        // targets at servers that were written to
+	taken    bool            // the kernel says that a capture kernel is loaded
 	inMemory bool            // the reserved memory has the loaded set
 	replaced bool            // something else was loaded over it
 }

@@ -2,6 +2,8 @@ package vmcore
 
 import (
 	"bytes"
+	"iter"
+	"maps"
 	"strconv"
 )
 
@@ -25,6 +27,9 @@ func ParseInfo(text []byte) Info {
 // Get returns the value of a whole key such as "OSRELEASE" or
 // "SYMBOL(init_uts_ns)", and "" if there is none.
 func (in Info) Get(key string) string { return in.values[key] }
+
+// All returns the keys and their values in no order.
+func (in Info) All() iter.Seq2[string, string] { return maps.All(in.values) }
 
 // Release returns the crashed kernel's release as uname -r prints it.
 func (in Info) Release() string { return in.Get("OSRELEASE") }

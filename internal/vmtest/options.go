@@ -51,7 +51,7 @@ func (a Arch) qemu() string {
 }
 
 // machine returns the options for the board and its processor.
-func (a Arch) machine(accel Accel) []string {
+func (a Arch) machine(accel Accel, lpa2 bool) []string {
 	switch {
 	case a != ARM64:
 		return []string{"-machine", "q35,sata=off"}
@@ -60,7 +60,11 @@ func (a Arch) machine(accel Accel) []string {
 	}
 	// Of all that a processor can have, signing pointers with its own cipher is
 	// the slowest to emulate.
-	return []string{"-machine", "virt,gic-version=3", "-cpu", "max,pauth-impdef=on"}
+	cpu := "max,pauth-impdef=on"
+	if !lpa2 {
+		cpu += ",lpa2=off"
+	}
+	return []string{"-machine", "virt,gic-version=3", "-cpu", cpu}
 }
 
 // Options describe a machine. Without Kernel its firmware boots the disk with First.
@@ -70,6 +74,10 @@ type Options struct {
 	Initrd  string
 	Cmdline string // console= is for the caller to give: Arch.Console
 	UEFI    UEFI   // SeaBIOS if zero, and none on ARM64, where it brings ACPI
+
+	// LPA2 gives an arm64 processor addresses of 52 bits with pages of 4 and 16 KiB
+	// (FEAT_LPA2), which many do not have.
+	LPA2 bool
 
 	MemoryMiB int    // 1024 if zero
 	Memory    string // file that keeps the memory, also over runs; none if empty
@@ -119,7 +127,7 @@ func (o *Options) Args() ([]string, error) {
 	if cpus == 0 {
 		cpus = 1
 	}
-	a := append(o.Arch.machine(accel), "-accel", string(accel),
+	a := append(o.Arch.machine(accel, o.LPA2), "-accel", string(accel),
 		"-m", strconv.Itoa(memory)+"M", "-smp", strconv.Itoa(cpus),
 		"-nodefaults", "-display", "none", "-serial", "mon:stdio")
 	if o.Kernel != "" {

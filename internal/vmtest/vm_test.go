@@ -118,7 +118,7 @@ func TestArgsOfArm64(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range [][]string{
-		{"-machine", "virt,gic-version=3", "-cpu", "max,pauth-impdef=on", "-accel", "tcg", "-m", "1024M"},
+		{"-machine", "virt,gic-version=3", "-cpu", "max,pauth-impdef=on,lpa2=off", "-accel", "tcg", "-m", "1024M"},
 		{"-kernel", "/k", "-append", "console=ttyAMA0"},
 		{"-device", "sdhci-pci,id=disk0-bus", "-device", "sd-card,id=disk0,drive=disk0-image"},
 	} {
@@ -129,6 +129,10 @@ func TestArgsOfArm64(t *testing.T) {
 	command, err := o.Command()
 	if err != nil || !strings.HasPrefix(command, "qemu-system-aarch64 -machine virt,") || strings.Contains(command, "q35") {
 		t.Errorf("Command = %s, %v", command, err)
+	}
+	o.LPA2 = true
+	if args, err := o.Args(); err != nil || !containsRun(args, []string{"-cpu", "max,pauth-impdef=on"}) {
+		t.Errorf("with LPA2: %q, %v", args, err)
 	}
 	o.Accel = KVM
 	if args, err := o.Args(); err != nil || !containsRun(args, []string{"-cpu", "host", "-accel", "kvm"}) {

@@ -83,7 +83,7 @@ func run(ctx context.Context, other string, small int) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	staging, err := debian.Install(ctx, repo, tmp, vmtest.AMD64)
+	staging, err := debian.Install(ctx, repo, tmp, root.Arch())
 	if err != nil {
 		return err
 	}
@@ -96,10 +96,10 @@ func run(ctx context.Context, other string, small int) error {
 		return measureSmall(ctx, repo, root, staging, small)
 	}
 	for _, flavour := range []debian.Flavour{debian.Generic, debian.Cloud} {
-		b := &bench{ctx: ctx, root: root, flavour: flavour, runs: runs, payload: debian.Payload{
-			Trees: []string{staging},
-			Files: map[string]string{"etc/ukdump.conf.d/vm.conf": "BOOT_OPTIONS=\"no_timer_check\"\n"},
-		}}
+		b := &bench{ctx: ctx, root: root, flavour: flavour, runs: runs, payload: debian.Payload{Trees: []string{staging}}}
+		if root.Arch() == vmtest.AMD64 {
+			b.payload.Files = map[string]string{"etc/ukdump.conf.d/vm.conf": "BOOT_OPTIONS=\"no_timer_check\"\n"}
+		}
 		if other != "" {
 			b.runs = 1
 		}

@@ -40,6 +40,7 @@ type Hardware struct {
 	// UEFI is OVMF in place of SeaBIOS, for Boot.Firmware; its variables outlive a reset. An
 	// arm64 machine has it at every boot, and with it ACPI in place of a device tree.
 	UEFI bool
+	LPA2 bool // as in vmtest.Options
 }
 
 // Disk is a disk beside the root disk. The guest finds it by Magic in its first
@@ -238,6 +239,7 @@ func (m *Machine) Boot(ctx context.Context, b Boot) (*vmtest.VM, error) {
 		MemoryMiB: b.Memory,
 		CPUs:      b.CPUs,
 		Accel:     m.accel,
+		LPA2:      m.hardware.LPA2,
 		Disks:     disks,
 		NICs:      m.hardware.NICs,
 		Watchdog:  m.hardware.Watchdog,

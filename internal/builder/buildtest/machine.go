@@ -114,7 +114,7 @@ func CaptureConfig() string {
 // init_size is that which internal/demand estimates with.
 func (m *Machine) AddSmallKernel() {
 	const release, dir = "6.12.118-ukdump", "usr/lib/ukdump/capture-kernel/"
-	m.Write(dir+"vmlinuz", string(kernel(release, 15974<<10)))
+	m.Write(dir+"vmlinuz", string(kernel(release, 16564<<10)))
 	m.Write(dir+"config-"+release, SmallConfig(m.t))
 }
 

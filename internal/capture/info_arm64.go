@@ -1,0 +1,5 @@
+package capture
+
+import "ukdump/internal/makedumpfile"
+
+func init() { makeInfo = makedumpfile.InfoArgs }
