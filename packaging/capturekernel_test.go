@@ -52,7 +52,7 @@ var leftOut = map[string][]string{
 // leftOutOf has the same for one architecture or version: drivers of the other
 // architecture's machines, and MD_LINEAR, which Linux 6.8 to 6.13 do not have.
 var leftOutOf = map[string][]string{
-	"amd64": {"CONFIG_VIRTIO_MMIO", "CONFIG_ARM_SBSA_WATCHDOG"},
+	"amd64": {"CONFIG_VIRTIO_MMIO", "CONFIG_PCI_HOST_GENERIC", "CONFIG_ARM_SBSA_WATCHDOG"},
 	"6.12":  {"CONFIG_MD_LINEAR"},
 	"arm64": {"CONFIG_ATA_PIIX", "CONFIG_VMWARE_PVSCSI", "CONFIG_HYPERV_VMBUS", "CONFIG_HYPERV_STORAGE", "CONFIG_VMD",
 		"CONFIG_ITCO_WDT", "CONFIG_SP5100_TCO", "CONFIG_I6300ESB_WDT", "CONFIG_WDAT_WDT"},
