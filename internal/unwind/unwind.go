@@ -193,9 +193,17 @@ func (u *Unwinder) inactive(task uint64) (state, error) {
 				return s, err
 			}
 		}
+		s.exact = u.isStart(s.PC)
 		return s, nil
 	}
 	return u.x86Inactive(task)
+}
+
+// isStart reports whether addr is the start of a function. Tasks that never ran return
+// to that of ret_from_fork.
+func (u *Unwinder) isStart(addr uint64) bool {
+	f, ok := u.k.Symbolize(addr)
+	return ok && f.Offset == 0
 }
 
 // Current returns the task that a CPU ran: its struct task_struct.

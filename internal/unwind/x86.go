@@ -66,10 +66,7 @@ func (u *Unwinder) inactiveAt(sp uint64) (state, error) {
 		return s, fmt.Errorf("read the stack: %w", err)
 	}
 	s.SP = sp + ret + 8
-	// A new task returns to the start of ret_from_fork.
-	if f, ok := u.k.Symbolize(s.PC); ok && f.Offset == 0 {
-		s.exact = true
-	}
+	s.exact = u.isStart(s.PC)
 	return s, nil
 }
 
