@@ -95,7 +95,7 @@ var machinery = regexp.MustCompile(`^(` + strings.Join([]string{
 	"__?crash_kexec", "crash_(save_cpu|setup_regs|nmi_callback)", "machine_(kexec|crash_shutdown)", "relocate_kernel",
 	"v?panic", "nmi_panic(_self_stop)?", "panic_smp_self_stop", "check_panic_on_warn", "__warn(_printk)?", "report_bug",
 	"(__)?die(_body|_addr)?", "oops_(begin|end|enter|exit)", "make_task_dead", "do_exit", "rewind_stack_and_make_dead",
-	"dump_stack(_lvl|_print_info)?", "__dump_stack", "show_(stack|trace|regs).*",
+	"dump_(backtrace|stack(_lvl|_print_info)?)", "__dump_stack", "show_(stack|trace|regs).*",
 	"page_fault_oops", "no_context", "bad_area.*", "__bad_area.*", "kernelmode_fixup_or_oops", "do_(kern|user)_addr_fault",
 	"handle_(bug|stack_overflow)", "gp_(try_fixup_and_notify|user_force_sig_segv)", "do_error_trap", "do_trap.*",
 	"(asm_)?exc_.*", "asm_sysvec_.*", "sysvec_.*", "(asm_)?common_interrupt",
@@ -193,8 +193,13 @@ func fromLog(p vmcore.Panic) (names []string) {
 		names = addName(names, found[1])
 	}
 	for _, line := range p.Trace {
-		name, _, _ := strings.Cut(strings.TrimSpace(line), "+")
-		names = addName(names, name)
+		name, offset, _ := strings.Cut(strings.TrimSpace(line), "+")
+		// The address behind a call that does not return can be the start of the next
+		// function, whose name arm64 prints: dump_backtrace_entry of
+		// arch/arm64/kernel/stacktrace.c.
+		if !strings.HasPrefix(offset, "0x0/") {
+			names = addName(names, name)
+		}
 	}
 	return names
 }

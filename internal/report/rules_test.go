@@ -72,6 +72,7 @@ func TestFramesOf(t *testing.T) {
 		{"guesses only", oops, stackOf("?one", "?two"), vmcore.Panic{Cause: oops, Instruction: "RIP: 0010:bad_function+0x10/0x20 [bad]", Trace: []string{"bad_caller+0x1/0x2"}}, "bad_function bad_caller", SourceLog},
 		{"a guess", "x", stackOf("panic", "one", "?two", "three"), vmcore.Panic{}, "one", SourceStack},
 		{"no memory", oops, nil, vmcore.Panic{Cause: oops, Instruction: "pc : bad_function+0x10/0x20", Trace: []string{"bad_function+0x10/0x20", "caller+0x4/0x8"}}, "bad_function caller", SourceLog},
+		{"arm64 6.1, no memory", "sysrq triggered crash", nil, vmcore.Panic{Trace: []string{"dump_backtrace+0xe4/0x140", "show_stack+0x20/0x30", "dump_stack_lvl+0x64/0x80", "dump_stack+0x18/0x34", "panic+0x184/0x364", "sysrq_reset_seq_param_set+0x0/0xa0", "__handle_sysrq+0x90/0x19c"}}, "__handle_sysrq", SourceLog},
 		{"nothing", oops, nil, vmcore.Panic{}, "", SourceLog},
 	} {
 		got, from := framesOf(c.kind, c.stack, c.panic)

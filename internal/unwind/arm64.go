@@ -42,6 +42,11 @@ func (w *walk) nextArm64() error {
 	if w.User {
 		return errUser
 	}
+	if w.exact && w.full {
+		if done, err := w.nextByLink(); done || err != nil {
+			return err
+		}
+	}
 	before, stack := w.SP, w.on
 	if i := w.find(w.FP); i == stack && w.FP < before {
 		return fmt.Errorf("the frame pointer %#x is below the stack pointer %#x", w.FP, before)
@@ -65,10 +70,12 @@ func (w *walk) nextArm64() error {
 	if known && w.isFinal(record, off) {
 		return errEnd
 	}
-	w.FP, w.PC, w.SP, w.exact = fp, w.u.strip(pc), record+16, false
+	w.FP, w.PC, w.SP, w.exact, w.full = fp, w.u.strip(pc), record+16, false, false
 	// Before 6.13 the record in struct pt_regs has the interrupted address.
-	if at, err := w.u.k.U64(regs + 256); known && err == nil && at == pc && w.entryCode() {
+	if at, err := w.u.k.U64(regs + 8*32); known && err == nil && at == pc && w.entryCode() {
 		w.exact = true
+		w.lr, err = w.u.k.U64(regs + 8*30)
+		w.full = err == nil
 	}
 	return w.advanced(before, stack)
 }
@@ -112,8 +119,8 @@ func (w *walk) metaRecord(record, off uint64, known bool) error {
 		return err
 	}
 	before, stack := w.SP, w.on
-	var v [4]uint64 // x29, sp, pc, pstate of struct user_pt_regs
-	for i, word := range []uint64{29, 31, 32, 33} {
+	var v [5]uint64 // x29, sp, pc, pstate, x30 of struct user_pt_regs
+	for i, word := range []uint64{29, 31, 32, 33, 30} {
 		if v[i], err = w.u.k.U64(regs + 8*word); err != nil {
 			return fmt.Errorf("the stack at %#x is not in the dump", regs)
 		}
@@ -121,6 +128,6 @@ func (w *walk) metaRecord(record, off uint64, known bool) error {
 	if v[3]&0xf == 0 {
 		return errUser
 	}
-	w.FP, w.SP, w.PC, w.exact = v[0], v[1], v[2], true
+	w.FP, w.SP, w.PC, w.lr, w.exact, w.full = v[0], v[1], v[2], v[4], true, true
 	return w.advanced(before, stack)
 }

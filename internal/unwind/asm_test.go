@@ -238,6 +238,13 @@ func (f format) build(t testing.TB) (memory, *Unwinder) {
 		list[ipsAt+uint64(4*len(orcSamples))] = []string{"__stop_orc_unwind_ip"}
 		list[orcAt+uint64(6*len(orcSamples))] = []string{"__stop_orc_unwind"}
 	}
+	if f.machine == "arm64" {
+		for at := range names {
+			if at < textEnd {
+				m.code(at, a64Push, a64MovX29SP)
+			}
+		}
+	}
 	if f.framePointers {
 		for _, at := range []uint64{text + 0x1000, text + 0x1100, text + 0x1200, text + 0x1300} {
 			copy(m[text][at-text:], []byte{0x0f, 0x1f, 0x44, 0, 0, 0x55, 0x48, 0x89, 0xe5})
@@ -252,6 +259,25 @@ func (f format) build(t testing.TB) (memory, *Unwinder) {
 		t.Fatal(err)
 	}
 	return m, u
+}
+
+// Instructions of arm64.
+const (
+	a64Push     = 0xa9be7bfd // stp x29, x30, [sp, #-32]!
+	a64MovX29SP = 0x910003fd
+	a64Pop      = 0xa8c27bfd // ldp x29, x30, [sp], #32
+	a64Ret      = 0xd65f03c0
+	a64Nop      = 0xd503201f
+	a64CBZ      = 0xb4000000 // cbz x0, of the same instruction
+	a64BL       = 0x94000000
+	a64BR       = 0xd61f0000 // br x0
+)
+
+// code writes instructions of arm64.
+func (m memory) code(at uint64, words ...uint32) {
+	for i, word := range words {
+		binary.LittleEndian.PutUint32(m[text][at-text+4*uint64(i):], word)
+	}
 }
 
 // kallsyms writes tables with a token for every character, and offsets from their

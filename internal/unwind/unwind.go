@@ -62,6 +62,7 @@ type Regs struct {
 	User       bool   // the CPU ran a process in user mode
 
 	r10, r13, dx, di uint64 // x86-64: ORC refers to them in a few functions
+	lr               uint64 // arm64: x30, the link register
 }
 
 // NewRegs returns the registers that a CPU saved in its NT_PRSTATUS note. The
@@ -70,7 +71,7 @@ type Regs struct {
 func NewRegs(machine string, get func(name string) (value uint64, ok bool)) (Regs, error) {
 	var r Regs
 	var mode uint64
-	need := map[string]*uint64{"pc": &r.PC, "sp": &r.SP, "x29": &r.FP, "pstate": &mode}
+	need := map[string]*uint64{"pc": &r.PC, "sp": &r.SP, "x29": &r.FP, "x30": &r.lr, "pstate": &mode}
 	if machine == "amd64" {
 		need = map[string]*uint64{"rip": &r.PC, "rsp": &r.SP, "rbp": &r.FP, "cs": &mode, "r10": &r.r10, "r13": &r.r13, "rdx": &r.dx, "rdi": &r.di}
 	}
@@ -193,9 +194,17 @@ func (u *Unwinder) inactive(task uint64) (state, error) {
 				return s, err
 			}
 		}
+		s.exact = u.isStart(s.PC)
 		return s, nil
 	}
 	return u.x86Inactive(task)
+}
+
+// isStart reports whether addr is the start of a function. Tasks that never ran return
+// to that of ret_from_fork.
+func (u *Unwinder) isStart(addr uint64) bool {
+	f, ok := u.k.Symbolize(addr)
+	return ok && f.Offset == 0
 }
 
 // Current returns the task that a CPU ran: its struct task_struct.
@@ -218,7 +227,7 @@ func (u *Unwinder) Current(cpu int) (uint64, error) {
 // state is the place of a walk.
 type state struct {
 	Regs
-	full  bool // r10, r13, dx and di are known
+	full  bool // r10, r13, dx and di, or lr, are known
 	exact bool // PC is no return address
 }
 

@@ -257,7 +257,7 @@ func TestArm64(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m, u := format{release: "6.12.0", typeBits: 3, machine: "arm64", metaRecords: test.meta}.build(t)
 			test.build(m)
-			got := u.Running(task, 0, Regs{PC: leaf + 4, SP: sp, FP: sp + 0x40})
+			got := u.Running(task, 0, Regs{PC: leaf + 8, SP: sp, FP: sp + 0x40})
 			line, _, _ := strings.Cut(trace(got), " ?")
 			if line != test.want || !strings.Contains(got.End, test.end) || got.Complete != (test.end == "end of the stack") {
 				t.Errorf("got %q, complete %v, end %q\nwant %q, end %q", trace(got), got.Complete, got.End, test.want, test.end)
@@ -273,15 +273,20 @@ func TestArm64(t *testing.T) {
 	if got := u.Sleeping(task); trace(got) != "leaf middle" || !got.Complete {
 		t.Errorf("sleeping: got %q, end %q", trace(got), got.End)
 	}
+	m.set(task+24, taskTop-336+304) // a new task
+	m.set(task+40, fork)
+	if got := u.Sleeping(task); trace(got) != "ret_from_fork_asm!" || !got.Complete {
+		t.Errorf("a new task: got %q, end %q", trace(got), got.End)
+	}
 }
 
 func TestNewRegs(t *testing.T) {
-	values := map[string]uint64{"rip": leaf, "rsp": sp, "rbp": 1, "cs": 0x33, "r10": 2, "r13": 3, "rdx": 4, "rdi": 5, "pc": leaf, "sp": sp, "x29": 1, "pstate": 5}
+	values := map[string]uint64{"rip": leaf, "rsp": sp, "rbp": 1, "cs": 0x33, "r10": 2, "r13": 3, "rdx": 4, "rdi": 5, "pc": leaf, "sp": sp, "x29": 1, "x30": 6, "pstate": 5}
 	get := func(name string) (uint64, bool) { v, ok := values[name]; return v, ok }
-	if got, err := NewRegs("amd64", get); err != nil || got != (Regs{leaf, sp, 1, true, 2, 3, 4, 5}) {
+	if got, err := NewRegs("amd64", get); err != nil || got != (Regs{PC: leaf, SP: sp, FP: 1, User: true, r10: 2, r13: 3, dx: 4, di: 5}) {
 		t.Errorf("got %+v %v", got, err)
 	}
-	if got, err := NewRegs("arm64", get); err != nil || got != (Regs{PC: leaf, SP: sp, FP: 1}) {
+	if got, err := NewRegs("arm64", get); err != nil || got != (Regs{PC: leaf, SP: sp, FP: 1, lr: 6}) {
 		t.Errorf("got %+v %v", got, err)
 	}
 	delete(values, "rsp")
@@ -312,7 +317,7 @@ func FuzzUnwind(f *testing.F) {
 		copy(m[data][orcAt-data:], orc)
 		copy(m[task], stack)
 		m.call(middle+0x30, switchTo)
-		stacks := []Stack{u.Running(task, 0, Regs{PC: pc, SP: at, FP: fp}), u.Sleeping(task)}
+		stacks := []Stack{u.Running(task, 0, Regs{PC: pc, SP: at, FP: fp, lr: pc + 8}), u.Sleeping(task)}
 		whole := m[task]
 		m[task] = whole[:16] // without thread.sp
 		stacks = append(stacks, u.Sleeping(task))

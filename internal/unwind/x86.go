@@ -66,10 +66,7 @@ func (u *Unwinder) inactiveAt(sp uint64) (state, error) {
 		return s, fmt.Errorf("read the stack: %w", err)
 	}
 	s.SP = sp + ret + 8
-	// A new task returns to the start of ret_from_fork.
-	if f, ok := u.k.Symbolize(s.PC); ok && f.Offset == 0 {
-		s.exact = true
-	}
+	s.exact = u.isStart(s.PC)
 	return s, nil
 }
 
@@ -219,7 +216,7 @@ func (w *walk) apply(e orcEntry) error {
 // advanced verifies that the state is plausible after a step: the code exists, and
 // the stack pointer grew unless the stack changed.
 func (w *walk) advanced(before uint64, stack int) error {
-	if !w.exact && !w.u.k.IsText(w.PC) && !w.u.k.InitText().Contains(w.PC) {
+	if !w.exact && !w.isCode(w.PC) {
 		return fmt.Errorf("the return address %#x is no code", w.PC)
 	}
 	if i := w.find(w.SP); i == stack && w.SP <= before {
