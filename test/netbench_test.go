@@ -317,6 +317,9 @@ func (b *netBench) crash(ctx context.Context, mib int, cell string) (d savedDump
 	begin := time.Now()
 	if err := vm.Expect("ukdump-test: "+benchMark, benchLimit); err != nil {
 		vm.Kill()
+		if strings.Contains(strings.Join(vm.Console(), "\n"), "ukdump-test: FAILED load") {
+			return d, fmt.Errorf("%w: not loaded: %w", errLost, err) // a tool may refuse a small reservation
+		}
 		return d, fmt.Errorf("the machine was not crashed: %w", err)
 	}
 	// A capture that has no memory may hang. The time before the crash tells how busy this

@@ -44,12 +44,3 @@ results() {
 	sync
 	tar -C / -cf "$(disk result)" "$@"
 }
-
-# unpack_packages unpacks those of /ukdump-test/debs, without their scripts, and removes them.
-unpack_packages() {
-	for deb in /ukdump-test/debs/*.deb; do
-		dpkg-deb --fsys-tarfile "$deb" | tar -x --keep-directory-symlink -C /
-	done
-	rm -r /ukdump-test/debs
-	ldconfig
-}
