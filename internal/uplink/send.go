@@ -69,16 +69,24 @@ func Send(args []string) int {
 
 // Limits of one part of an upload to S3, which is in memory until the server has it.
 const (
-	leastPart = 8 << 20
+	leastPart = 5 << 20 // S3 takes no smaller one
 	mostPart  = 64 << 20
 )
 
-// partLimit lets a part have a quarter of the memory that is available now, and Go's heap
-// as much more.
+// partLimit lets a part have a quarter of the memory that is available now, and limits
+// Go's memory.
 func partLimit() int64 {
-	part := min(max(capture.MemAvailable()/4, leastPart), mostPart)
-	debug.SetMemoryLimit(part + part/2 + 16<<20)
+	part, limit := partOf(capture.MemAvailable())
+	debug.SetMemoryLimit(limit)
 	return part
+}
+
+// partOf returns the size of a part and the limit of Go's memory with so many bytes
+// available. Half of them are for the collector, which starts later; with less than 8 MiB
+// beside the part nothing would be left but to collect garbage.
+func partOf(available int64) (part, limit int64) {
+	part = min(max(available/4, leastPart), mostPart)
+	return part, min(part+part/2+16<<20, max(available/2, part+8<<20))
 }
 
 // built returns the time that the clock is not before.

@@ -467,3 +467,16 @@ func TestReach(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// A part and Go's memory fit into little memory, and a part is large where there is much.
+func TestPartOf(t *testing.T) {
+	const mib = 1 << 20
+	for _, tt := range []struct{ available, part, limit int64 }{ // MiB
+		{0, 5, 13}, {16, 5, 13}, {26, 6, 14}, {64, 16, 32}, {128, 32, 64}, {1024, 64, 112}, {1 << 20, 64, 112},
+	} {
+		part, limit := partOf(tt.available * mib)
+		if part/mib != tt.part || limit/mib != tt.limit {
+			t.Errorf("%d MiB: a part of %d of %d MiB, want %d of %d", tt.available, part/mib, limit/mib, tt.part, tt.limit)
+		}
+	}
+}
