@@ -153,7 +153,7 @@ func (bls) Plan(s *System, e Edit) (*Plan, error) {
 		return nil, err
 	}
 	old, same := m.words(e.Name)
-	if same && slices.Equal(old, e.Words) && (cmdline == nil || slices.Equal(Of(string(cmdline), e.Name), e.Words)) {
+	if same && slices.Equal(old, e.Words) && (cmdline == nil || e.holds(string(cmdline))) {
 		return &Plan{}, nil
 	}
 	if s.program("grubby") != "" {
@@ -277,7 +277,7 @@ func editCmdlineFile(name string, data []byte, e Edit) ([]byte, error) {
 		}
 		all = append(all, text)
 	}
-	if slices.Equal(Of(strings.Join(all, " "), e.Name), e.Words) {
+	if e.holds(strings.Join(all, " ")) {
 		return data, nil
 	}
 	if last < 0 {

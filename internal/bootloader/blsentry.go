@@ -87,7 +87,7 @@ func (b *blsEntry) title() string {
 
 // edit changes the options: in the line that has the words, or in the first one.
 func (b *blsEntry) edit(e Edit) {
-	if slices.Equal(Of(b.cmdline(), e.Name), e.Words) {
+	if e.holds(b.cmdline()) {
 		return
 	}
 	at := slices.IndexFunc(b.options, func(i int) bool {

@@ -174,6 +174,16 @@ func (m *bootMenu) theDefault() *menuItem {
 	return &m.items[i]
 }
 
+// stale reports whether the item that boots next has other words than e, if it is one that
+// ours accepts; else whether any of those has.
+func (m *bootMenu) stale(e Edit, ours func(*menuItem) bool) bool {
+	differs := func(it *menuItem) bool { return ours(it) && !e.holds(it.Cmdline) }
+	if def := m.theDefault(); def != nil && ours(def) {
+		return differs(def)
+	}
+	return len(m.entries(differs)) > 0
+}
+
 // needBootMenu is bootMenu, but without an EFI system partition it returns an error that
 // names loader.
 func (s *System) needBootMenu(loader string) (*bootMenu, error) {

@@ -43,8 +43,8 @@ func ByHand(s *System, loader string, words []string) string {
 		return "Add " + strings.Join(words, " ") + " to the kernel's command line in the boot loader's configuration."
 	}
 	file := "its configuration"
-	if i := slices.IndexFunc(loaders, func(l Loader) bool { return l.Name() == loader }); i >= 0 {
-		if files := filesOf(s, loaders[i]); len(files) > 0 {
+	if l, err := lookUp(loaders, loader); err == nil {
+		if files := filesOf(s, l); len(files) > 0 {
 			file = files[0]
 		}
 	}
@@ -125,7 +125,7 @@ func Prepare(s *System, l Loader, e Edit) (*Plan, error) {
 	if err != nil {
 		return nil, Advise(s, l, e.Words, err)
 	}
-	if slices.ContainsFunc(entries, func(n Entry) bool { return slices.Equal(Of(n.Cmdline, e.Name), e.Words) }) {
+	if slices.ContainsFunc(entries, func(n Entry) bool { return e.holds(n.Cmdline) }) {
 		return p, nil
 	}
 	p.Manual = nothingToEdit(s, l, entries) + " " + ByHand(s, l.Name(), e.Words)
@@ -139,11 +139,17 @@ func (s *System) stale(l Loader, e Edit) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	return slices.ContainsFunc(Counted(entries), func(n Entry) bool { return !e.holds(n.Cmdline) }), nil
+}
+
+// Counted returns the entries whose words decide about the next boot: the default, or all if
+// none is known.
+func Counted(entries []Entry) []Entry {
 	chosen := slices.DeleteFunc(slices.Clone(entries), func(n Entry) bool { return !n.Default })
 	if len(chosen) == 0 {
-		chosen = entries
+		return entries
 	}
-	return slices.ContainsFunc(chosen, func(n Entry) bool { return !slices.Equal(Of(n.Cmdline, e.Name), e.Words) }), nil
+	return chosen
 }
 
 // nothingToEdit says why a plan has no change.

@@ -365,7 +365,7 @@ func (s *System) grubStale(e Edit, p *Plan) (bool, error) {
 	stale, written, right := false, false, false
 	menu.root.walk(func(n *menuNode) {
 		for _, l := range n.lines {
-			same := slices.Equal(Of(l.cmdline, e.Name), e.Words)
+			same := e.holds(l.cmdline)
 			ours := strings.HasPrefix(path.Base(n.section), "10_linux") && !strings.Contains(n.id, "-recovery-")
 			written, right, stale = written || ours, right || same, stale || ours && !same
 		}

@@ -153,7 +153,7 @@ func staleEntries(files []*limineFile, e Edit) bool {
 		for i := range f.entries {
 			entry := &f.entries[i]
 			value, _ := f.value(entry)
-			if entry.byTool && entry.linux() && !entry.snapshot() && !slices.Equal(Of(f.expand(value), e.Name), e.Words) {
+			if entry.byTool && entry.linux() && !entry.snapshot() && !e.holds(f.expand(value)) {
 				return true
 			}
 		}

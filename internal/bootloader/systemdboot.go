@@ -154,12 +154,7 @@ func (m *bootMenu) planSdbootManage(s *System, e Edit) (*Plan, error) {
 	if err := p.add(s, sdbootManage, f.data, data); err != nil {
 		return nil, err
 	}
-	differs := func(it *menuItem) bool { return it.bls != nil && !slices.Equal(Of(it.Cmdline, e.Name), e.Words) }
-	stale := len(m.entries(differs)) > 0
-	if def := m.theDefault(); def != nil && def.bls != nil {
-		stale = differs(def)
-	}
-	if len(p.Files) == 0 && !stale {
+	if len(p.Files) == 0 && !m.stale(e, func(it *menuItem) bool { return it.bls != nil }) {
 		return p, nil
 	}
 	c := Command{Args: sdbootGen, Why: "writes the entries of systemd-boot"}
@@ -175,7 +170,7 @@ func (m *bootMenu) planSdbootManage(s *System, e Edit) (*Plan, error) {
 func (f *shellFile) set(e Edit, name string) ([]byte, error) {
 	env := make(map[string]string)
 	f.expand(env)
-	if slices.Equal(Of(env[name], e.Name), e.Words) {
+	if e.holds(env[name]) {
 		return f.data, nil
 	}
 	var all []int
@@ -229,7 +224,7 @@ func (f *shellFile) verified(e Edit, name string, without ...int) ([]byte, error
 	}
 	env := make(map[string]string)
 	changed.expand(env)
-	if !slices.Equal(Of(env[name], e.Name), e.Words) {
+	if !e.holds(env[name]) {
 		err := fmt.Errorf("%s in %s: another variable or command decides about it", e.Name, f.name)
 		return nil, &placeError{error: err, place: name + " of " + f.name}
 	}

@@ -99,12 +99,12 @@ func (uki) Plan(s *System, e Edit) (*Plan, error) {
 		if !ok {
 			return p.byHand(fmt.Sprintf("%s takes the command line of the running kernel. Put the words %q, with all others, into %s and make the images again.", tool.name, words, tool.place)), nil
 		}
-		if len(p.Files) > 0 || m.stale(e) {
+		if len(p.Files) > 0 || m.stale(e, isImage) {
 			p.rebuild(s, m, tool)
 		}
 		return p, nil
 	}
-	if !m.stale(e) {
+	if !m.stale(e, isImage) {
 		return &Plan{}, nil
 	}
 	return (&Plan{}).byHand(fmt.Sprintf("ukdump does not know the tool that makes %s. Make the images again with %q in their command line.",
@@ -114,16 +114,6 @@ func (uki) Plan(s *System, e Edit) (*Plan, error) {
 func (p *Plan) byHand(text string) *Plan {
 	p.Files, p.Manual = nil, text
 	return p
-}
-
-// stale reports whether the image that boots next has other words than e; if that is not
-// known, any of them.
-func (m *bootMenu) stale(e Edit) bool {
-	differs := func(it *menuItem) bool { return isImage(it) && !slices.Equal(Of(it.Cmdline, e.Name), e.Words) }
-	if def := m.theDefault(); def != nil && isImage(def) {
-		return differs(def)
-	}
-	return len(m.entries(differs)) > 0
 }
 
 // rebuild adds the commands that make the images.

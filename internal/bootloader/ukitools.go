@@ -178,7 +178,7 @@ func configureDracut(s *System, p *Plan, e Edit) (bool, error) {
 	if strings.TrimSpace(value) == "" {
 		return false, nil
 	}
-	if slices.Equal(Of(value, e.Name), e.Words) {
+	if e.holds(value) {
 		return true, nil
 	}
 	changed, placed, err := editDracut(files, e)
@@ -198,7 +198,7 @@ func configureDracut(s *System, p *Plan, e Edit) (bool, error) {
 		// A new one comes in the order of the names.
 		slices.SortStableFunc(changed, func(a, b *shellFile) int { return strings.Compare(dracutOrder(a.name), dracutOrder(b.name)) })
 	}
-	if !slices.Equal(Of(dracutValue(changed, dracutWords), e.Name), e.Words) {
+	if !e.holds(dracutValue(changed, dracutWords)) {
 		err := fmt.Errorf("%s in %s: another variable or command decides about it", e.Name, dracutDir)
 		return false, &placeError{err, dracutWords + " of " + dracutDir, strings.Join(dracutMake, " ")}
 	}

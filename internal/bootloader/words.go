@@ -64,6 +64,9 @@ func Of(line, name string) []string {
 	return of
 }
 
+// holds reports whether line has these words for the parameter, and no others.
+func (e Edit) holds(line string) bool { return slices.Equal(Of(line, e.Name), e.Words) }
+
 // Apply returns line with the edit. What is behind "--" is for init and stays, and so
 // does a quote that is never closed. All other words, and the spaces between them, stay as
 // they are: an edit that adds words and then one that removes them give the same line.

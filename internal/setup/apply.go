@@ -228,10 +228,7 @@ func (m *Machine) Check(p *Plan) error {
 // Wrong returns an error that names the entries that can boot next and do not have exactly
 // these words for crashkernel=. If a default is known, it alone counts.
 func Wrong(entries []bootloader.Entry, words []string) error {
-	counted := slices.DeleteFunc(slices.Clone(entries), func(e bootloader.Entry) bool { return !e.Default })
-	if len(counted) == 0 {
-		counted = entries
-	}
+	counted := bootloader.Counted(entries)
 	if len(counted) == 0 {
 		return errors.New("the boot loader has no entries")
 	}
