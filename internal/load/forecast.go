@@ -50,7 +50,7 @@ func (ld *Loader) ForecastWith(limit time.Duration, level int, argv ...string) *
 	}
 	if err != nil {
 		f.Problem = err.Error()
-		if in := ld.Slot.Info(); !f.Late && memusage.Reads(limit, in, argv...) == nil {
+		if f.Verdict == state.Untried && !f.Late && memusage.Reads(limit, ld.Slot.Info(), argv...) == nil {
 			f.Corrected, f.Problem = true, "makedumpfile cannot count the pages of a kernel that was built for 52-bit addresses"
 		}
 		return f

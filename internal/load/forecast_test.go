@@ -98,14 +98,13 @@ func kcore(t *testing.T, info string) string {
 // makedumpfile cannot count the pages of an arm64 kernel that was built for more bits than
 // the processor has, but reads its memory if it is told the right ones.
 func TestForecastCorrected(t *testing.T) {
-	if _, err := os.Stat("/proc/kcore"); err != nil {
-		t.Skip("this machine has no /proc/kcore")
-	}
 	const info = "OSRELEASE=6.12\nPAGESIZE=4096\nNUMBER(VA_BITS)=52\nNUMBER(TCR_EL1_T1SZ)=0x10\nSYMBOL(_stext)=ffff800080010000\n"
 	const reads = `while [ $# -gt 1 ]; do if [ "$1" = -i ]; then grep -q 'VA_BITS)=48' "$2" || exit 9; fi; shift; done; `
 	m := buildtest.New(t)
 	problem := "makedumpfile cannot count the pages of a kernel that was built for 52-bit addresses"
 	failed := "makedumpfile --mem-usage: exit status 1: Can't determine platform config values"
+	// One that counts does not need the correction, and what it counts wrongly stays a problem.
+	misread := strings.Replace(string(buildtest.MemUsage(t, "bookworm")), "KERN_DATA\t37590", "KERN_DATA\t0", 1)
 	for _, tt := range []struct {
 		name, info, script, problem string
 		corrected                   bool
@@ -127,6 +126,15 @@ func TestForecastCorrected(t *testing.T) {
 		f := ld.ForecastWith(TryLimit, 31, program)
 		if f.Corrected != tt.corrected || f.Problem != tt.problem || f.Verdict != state.Untried {
 			t.Errorf("%s: %+v", tt.name, f)
+		}
+		for name, tell := range map[string]func() ([]byte, error){
+			"misread": func() ([]byte, error) { return []byte(misread), nil },
+			"late":    func() ([]byte, error) { return nil, memusage.ErrLate },
+		} {
+			ld.MemUsage = func(string) ([]byte, error) { return tell() }
+			if f := ld.ForecastWith(TryLimit, 31, program); f.Corrected || f.Problem == problem {
+				t.Errorf("%s, %s: %+v", tt.name, name, f)
+			}
 		}
 	}
 }
