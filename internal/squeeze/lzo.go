@@ -16,7 +16,8 @@ const (
 	m3MaxLen, m3MaxDist = 33, 1 << 14
 	m4MaxLen, m4MaxDist = 9, 3<<14 - 1
 
-	lzoBits = 13
+	// In pages of 4 KiB a table of 16 KiB finds 0.1 % more, and takes a tenth longer.
+	lzoBits = 12
 )
 
 // lzoPacker compresses pages.
@@ -33,43 +34,55 @@ func (z *lzoPacker) pack(dst, src []byte) []byte { return dst[:z.compress(dst, s
 // then not valid.
 func (z *lzoPacker) compress(dst, src []byte) int {
 	clear(z.table[:])
+	page := unsafe.Pointer(unsafe.SliceData(src))
 	n := len(src)
+	end := n - lzoTail
 	out, lit, pos := 0, 0, minMatch
 	low := minMatch // the first run has no match before it: at least 4 bytes
-	for {
-		var from int
-		pos, from = z.search(src, pos, lit)
-		if from < 0 {
-			return finish(dst, src, out, lit)
+	for pos < end {
+		// Find the next four bytes that are as in another place before them. The longer the
+		// literals, the larger are the steps.
+		four := load32(page, pos)
+		slot := &z.table[hash(four)]
+		from := int(*slot)
+		*slot = uint16(pos)
+		if load32(page, from) != four || pos-from > m4MaxDist {
+			pos += 1 + (pos-lit)>>4
+			continue
 		}
-		for pos > low && from > 0 && src[pos-1] == src[from-1] { // a step went past it
+		for pos > low && from > 0 && load8(page, pos-1) == load8(page, from-1) { // a step went past it
 			pos, from = pos-1, from-1
 		}
-		run := pos - lit
-		switch {
-		case run == 0:
-		case run <= 3:
-			dst[out-2] |= byte(run)
-			le.PutUint32(dst[out:], load32(src, lit))
-			out += run
-		case out+run >= n:
-			return n
-		case run <= 16:
-			dst[out] = byte(run - 3)
-			to := dst[out+1 : out+17]
-			le.PutUint64(to, load64(src, lit))
-			le.PutUint64(to[8:], load64(src, lit+8))
-			out += 1 + run
-		default:
-			out = lengthOf(dst, out, 0, run-3, 15)
-			out += copy(dst[out:], src[lit:pos])
+		if run := pos - lit; run > 0 {
+			switch {
+			case run <= 3:
+				dst[out-2] |= byte(run)
+				le.PutUint32(dst[out:], load32(page, lit))
+				out += run
+			case out+run >= n:
+				return n
+			case run <= 16:
+				dst[out] = byte(run - 3)
+				to := dst[out+1 : out+17]
+				le.PutUint64(to, load64(page, lit))
+				le.PutUint64(to[8:], load64(page, lit+8))
+				out += 1 + run
+			default:
+				out = lengthOf(dst, out, 0, run-3, 15)
+				out += copy(dst[out:], src[lit:pos])
+			}
 		}
 		dist := pos - from
-		size := minMatch + same(src, pos+minMatch, from+minMatch)
+		size := minMatch
+		if x := load64(page, pos+minMatch) ^ load64(page, from+minMatch); x != 0 {
+			size += bits.TrailingZeros64(x) >> 3
+		} else {
+			size += same(src, pos+minMatch, from+minMatch)
+		}
 		lit = pos + size
 		pos, low = lit, lit
-		if last := lit - 2; last < n-lzoTail { // what follows is often like it
-			z.table[hash(load32(src, last))] = uint16(last)
+		if last := lit - 2; last < end { // what follows is often like it
+			z.table[hash(load32(page, last))] = uint16(last)
 		}
 		if size <= m2MaxLen && dist <= m2MaxDist {
 			dist--
@@ -79,23 +92,7 @@ func (z *lzoPacker) compress(dst, src []byte) int {
 		}
 		out = match(dst, out, size, dist)
 	}
-}
-
-// search finds the next four bytes that are as in another place before them, from. The
-// longer the literals that it passes, the larger are its steps. from is -1 if none are.
-func (z *lzoPacker) search(src []byte, pos, lit int) (at, from int) {
-	end := len(src) - lzoTail
-	for pos < end {
-		four := load32(src, pos)
-		slot := &z.table[hash(four)]
-		from := int(*slot)
-		*slot = uint16(pos)
-		if load32(src, from) == four && pos-from <= m4MaxDist {
-			return pos, from
-		}
-		pos += 1 + (pos-lit)>>4
-	}
-	return pos, -1
+	return finish(dst, src, out, lit)
 }
 
 func hash(four uint32) uint32 { return four * 2654435761 >> (32 - lzoBits) }
@@ -103,8 +100,9 @@ func hash(four uint32) uint32 { return four * 2654435761 >> (32 - lzoBits) }
 // same returns how many bytes from a and from b on are equal; a is behind b.
 func same(p []byte, a, b int) int {
 	n := 0
+	page := unsafe.Pointer(unsafe.SliceData(p))
 	for a+n+8 <= len(p) {
-		if x := load64(p, a+n) ^ load64(p, b+n); x != 0 {
+		if x := load64(page, a+n) ^ load64(page, b+n); x != 0 {
 			return n + bits.TrailingZeros64(x)>>3
 		}
 		n += 8
@@ -117,13 +115,11 @@ func same(p []byte, a, b int) int {
 
 // load32 and load64 read without a check of bounds, which costs a quarter of the speed. All
 // places that compress reads lie before the tail of the page, or are checked by same.
-func load32(p []byte, i int) uint32 {
-	return *(*uint32)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(p)), i))
-}
+func load32(p unsafe.Pointer, i int) uint32 { return *(*uint32)(unsafe.Add(p, i)) }
 
-func load64(p []byte, i int) uint64 {
-	return *(*uint64)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(p)), i))
-}
+func load64(p unsafe.Pointer, i int) uint64 { return *(*uint64)(unsafe.Add(p, i)) }
+
+func load8(p unsafe.Pointer, i int) byte { return *(*byte)(unsafe.Add(p, i)) }
 
 // lengthOf writes an opcode with a length, or with 0 and the length above most behind it.
 func lengthOf(dst []byte, out int, op byte, n, most int) int {
