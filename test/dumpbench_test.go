@@ -29,6 +29,7 @@ type dumpBench struct {
 	conf   string
 	copies bool // makedumpfile fails, so PID 1 copies
 	cpus   int
+	peer   string // the collector of kdump-tools, which saves the memory; else ukdump does
 }
 
 // TestBenchDump measures how fast memory is saved, for docs/measured.md: in machines, and on
@@ -52,9 +53,13 @@ func TestBenchDump(t *testing.T) {
 		{memory: 1, name: "-d 1, lzo", conf: "DUMP_LEVEL=1\n"},
 		{memory: 1, name: "-d 1, lzo, 2 processors", conf: "DUMP_LEVEL=1\nCPUS=2\n", cpus: 2},
 		{memory: 1, name: "copy", copies: true},
+		{memory: 1, name: "kdump-tools, zlib, its default", peer: "-c -d 31"},
+		{memory: 1, name: "kdump-tools, lzo", peer: "-l -d 31"},
 		{memory: 4, name: "-d 31, lzo"},
 		{memory: 4, name: "-d 31, lzo, 2 processors", conf: "CPUS=2\n", cpus: 2},
+		{memory: 4, name: "kdump-tools, lzo", peer: "-l -d 31"},
 		{memory: 8, name: "-d 31, lzo"},
+		{memory: 8, name: "kdump-tools, lzo", peer: "-l -d 31"},
 	} {
 		all := t
 		t.Run(fmt.Sprintf("%d GiB, %s", b.memory, b.name), func(t *testing.T) {
@@ -86,7 +91,13 @@ func (b *dumpBench) measure(all, t *testing.T, root *debian.Root, payload debian
 		copies = "yes"
 	}
 	payload = payload.With("etc/ukdump.conf", "TARGET=/var/crash\n"+b.conf).
-		With("ukdump-test/cell", fmt.Sprintf("anonymous=%d\ncache=%d\ncopies=%s\n", b.memory*512, min(b.memory*256, 1900), copies))
+		With("ukdump-test/cell", fmt.Sprintf("anonymous=%d\ncache=%d\ncopies=%s\npeer='%s'\ncollector='%s'\n",
+			b.memory*512, min(b.memory*256, 1900), copies, b.peer, b.peer))
+	if b.peer != "" {
+		if err := installKdumpTools(t, m, root, payload); err != nil {
+			t.Fatal(err)
+		}
+	}
 	payload.Run = ". /ukdump-test/dumpbench\n"
 	vm, err := m.Boot(t.Context(), debian.Boot{Name: "crash", Init: debian.Quick, Payload: payload, Memory: b.memory << 10, CPUs: max(b.cpus, 1),
 		Deadline: 20 * time.Minute, Cmdline: "crashkernel=256M panic=5 printk.devkmsg=on"})
@@ -96,11 +107,26 @@ func (b *dumpBench) measure(all, t *testing.T, root *debian.Root, payload debian
 	if err != nil {
 		t.Fatal(err)
 	}
-	payload.Run = ". /ukdump-test/lib.sh\nmount \"$(findfs LABEL=dumps)\" /var/crash || fail mount\nresults var/crash\nsay 'results written'\n"
+	payload.Run = ". /ukdump-test/lib.sh\nmount \"$(findfs LABEL=dumps)\" /var/crash || fail mount\n" +
+		"stat -c '%.3W %.3Y' /var/crash/*/dump.* 2>/dev/null >/var/crash/times || true\nresults var/crash\nsay 'results written'\n"
 	runMachine(t, m, debian.Boot{Name: "after", Init: debian.Quick, Payload: payload, Deadline: bootLimit, Cmdline: "panic=5"}, "results written")
 	dir, err := m.Results()
 	if err != nil {
 		t.Fatal(err)
+	}
+	disk := 0.0
+	if found := diskLine.FindStringSubmatch(strings.Join(vm.Console(), "\n")); found != nil {
+		if s, err := strconv.ParseFloat(found[1], 64); err == nil && s > 0 {
+			disk = 268.4 / s
+		}
+	}
+	memory := float64(int64(b.memory)<<30) / 1e6
+	if b.peer != "" {
+		vmcore, seconds, err := kdumpToolsDump(filepath.Join(dir, "var/crash"), t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("%.1f\t%.1f\t-\t-\t%.0f\t%.0f", vmcore/(1<<20), seconds, memory/seconds, disk), ""
 	}
 	dumps, err := crashdir.List(filepath.Join(dir, "var/crash"))
 	if err != nil || len(dumps) != 1 || dumps[0].Report == nil || dumps[0].Outcome != crashdir.Complete {
@@ -121,14 +147,48 @@ func (b *dumpBench) measure(all, t *testing.T, root *debian.Root, payload debian
 	for _, a := range d.Report.Attempts {
 		others += a.Seconds
 	}
-	disk := 0.0
-	if found := diskLine.FindStringSubmatch(strings.Join(vm.Console(), "\n")); found != nil {
-		if s, err := strconv.ParseFloat(found[1], 64); err == nil && s > 0 {
-			disk = 268.4 / s
-		}
-	}
-	memory := float64(int64(b.memory)<<30) / 1e6
 	return fmt.Sprintf("%.1f\t%.1f\t%.1f\t%.1f\t%.0f\t%.0f", float64(d.Report.Vmcore)/(1<<20), last.Seconds, step-others, step, memory/last.Seconds, disk), d.Vmcore
+}
+
+// installKdumpTools installs Debian's kdump-tools in a machine.
+func installKdumpTools(t *testing.T, m *debian.Machine, root *debian.Root, payload debian.Payload) error {
+	tree, err := unpackedPackages(t, root, kdumpToolsPackages)
+	if err != nil {
+		return err
+	}
+	payload.Trees = append(slices.Clone(payload.Trees), tree)
+	payload.Run = "step=install\n. /ukdump-test/kdump-tools\n"
+	vm, err := m.Boot(t.Context(), debian.Boot{Name: "install", Init: debian.Quick, Payload: payload, Deadline: 20 * time.Minute, Cmdline: "crashkernel=256M panic=5"})
+	if err != nil {
+		return err
+	}
+	return errors.Join(vm.Wait(), vm.Expect("ukdump-test: installed", 0))
+}
+
+// kdumpToolsDump checks the only dump of kdump-tools in dir. It returns its bytes, and the
+// seconds from its creation to its last write, which the guest has put into the file times. temp
+// is for files.
+func kdumpToolsDump(dir, temp string) (bytes, seconds float64, err error) {
+	found, err := filepath.Glob(filepath.Join(dir, "*", "dump.*"))
+	if err != nil || len(found) != 1 {
+		return 0, 0, fmt.Errorf("%d dumps in %s, not 1 (%v)", len(found), dir, err)
+	}
+	if err := checkFlat(found[0], temp, "crash now"); err != nil {
+		return 0, 0, err
+	}
+	fi, err := os.Stat(found[0])
+	if err != nil {
+		return 0, 0, err
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "times"))
+	if err != nil {
+		return 0, 0, err
+	}
+	var from, to float64
+	if n, err := fmt.Sscan(string(text), &from, &to); n != 2 || to <= from {
+		return 0, 0, fmt.Errorf("times %q of the dump: %v", text, err)
+	}
+	return float64(fi.Size()), to - from, nil
 }
 
 // benchNative measures programs of this computer on a vmcore in the page cache.

@@ -27,7 +27,7 @@ import (
 type fault struct {
 	name string
 	ci   bool // belongs to the representative set
-	pc   bool // its sizes or devices are those of a PC: not for arm64
+	pc   bool // its sizes, its devices or all that the kernel shows are those of a PC: not for arm64
 
 	// The machine.
 	flavour     debian.Flavour // Cloud if empty

@@ -34,10 +34,13 @@ type peerStep struct {
 	says string // in the end
 }
 
+// kdumpToolsPackages are those of Debian's kdump-tools and a network.
+var kdumpToolsPackages = []string{"kdump-tools", "initramfs-tools-core", "zstd", "openssh-client", "ifupdown"}
+
 // kdumpToolsBench is the row of Debian's kdump-tools.
 func kdumpToolsBench(t *testing.T, name string, root *debian.Root) (*netBench, error) {
 	return sshTool{
-		packages: []string{"kdump-tools", "initramfs-tools-core", "zstd", "openssh-client", "ifupdown"},
+		packages: kdumpToolsPackages,
 		script:   "kdump-tools",
 		steps:    []peerStep{{"install", debian.Quick, "installed"}},
 		init:     debian.Quick,
@@ -59,7 +62,7 @@ func kdumpUtilsBench(t *testing.T, name string, root *debian.Root, source string
 		return nil, fmt.Errorf("install %s: %w\n%s", source, err, out)
 	}
 	return sshTool{
-		packages: []string{"dracut", "dracut-network", "dracut-squash", "network-manager", "dbus", "openssh-client", "kexec-tools", "iproute2", "ethtool", "squashfs-tools", "procps", "binutils"},
+		packages: []string{"dracut", "dracut-network", "dracut-squash", "network-manager", "dbus", "openssh-client", "kexec-tools", "iproute2", "ethtool", "squashfs-tools", "procps", "binutils", "keyutils", "sudo"},
 		trees:    []string{filepath.Join(dir, "tree")},
 		script:   "kdump-utils",
 		steps:    []peerStep{{"install", debian.Quick, "installed"}, {"build", "", "built"}},
@@ -68,16 +71,8 @@ func kdumpUtilsBench(t *testing.T, name string, root *debian.Root, source string
 }
 
 func (p sshTool) bench(t *testing.T, name string, root *debian.Root) (*netBench, error) {
-	repo, err := debian.Repository()
+	unpacked, err := unpackedPackages(t, root, p.packages)
 	if err != nil {
-		return nil, err
-	}
-	debs, err := root.Packages(t.Context(), repo, p.packages, os.Stdout)
-	if err != nil {
-		return nil, err
-	}
-	unpacked := filepath.Join(t.TempDir(), "packages")
-	if err := unpackPackages(debs, unpacked); err != nil {
 		return nil, err
 	}
 	// They run mkdir, dd and mv at the server, so it cannot be for SFTP only.
@@ -113,6 +108,20 @@ func (p sshTool) bench(t *testing.T, name string, root *debian.Root) (*netBench,
 	}
 	b.read = func(context.Context, string) (savedDump, error) { return readFlat(s.dumps, m.Dir) }
 	return b, nil
+}
+
+// unpackedPackages returns a directory with the unpacked packages, and those that they need.
+func unpackedPackages(t *testing.T, root *debian.Root, names []string) (string, error) {
+	repo, err := debian.Repository()
+	if err != nil {
+		return "", err
+	}
+	debs, err := root.Packages(t.Context(), repo, names, os.Stdout)
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(t.TempDir(), "packages")
+	return dir, unpackPackages(debs, dir)
 }
 
 // unpackPackages unpacks the packages in debs below dir, without their scripts: in the guest
@@ -166,9 +175,15 @@ func readFlat(dir, temp string) (d savedDump, err error) {
 	if d, err = writingOf(flat[0]); err != nil {
 		return d, err
 	}
-	in, err := os.Open(flat[0])
+	return d, checkFlat(flat[0], temp, benchMark)
+}
+
+// checkFlat checks a dump in makedumpfile's flattened format, with mark in its log. temp is for
+// files.
+func checkFlat(name, temp, mark string) (err error) {
+	in, err := os.Open(name)
 	if err != nil {
-		return d, err
+		return err
 	}
 	defer in.Close()
 	core, text := filepath.Join(temp, "vmcore"), filepath.Join(temp, "dmesg.txt")
@@ -177,11 +192,11 @@ func readFlat(dir, temp string) (d savedDump, err error) {
 	rearrange.Stdin = in
 	for _, cmd := range []*exec.Cmd{rearrange, exec.Command("makedumpfile", "--dump-dmesg", core, text)} {
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return d, fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, out)
+			return fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, out)
 		}
 	}
 	_, err = dumpfile.VerifyFile(core)
-	return d, errors.Join(err, checkLog(text, benchMark))
+	return errors.Join(err, checkLog(text, mark))
 }
 
 // writingOf returns the size of a file and the time from its creation to its last write. The
