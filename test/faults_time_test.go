@@ -14,7 +14,7 @@ var timeFaults = []fault{
 		want:   want{outcomes: complete}},
 	{name: "all-names-taken", // of the next minutes, by a user, as far as they can be guessed
 		inject: "chmod 1777 /var/crash; now=$(date +%s); seq $now $((now + 200)) | sed 's/^/@/' | date -u -f - +%Y-%m-%dT%H-%M-%SZ | " +
-			"awk '{ print; for (i = 2; i <= 22; i++) print $0 \"-\" i }' >/tmp/names; chmod 644 /tmp/names; cd /var/crash; " +
+			"while read -r t; do echo \"$t\"; seq -f \"$t-%.0f\" 2 22; done >/tmp/names; chmod 644 /tmp/names; cd /var/crash; " +
 			"setpriv --reuid 65534 --clear-groups xargs touch </tmp/names; [ $(ls | grep -c Z-22$) = 201 ] && sync",
 		repair: "find /var/crash -maxdepth 1 -type f -uid 65534 -delete",
 		check:  "ls -d /var/crash/*Z-x*/vmcore",

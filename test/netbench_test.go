@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -105,6 +106,12 @@ func TestBenchNetwork(t *testing.T) {
 		fmt.Println("nfs is not measured: install nfs-ganesha-vfs and be root")
 	}
 	for _, server := range targets {
+		start := sync.OnceValue(func() dumpServer {
+			if server == "" {
+				return dumpServer{target: "/var/crash"}
+			}
+			return servers[server](t, hostIPv4)
+		})
 		for _, encrypt := range []bool{false, true} {
 			name := server
 			if server == "" {
@@ -113,7 +120,7 @@ func TestBenchNetwork(t *testing.T) {
 			if encrypt {
 				name += " encrypted"
 			}
-			add(name, func(name string) (*netBench, error) { return ukdumpBench(t, name, root, payload, server, encrypt) })
+			add(name, func(name string) (*netBench, error) { return ukdumpBench(t, name, root, payload, start(), encrypt) })
 		}
 	}
 	add("kdump-tools ssh", func(name string) (*netBench, error) { return kdumpToolsBench(t, name, root) })
@@ -337,12 +344,8 @@ func (b *netBench) crash(ctx context.Context, mib int, cell string) (d savedDump
 	return d, nil
 }
 
-// ukdumpBench is the row of a target of ukdump. server is a key of servers, "" for /var/crash.
-func ukdumpBench(t *testing.T, name string, root *debian.Root, payload debian.Payload, server string, encrypt bool) (*netBench, error) {
-	s := dumpServer{target: "/var/crash"}
-	if server != "" {
-		s = servers[server](t, hostIPv4)
-	}
+// ukdumpBench is the row of a target of ukdump. One that is no server has no directory.
+func ukdumpBench(t *testing.T, name string, root *debian.Root, payload debian.Payload, s dumpServer, encrypt bool) (*netBench, error) {
 	if encrypt {
 		id, err := age.GenerateX25519Identity()
 		if err != nil {
@@ -360,7 +363,7 @@ func ukdumpBench(t *testing.T, name string, root *debian.Root, payload debian.Pa
 	b := &netBench{name: name, machine: m, init: debian.Quick, first: 96, run: "rm -rf /var/crash/2*\n. /ukdump-test/network\n",
 		payload: payload.With("etc/ukdump.conf", fmt.Sprintf("TARGET=%q\n%s", s.target, s.conf))}
 	b.read = func(context.Context, string) (savedDump, error) { return readReport(s.dir) }
-	if server == "" {
+	if s.dir == "" {
 		b.read = func(ctx context.Context, console string) (savedDump, error) {
 			if !strings.Contains(console, "kdumpinit: outcome: complete") {
 				return savedDump{}, errors.New("kdumpinit saved no whole dump") // without another boot
