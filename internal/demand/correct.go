@@ -34,6 +34,9 @@ func (c *Capture) Correct(need, have int64, earlier []state.Capture) int64 {
 		}
 		// What it would have left of have bytes.
 		left := e.Lowest - growth
+		if c.Uploads {
+			left -= upload // earlier are captures to disks of this machine
+		}
 		if have < e.Memory {
 			left -= (e.Memory - have) * (elastic - 1) / elastic
 		}

@@ -13,6 +13,7 @@ import (
 
 	"ukdump/internal/kexec"
 	"ukdump/internal/kfeature"
+	"ukdump/internal/netplan"
 )
 
 const (
@@ -49,6 +50,8 @@ const (
 	tracefs = 19 * mib / 2
 	// systemd is for the services of a distribution's initramfs.
 	systemd = 10 * mib
+	// upload is the part of an upload to S3 that is in memory.
+	upload = int64(netplan.LeastPart)
 	// perCPU is for each processor but the first: its areas, stacks, caches and queues
 	// of devices.
 	perCPU = mib
@@ -80,6 +83,7 @@ type Capture struct {
 	Unpacked  int64 // files of the image
 	Emergency bool  // the image is the distribution's own
 	LogOnly   bool  // no vmcore is saved
+	Uploads   bool  // a vmcore is uploaded in parts
 	// Config is the configuration of the kernel. nil, if it is not known, stands for that
 	// of a distribution.
 	Config kfeature.Config
@@ -141,6 +145,9 @@ func (c *Capture) Parts(r *kexec.Memory, m Machine) []Part {
 	}
 	if c.Emergency {
 		add("services", systemd)
+	}
+	if c.Uploads && !c.LogOnly {
+		add("part of an upload", upload)
 	}
 	add("processors", int64(c.cpus(m)-1)*perCPU)
 	add("devices", int64(m.PCI)*perPCI+int64(m.IOMMUs)*perIOMMU)

@@ -307,6 +307,27 @@ func TestCorrect(t *testing.T) {
 	}
 }
 
+// A target on S3 needs memory for a part of the vmcore, which no capture to a disk has shown.
+func TestUploads(t *testing.T) {
+	c := Capture{Arch: "amd64", Release: "6.1.0", PageSize: 4096, InitSize: 60 * mib, Packed: 3 * mib, Unpacked: 7 * mib}
+	plain, have := c.Bytes(at(1920, 96), Machine{CPUs: 1})
+	c.Uploads = true
+	if need, _ := c.Bytes(at(1920, 96), Machine{CPUs: 1}); need != plain+upload {
+		t.Errorf("needs %d KiB, want %d", need/kib, (plain+upload)/kib)
+	}
+	c.LogOnly = true
+	if need, _ := c.Bytes(at(1920, 96), Machine{CPUs: 1}); need != plain {
+		t.Errorf("the log alone needs %d KiB, want %d", need/kib, plain/kib)
+	}
+	c.LogOnly = false
+	for _, tt := range []struct{ lowest, want int64 }{{lowest: 5 * mib, want: have + mib}, {lowest: 9 * mib, want: have}} {
+		earlier := []state.Capture{{Release: "6.1.0", Complete: true, Memory: have, Packed: c.Packed, Unpacked: c.Unpacked, Lowest: tt.lowest}}
+		if got := c.Correct(have+mib, have, earlier); got != tt.want {
+			t.Errorf("after a capture that left %d MiB: %d KiB, want %d", tt.lowest/mib, got/kib, tt.want/kib)
+		}
+	}
+}
+
 func TestShortage(t *testing.T) {
 	if err := Shortage(64*mib, 64*mib, ""); err != nil {
 		t.Error(err)

@@ -10,6 +10,7 @@ import (
 	"ukdump/internal/kexec"
 	"ukdump/internal/kimage"
 	"ukdump/internal/state"
+	"ukdump/internal/target"
 )
 
 // Sizing is how much memory the capture kernel needs on this machine. Sizes are in bytes.
@@ -77,8 +78,15 @@ func (ld *Loader) demand(s *state.Set, kernel *kexec.Kernel, conf *kimage.Config
 	return &demand.Capture{
 		Arch: ld.Slot.Arch, Release: s.Release, PageSize: kernel.PageSize, InitSize: s.KernelBytes, Cmdline: s.Cmdline,
 		Packed: s.ImageBytes, Unpacked: s.Unpacked, Emergency: s.Emergency, LogOnly: s.LogOnly,
-		Config: conf,
+		Uploads: slices.ContainsFunc(s.Servers, uploads),
+		Config:  conf,
 	}
+}
+
+// uploads reports whether a target at a server, by its Dir, gets the vmcore in parts.
+func uploads(dir string) bool {
+	t, err := target.Parse(dir)
+	return err == nil && t.Kind == target.S3
 }
 
 // Shrink gives the memory beyond size bytes of the range that the capture kernel is loaded

@@ -217,11 +217,8 @@ func (ld *Loader) loadImage(b *builder.Build, im *ImageFile) error {
 	s.Seeded = seeded
 	s.Image, s.Fingerprint, s.ImageID = im.Path, im.Fingerprint, state.ID(im.Data)
 	reach := ld.Reach(b)
-	s.Unreachable = unreachable(reach)
+	s.Unreachable, s.Servers = unreachable(reach), servers(p)
 	for _, t := range p.Targets {
-		if t.Kind.Remote() {
-			s.Servers = append(s.Servers, t.Dir)
-		}
 		if t.Device.Volume != "" {
 			s.Volumes = append(s.Volumes, t.Device.Volume)
 		}
@@ -258,8 +255,19 @@ func newSet(b *builder.Build, packed, unpacked int64) *state.Set {
 	return &state.Set{LoadRecord: state.LoadRecord{
 		Kernel: b.Kernel.Path, Release: b.Kernel.Release, KernelID: state.ID(b.Kernel.Loadable()),
 		KernelBytes: kexec.StartSize(b.Kernel.InitSize, int64(len(b.Kernel.Loadable()))), ImageBytes: packed, Unpacked: unpacked, Emergency: b.Initramfs != "",
-		LogOnly: b.Plan.LogOnly,
+		LogOnly: b.Plan.LogOnly, Servers: servers(b.Plan),
 	}}
+}
+
+// servers returns the targets of a plan at servers, by their Dir.
+func servers(p *plan.Plan) []string {
+	var list []string
+	for _, t := range p.Targets {
+		if t.Kind.Remote() {
+			list = append(list, t.Dir)
+		}
+	}
+	return list
 }
 
 // put hands a set to the kernel and keeps loaded.json true. While the kernel is

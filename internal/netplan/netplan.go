@@ -48,6 +48,11 @@ const (
 	ProtocolS3    Protocol = "s3"
 )
 
+// LeastPart is the size in bytes of the smallest part of an upload to S3 but for the last
+// (Amazon S3 User Guide, "multipart upload limits"). A part is in memory until the server has
+// it.
+const LeastPart = 5 << 20
+
 // Server is the server of one target.
 type Server struct {
 	Target    string       `json:"target"` // Dir of the target

@@ -69,7 +69,7 @@ func Send(args []string) int {
 
 // Limits of one part of an upload to S3, which is in memory until the server has it.
 const (
-	leastPart = 5 << 20 // S3 takes no smaller one
+	leastPart = netplan.LeastPart
 	mostPart  = 64 << 20
 )
 
