@@ -399,7 +399,7 @@ func readLocal(ctx context.Context, m *debian.Machine, payload debian.Payload) (
 
 // readReport reads the report of the only dump below dir and removes all dumps.
 func readReport(dir string) (d savedDump, err error) {
-	defer func() { err = errors.Join(err, removeAllIn(dir)) }()
+	defer func() { err = errors.Join(err, removeDumps(dir)) }()
 	found, err := filepath.Glob(filepath.Join(dir, "*", "*", crashdir.ReportFile))
 	if err != nil || len(found) != 1 {
 		return d, fmt.Errorf("%d reports below %s, not 1 (%v)", len(found), dir, err)
@@ -422,6 +422,16 @@ func readReport(dir string) (d savedDump, err error) {
 		}
 	}
 	return d, nil
+}
+
+// removeDumps removes all dumps below dir. The directories of machines stay: NFS-Ganesha does
+// not notice that one is gone.
+func removeDumps(dir string) error {
+	machines, err := filepath.Glob(filepath.Join(dir, "*"))
+	for _, m := range machines {
+		err = errors.Join(err, removeAllIn(m))
+	}
+	return err
 }
 
 // removeAllIn removes everything in dir.
