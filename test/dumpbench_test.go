@@ -91,12 +91,10 @@ func (b *dumpBench) measure(all, t *testing.T, root *debian.Root, payload debian
 		copies = "yes"
 	}
 	payload = payload.With("etc/ukdump.conf", "TARGET=/var/crash\n"+b.conf).
-		With("ukdump-test/cell", fmt.Sprintf("anonymous=%d\ncache=%d\ncopies=%s\npeer='%s'\ncollector='%s'\n",
-			b.memory*512, min(b.memory*256, 1900), copies, b.peer, b.peer))
+		With("ukdump-test/cell", fmt.Sprintf("anonymous=%d\ncache=%d\ncopies=%s\ncollector='%s'\n",
+			b.memory*512, min(b.memory*256, 1900), copies, b.peer))
 	if b.peer != "" {
-		if err := installKdumpTools(t, m, root, payload); err != nil {
-			t.Fatal(err)
-		}
+		installKdumpTools(t, m, root, payload)
 	}
 	payload.Run = ". /ukdump-test/dumpbench\n"
 	vm, err := m.Boot(t.Context(), debian.Boot{Name: "crash", Init: debian.Quick, Payload: payload, Memory: b.memory << 10, CPUs: max(b.cpus, 1),
@@ -151,18 +149,15 @@ func (b *dumpBench) measure(all, t *testing.T, root *debian.Root, payload debian
 }
 
 // installKdumpTools installs Debian's kdump-tools in a machine.
-func installKdumpTools(t *testing.T, m *debian.Machine, root *debian.Root, payload debian.Payload) error {
+func installKdumpTools(t *testing.T, m *debian.Machine, root *debian.Root, payload debian.Payload) {
+	t.Helper()
 	tree, err := unpackedPackages(t, root, kdumpToolsPackages)
 	if err != nil {
-		return err
+		t.Fatal(err)
 	}
 	payload.Trees = append(slices.Clone(payload.Trees), tree)
 	payload.Run = "step=install\n. /ukdump-test/kdump-tools\n"
-	vm, err := m.Boot(t.Context(), debian.Boot{Name: "install", Init: debian.Quick, Payload: payload, Deadline: 20 * time.Minute, Cmdline: "crashkernel=256M panic=5"})
-	if err != nil {
-		return err
-	}
-	return errors.Join(vm.Wait(), vm.Expect("ukdump-test: installed", 0))
+	runMachine(t, m, debian.Boot{Name: "install", Init: debian.Quick, Payload: payload, Deadline: 20 * time.Minute, Cmdline: "crashkernel=256M panic=5"}, "installed")
 }
 
 // kdumpToolsDump checks the only dump of kdump-tools in dir. It returns its bytes, and the

@@ -119,21 +119,22 @@ func TestLayersOfKdumpctl(t *testing.T) {
 func TestSizeOfPID1(t *testing.T) {
 	// LVM, md, bcache, dm-crypt and emergency mode took the last 100 KB; lvm and
 	// mdadm with their libraries would be 4 MB.
-	testSize(t, ".", 27<<20/10) // 2.7 MiB
+	testSize(t, "kdumpinit", 27<<20/10) // 2.7 MiB
 }
 
 func TestSizeOfPID1WithNetwork(t *testing.T) {
 	// SSH and SFTP are 2.2 MiB of it, TLS and HTTP 0.9. Images without a
 	// target at a server have nothing of it.
-	testSize(t, "../kdumpinit-net", 64<<20/10) // 6.4 MiB
+	testSize(t, "kdumpinit-net", 64<<20/10) // 6.4 MiB
 }
 
 func testSize(t *testing.T, program string, limit int64) {
 	t.Helper()
 	for _, arch := range []string{"amd64", "arm64"} {
-		file := filepath.Join(t.TempDir(), "kdumpinit")
-		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-gcflags=all=-l", "-ldflags=-s -w -buildid= -funcalign=16", "-o", file, program)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
+		dir := t.TempDir()
+		file := filepath.Join(dir, program)
+		cmd := exec.Command("make", "-s", "-C", "../..", "BIN="+dir, file)
+		cmd.Env = append(os.Environ(), "GOARCH="+arch, "MAKEFLAGS=", "MFLAGS=", "MAKELEVEL=")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}

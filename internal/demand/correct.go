@@ -32,11 +32,8 @@ func (c *Capture) Correct(need, have int64, earlier []state.Capture) int64 {
 			proven, short = false, e.Memory+enough
 			continue
 		}
-		// What it would have left of have bytes.
-		left := e.Lowest - growth
-		if c.Uploads {
-			left -= upload // earlier are captures to disks of this machine
-		}
+		// What it would have left of have bytes. It was a capture to a disk of this machine.
+		left := e.Lowest - growth - c.upload()
 		if have < e.Memory {
 			left -= (e.Memory - have) * (elastic - 1) / elastic
 		}

@@ -50,8 +50,6 @@ const (
 	tracefs = 19 * mib / 2
 	// systemd is for the services of a distribution's initramfs.
 	systemd = 10 * mib
-	// upload is the part of an upload to S3 that is in memory.
-	upload = int64(netplan.LeastPart)
 	// perCPU is for each processor but the first: its areas, stacks, caches and queues
 	// of devices.
 	perCPU = mib
@@ -146,12 +144,18 @@ func (c *Capture) Parts(r *kexec.Memory, m Machine) []Part {
 	if c.Emergency {
 		add("services", systemd)
 	}
-	if c.Uploads && !c.LogOnly {
-		add("part of an upload", upload)
-	}
+	add("part of an upload", c.upload())
 	add("processors", int64(c.cpus(m)-1)*perCPU)
 	add("devices", int64(m.PCI)*perPCI+int64(m.IOMMUs)*perIOMMU)
 	return append(list, c.byWords(r, m)...)
+}
+
+// upload returns the bytes of the vmcore that wait in memory for a server.
+func (c *Capture) upload() int64 {
+	if c.Uploads && !c.LogOnly {
+		return netplan.LeastPart
+	}
+	return 0
 }
 
 // kernel returns the memory that the kernel needs beside image, devices and processors, in

@@ -312,8 +312,8 @@ func TestUploads(t *testing.T) {
 	c := Capture{Arch: "amd64", Release: "6.1.0", PageSize: 4096, InitSize: 60 * mib, Packed: 3 * mib, Unpacked: 7 * mib}
 	plain, have := c.Bytes(at(1920, 96), Machine{CPUs: 1})
 	c.Uploads = true
-	if need, _ := c.Bytes(at(1920, 96), Machine{CPUs: 1}); need != plain+upload {
-		t.Errorf("needs %d KiB, want %d", need/kib, (plain+upload)/kib)
+	if need, _ := c.Bytes(at(1920, 96), Machine{CPUs: 1}); need != plain+5*mib {
+		t.Errorf("needs %d KiB, want %d", need/kib, (plain+5*mib)/kib)
 	}
 	c.LogOnly = true
 	if need, _ := c.Bytes(at(1920, 96), Machine{CPUs: 1}); need != plain {
@@ -325,6 +325,11 @@ func TestUploads(t *testing.T) {
 		if got := c.Correct(have+mib, have, earlier); got != tt.want {
 			t.Errorf("after a capture that left %d MiB: %d KiB, want %d", tt.lowest/mib, got/kib, tt.want/kib)
 		}
+	}
+	c.LogOnly = true
+	earlier := []state.Capture{{Release: "6.1.0", LogOnly: true, Complete: true, Memory: have, Packed: c.Packed, Unpacked: c.Unpacked, Lowest: 5 * mib}}
+	if got := c.Correct(have+mib, have, earlier); got != have {
+		t.Errorf("after a capture of the log alone: %d KiB, want %d", got/kib, have/kib)
 	}
 }
 

@@ -12,12 +12,12 @@ import (
 
 	"ukdump/internal/crashdir"
 	"ukdump/internal/dumpfile"
+	"ukdump/internal/netplan"
 )
 
-// Bounds of S3, "Amazon S3 multipart upload limits". A part has at least 5 MiB.
+// Bounds of S3, "Amazon S3 multipart upload limits". A part has at least netplan.LeastPart.
 const (
 	partUnit    = 8 << 20
-	minPart     = 5 << 20
 	defaultPart = 64 << 20
 	maxParts    = 10000
 	partStep    = 1000 // parts of one size
@@ -62,7 +62,7 @@ func openS3(t *target) (Store, error) {
 	}
 	s := &s3Store{c: c, unit: partUnit, max: defaultPart, pause: time.Second}
 	if t.opt.MaxPart > 0 {
-		s.max = int(min(max(t.opt.MaxPart, minPart), 4<<30))
+		s.max = int(min(max(t.opt.MaxPart, netplan.LeastPart), 4<<30))
 		s.unit = min(s.unit, s.max)
 	}
 	if s.key, err = t.awsKey(); err != nil {

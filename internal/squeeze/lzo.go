@@ -50,35 +50,30 @@ func (z *lzoPacker) compress(dst, src []byte) int {
 			pos += 1 + (pos-lit)>>4
 			continue
 		}
-		for pos > low && from > 0 && load8(page, pos-1) == load8(page, from-1) { // a step went past it
+		for pos > low && from > 0 && src[pos-1] == src[from-1] { // a step went past it
 			pos, from = pos-1, from-1
 		}
-		if run := pos - lit; run > 0 {
-			switch {
-			case run <= 3:
-				dst[out-2] |= byte(run)
-				le.PutUint32(dst[out:], load32(page, lit))
-				out += run
-			case out+run >= n:
-				return n
-			case run <= 16:
-				dst[out] = byte(run - 3)
-				to := dst[out+1 : out+17]
-				le.PutUint64(to, load64(page, lit))
-				le.PutUint64(to[8:], load64(page, lit+8))
-				out += 1 + run
-			default:
-				out = lengthOf(dst, out, 0, run-3, 15)
-				out += copy(dst[out:], src[lit:pos])
-			}
+		run := pos - lit
+		switch {
+		case run == 0:
+		case run <= 3:
+			dst[out-2] |= byte(run)
+			le.PutUint32(dst[out:], load32(page, lit))
+			out += run
+		case out+run >= n:
+			return n
+		case run <= 16:
+			dst[out] = byte(run - 3)
+			to := dst[out+1 : out+17]
+			le.PutUint64(to, load64(page, lit))
+			le.PutUint64(to[8:], load64(page, lit+8))
+			out += 1 + run
+		default:
+			out = lengthOf(dst, out, 0, run-3, 15)
+			out += copy(dst[out:], src[lit:pos])
 		}
 		dist := pos - from
-		size := minMatch
-		if x := load64(page, pos+minMatch) ^ load64(page, from+minMatch); x != 0 {
-			size += bits.TrailingZeros64(x) >> 3
-		} else {
-			size += same(src, pos+minMatch, from+minMatch)
-		}
+		size := minMatch + same(src, pos+minMatch, from+minMatch)
 		lit = pos + size
 		pos, low = lit, lit
 		if last := lit - 2; last < end { // what follows is often like it
@@ -118,8 +113,6 @@ func same(p []byte, a, b int) int {
 func load32(p unsafe.Pointer, i int) uint32 { return *(*uint32)(unsafe.Add(p, i)) }
 
 func load64(p unsafe.Pointer, i int) uint64 { return *(*uint64)(unsafe.Add(p, i)) }
-
-func load8(p unsafe.Pointer, i int) byte { return *(*byte)(unsafe.Add(p, i)) }
 
 // lengthOf writes an opcode with a length, or with 0 and the length above most behind it.
 func lengthOf(dst []byte, out int, op byte, n, most int) int {

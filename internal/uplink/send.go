@@ -67,11 +67,8 @@ func Send(args []string) int {
 	})
 }
 
-// Limits of one part of an upload to S3, which is in memory until the server has it.
-const (
-	leastPart = netplan.LeastPart
-	mostPart  = 64 << 20
-)
+// mostPart bounds one part of an upload to S3, which is in memory until the server has it.
+const mostPart = 64 << 20
 
 // partLimit lets a part have a quarter of the memory that is available now, and limits
 // Go's memory.
@@ -85,7 +82,7 @@ func partLimit() int64 {
 // available. Half of them are for the collector, which starts later; with less than 8 MiB
 // beside the part nothing would be left but to collect garbage.
 func partOf(available int64) (part, limit int64) {
-	part = min(max(available/4, leastPart), mostPart)
+	part = min(max(available/4, netplan.LeastPart), mostPart)
 	return part, min(part+part/2+16<<20, max(available/2, part+8<<20))
 }
 
