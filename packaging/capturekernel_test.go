@@ -78,7 +78,7 @@ func TestCaptureKernel(t *testing.T) {
 				for _, x := range kfeature.IOMMUs {
 					must(x.Feature, kfeature.Yes)
 				}
-				for _, x := range slices.Concat(kfeature.Forbidden, kfeature.OnlySigned, []kfeature.Feature{kfeature.Modules, kfeature.LoadPinEnforced,
+				for _, x := range slices.Concat(kfeature.Forbidden, kfeature.OnlySigned, []kfeature.Feature{kfeature.Tracing, kfeature.LoadPinEnforced,
 					kfeature.BootConfig, kfeature.BootConfigForced, kfeature.CmdlineFirst, kfeature.CmdlineLast}) {
 					must(x, kfeature.No)
 				}
@@ -97,7 +97,7 @@ func TestCaptureKernel(t *testing.T) {
 func (f fragment) compare(t *testing.T, arch string, version kfeature.Version) {
 	optional := make(map[string]bool)
 	for _, options := range kfeature.Drivers {
-		if !slices.ContainsFunc(options, func(o string) bool { return f.Get(o) == "y" }) {
+		if !slices.ContainsFunc(options, func(o string) bool { return f.Get(o) != "n" }) {
 			optional[options[0]] = true
 		}
 	}
@@ -120,7 +120,7 @@ func (f fragment) compare(t *testing.T, arch string, version kfeature.Version) {
 		}
 	}
 	for _, x := range features {
-		if o := x.OptionIn(version.String()); o != "" && f.Get(o) != "y" {
+		if o := x.OptionIn(version.String()); o != "" && f.Get(o) == "n" {
 			optional[o] = true
 		}
 	}
@@ -130,12 +130,12 @@ func (f fragment) compare(t *testing.T, arch string, version kfeature.Version) {
 	}
 	for _, o := range allowed {
 		if f.Get(o) != "n" {
-			t.Errorf("%s is built in, and in the list of those that are left out", o)
+			t.Errorf("%s is there, and in the list of those that are left out", o)
 		}
 	}
 	for o := range optional {
 		if !slices.Contains(allowed, o) {
-			t.Errorf("%s is neither built in nor left out for a reason", o)
+			t.Errorf("%s is neither there nor left out for a reason", o)
 		}
 	}
 }
@@ -144,7 +144,10 @@ func (f fragment) compare(t *testing.T, arch string, version kfeature.Version) {
 func fakeKernel(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	for name, data := range map[string]string{"vmlinuz": "kernel", "config": "CONFIG_PROC_VMCORE=y\n", "release": "6.12.1-ukdump\n"} {
+	if err := os.Mkdir(filepath.Join(dir, "modules"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string]string{"vmlinuz": "kernel", "config": "CONFIG_PROC_VMCORE=y\n", "release": "6.12.1-ukdump\n", "modules/modules.dep": ""} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -152,30 +155,41 @@ func fakeKernel(t *testing.T) string {
 	return dir
 }
 
-// An installed kernel has one path whatever its release is, and its configuration lies
-// where mkkdumpinitrd looks for it.
+// An installed kernel has one path whatever its release is. Its configuration and modules lie
+// where mkkdumpinitrd looks for them; those of an earlier one are gone, and no others.
 func TestInstallCaptureKernel(t *testing.T) {
 	dest, built := t.TempDir(), fakeKernel(t)
 	dir := filepath.Join(dest, "usr/lib/ukdump/capture-kernel")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
+	modules := filepath.Join(dest, "usr/lib/modules")
+	for _, d := range []string{dir, filepath.Join(modules, "6.11.0-ukdump"), filepath.Join(modules, "6.12.1")} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "config-6.11.0-ukdump"), nil, 0o644); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"config-6.11.0-ukdump", "config-"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if out, err := exec.Command("capture-kernel/build", "--install", built, dest).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	if want := []string{"config-6.12.1-ukdump", "vmlinuz"}; !slices.Equal(names, want) {
-		t.Errorf("installed %q, want %q", names, want)
+	for d, want := range map[string][]string{
+		dir:                                     {"config-", "config-6.12.1-ukdump", "vmlinuz"},
+		modules:                                 {"6.12.1", "6.12.1-ukdump"},
+		filepath.Join(modules, "6.12.1-ukdump"): {"modules.dep"},
+	} {
+		entries, err := os.ReadDir(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		if !slices.Equal(names, want) {
+			t.Errorf("%s has %q, want %q", d, names, want)
+		}
 	}
 	conf, err := kimage.ReadConfig(filepath.Join(dir, "config-6.12.1-ukdump"))
 	if err != nil || conf.Get("CONFIG_PROC_VMCORE") != "y" {

@@ -1,9 +1,11 @@
 package builder
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
+	"ukdump/internal/advice"
 	"ukdump/internal/kfeature"
 	"ukdump/internal/kimage"
 	"ukdump/internal/kmod"
@@ -65,6 +67,29 @@ func (b *Build) builtin(r kmod.Request) (proof, lacks string) {
 		return r.Names[0], ""
 	}
 	return "", ""
+}
+
+// explain adds to a *kmod.MissingError which option of the kernel's configuration makes the
+// module.
+func (b *Build) explain(err error) error {
+	missing := (*kmod.MissingError)(nil)
+	if !errors.As(err, &missing) || !b.conf.Known() {
+		return err
+	}
+	options := optionsFor(missing.Request)
+	for _, o := range options {
+		switch b.conf.Get(o) {
+		case "m":
+			return advice.With(fmt.Errorf("%w; %s makes it a module, which is not installed", err, o),
+				"Install the package with the other modules of that kernel, such as linux-modules-extra or kernel-modules-extra.")
+		case "y": // listed in no table
+			return err
+		}
+	}
+	if len(options) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w; it was built without %s (%s)", err, options[0], b.conf.Source)
 }
 
 // optionsFor returns the options of the first name of r that has any.

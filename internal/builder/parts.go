@@ -226,7 +226,7 @@ func (b *Build) findParts(tree *kmod.Tree, requests []kmod.Request) error {
 	p.builtin = tree.BuiltinPaths()
 	res, err := tree.Resolve(required...)
 	if err != nil {
-		return err
+		return b.explain(err)
 	}
 	for _, x := range res.Builtin {
 		p.needed[x.Name] = true

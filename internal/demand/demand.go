@@ -25,15 +25,14 @@ const (
 // What a kernel needs beside its own image until it has unpacked the initramfs, in
 // bytes.
 const (
-	// afterInit is the memory above init_size of an x86 kernel with loadable modules or
-	// tracing. A kernel with neither has captured with init_size alone. init_size has
-	// memory for unpacking the kernel that is free again afterwards: some 13 MiB of
-	// Debian's kernels.
+	// afterInit is the memory above init_size of an x86 kernel with tracing. Kernels
+	// without it have captured with init_size alone. init_size has memory for unpacking
+	// the kernel that is free again afterwards: some 13 MiB of Debian's kernels.
 	afterInit = 3 * mib
 	// afterImage takes the place of these 13 MiB for an arm64 kernel, whose image_size
-	// has nothing but the kernel. No arm64 kernel with modules or tracing was measured.
+	// has nothing but the kernel. No arm64 kernel with tracing was measured.
 	afterImage = 13 * mib
-	// afterSmallImage is the same for an arm64 kernel with neither. One was measured.
+	// afterSmallImage is the same for an arm64 kernel without tracing. One was measured.
 	afterSmallImage = 7 * mib
 	// largePages is what stacks, page tables and caches take more with pages of 64 KiB. One
 	// kernel was measured.
@@ -161,14 +160,14 @@ func (c *Capture) upload() int64 {
 // kernel returns the memory that the kernel needs beside image, devices and processors, in
 // bytes.
 func (c *Capture) kernel() int64 {
-	n, small := c.InitSize, c.lacks(kfeature.Modules) && c.lacks(kfeature.Tracing)
+	n, tracing := c.InitSize, !c.lacks(kfeature.Tracing)
 	switch {
-	case c.Arch != "amd64" && small:
+	case c.Arch != "amd64" && !tracing:
 		n += afterSmallImage
 	case c.Arch != "amd64":
 		n += afterImage
 	}
-	if !small {
+	if tracing {
 		n += afterInit
 	}
 	if !linux7.After(c.Release) {

@@ -248,6 +248,7 @@ func (b *bench) smallest(m *debian.Machine) (mib int, lowest float64, err error)
 			break
 		}
 		mib, lowest = size, tenths(float64(n)/(1<<20))
+		fmt.Fprintf(os.Stderr, "crashkernel=%dM: complete, lowest MemAvailable %.1f MiB\n", mib, lowest)
 	}
 	if mib == 0 {
 		return 0, 0, fmt.Errorf("not captured with crashkernel=%dM", first)

@@ -110,12 +110,14 @@ func CaptureConfig() string {
 	return s.String()
 }
 
-// AddSmallKernel installs the kernel of packaging/capture-kernel, as its script does. Its
-// init_size is that which internal/demand estimates with.
+// AddSmallKernel installs the kernel of packaging/capture-kernel, as its script does, with
+// none of its modules. Its init_size is that which internal/demand estimates with.
 func (m *Machine) AddSmallKernel() {
 	const release, dir = "6.12.118-ukdump", "usr/lib/ukdump/capture-kernel/"
-	m.Write(dir+"vmlinuz", string(kernel(release, 16564<<10)))
+	m.Write(dir+"vmlinuz", string(kernel(release, 14444<<10)))
 	m.Write(dir+"config-"+release, SmallConfig(m.t))
+	m.Write("usr/lib/modules/"+release+"/modules.builtin",
+		"kernel/fs/ext4/ext4.ko\nkernel/drivers/virtio/virtio_pci.ko\nkernel/drivers/block/virtio_blk.ko\n")
 }
 
 // New makes a machine with its /var/crash on ext4 on virtio-blk, 128 MiB reserved
