@@ -156,27 +156,23 @@ func fakeKernel(t *testing.T) string {
 }
 
 // An installed kernel has one path whatever its release is. Its configuration and modules lie
-// where mkkdumpinitrd looks for them; those of an earlier one are gone, and no others.
+// where mkkdumpinitrd looks for them; those of an earlier one are gone.
 func TestInstallCaptureKernel(t *testing.T) {
 	dest, built := t.TempDir(), fakeKernel(t)
 	dir := filepath.Join(dest, "usr/lib/ukdump/capture-kernel")
-	modules := filepath.Join(dest, "usr/lib/modules")
-	for _, d := range []string{dir, filepath.Join(modules, "6.11.0-ukdump"), filepath.Join(modules, "6.12.1")} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
+	modules := filepath.Join(dir, "modules")
+	if err := os.MkdirAll(filepath.Join(modules, "6.11.0-ukdump"), 0o755); err != nil {
+		t.Fatal(err)
 	}
-	for _, name := range []string{"config-6.11.0-ukdump", "config-"} {
-		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.WriteFile(filepath.Join(dir, "config-6.11.0-ukdump"), nil, 0o644); err != nil {
+		t.Fatal(err)
 	}
 	if out, err := exec.Command("capture-kernel/build", "--install", built, dest).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for d, want := range map[string][]string{
-		dir:                                     {"config-", "config-6.12.1-ukdump", "vmlinuz"},
-		modules:                                 {"6.12.1", "6.12.1-ukdump"},
+		dir:                                     {"config-6.12.1-ukdump", "modules", "vmlinuz"},
+		modules:                                 {"6.12.1-ukdump"},
 		filepath.Join(modules, "6.12.1-ukdump"): {"modules.dep"},
 	} {
 		entries, err := os.ReadDir(d)

@@ -162,7 +162,7 @@ func TestSetupSmallKernel(t *testing.T) {
 	}
 
 	m.Write(conf, "")
-	builtin := "usr/lib/modules/6.12.118-ukdump/modules.builtin"
+	builtin := "usr/lib/ukdump/capture-kernel/modules/6.12.118-ukdump/modules.builtin"
 	m.Write(builtin, strings.Replace(m.Read(builtin), "virtio_blk", "virtio_console", 1))
 	expect("setup --json", 0, "but this machine cannot use it: ", "in less memory")
 }

@@ -24,13 +24,14 @@ func (h *Host) File(name string) (string, error) {
 	return h.path(p), nil
 }
 
-// ModuleDirs is where distributions have module trees, named after the releases of
-// their kernels.
+// ModuleDirs is where distributions and packaging/capture-kernel have module trees, named
+// after the releases of their kernels.
 var ModuleDirs = []string{
 	"/usr/lib/modules",
 	"/lib/modules",
 	"/run/booted-system/kernel-modules/lib/modules", // NixOS
 	"/run/booted-system/kernel/lib/modules",         // Guix
+	"/usr/lib/ukdump/capture-kernel/modules",
 }
 
 // ModuleTree returns the path by which this process reaches the module tree of a

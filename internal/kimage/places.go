@@ -9,7 +9,7 @@ import (
 	"ukdump/internal/crashdir"
 )
 
-// moduleDirs are the directories of module trees, as in host.ModuleDirs.
+// moduleDirs are the directories of the module trees of distributions, as in host.ModuleDirs.
 var moduleDirs = []string{
 	"/usr/lib/modules", "/lib/modules", "/run/booted-system/kernel-modules/lib/modules", "/run/booted-system/kernel/lib/modules",
 }

@@ -116,7 +116,7 @@ func (m *Machine) AddSmallKernel() {
 	const release, dir = "6.12.118-ukdump", "usr/lib/ukdump/capture-kernel/"
 	m.Write(dir+"vmlinuz", string(kernel(release, 14444<<10)))
 	m.Write(dir+"config-"+release, SmallConfig(m.t))
-	m.Write("usr/lib/modules/"+release+"/modules.builtin",
+	m.Write(dir+"modules/"+release+"/modules.builtin",
 		"kernel/fs/ext4/ext4.ko\nkernel/drivers/virtio/virtio_pci.ko\nkernel/drivers/block/virtio_blk.ko\n")
 }
 
