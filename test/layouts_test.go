@@ -18,7 +18,8 @@ type layout struct {
 
 const (
 	mountTarget = "mount LABEL=target /var/crash"
-	ext4        = "mkfs.ext4 -q -F -L target"
+	// QEMU's SD cards take minutes to discard.
+	ext4 = "mkfs.ext4 -q -F -E nodiscard -L target"
 )
 
 var layouts = map[string]layout{
@@ -95,7 +96,7 @@ var layouts = map[string]layout{
 		make:  "mkfs.xfs -q -f -L target -l logdev=$target2,size=64m $target",
 		mount: "mount -o logdev=$target2 LABEL=target /var/crash",
 	},
-	"f2fs":  {fs: "f2fs", stack: "disk", n: 1, make: "mkfs.f2fs -q -f -l target $target", mount: mountTarget},
+	"f2fs":  {fs: "f2fs", stack: "disk", n: 1, make: "mkfs.f2fs -q -f -t 0 -l target $target", mount: mountTarget},
 	"vfat":  {fs: "vfat", stack: "disk", n: 1, noModes: true, make: "mkfs.vfat -n TARGET $target", mount: "mount LABEL=TARGET /var/crash"},
 	"exfat": {fs: "exfat", stack: "disk", n: 1, noModes: true, make: "mkfs.exfat -L target $target", mount: mountTarget},
 	"overlay-root": {

@@ -5,7 +5,7 @@
 //
 //	go run ./test/bench
 //	go run ./test/bench -suite SUITE
-//	go run ./test/bench -small MIB
+//	go run ./test/bench -small MIB [-suite SUITE]
 //
 // For Debian's generic and cloud kernel, with ext4 on virtio-blk: the size of the
 // image, the time to build and load it, the smallest crashkernel= with which a
@@ -18,7 +18,8 @@
 // of ukdump alone, on the kernels of another suite of Debian, and keeps nothing.
 //
 // With -small it measures only the smallest crashkernel= of the capture kernel in
-// packaging/capture-kernel, from MIB down in steps of 2 MiB, and prints it.
+// packaging/capture-kernel, from MIB down in steps of 2 MiB, and prints it. It is that of
+// the suite's architecture, and the suite's generic kernel crashes.
 package main
 
 import (
@@ -96,10 +97,7 @@ func run(ctx context.Context, other string, small int) error {
 		return measureSmall(ctx, repo, root, staging, small)
 	}
 	for _, flavour := range []debian.Flavour{debian.Generic, debian.Cloud} {
-		b := &bench{ctx: ctx, root: root, flavour: flavour, runs: runs, payload: debian.Payload{Trees: []string{staging}}}
-		if root.Arch() == vmtest.AMD64 {
-			b.payload.Files = map[string]string{"etc/ukdump.conf.d/vm.conf": "BOOT_OPTIONS=\"no_timer_check\"\n"}
-		}
+		b := &bench{ctx: ctx, root: root, flavour: flavour, runs: runs, payload: payload(root, staging, "")}
 		if other != "" {
 			b.runs = 1
 		}
@@ -139,19 +137,29 @@ type search struct {
 	from, step int
 }
 
+// payload has the programs in staging and a configuration.
+func payload(root *debian.Root, staging, conf string) debian.Payload {
+	if root.Arch() == vmtest.AMD64 {
+		conf += "BOOT_OPTIONS=\"no_timer_check\"\n"
+	}
+	return debian.Payload{Trees: []string{staging}, Files: map[string]string{"etc/ukdump.conf.d/vm.conf": conf}}
+}
+
 // measureSmall measures the capture kernel that is made for it.
 func measureSmall(ctx context.Context, repo string, root *debian.Root, staging string, from int) error {
-	kernel, err := debian.MakeKernel(ctx, repo, "small", os.Stderr)
+	variant := "small"
+	if root.Arch() == vmtest.ARM64 {
+		variant = "small-arm64"
+	}
+	kernel, err := debian.MakeKernel(ctx, repo, variant, os.Stderr)
 	if err != nil {
 		return err
 	}
 	if err := kernel.InstallSmall(ctx, repo, staging); err != nil {
 		return err
 	}
-	b := &bench{ctx: ctx, root: root, flavour: debian.Generic, search: search{from: from, step: 2}, payload: debian.Payload{
-		Trees: []string{staging},
-		Files: map[string]string{"etc/ukdump.conf.d/vm.conf": "BOOT_OPTIONS=\"no_timer_check\"\nKERNEL=" + setup.CaptureKernel + "\n"},
-	}}
+	b := &bench{ctx: ctx, root: root, flavour: debian.Generic, search: search{from: from, step: 2},
+		payload: payload(root, staging, "KERNEL="+setup.CaptureKernel+"\n")}
 	m, err := debian.New(ctx, "bench-small", debian.Hardware{Root: root, Flavour: b.flavour})
 	if err != nil {
 		return err
