@@ -159,9 +159,9 @@ var cells = []cell{
 	{suite: "trixie-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, lpa2: true, copied: no52Bits},
 	{suite: "trixie-arm64", flavour: debian.Pages16K, layout: "ext4", bus: vmtest.NVMe, lpa2: true, copied: no52Bits},
 	{suite: "sid-arm64", flavour: debian.Generic, layout: "xfs", bus: vmtest.VirtioSCSI, lpa2: true, copied: no52Bits},
-	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, capture: "small-arm64", mib: 40},
+	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, capture: "small-arm64", mib: 32},
 	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, running: "file-arm64"},
-	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, running: "file-arm64", capture: "small-arm64", mib: 40},
+	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, running: "file-arm64", capture: "small-arm64", mib: 32},
 	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "ext4-partition", bus: vmtest.NVMe, running: "file-arm64", uefi: true},
 	{suite: "bookworm-arm64", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, running: "file64k-arm64"},
 
