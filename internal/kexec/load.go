@@ -34,8 +34,8 @@ func (s *Slot) Check(kernel *Kernel, initrd *os.File, unpacked int64, cmdline st
 		e.Cause, e.Need, e.Have = CommandLine, int64(len(cmdline)), int64(limit)
 		return e
 	}
-	if mode := s.lockedDown(); mode != "" && kernel.refusedUnsigned() {
-		e.Cause, e.Detail = Lockdown, mode
+	if mode := s.lockedDown(); mode != "" && kernel.unsigned() {
+		e.Cause, e.Detail = Unsigned, mode
 		return e
 	}
 	_, _, err := s.Room(kernel, initrd, unpacked)

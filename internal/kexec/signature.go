@@ -16,10 +16,10 @@ func (s *Slot) lockedDown() string {
 	}
 }
 
-// refusedUnsigned reports whether a locked-down kernel is sure to refuse k: k has
+// unsigned reports whether a locked-down kernel is sure to refuse k: k has
 // neither a signature of its own nor one that IMA could appraise
 // (kimage_validate_signature in kernel/kexec_file.c).
-func (k *Kernel) refusedUnsigned() bool {
+func (k *Kernel) unsigned() bool {
 	if k.Signed {
 		return false
 	}
