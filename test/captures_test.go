@@ -13,10 +13,11 @@ import (
 // capture is a capture kernel that differs from the running one.
 type capture struct {
 	suite   string
-	flavour debian.Flavour // empty: the running kernel
-	zstd    bool           // its modules are .ko.zst
-	built   string         // a variant of scripts/testkernel instead of Debian's
-	own     bool           // it is that of packaging/capture-kernel, installed as its script does
+	flavour debian.Flavour           // empty: the running kernel
+	zstd    bool                     // its modules are .ko.zst
+	built   string                   // a variant of scripts/testkernel instead of Debian's
+	own     bool                     // it is that of packaging/capture-kernel, installed as its script does
+	sign    func(image string) error // changes its signature
 }
 
 var captures = map[string]capture{
@@ -24,6 +25,8 @@ var captures = map[string]capture{
 	"bookworm-cloud":   {suite: "bookworm", flavour: debian.Cloud},
 	"sid-generic":      {suite: "sid", flavour: debian.Generic},
 	"sid-cloud":        {suite: "sid", flavour: debian.Cloud},
+	"signed":           {suite: "bookworm", flavour: debian.Cloud, sign: debian.Sign},
+	"unsigned":         {suite: "bookworm", flavour: debian.Cloud, sign: debian.Unsign},
 	"zstd":             {zstd: true},
 	"monolithic":       {built: "monolithic"},
 	"small":            {built: "small", own: true},
@@ -91,6 +94,11 @@ func (k capture) install(ctx context.Context, m *debian.Machine, dir string) (sp
 	release, err := root.Kernel(flavour, dir)
 	if err != nil {
 		return "", err
+	}
+	if k.sign != nil {
+		if err := k.sign(filepath.Join(dir, "boot/vmlinuz-"+release)); err != nil {
+			return "", err
+		}
 	}
 	if k.zstd {
 		if err := debian.RepackModules(dir, release); err != nil {

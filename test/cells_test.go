@@ -22,6 +22,7 @@ type cell struct {
 	service bool   // loaded at boot by ukdump.service instead of kdumpctl load
 	uefi    bool   // an arm64 machine with UEFI and ACPI
 	lpa2    bool   // an arm64 machine whose processor has addresses of 52 bits
+	secure  bool   // Secure Boot, whose firmware trusts the signature of Sign and not Debian's
 	// refused is a part of the message with which kdumpctl must refuse the
 	// machine. If it is empty, the dump must be captured.
 	refused string
@@ -49,6 +50,9 @@ func (c cell) String() string {
 	}
 	if c.lpa2 {
 		name += "-lpa2"
+	}
+	if c.secure {
+		name += "-secureboot"
 	}
 	return name
 }
@@ -189,6 +193,15 @@ var cells = []cell{
 	{suite: "bookworm", flavour: debian.Generic, layout: "f2fs", bus: vmtest.MegaSAS, capture: "bookworm-cloud", refused: "has no module for"},
 	{suite: "trixie", flavour: debian.Generic, layout: "xfs-crc=0", bus: vmtest.VirtioBlk},
 	{suite: "trixie", flavour: debian.Generic, layout: "xfs-crc=0", bus: vmtest.VirtioBlk, capture: "sid-generic", refused: "format version 4 (crc=0), which needs CONFIG_XFS_SUPPORT_V4"},
+
+	// Secure Boot.
+	{suite: "bookworm", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, capture: "signed", secure: true},
+	{suite: "trixie", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, capture: "signed", secure: true},
+	{suite: "sid", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, capture: "signed", secure: true},
+	{suite: "bookworm", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, capture: "unsigned", secure: true,
+		refused: "not signed, and the running kernel is locked down (integrity, as Secure Boot is on)"},
+	{suite: "bookworm", flavour: debian.Generic, layout: "root", bus: vmtest.VirtioBlk, capture: "bookworm-cloud", secure: true,
+		refused: "signed with a key that the running kernel does not trust"},
 
 	// Stacks.
 	{suite: "bookworm", flavour: debian.Generic, layout: "lvm-linear", bus: vmtest.VirtioBlk, ci: true},

@@ -145,6 +145,9 @@ func TestCrash(t *testing.T) {
 			t.Run(c.String(), func(t *testing.T) {
 				chosen.Add(1)
 				t.Parallel()
+				if c.secure && !debian.HasSecureBoot() {
+					t.Skip("no Secure Boot here: apt-get install ovmf sbsigntool")
+				}
 				root, payload := lab(t, c.suite)
 				start := time.Now()
 				message, err := c.crash(t.Context(), root, payload)
@@ -195,7 +198,7 @@ func makeRoots(t *testing.T, set string) {
 // the machine's disks and logs after a failure. message is kdumpctl's if it had
 // to refuse.
 func (c cell) crash(ctx context.Context, root *debian.Root, payload debian.Payload) (message string, err error) {
-	h := debian.Hardware{Root: root, Flavour: c.flavour, KeepRAM: layouts[c.layout].keepRAM, UEFI: c.uefi, LPA2: c.lpa2}
+	h := debian.Hardware{Root: root, Flavour: c.flavour, KeepRAM: layouts[c.layout].keepRAM, UEFI: c.uefi, LPA2: c.lpa2, SecureBoot: c.secure}
 	for _, name := range layouts[c.layout].disks() {
 		h.Disks = append(h.Disks, debian.Disk{Name: name, Bus: c.bus})
 	}
@@ -257,6 +260,8 @@ func (c cell) crashOn(ctx context.Context, m *debian.Machine, payload debian.Pay
 	switch {
 	case strings.Contains(console, "ukdump-test: FAILED"):
 		return "", vm.Fail("the machine was not crashed")
+	case c.secure && !strings.Contains(console, "Secure boot enabled"):
+		return "", vm.Fail("Secure Boot is off")
 	case c.refused == "" && !strings.Contains(console, "ukdump-test: "+mark):
 		return "", vm.Fail("the machine ended before it was to be crashed")
 	case c.refused != "":

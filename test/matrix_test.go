@@ -40,7 +40,7 @@ func matrix() string {
 		l := layouts[name]
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", l.fs, l.stack, machines(name))
 	}
-	b.WriteString("\n## Refused when the image is built\n\n| file system | on | machine | the message has |\n|---|---|---|---|\n")
+	b.WriteString("\n## Refused when the image is built or loaded\n\n| file system | on | machine | the message has |\n|---|---|---|---|\n")
 	for _, c := range cells {
 		if c.refused != "" {
 			l := layouts[c.layout]
@@ -101,7 +101,8 @@ func machines(layout string) string {
 // capturedBy are the capture kernels that differ from Debian's, in words for
 // the table.
 var capturedBy = map[string]string{"zstd": "one with modules in zstd", "monolithic": "a monolithic one", "small": "the small one",
-	"small-arm64": "the small one"}
+	"small-arm64": "the small one",
+	"signed":      "a cloud kernel of bookworm with a key of db", "unsigned": "an unsigned cloud kernel"}
 
 // networkMatrix returns the part about targets at servers.
 func networkMatrix() string {
@@ -167,6 +168,9 @@ func (c cell) kernels() string {
 	}
 	if c.uefi {
 		s += " with UEFI and ACPI"
+	}
+	if c.secure {
+		s += " under Secure Boot"
 	}
 	if c.lpa2 {
 		s += " with 52-bit addresses"

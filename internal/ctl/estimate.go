@@ -33,15 +33,15 @@ func (c *ctl) sizing() (*load.Sizing, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.sizingOf(conf)
-}
-
-// sizingOf estimates for the capture kernel that conf names.
-func (c *ctl) sizingOf(conf *config.Config) (*load.Sizing, error) {
 	b, err := builder.New(c.loader().BuildOptions(conf))
 	if err != nil {
 		return nil, err
 	}
+	return c.sizingOf(b, conf)
+}
+
+// sizingOf estimates for the capture kernel of b, which was built for conf.
+func (c *ctl) sizingOf(b *builder.Build, conf *config.Config) (*load.Sizing, error) {
 	ld := c.loader()
 	ld.LearnMemory(conf)
 	s := &status{}

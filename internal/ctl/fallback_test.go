@@ -357,7 +357,8 @@ func TestLoadUnsigned(t *testing.T) {
 	m, _ := loadedMachine(t)
 	m.Write("sys/kernel/security/lockdown", "none [integrity] confidentiality\n")
 	m.expect("load", result{1, "", "kdumpctl: load capture kernel: ROOT/" + vmlinuz +
-		": the kernel is locked down (integrity) and the image has no signature that it trusts" + stillLoaded + "\n" + tryThis})
+		": not signed, and the running kernel is locked down (integrity)" + stillLoaded +
+		"\nkdumpctl: Sign it with sbsign and a key that mokutil has enrolled, or set KERNEL in /etc/ukdump.conf to a kernel that your distribution has signed.\n"})
 	if len(m.calls) != 1 || !m.isLoaded() {
 		t.Error("the kernel was asked")
 	}

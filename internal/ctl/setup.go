@@ -13,7 +13,10 @@ import (
 
 	"ukdump/internal/advice"
 	"ukdump/internal/bootloader"
+	"ukdump/internal/builder"
 	"ukdump/internal/cli"
+	"ukdump/internal/config"
+	"ukdump/internal/load"
 	"ukdump/internal/setup"
 	"ukdump/internal/trigger"
 )
@@ -112,15 +115,30 @@ func (c *ctl) offer() func() (int64, error) {
 	if err != nil || conf.Kernel != "" || conf.Emergency() {
 		return nil
 	}
-	return func() (int64, error) {
-		small := *conf
-		small.Kernel = setup.CaptureKernel
-		z, err := c.sizingOf(&small)
-		if err != nil {
-			return 0, err
-		}
-		return z.Recommended(), nil
+	small := *conf
+	small.Kernel = setup.CaptureKernel
+	return func() (int64, error) { return c.recommended(&small) }
+}
+
+// recommended returns the size to reserve for the capture kernel that conf names, in bytes.
+func (c *ctl) recommended(conf *config.Config) (int64, error) {
+	b, err := builder.New(c.loader().BuildOptions(conf))
+	if err != nil {
+		return 0, err
 	}
+	kernel, err := load.KernelFile(b)
+	if err != nil {
+		return 0, err
+	}
+	defer kernel.File.Close()
+	if unsigned := c.kexec.CheckSigned(kernel); unsigned != nil {
+		return 0, unsigned
+	}
+	z, err := c.sizingOf(b, conf)
+	if err != nil {
+		return 0, err
+	}
+	return z.Recommended(), nil
 }
 
 // sizeWord is a value of crashkernel= (Documentation/admin-guide/kernel-parameters.txt).

@@ -131,6 +131,9 @@ func TestSetupSmallKernel(t *testing.T) {
 	m.AddSmallKernel()
 	expect("setup", 0, "lets a capture work in less memory:")
 	expect("setup --json", 0, "in less memory: crashkernel=64M.")
+	m.Write("sys/kernel/security/lockdown", "none [integrity] confidentiality\n")
+	expect("setup --json", 0, "but this machine cannot use it: ROOT/usr/lib/ukdump/capture-kernel/vmlinuz: not signed, and the running kernel is locked down (integrity).", "in less memory")
+	m.Write("sys/kernel/security/lockdown", "[none] integrity confidentiality\n")
 	expect("setup", 0, "memory       crashkernel=128M, comfortable")
 
 	m.Write(conf, "KERNEL="+setup.CaptureKernel+"\n")

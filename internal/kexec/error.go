@@ -19,7 +19,7 @@ const (
 	NeedsRoot               // no CAP_SYS_BOOT
 	LoadDisabled            // sysctl kernel.kexec_load_disabled
 	LoadLimit               // sysctl kernel.kexec_load_limit_panic
-	Lockdown                // no valid signature, and the kernel is locked down
+	Lockdown                // the signature is not valid, and the kernel is locked down
 	Denied                  // EPERM for another reason, such as a security module
 	Pinned                  // LoadPin permits files of one file system only
 	NoSupport               // kernel without CONFIG_CRASH_DUMP or CONFIG_KEXEC_CORE
@@ -32,6 +32,7 @@ const (
 	Invalid                 // EINVAL for another reason
 	Unsigned                // no signature where one is required
 	KeyRejected             // signature by a key that is not trusted
+	Altered                 // not the file that was signed, or a revoked signature
 	BadSignature            // malformed signature
 	Busy                    // another load has not ended
 	NoMemory                // the running kernel is out of memory
@@ -48,7 +49,7 @@ type Error struct {
 	Cause  Cause
 	Need   int64  // TooSmall: bytes needed at least. CommandLine: its length in bytes
 	Have   int64  // TooSmall: bytes reserved. CommandLine: longest possible in bytes
-	Detail string // Lockdown, LockedTools: its mode. ReservationFailed: the crashkernel= words. KexecTools: its last message. Undescribed: the fact
+	Detail string // Lockdown, LockedTools: its mode; Unsigned: the same, may be empty. ReservationFailed: the crashkernel= words. KexecTools: its last message. Undescribed: the fact
 	Err    error  // error of the system call or program; nil if it was not called
 }
 
@@ -71,7 +72,7 @@ func (e *Error) Error() string {
 const (
 	noFileLoad   = "the running kernel has no kexec_file_load (CONFIG_KEXEC_FILE)"
 	bootFileLoad = "boot a kernel that is built with CONFIG_KEXEC_FILE=y"
-	useSigned    = "Set KERNEL in /etc/ukdump.conf to a kernel that your distribution has signed, or sign your own with sbsign and enrol the key with mokutil."
+	enrol        = "Enrol the certificate of that key with mokutil --import, or in db of the firmware, and reboot."
 	reserveMore  = "Run kdumpctl setup --crashkernel={crashkernel} --apply, and reboot."
 	whereSysctls = "/etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d"
 )
@@ -85,7 +86,7 @@ var causes = [...]struct{ reason, advice string }{
 		"Find the setting with `grep -rs kexec_load_disabled " + whereSysctls + "`, remove it there and reboot."},
 	LoadLimit: {"the sysctl kernel.kexec_load_limit_panic allows no more loads until the next boot",
 		"Find the setting with `grep -rs kexec_load_limit_panic " + whereSysctls + "`, raise it there and reboot."},
-	Lockdown: {"the kernel is locked down ({detail}) and the image has no signature that it trusts", useSigned},
+	Lockdown: {"the running kernel is locked down ({detail}) and rejects the signature", enrol},
 	Denied: {"the kernel or a security module forbids it",
 		"Find the denial with `journalctl -k --grep=denied`."},
 	Pinned: {"LoadPin permits only files of the file system of the first module",
@@ -101,10 +102,12 @@ var causes = [...]struct{ reason, advice string }{
 	CommandLine: {"the command line has {length} bytes, the limit is {limit}", "Shorten BOOT_OPTIONS in /etc/ukdump.conf."},
 	NotAKernel: {"not a kernel image that this kernel can load",
 		"Set KERNEL in /etc/ukdump.conf to an installed kernel, or remove it to use the running one."},
-	Invalid:      {"the kernel refuses the arguments", "See the reason with `dmesg | tail`."},
-	Unsigned:     {"the image is not signed, and the running kernel requires it", useSigned},
-	KeyRejected:  {"the image is signed with a key that the running kernel does not trust", useSigned},
-	BadSignature: {"the signature of the image is damaged or of an unknown kind", useSigned},
+	Invalid: {"the kernel refuses the arguments", "See the reason with `dmesg | tail`."},
+	Unsigned: {"not signed, and the running kernel {lockdown}",
+		"Sign it with sbsign and a key that mokutil has enrolled, or set KERNEL in /etc/ukdump.conf to a kernel that your distribution has signed."},
+	KeyRejected:  {"signed with a key that the running kernel does not trust", enrol},
+	Altered:      {"changed after it was signed, or the signature is revoked", "Install the kernel again, or sign it again with sbsign."},
+	BadSignature: {"the signature is damaged or of an unknown kind", "Sign the kernel again with sbsign, from the file without a signature."},
 	Busy:         {"the crash slot stayed in use by another load", "Try again in a moment."},
 	NoMemory:     {"the running kernel is out of memory", "Free some memory and try again."},
 	NoSyscall: {noFileLoad + ", and kexec of kexec-tools is not installed",
@@ -128,9 +131,12 @@ func (e *Error) Advice() string { return e.fill(causes[e.Cause].advice) }
 
 // fill puts the numbers and details of e into a text of causes.
 func (e *Error) fill(text string) string {
-	crashkernel := Sufficient(e.Need) >> 20
+	crashkernel, lockdown := Sufficient(e.Need)>>20, "requires a signature"
+	if e.Detail != "" {
+		lockdown = "is locked down (" + e.Detail + ")"
+	}
 	return strings.NewReplacer(
-		"{detail}", e.Detail,
+		"{detail}", e.Detail, "{lockdown}", lockdown,
 		"{need}", mib(e.Need), "{have}", mib(e.Have),
 		"{length}", fmt.Sprint(e.Need), "{limit}", fmt.Sprint(e.Have),
 		"{crashkernel}", fmt.Sprintf("%dM", crashkernel),
@@ -206,9 +212,12 @@ func (s *Slot) explain(e *Error, kernel *Kernel, initrd *os.File) {
 			mode = "Secure Boot is on" // whether it led to a lockdown is unknown
 		}
 		switch {
+		case kernel == nil:
+		case mode != "" && kernel.unsigned():
+			e.Cause, e.Detail = Unsigned, mode
 		case mode != "":
 			e.Cause, e.Detail = Lockdown, mode
-		case kernel != nil && s.pinned():
+		case s.pinned():
 			e.Cause = Pinned
 		}
 	case unix.EADDRNOTAVAIL:
@@ -224,9 +233,11 @@ func (s *Slot) explain(e *Error, kernel *Kernel, initrd *os.File) {
 	case unix.ENOEXEC:
 		e.Cause = NotAKernel
 	case unix.ENODATA:
-		e.Cause = Unsigned
-	case unix.ENOKEY, unix.EKEYREJECTED, unix.EKEYREVOKED, unix.EKEYEXPIRED:
+		e.Cause, e.Detail = Unsigned, s.lockedDown()
+	case unix.ENOKEY, unix.EKEYEXPIRED:
 		e.Cause = KeyRejected
+	case unix.EKEYREJECTED, unix.EKEYREVOKED: // pefile_digest_pe in crypto/asymmetric_keys/verify_pefile.c; dbx
+		e.Cause = Altered
 	case unix.ELIBBAD, unix.EBADMSG, unix.ENOPKG, unix.EMSGSIZE:
 		e.Cause = BadSignature
 	case unix.ENOSYS:

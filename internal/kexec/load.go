@@ -34,9 +34,9 @@ func (s *Slot) Check(kernel *Kernel, initrd *os.File, unpacked int64, cmdline st
 		e.Cause, e.Need, e.Have = CommandLine, int64(len(cmdline)), int64(limit)
 		return e
 	}
-	if mode := s.lockedDown(); mode != "" && kernel.refusedUnsigned() {
-		e.Cause, e.Detail = Lockdown, mode
-		return e
+	if unsigned := s.CheckSigned(kernel); unsigned != nil {
+		unsigned.Op = e.Op
+		return unsigned
 	}
 	_, _, err := s.Room(kernel, initrd, unpacked)
 	return err

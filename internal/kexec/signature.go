@@ -16,10 +16,19 @@ func (s *Slot) lockedDown() string {
 	}
 }
 
-// refusedUnsigned reports whether a locked-down kernel is sure to refuse k: k has
+// CheckSigned returns an error if the running kernel is sure to refuse kernel because it is
+// not signed, else nil.
+func (s *Slot) CheckSigned(kernel *Kernel) *Error {
+	if mode := s.lockedDown(); mode != "" && kernel.unsigned() {
+		return &Error{Kernel: kernel.File.Name(), Cause: Unsigned, Detail: mode}
+	}
+	return nil
+}
+
+// unsigned reports whether a locked-down kernel is sure to refuse k: k has
 // neither a signature of its own nor one that IMA could appraise
 // (kimage_validate_signature in kernel/kexec_file.c).
-func (k *Kernel) refusedUnsigned() bool {
+func (k *Kernel) unsigned() bool {
 	if k.Signed {
 		return false
 	}

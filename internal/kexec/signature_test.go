@@ -29,16 +29,19 @@ func TestLockdown(t *testing.T) {
 		detail  string
 		asked   bool
 	}{
-		{"not signed", ask, false, nil, false, Lockdown, "integrity", false},
-		{"not signed, Secure Boot", sb, false, nil, false, Lockdown, "integrity, as Secure Boot is on", false},
+		{"not signed", ask, false, nil, false, Unsigned, "integrity", false},
+		{"not signed, Secure Boot", sb, false, nil, false, Unsigned, "integrity, as Secure Boot is on", false},
 		{"signed", sb, true, nil, false, 0, "", true},
 		{"signed by a stranger", ask, true, unix.EPERM, false, Lockdown, "integrity", true},
+		{"signed with a key that is not enrolled", sb, true, unix.ENOKEY, false, KeyRejected, "", true},
+		{"changed after it was signed", sb, true, unix.EKEYREJECTED, false, Altered, "", true},
+		{"not signed, without lockdown", nil, false, unix.ENODATA, false, Unsigned, "", true},
 		{"not locked", nil, false, nil, false, 0, "", true},
 		{"Secure Boot without lockdown", machine{efiVars + "SecureBoot" + efiGlobal: secureBoot}, false, unix.EPERM, false, Denied, "", true},
 		{"LoadPin", machine{"proc/sys/kernel/loadpin/enforce": "1\n"}, false, unix.EPERM, false, Pinned, "", true},
 		{"LoadPin, not enforced", machine{"proc/sys/kernel/loadpin/enforce": "0\n"}, false, unix.EPERM, false, Denied, "", true},
 		{"lockdown cannot be read", machine{"sys/kernel/security/lockdown": "", efiVars + "SecureBoot" + efiGlobal: secureBoot}, false, unix.EPERM, false,
-			Lockdown, "Secure Boot is on", true},
+			Unsigned, "Secure Boot is on", true},
 		{"kexec-tools under lockdown", ask, true, unix.ENOSYS, true, LockedTools, "integrity", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

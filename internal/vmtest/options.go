@@ -113,6 +113,9 @@ type NIC struct {
 type UEFI struct {
 	Code string // file that is only read
 	Vars string // file that keeps the variables
+	// Secure says that only the firmware itself can change the variables (SMM), without
+	// which a firmware with Secure Boot does not start.
+	Secure bool
 }
 
 // Args returns the arguments of QEMU for o. It fails for a bus that it does not know.
@@ -138,6 +141,9 @@ func (o *Options) Args() ([]string, error) {
 	if o.UEFI != (UEFI{}) {
 		a = append(a, "-drive", "if=pflash,format=raw,readonly=on,file="+comma(o.UEFI.Code),
 			"-drive", "if=pflash,format=raw,file="+comma(o.UEFI.Vars))
+	}
+	if o.UEFI.Secure {
+		a = append(a, "-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on")
 	}
 	if o.Memory != "" {
 		a = append(a, "-object", fmt.Sprintf("memory-backend-file,id=memory,size=%dM,share=on,mem-path=%s", memory, comma(o.Memory)),

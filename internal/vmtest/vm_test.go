@@ -93,7 +93,7 @@ func containsRun(args, words []string) bool {
 }
 
 func TestArgsOfFirmware(t *testing.T) {
-	o := Options{UEFI: UEFI{Code: "code.fd", Vars: "vars.fd"}, Disks: []Disk{{Path: "a.img"}, {Path: "b.img", First: true}}}
+	o := Options{UEFI: UEFI{Code: "code.fd", Vars: "vars.fd", Secure: true}, Disks: []Disk{{Path: "a.img"}, {Path: "b.img", First: true}}}
 	args, err := o.Args()
 	if err != nil {
 		t.Fatal(err)
@@ -101,6 +101,7 @@ func TestArgsOfFirmware(t *testing.T) {
 	line := strings.Join(args, " ")
 	for _, want := range []string{
 		"readonly=on,file=code.fd", "-drive if=pflash,format=raw,file=vars.fd", "drive=disk1-image,bootindex=1",
+		"-machine smm=on -global driver=cfi.pflash01,property=secure,value=on",
 	} {
 		if !strings.Contains(line, want) {
 			t.Errorf("no %q in %s", want, line)

@@ -40,7 +40,10 @@ type Hardware struct {
 	// UEFI is OVMF in place of SeaBIOS, for Boot.Firmware; its variables outlive a reset. An
 	// arm64 machine has it at every boot, and with it ACPI in place of a device tree.
 	UEFI bool
-	LPA2 bool // as in vmtest.Options
+	// SecureBoot is OVMF with Secure Boot at every boot. It starts QEMU's -kernel with any
+	// signature, by a loader that it calls legacy (2022.11, 2025.02).
+	SecureBoot bool
+	LPA2       bool // as in vmtest.Options
 }
 
 // Disk is a disk beside the root disk. The guest finds it by Magic in its first
@@ -95,8 +98,8 @@ func New(ctx context.Context, name string, h Hardware) (*Machine, error) {
 			return nil, err
 		}
 	}
-	if h.UEFI {
-		vars, err := os.ReadFile(firmware[m.arch()].Vars)
+	if h.UEFI || h.SecureBoot {
+		vars, err := os.ReadFile(m.firmware().Vars)
 		if err == nil {
 			err = os.WriteFile(m.vars(), vars, 0o644)
 		}
@@ -110,6 +113,13 @@ func New(ctx context.Context, name string, h Hardware) (*Machine, error) {
 func (m *Machine) overlay() string { return filepath.Join(m.Dir, "root.qcow2") }
 func (m *Machine) erst() string    { return filepath.Join(m.Dir, "erst") }
 func (m *Machine) vars() string    { return filepath.Join(m.Dir, "vars.fd") }
+
+func (m *Machine) firmware() vmtest.UEFI {
+	if m.hardware.SecureBoot {
+		return secureBoot
+	}
+	return firmware[m.arch()]
+}
 
 // firmware has the files of Debian's packages ovmf, whose files of 4 MiB are in all
 // suites, and qemu-efi-aarch64.
@@ -251,8 +261,9 @@ func (m *Machine) Boot(ctx context.Context, b Boot) (*vmtest.VM, error) {
 	if m.hardware.ERST {
 		o.ERST = m.erst()
 	}
-	if m.hardware.UEFI && (b.Firmware || arch == vmtest.ARM64) {
-		o.UEFI = vmtest.UEFI{Code: firmware[arch].Code, Vars: m.vars()}
+	if m.hardware.SecureBoot || m.hardware.UEFI && (b.Firmware || arch == vmtest.ARM64) {
+		o.UEFI = m.firmware()
+		o.UEFI.Vars = m.vars()
 	}
 	if m.hardware.KeepRAM {
 		o.Memory = filepath.Join(m.Dir, "memory")
