@@ -147,7 +147,7 @@ func fakeKernel(t *testing.T) string {
 	if err := os.Mkdir(filepath.Join(dir, "modules"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for name, data := range map[string]string{"vmlinuz": "kernel", "config": "CONFIG_PROC_VMCORE=y\n", "release": "6.12.1-ukdump\n", "modules/modules.dep": ""} {
+	for name, data := range map[string]string{"vmlinuz": "kernel", "config": "CONFIG_PROC_VMCORE=y\nCONFIG_MODULES=y\n", "release": "6.12.1-ukdump\n", "modules/modules.dep": ""} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -195,6 +195,10 @@ func TestInstallCaptureKernel(t *testing.T) {
 
 // Mistakes of the user end with 1 or 2 and say the next thing to do.
 func TestBuildCaptureKernelErrors(t *testing.T) {
+	old := fakeKernel(t)
+	if err := os.Remove(filepath.Join(old, "modules/modules.dep")); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name   string
 		args   []string
@@ -206,9 +210,10 @@ func TestBuildCaptureKernelErrors(t *testing.T) {
 		{"another architecture", []string{"--arch", "s390x", "out"}, 1, "architecture s390x: not supported\nChoose x86_64 or arm64"},
 		{"no source tree", []string{"--source", "testdata", "out"}, 1, "testdata: no kernel source tree\nName another one"},
 		{"nothing to install", []string{"--install", "testdata"}, 1, "install: testdata: no kernel\nBuild it first"},
+		{"modules are missing", []string{"--install", old, filepath.Join(old, "dest")}, 1, "the modules are missing\nBuild it again"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			for _, program := range []string{"flex", "bison", "bc", "gcc", "make", "zstd", "xz"} {
+			for _, program := range []string{"flex", "bison", "bc", "gcc", "make", "zstd", "xz", "depmod"} {
 				if _, err := exec.LookPath(program); err != nil && tt.status == 1 {
 					t.Skipf("%s is not installed", program)
 				}

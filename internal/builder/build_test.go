@@ -613,18 +613,6 @@ func TestNewErrors(t *testing.T) {
 		{"module missing", func(m *buildtest.Machine) { m.Remove(tree + "/kernel/fs/ext4.ko") }, "ext4.ko", true},
 		{"module not in the kernel", func(m *buildtest.Machine) { m.Write(conf, "MODULES=none\n") },
 			"kernel " + buildtest.Release + " has no module for MODULES of ROOT/etc/ukdump.conf:1: looked for none", true},
-		{"driver that the kernel was built without", func(m *buildtest.Machine) { m.Write(conf, "MODULES=megaraid_sas\n") },
-			"looked for megaraid_sas; it was built without CONFIG_MEGARAID_SAS (ROOT/boot/config-" + buildtest.Release + ")", true},
-		{"driver of a package that is not installed", func(m *buildtest.Machine) {
-			name := "boot/config-" + buildtest.Release
-			m.Write(name, m.Read(name)+"CONFIG_MEGARAID_SAS=m\n")
-			m.Write(conf, "MODULES=megaraid_sas\n")
-		}, "looked for megaraid_sas; CONFIG_MEGARAID_SAS makes it a module, which is not installed", true},
-		{"driver that is built in and not listed", func(m *buildtest.Machine) {
-			name := "boot/config-" + buildtest.Release
-			m.Write(name, m.Read(name)+"CONFIG_MEGARAID_SAS=y\n")
-			m.Write(conf, "MODULES=megaraid_sas\n")
-		}, "looked for megaraid_sas", true},
 		{"module truncated", func(m *buildtest.Machine) { m.Write(tree+"/kernel/fs/ext4.ko", "\x7fELF") },
 			"read module ext4: kernel/fs/ext4.ko: not an ELF file", true},
 		{"module of another kernel", func(m *buildtest.Machine) {

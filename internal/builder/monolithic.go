@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"ukdump/internal/advice"
+	"ukdump/internal/host"
 	"ukdump/internal/kfeature"
 	"ukdump/internal/kimage"
 	"ukdump/internal/kmod"
@@ -80,8 +81,11 @@ func (b *Build) explain(err error) error {
 	for _, o := range options {
 		switch b.conf.Get(o) {
 		case "m":
-			return advice.With(fmt.Errorf("%w; %s makes it a module, which is not installed", err, o),
-				"Install the package with the other modules of that kernel, such as linux-modules-extra or kernel-modules-extra.")
+			remedy := "Install the package with the other modules of that kernel, such as linux-modules-extra or kernel-modules-extra, or choose another one with KERNEL=."
+			if strings.Contains(b.Kernel.Path, host.SmallKernel) {
+				remedy = "Install the capture kernel again, with its modules."
+			}
+			return advice.With(fmt.Errorf("%w; %s makes it a module, which is not installed", err, o), remedy)
 		case "y": // listed in no table
 			return err
 		}

@@ -71,19 +71,26 @@ func (b *Build) addWatchdogs() ([]kmod.Request, error) {
 // TreeError reports that a kernel has no module tree.
 type TreeError struct {
 	Kernel, Release string
+	Modular         bool // the configuration is known to have modules
 }
 
 func (e *TreeError) Error() string {
 	var dirs []string
 	for _, d := range host.ModuleDirs {
-		dirs = append(dirs, path.Join(d, e.Release))
+		if strings.HasPrefix(d, host.SmallKernel) == strings.Contains(e.Kernel, host.SmallKernel) {
+			dirs = append(dirs, path.Join(d, e.Release))
+		}
 	}
 	return fmt.Sprintf("modules of kernel %s (%s): no directory %s", e.Kernel, e.Release, strings.Join(dirs, " or "))
 }
 
 // Advice returns the remedy.
 func (e *TreeError) Advice() string {
-	return "Install the modules of that kernel, or choose another one with KERNEL=. If it was built without modules, put its configuration at /boot/config-" + e.Release + "."
+	text := "Install the modules of that kernel, or choose another one with KERNEL=."
+	if !e.Modular {
+		text += " If it was built without modules, put its configuration at /boot/config-" + e.Release + "."
+	}
+	return text
 }
 
 // openTree opens the module tree of the chosen kernel.
@@ -91,7 +98,7 @@ func (b *Build) openTree() (*kmod.Tree, error) {
 	release := b.Kernel.Release
 	dir := b.host.ModuleTree(release)
 	if dir == "" {
-		return nil, &TreeError{b.Kernel.Path, release}
+		return nil, &TreeError{b.Kernel.Path, release, b.conf.Known()}
 	}
 	t, err := kmod.Open(b.host.FS(b.host.Inside(dir)), release)
 	if err != nil {

@@ -132,7 +132,7 @@ func TestSetupSmallKernel(t *testing.T) {
 	expect("setup", 0, "lets a capture work in less memory:")
 	expect("setup --json", 0, "in less memory: crashkernel=64M.")
 	m.Write("sys/kernel/security/lockdown", "none [integrity] confidentiality\n")
-	expect("setup --json", 0, "but this machine cannot use it: ROOT/usr/lib/ukdump/capture-kernel/vmlinuz: not signed, and the running kernel is locked down (integrity).", "in less memory")
+	expect("setup --json", 0, "but this machine does not take it: ROOT/usr/lib/ukdump/capture-kernel/vmlinuz: not signed, and the running kernel is locked down (integrity).", "in less memory")
 	m.Write("sys/kernel/security/lockdown", "[none] integrity confidentiality\n")
 	expect("setup", 0, "memory       crashkernel=128M, comfortable")
 
@@ -167,7 +167,7 @@ func TestSetupSmallKernel(t *testing.T) {
 	m.Write(conf, "")
 	builtin := "usr/lib/ukdump/capture-kernel/modules/6.12.118-ukdump/modules.builtin"
 	m.Write(builtin, strings.Replace(m.Read(builtin), "virtio_blk", "virtio_console", 1))
-	expect("setup --json", 0, "but this machine cannot use it: ", "in less memory")
+	expect("setup --json", 0, "but this machine does not take it: ", "in less memory")
 }
 
 // What is set already stays if it is enough.

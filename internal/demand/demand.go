@@ -40,7 +40,7 @@ const (
 	// sinceLinux7 is needed in addition by Linux 7. No option is known to be the reason,
 	// and no small kernel of Linux 7 was measured, so it counts for all of them.
 	sinceLinux7 = 7 * mib
-	// builtin is for builtinDrivers of a kernel without modules, which start although no
+	// builtin is for builtinDrivers of a kernel without tracing, which start although no
 	// target needs them.
 	builtin = 2 * mib
 	// btrfs is what btrfs reserves to compress, see kfeature.BtrfsAtMount.
@@ -131,7 +131,7 @@ func (c *Capture) Parts(r *kexec.Memory, m Machine) []Part {
 	if kfeature.Eventfs.In(c.Release, nil) == kfeature.No && !c.lacks(kfeature.Tracing) && c.word("lockdown") != "confidentiality" {
 		add("tracefs", tracefs)
 	}
-	if c.lacks(kfeature.Modules) && slices.ContainsFunc(builtinDrivers, c.builtIn) {
+	if c.lacks(kfeature.Tracing) && slices.ContainsFunc(builtinDrivers, c.builtIn) {
 		add("built-in drivers", builtin)
 	}
 	if c.builtIn("CONFIG_BTRFS_FS") && kfeature.BtrfsAtMount.In(c.Release, nil) == kfeature.No {

@@ -19,7 +19,7 @@ const (
 )
 
 // SmallKernel is the most memory that a small kernel takes without image and devices, in
-// bytes. Debian's kernels take 54 MiB and more, that of packaging/capture-kernel about 16.
+// bytes. Debian's kernels take 54 MiB and more, that of packaging/capture-kernel about 14.
 const SmallKernel = 32 * mib
 
 // Smallest returns the size of the smallest reservation with which c is expected to

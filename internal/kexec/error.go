@@ -47,10 +47,13 @@ type Error struct {
 	Op     string // "load capture kernel"; "" if only the state of the slot was read
 	Kernel string // file name; may be empty
 	Cause  Cause
-	Need   int64  // TooSmall: bytes needed at least. CommandLine: its length in bytes
-	Have   int64  // TooSmall: bytes reserved. CommandLine: longest possible in bytes
-	Detail string // Lockdown, LockedTools: its mode; Unsigned: the same, may be empty. ReservationFailed: the crashkernel= words. KexecTools: its last message. Undescribed: the fact
-	Err    error  // error of the system call or program; nil if it was not called
+	Need   int64 // TooSmall: bytes needed at least. CommandLine: its length in bytes
+	Have   int64 // TooSmall: bytes reserved. CommandLine: longest possible in bytes
+	// Detail is the mode of the lockdown for Lockdown, LockedTools and Unsigned, which may
+	// have none; the crashkernel= words for ReservationFailed; the last message for
+	// KexecTools; the fact for Undescribed.
+	Detail string
+	Err    error // error of the system call or program; nil if it was not called
 }
 
 // Unwrap returns Err, which is an Errno if the system call failed.
@@ -214,7 +217,7 @@ func (s *Slot) explain(e *Error, kernel *Kernel, initrd *os.File) {
 		switch {
 		case kernel == nil:
 		case mode != "" && kernel.unsigned():
-			e.Cause, e.Detail = Unsigned, mode
+			e.Cause, e.Detail = Unsigned, s.lockedDown()
 		case mode != "":
 			e.Cause, e.Detail = Lockdown, mode
 		case s.pinned():

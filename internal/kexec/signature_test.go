@@ -41,7 +41,7 @@ func TestLockdown(t *testing.T) {
 		{"LoadPin", machine{"proc/sys/kernel/loadpin/enforce": "1\n"}, false, unix.EPERM, false, Pinned, "", true},
 		{"LoadPin, not enforced", machine{"proc/sys/kernel/loadpin/enforce": "0\n"}, false, unix.EPERM, false, Denied, "", true},
 		{"lockdown cannot be read", machine{"sys/kernel/security/lockdown": "", efiVars + "SecureBoot" + efiGlobal: secureBoot}, false, unix.EPERM, false,
-			Unsigned, "Secure Boot is on", true},
+			Unsigned, "", true},
 		{"kexec-tools under lockdown", ask, true, unix.ENOSYS, true, LockedTools, "integrity", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -63,7 +63,7 @@ type Options struct {
 }
 
 // CaptureKernel is the kernel that packaging/capture-kernel installs.
-const CaptureKernel = "/usr/lib/ukdump/capture-kernel/vmlinuz"
+const CaptureKernel = host.SmallKernel + "/vmlinuz"
 
 // Plan is what there is and what has to change.
 type Plan struct {
@@ -104,7 +104,7 @@ func (m *Machine) Plan(o Options) (*Plan, error) {
 // offer is the note about CaptureKernel.
 func offer(size int64, err error) string {
 	if err != nil {
-		return fmt.Sprintf("A small capture kernel is installed, but this machine cannot use it: %v.", err)
+		return strings.TrimSpace(fmt.Sprintf("A small capture kernel is installed, but this machine does not take it: %v. %s", err, advice.For(err)))
 	}
 	return fmt.Sprintf("A small capture kernel is installed. KERNEL=%s in /etc/ukdump.conf lets a capture work in less memory: crashkernel=%dM.", CaptureKernel, size>>20)
 }

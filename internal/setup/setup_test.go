@@ -140,7 +140,7 @@ func TestOfferKernel(t *testing.T) {
 	}{
 		{"installed", true, size, "A small capture kernel is installed. KERNEL=/usr/lib/ukdump/capture-kernel/vmlinuz in /etc/ukdump.conf lets a capture work in less memory: crashkernel=72M."},
 		{"installed, without a driver", true, func() (int64, error) { return 0, errors.New("lacks CONFIG_X") },
-			"A small capture kernel is installed, but this machine cannot use it: lacks CONFIG_X."},
+			"A small capture kernel is installed, but this machine does not take it: lacks CONFIG_X."},
 		{"installed, and another kernel is chosen", true, nil, ""},
 		{"not installed", false, size, ""},
 	} {

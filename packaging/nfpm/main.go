@@ -204,7 +204,7 @@ func kind(format, name string) string {
 // own reports whether a directory belongs to the package: rpm removes no others.
 func own(name string) bool {
 	base := filepath.Base(name)
-	return base == "ukdump" || base == "swap.d"
+	return base == "ukdump" || base == "swap.d" || strings.HasPrefix(name, "/usr/lib/ukdump/")
 }
 
 // addScripts adds the scripts of a format: each is the functions in ukdump.install and

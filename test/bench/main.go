@@ -100,7 +100,7 @@ func run(ctx context.Context, other string, small int) error {
 	for _, flavour := range []debian.Flavour{debian.Generic, debian.Cloud} {
 		b := &bench{ctx: ctx, root: root, flavour: flavour, runs: runs, payload: payload(root, staging, "")}
 		if other != "" {
-			b.runs = 1
+			b.runs, b.near = 1, true
 		}
 		r, err := b.measure()
 		if err != nil {
@@ -127,7 +127,8 @@ type bench struct {
 	flavour debian.Flavour
 	payload debian.Payload
 	search  search
-	runs    int // crashes for the median
+	near    bool // the search begins at safe
+	runs    int  // crashes for the median
 
 	estimate float64 // MiB, of kdumpctl without a capture on this machine
 	safe     int     // MiB, the crashkernel= of kdumpctl estimate
@@ -243,6 +244,9 @@ func (b *bench) measure() (r result, err error) {
 	slices.Sort(seconds)
 	r.Reboot = tenths(seconds[len(seconds)/2])
 
+	if b.near {
+		b.search.from = b.safe
+	}
 	r.Smallest, r.Lowest, err = b.smallest(m)
 	return r, err
 }

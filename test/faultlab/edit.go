@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"strconv"
 	"strings"
 
@@ -31,7 +32,7 @@ type change func(im *image, argument string) error
 
 // changes are all changes. PATH is a path inside the image.
 var changes = map[string]change{
-	"rm":          (*image).remove,     // PATH
+	"rm":          (*image).remove,     // PATH, a pattern as in path.Match
 	"put":         (*image).put,        // PATH=FILE
 	"text":        (*image).text,       // PATH=TEXT
 	"mv":          (*image).move,       // PATH=PATH
@@ -129,16 +130,17 @@ func (im *image) find(path string) (*file, error) {
 	return nil, initramfs.ErrNotFound
 }
 
-// remove removes a path; a path that ends in * stands for all paths with that
-// prefix.
-func (im *image) remove(path string) error {
-	prefix, pattern := strings.CutSuffix(path, "*")
+// remove removes the paths that match the pattern, as path.Match does.
+func (im *image) remove(pattern string) error {
 	var left []*file
 	for _, f := range im.files {
-		if f.entry.Path == path || pattern && strings.HasPrefix(f.entry.Path, prefix) {
-			continue
+		matches, err := path.Match(pattern, f.entry.Path)
+		if err != nil {
+			return err
 		}
-		left = append(left, f)
+		if !matches {
+			left = append(left, f)
+		}
 	}
 	if len(left) == len(im.files) {
 		return initramfs.ErrNotFound

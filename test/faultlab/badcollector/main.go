@@ -72,7 +72,7 @@ var faults = map[string]func(){
 	},
 	"chatter": func() { // endless output, but the file does not grow
 		for {
-			fmt.Print("Copying data : [ 12.0 %] \r")
+			fmt.Print("Checking for memory holes : [ 12.0 %] \r")
 			time.Sleep(100 * time.Millisecond)
 		}
 	},
