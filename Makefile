@@ -30,7 +30,7 @@
 #                    of other tools; writes test/bench/results.json. Then bench-network
 #   make bench-network sizes, rates and the smallest crashkernel= of dumps over a network,
 #                    with and without encryption, beside kdump-tools and kdump-utils
-#   make bench-suites the smallest crashkernel= and its estimate on trixie and sid
+#   make bench-suites the smallest crashkernel= and its estimate on SUITES
 #   make bench-dump  seconds and sizes of dumps in machines of 1, 4 and 8 GiB, and of
 #                    makedumpfile and ukdump-compress on this computer
 #   make charts      draws docs/chart-*.svg from these results
@@ -52,6 +52,7 @@
 #   CELL             regular expression: only these cells or faults of test-vm,
 #                    test-matrix and test-faults, as in CELL=xfs-nvme, CELL=full,
 #                    or these rows of bench-network, as in CELL=sftp
+#   SUITES           of bench-suites: trixie sid, or those with -arm64
 #   KDUMP_UTILS      source tree of kdump-utils, for its row of bench-network
 #   UKDUMP_SUITE     bookworm-arm64: the machines of test-faults are arm64
 #   VMCORE           kdump-compressed dump of a small machine, for the reports of
@@ -70,6 +71,7 @@ GO       = go
 FUZZTIME = 30s
 JOBS     = 2
 CELL     =
+SUITES   = trixie sid
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Static, without paths and build IDs: the same source gives the same bytes.
@@ -220,8 +222,7 @@ bench-network: deps build
 		$(GO) test -count=1 -v -timeout 12h -run TestBenchNetwork ./test
 
 bench-suites: deps
-	$(GO) run ./test/bench -suite trixie
-	$(GO) run ./test/bench -suite sid
+	for suite in $(SUITES); do $(GO) run ./test/bench -suite $$suite || exit 1; done
 
 bench-dump: deps build
 	UKDUMP_VM=bench $(GO) test -count=1 -v -timeout 3h -run TestBenchDump ./test

@@ -30,7 +30,7 @@ const (
 	// the kernel that is free again afterwards: some 13 MiB of Debian's kernels.
 	afterInit = 3 * mib
 	// afterImage takes the place of these 13 MiB for an arm64 kernel, whose image_size
-	// has nothing but the kernel. No arm64 kernel with tracing was measured.
+	// has nothing but the kernel.
 	afterImage = 13 * mib
 	// afterSmallImage is the same for an arm64 kernel without tracing. One was measured.
 	afterSmallImage = 7 * mib
