@@ -3,10 +3,10 @@ package builder
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"ukdump/internal/advice"
-	"ukdump/internal/host"
 	"ukdump/internal/kfeature"
 	"ukdump/internal/kimage"
 	"ukdump/internal/kmod"
@@ -74,26 +74,24 @@ func (b *Build) builtin(r kmod.Request) (proof, lacks string) {
 // module.
 func (b *Build) explain(err error) error {
 	missing := (*kmod.MissingError)(nil)
-	if !errors.As(err, &missing) || !b.conf.Known() {
+	if !errors.As(err, &missing) {
 		return err
 	}
 	options := optionsFor(missing.Request)
-	for _, o := range options {
-		switch b.conf.Get(o) {
-		case "m":
-			remedy := "Install the package with the other modules of that kernel, such as linux-modules-extra or kernel-modules-extra, or choose another one with KERNEL=."
-			if strings.Contains(b.Kernel.Path, host.SmallKernel) {
-				remedy = "Install the capture kernel again, with its modules."
-			}
-			return advice.With(fmt.Errorf("%w; %s makes it a module, which is not installed", err, o), remedy)
-		case "y": // listed in no table
-			return err
-		}
-	}
-	if len(options) == 0 {
+	if !b.conf.Known() || len(options) == 0 {
 		return err
 	}
-	return fmt.Errorf("%w; it was built without %s (%s)", err, options[0], b.conf.Source)
+	if i := slices.IndexFunc(options, func(o string) bool { return b.conf.Get(o) == "m" }); i >= 0 {
+		remedy := "Install the package with the other modules of that kernel, such as linux-modules-extra or kernel-modules-extra, or choose another one with KERNEL=."
+		if isOurs(b.Kernel.Path) {
+			remedy = "Install the capture kernel again, with its modules."
+		}
+		return advice.With(fmt.Errorf("%w; %s makes it a module, which is not installed", err, options[i]), remedy)
+	}
+	if _, lacks := b.builtin(missing.Request); lacks != "" {
+		return fmt.Errorf("%w; it was built without %s (%s)", err, lacks, b.conf.Source)
+	}
+	return err // built in, and listed in no table
 }
 
 // optionsFor returns the options of the first name of r that has any.

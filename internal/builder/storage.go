@@ -77,12 +77,15 @@ type TreeError struct {
 func (e *TreeError) Error() string {
 	var dirs []string
 	for _, d := range host.ModuleDirs {
-		if strings.HasPrefix(d, host.SmallKernel) == strings.Contains(e.Kernel, host.SmallKernel) {
+		if isOurs(d) == isOurs(e.Kernel) {
 			dirs = append(dirs, path.Join(d, e.Release))
 		}
 	}
 	return fmt.Sprintf("modules of kernel %s (%s): no directory %s", e.Kernel, e.Release, strings.Join(dirs, " or "))
 }
+
+// isOurs reports whether a file or directory is of the kernel of packaging/capture-kernel.
+func isOurs(path string) bool { return strings.Contains(path, host.CaptureKernelDir) }
 
 // Advice returns the remedy.
 func (e *TreeError) Advice() string {

@@ -24,8 +24,8 @@ func (h *Host) File(name string) (string, error) {
 	return h.path(p), nil
 }
 
-// SmallKernel is the directory in which packaging/capture-kernel installs its kernel.
-const SmallKernel = "/usr/lib/ukdump/capture-kernel"
+// CaptureKernelDir is where packaging/capture-kernel installs its kernel.
+const CaptureKernelDir = "/usr/lib/ukdump/capture-kernel"
 
 // ModuleDirs is where distributions and packaging/capture-kernel have module trees, named
 // after the releases of their kernels.
@@ -34,7 +34,7 @@ var ModuleDirs = []string{
 	"/lib/modules",
 	"/run/booted-system/kernel-modules/lib/modules", // NixOS
 	"/run/booted-system/kernel/lib/modules",         // Guix
-	SmallKernel + "/modules",
+	CaptureKernelDir + "/modules",
 }
 
 // ModuleTree returns the path by which this process reaches the module tree of a

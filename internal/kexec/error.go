@@ -210,14 +210,15 @@ func (s *Slot) explain(e *Error, kernel *Kernel, initrd *os.File) {
 			return
 		}
 		e.Cause = Denied
-		mode := s.lockedDown()
+		locked := s.lockedDown()
+		mode := locked
 		if mode == "" && s.SecureBoot() && s.Lockdown() == "" {
 			mode = "Secure Boot is on" // whether it led to a lockdown is unknown
 		}
 		switch {
 		case kernel == nil:
 		case mode != "" && kernel.unsigned():
-			e.Cause, e.Detail = Unsigned, s.lockedDown()
+			e.Cause, e.Detail = Unsigned, locked
 		case mode != "":
 			e.Cause, e.Detail = Lockdown, mode
 		case s.pinned():

@@ -63,7 +63,7 @@ type Options struct {
 }
 
 // CaptureKernel is the kernel that packaging/capture-kernel installs.
-const CaptureKernel = host.SmallKernel + "/vmlinuz"
+const CaptureKernel = host.CaptureKernelDir + "/vmlinuz"
 
 // Plan is what there is and what has to change.
 type Plan struct {
