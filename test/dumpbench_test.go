@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,7 +25,7 @@ import (
 
 // dumpBench is a machine whose memory is saved.
 type dumpBench struct {
-	memory int    // GiB; half of it is anonymous memory, a quarter page cache
+	memory int    // GiB; half of it is anonymous memory, a quarter page cache, a 16th slabs
 	name   string // of the row
 	conf   string
 	copies bool // makedumpfile fails, so PID 1 copies
@@ -45,7 +46,7 @@ func TestBenchDump(t *testing.T) {
 	payload.Trees = append(payload.Trees, installed.dir+"/faultlab")
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "memory\tdump\tMiB\tcollector s\tproof s\tall s\tMB of memory/s\tdisk MB/s")
-	native := ""
+	native := make(map[string]string)
 	for _, b := range []dumpBench{
 		{memory: 1, name: "-d 31, lzo"},
 		{memory: 1, name: "-d 31, zlib", conf: "COMPRESS=zlib\n"}, // bookworm has no zstd
@@ -58,6 +59,7 @@ func TestBenchDump(t *testing.T) {
 		{memory: 4, name: "-d 31, lzo"},
 		{memory: 4, name: "-d 31, lzo, 2 processors", conf: "CPUS=2\n", cpus: 2},
 		{memory: 4, name: "kdump-tools, lzo", peer: "-l -d 31"},
+		{memory: 4, name: "copy", copies: true},
 		{memory: 8, name: "-d 31, lzo"},
 		{memory: 8, name: "kdump-tools, lzo", peer: "-l -d 31"},
 	} {
@@ -66,13 +68,13 @@ func TestBenchDump(t *testing.T) {
 			line, vmcore := b.measure(all, t, root, payload)
 			fmt.Fprintf(w, "%d GiB\t%s\t%s\n", b.memory, b.name, line)
 			if b.copies {
-				native = vmcore
+				native[fmt.Sprintf("native, %d GiB", b.memory)] = vmcore
 			}
 		})
 	}
 	w.Flush()
-	if native != "" {
-		t.Run("native", func(t *testing.T) { benchNative(t, native) })
+	for _, name := range slices.Sorted(maps.Keys(native)) {
+		t.Run(name, func(t *testing.T) { benchNative(t, native[name]) })
 	}
 }
 
@@ -91,8 +93,8 @@ func (b *dumpBench) measure(all, t *testing.T, root *debian.Root, payload debian
 		copies = "yes"
 	}
 	payload = payload.With("etc/ukdump.conf", "TARGET=/var/crash\n"+b.conf).
-		With("ukdump-test/cell", fmt.Sprintf("anonymous=%d\ncache=%d\ncopies=%s\ncollector='%s'\n",
-			b.memory*512, min(b.memory*256, 1900), copies, b.peer))
+		With("ukdump-test/cell", fmt.Sprintf("anonymous=%d\ncache=%d\nfiles=%d\ncopies=%s\ncollector='%s'\n",
+			b.memory*512, min(b.memory*256, 1900), b.memory<<16, copies, b.peer))
 	if b.peer != "" {
 		installKdumpTools(t, m, root, payload)
 	}
@@ -252,7 +254,7 @@ func benchNative(t *testing.T, vmcore string) {
 		}
 		slices.SortFunc(s, func(a, b sample) int { return cmp.Compare(a.wall, b.wall) })
 		mid := s[len(s)/2]
-		fmt.Fprintf(w, "%s\t%.2f\t%.2f\t%.1f\t%.0f\n", p.name, mid.wall, mid.cpu, float64(size[p.name])/(1<<20), float64(fi.Size())/1e6/mid.wall)
+		fmt.Fprintf(w, "%s\t%.3f\t%.3f\t%.1f\t%.0f\n", p.name, mid.wall, mid.cpu, float64(size[p.name])/(1<<20), float64(fi.Size())/1e6/mid.wall)
 	}
 	w.Flush()
 }

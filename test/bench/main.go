@@ -19,7 +19,8 @@
 //
 // With -small it measures only the smallest crashkernel= of the capture kernel in
 // packaging/capture-kernel, from MIB down in steps of 2 MiB, and prints it. It is that of
-// the suite's architecture, and the suite's generic kernel crashes.
+// the suite's architecture, for sid of its source and else of trixie's, and the suite's generic
+// kernel crashes.
 package main
 
 import (
@@ -150,8 +151,11 @@ func payload(root *debian.Root, staging, conf string) debian.Payload {
 // measureSmall measures the capture kernel that is made for it.
 func measureSmall(ctx context.Context, repo string, root *debian.Root, staging string, from int) error {
 	variant := "small"
+	if strings.HasPrefix(root.Suite, "sid") {
+		variant += "-sid" // of the source of that suite
+	}
 	if root.Arch() == vmtest.ARM64 {
-		variant = "small-arm64"
+		variant += "-arm64"
 	}
 	kernel, err := debian.MakeKernel(ctx, repo, variant, os.Stderr)
 	if err != nil {

@@ -61,7 +61,7 @@ func Magic(name string) string { return "ukdump-" + name + "\n" }
 
 const (
 	diskSize   = 2 << 30
-	resultSize = 2 << 30
+	resultSize = 8 << 30
 )
 
 // New makes the disks of a machine in a new directory in the cache, which gets

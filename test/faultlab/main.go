@@ -8,6 +8,7 @@
 //	faultlab load IMAGE [WORD|-WORD]...
 //	faultlab fill DIRECTORY KIB
 //	faultlab memory MIB
+//	faultlab files DIRECTORY COUNT
 //	faultlab watchdog SECONDS
 //	faultlab look FILE MARK DIRECTORY...
 package main
@@ -46,6 +47,12 @@ func run(args []string) error {
 			return err
 		}
 		return memory(mib)
+	case len(args) == 3 && args[0] == "files":
+		count, err := strconv.Atoi(args[2])
+		if err != nil {
+			return err
+		}
+		return files(args[1], count)
 	case len(args) == 2 && args[0] == "watchdog":
 		seconds, err := strconv.Atoi(args[1])
 		if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/signal"
@@ -29,5 +30,18 @@ func memory(mib int) error {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGTERM)
 	<-c
+	return nil
+}
+
+// files makes empty files, which fill the kernel's slabs with inodes and dentries: about 1 KiB
+// for each on tmpfs.
+func files(dir string, count int) error {
+	for i := range count {
+		fd, err := unix.Open(fmt.Sprintf("%s/an-ordinary-name-%d", dir, i), unix.O_CREAT|unix.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		unix.Close(fd)
+	}
 	return nil
 }
