@@ -73,7 +73,13 @@ func (z *lzoPacker) compress(dst, src []byte) int {
 			out += copy(dst[out:], src[lit:pos])
 		}
 		dist := pos - from
-		size := minMatch + same(src, pos+minMatch, from+minMatch)
+		// Most matches end within the next eight bytes: no call for those.
+		size := minMatch
+		if x := load64(page, pos+minMatch) ^ load64(page, from+minMatch); x != 0 {
+			size += bits.TrailingZeros64(x) >> 3
+		} else {
+			size += 8 + same(src, pos+minMatch+8, from+minMatch+8)
+		}
 		lit = pos + size
 		pos, low = lit, lit
 		if last := lit - 2; last < end { // what follows is often like it

@@ -107,8 +107,7 @@ func run(ctx context.Context, other string, small int) error {
 		if err != nil {
 			return fmt.Errorf("%s kernel: %w", flavour, err)
 		}
-		fmt.Printf("%s %s: %d bytes packed, %d unpacked, estimate %.1f MiB, smallest safe %d MiB, smallest that captured %d MiB with %.1f MiB to spare\n",
-			root.Suite, flavour, r.Packed, r.Unpacked, b.estimate, b.safe, r.Smallest, r.Lowest)
+		b.print(root.Suite+" "+string(flavour), &r)
 		if other != "" {
 			continue
 		}
@@ -171,11 +170,18 @@ func measureSmall(ctx context.Context, repo string, root *debian.Root, staging s
 		return err
 	}
 	defer m.Remove()
-	mib, lowest, err := b.smallest(m)
+	run, err := b.crash(m, roomy, measureScript)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s: smallest crashkernel=%dM, lowest MemAvailable %.1f MiB\n", kernel.Release, mib, lowest)
+	var r result
+	if err := b.parse(&r, run.bench); err != nil {
+		return run.vm.Fail("%v", err)
+	}
+	if r.Smallest, r.Lowest, err = b.smallest(m); err != nil {
+		return err
+	}
+	b.print(kernel.Release, &r)
 	return nil
 }
 
@@ -261,11 +267,15 @@ func (b *bench) smallest(m *debian.Machine) (mib int, lowest float64, err error)
 	first, by := cmp.Or(b.search.from, biggest), cmp.Or(b.search.step, step)
 	for size := first; size >= by; size -= by {
 		run, err := b.crash(m, size, "rm -rf /var/crash/2*\n"+crashScript)
-		if err != nil || !run.complete {
-			break // not captured, for any reason
+		if err == nil && !run.complete {
+			err = run.vm.Fail("not captured")
 		}
-		n, err := b.verify(m)
+		var n int64
+		if err == nil {
+			n, err = b.verify(m)
+		}
 		if err != nil {
+			fmt.Fprintf(os.Stderr, "crashkernel=%dM: %v\n", size, err)
 			break
 		}
 		mib, lowest = size, tenths(float64(n)/(1<<20))
@@ -294,6 +304,12 @@ func (b *bench) parse(r *result, line string) error {
 	r.Packed, r.Unpacked = int64(v[4]), int64(v[5])
 	b.estimate, b.safe = tenths(v[6]/(1<<20)), int(v[7])>>20
 	return nil
+}
+
+// print prints what is needed and what was estimated.
+func (b *bench) print(kernel string, r *result) {
+	fmt.Printf("%s: %d bytes packed, %d unpacked, estimate %.1f MiB, smallest safe %d MiB, smallest that captured %d MiB with %.1f MiB to spare\n",
+		kernel, r.Packed, r.Unpacked, b.estimate, b.safe, r.Smallest, r.Lowest)
 }
 
 // tenths rounds to the precision of the table.
