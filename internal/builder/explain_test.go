@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"ukdump/internal/advice"
-	"ukdump/internal/host"
 	"ukdump/internal/kimage"
 	"ukdump/internal/kmod"
 )
@@ -30,7 +29,7 @@ func TestExplain(t *testing.T) {
 		{"built without it", "/boot/vmlinuz", []string{"CONFIG_Y=y"}, missing("megaraid_sas"), text + "; it was built without CONFIG_MEGARAID_SAS (CONF)", choose},
 		{"not installed", "/boot/vmlinuz", []string{"CONFIG_MEGARAID_SAS=m"}, missing("megaraid_sas"),
 			text + "; CONFIG_MEGARAID_SAS makes it a module, which is not installed", "Install the package"},
-		{"the small kernel's", host.CaptureKernelDir + "/vmlinuz", []string{"CONFIG_MEGARAID_SAS=m"}, missing("megaraid_sas"),
+		{"the small kernel's", kmod.CaptureKernelDir + "/vmlinuz", []string{"CONFIG_MEGARAID_SAS=m"}, missing("megaraid_sas"),
 			text + "; CONFIG_MEGARAID_SAS makes it a module, which is not installed", "Install the capture kernel again"},
 		{"built in and not listed", "/boot/vmlinuz", []string{"CONFIG_MEGARAID_SAS=y"}, missing("megaraid_sas"), text, choose},
 		{"configuration not known", "/boot/vmlinuz", nil, missing("megaraid_sas"), text, choose},

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"ukdump/internal/host"
 	"ukdump/internal/kmod"
 	"ukdump/internal/plan"
 )
@@ -76,7 +75,7 @@ type TreeError struct {
 
 func (e *TreeError) Error() string {
 	var dirs []string
-	for _, d := range host.ModuleDirs {
+	for _, d := range kmod.Dirs {
 		if isOurs(d) == isOurs(e.Kernel) {
 			dirs = append(dirs, path.Join(d, e.Release))
 		}
@@ -85,7 +84,7 @@ func (e *TreeError) Error() string {
 }
 
 // isOurs reports whether a file or directory is of the kernel of packaging/capture-kernel.
-func isOurs(path string) bool { return strings.Contains(path, host.CaptureKernelDir) }
+func isOurs(path string) bool { return strings.Contains(path, kmod.CaptureKernelDir) }
 
 // Advice returns the remedy.
 func (e *TreeError) Advice() string {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ukdump/internal/crashdir"
+	"ukdump/internal/kmod"
 )
 
 // File returns the path by which this process reaches the machine's file name,
@@ -24,23 +25,10 @@ func (h *Host) File(name string) (string, error) {
 	return h.path(p), nil
 }
 
-// CaptureKernelDir is where packaging/capture-kernel installs its kernel.
-const CaptureKernelDir = "/usr/lib/ukdump/capture-kernel"
-
-// ModuleDirs is where distributions and packaging/capture-kernel have module trees, named
-// after the releases of their kernels.
-var ModuleDirs = []string{
-	"/usr/lib/modules",
-	"/lib/modules",
-	"/run/booted-system/kernel-modules/lib/modules", // NixOS
-	"/run/booted-system/kernel/lib/modules",         // Guix
-	CaptureKernelDir + "/modules",
-}
-
 // ModuleTree returns the path by which this process reaches the module tree of a
 // kernel release, empty if there is none.
 func (h *Host) ModuleTree(release string) string {
-	for _, d := range ModuleDirs {
+	for _, d := range kmod.Dirs {
 		dir, err := h.File(filepath.Join(d, release))
 		if err != nil {
 			continue

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"ukdump/internal/crashdir"
+	"ukdump/internal/kmod"
 )
 
 // maxConfig bounds a kernel configuration, in bytes; distributions' are below
@@ -170,7 +171,7 @@ func (im *Image) embedded() (*Config, error) {
 func (im *Image) configsModule(m Machine, root string) func() (*Config, error) {
 	return func() (*Config, error) {
 		var unusable error
-		for _, dir := range moduleDirs {
+		for _, dir := range kmod.Dirs {
 			for _, name := range m.Glob(dir + "/" + im.Release + "/kernel/kernel/configs.ko*") {
 				c, err := configIn(m, filepath.Join(root, name), name)
 				if c != nil {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"ukdump/internal/kmod"
 )
 
 // Machine has the files in which a kernel is searched; a *host.Host is one.
@@ -104,7 +106,7 @@ func Find(m Machine, root, spec string) (*Image, error) {
 	if im := s.run(); im != nil {
 		return im, nil
 	}
-	s.fail.Gone = !slices.ContainsFunc(moduleDirs, func(dir string) bool {
+	s.fail.Gone = !slices.ContainsFunc(kmod.Dirs, func(dir string) bool {
 		file, err := m.File(filepath.Join(dir, spec))
 		if err != nil {
 			return true // not known

@@ -56,7 +56,8 @@ func TestFindByRelease(t *testing.T) {
 		{"boot/firmware/kernel_2712.img", gz(image)},
 		{"boot/firmware/vmlinuz", gz(image)},
 		{"vmlinuz", kernel},
-		{"efi/vmlinuz-linux", kernel}, // the EFI system partition
+		{"usr/lib/ukdump/capture-kernel/vmlinuz", kernel}, // packaging/capture-kernel
+		{"efi/vmlinuz-linux", kernel},                     // the EFI system partition
 		{"boot/efi/vmlinuz-linux", kernel},
 		{"efi/bzImage.efi", kernel},
 		{"boot/EFI/vmlinuz.efi", kernel},

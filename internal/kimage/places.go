@@ -7,12 +7,8 @@ import (
 	"strings"
 
 	"ukdump/internal/crashdir"
+	"ukdump/internal/kmod"
 )
-
-// moduleDirs are the directories of the module trees of distributions, as in host.ModuleDirs.
-var moduleDirs = []string{
-	"/usr/lib/modules", "/lib/modules", "/run/booted-system/kernel-modules/lib/modules", "/run/booted-system/kernel/lib/modules",
-}
 
 // byName are the places of the kernel of one release, %s, below the root: by
 // distribution, then kernel-install(8)'s, where * is an entry token.
@@ -47,6 +43,7 @@ var byContent = func() (list []string) {
 	}
 	list = append(list,
 		"usr/lib/modules/*/vmlinuz",
+		kmod.CaptureKernelDir[1:]+"/vmlinuz",
 		"run/booted-system/kernel",         // NixOS
 		"run/booted-system/kernel/bzImage", // Guix
 		"run/booted-system/kernel/Image",

@@ -13,6 +13,19 @@ import (
 	"strings"
 )
 
+// CaptureKernelDir is where packaging/capture-kernel installs its kernel.
+const CaptureKernelDir = "/usr/lib/ukdump/capture-kernel"
+
+// Dirs is where distributions and packaging/capture-kernel have module trees, named after the
+// releases of their kernels.
+var Dirs = []string{
+	"/usr/lib/modules",
+	"/lib/modules",
+	"/run/booted-system/kernel-modules/lib/modules", // NixOS
+	"/run/booted-system/kernel/lib/modules",         // Guix
+	CaptureKernelDir + "/modules",
+}
+
 // Tree is the module tree of one kernel: the directory /lib/modules/RELEASE.
 // It is safe for concurrent use.
 type Tree struct {

@@ -18,6 +18,7 @@ import (
 	"ukdump/internal/bootloader"
 	"ukdump/internal/cli"
 	"ukdump/internal/host"
+	"ukdump/internal/kmod"
 	"ukdump/internal/state"
 	"ukdump/internal/trigger"
 )
@@ -63,7 +64,7 @@ type Options struct {
 }
 
 // CaptureKernel is the kernel that packaging/capture-kernel installs.
-const CaptureKernel = host.CaptureKernelDir + "/vmlinuz"
+const CaptureKernel = kmod.CaptureKernelDir + "/vmlinuz"
 
 // Plan is what there is and what has to change.
 type Plan struct {
