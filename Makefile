@@ -56,7 +56,7 @@
 #   KDUMP_UTILS      source tree of kdump-utils, for its row of bench-network
 #   UKDUMP_SUITE     bookworm-arm64: the machines of test-faults are arm64
 #   VMCORE           kdump-compressed dump of a small machine, for the reports of
-#                    bench
+#                    bench; an ELF one, and bench-dump measures only programs on it
 #   JOBS             virtual machines at a time (2)
 #   UKDUMP_CACHE     root disks of the machines, and those of machines that
 #                    failed (${XDG_CACHE_HOME:-~/.cache}/ukdump)
@@ -225,7 +225,7 @@ bench-suites: deps
 	for suite in $(SUITES); do $(GO) run ./test/bench -suite $$suite || exit 1; done
 
 bench-dump: deps build
-	UKDUMP_VM=bench $(GO) test -count=1 -v -timeout 3h -run TestBenchDump ./test
+	UKDUMP_VM=bench $(if $(VMCORE),UKDUMP_VMCORE='$(abspath $(VMCORE))') $(GO) test -count=1 -v -timeout 3h -run TestBenchDump ./test
 
 charts:
 	cd test/charts && $(GO) run . ../bench/results.json ../../docs

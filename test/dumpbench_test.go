@@ -1,15 +1,12 @@
 package test
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,10 +31,15 @@ type dumpBench struct {
 }
 
 // TestBenchDump measures how fast memory is saved, for docs/measured.md: in machines, and on
-// this computer with the memory of one of them. It asserts nothing but that each is whole.
+// this computer with the memory of two of them, or only with the vmcore that UKDUMP_VMCORE
+// names. It asserts nothing but that each dump is whole.
 func TestBenchDump(t *testing.T) {
 	if os.Getenv("UKDUMP_VM") != "bench" {
 		t.Skip("measures: run make bench-dump")
+	}
+	if vmcore := os.Getenv("UKDUMP_VMCORE"); vmcore != "" {
+		benchNative(t, vmcore)
+		return
 	}
 	root, payload := lab(t, "bookworm")
 	if err := buildFaultlab(installed.dir); err != nil {
@@ -186,75 +188,4 @@ func kdumpToolsDump(dir, temp string) (bytes, seconds float64, err error) {
 		return 0, 0, fmt.Errorf("times %q of the dump: %v", text, err)
 	}
 	return float64(fi.Size()), to - from, nil
-}
-
-// benchNative measures programs of this computer on a vmcore in the page cache.
-func benchNative(t *testing.T, vmcore string) {
-	const runs = 5
-	// Not on a disk: ukdump-compress writes back to it, makedumpfile does not.
-	dir, err := os.MkdirTemp("/dev/shm", "ukdump-bench-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	out := filepath.Join(dir, "out")
-	compress := filepath.Join(installed.dir, "install-amd64/usr/lib/ukdump/ukdump-compress")
-	ours := func(level, workers string) []string {
-		return []string{compress, "-c", "lzo", "-j", workers, "-r", vmcore, "-o", out, "-x", "makedumpfile", "-F", "-d", level, vmcore}
-	}
-	type program struct {
-		name string
-		argv []string
-	}
-	list := []program{
-		{"cp", []string{"cp", "--sparse=never", vmcore, out}},
-		{"makedumpfile -d 31", []string{"makedumpfile", "-d", "31", vmcore, out}},
-		{"makedumpfile -l -d 31", []string{"makedumpfile", "-l", "-d", "31", vmcore, out}},
-		{"makedumpfile -c -d 31", []string{"makedumpfile", "-c", "-d", "31", vmcore, out}},
-		{"makedumpfile -l -d 31 --num-threads 2", []string{"makedumpfile", "-l", "-d", "31", "--num-threads", "2", vmcore, out}},
-		{"ukdump-compress -d 31, 1 worker", ours("31", "1")},
-		{"ukdump-compress -d 31, 2 workers", ours("31", "2")},
-		{"makedumpfile -l -d 1", []string{"makedumpfile", "-l", "-d", "1", vmcore, out}},
-		{"makedumpfile -l -d 1 --num-threads 2", []string{"makedumpfile", "-l", "-d", "1", "--num-threads", "2", vmcore, out}},
-		{"ukdump-compress -d 1, 1 worker", ours("1", "1")},
-		{"ukdump-compress -d 1, 2 workers", ours("1", "2")},
-	}
-	fi, err := os.Stat(vmcore)
-	if err != nil {
-		t.Fatal(err)
-	}
-	fmt.Printf("natively, %d processors, vmcore of %d MiB, median of %d runs\n", runtime.NumCPU(), fi.Size()>>20, runs)
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "program\ts\tprocessor s\tMiB\tMB/s")
-	type sample struct{ wall, cpu float64 }
-	samples := make(map[string][]sample)
-	size := make(map[string]int64)
-	// In turns, so that a busy moment meets all of them.
-	for range runs {
-		for _, p := range list {
-			os.Remove(out)
-			begin := time.Now()
-			cmd := exec.CommandContext(t.Context(), p.argv[0], p.argv[1:]...)
-			if text, err := cmd.CombinedOutput(); err != nil {
-				t.Errorf("%s: %v\n%s", p.name, err, text)
-				continue
-			}
-			wall := time.Since(begin).Seconds()
-			cpu := (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
-			samples[p.name] = append(samples[p.name], sample{wall, cpu})
-			if fi, err := os.Stat(out); err == nil {
-				size[p.name] = fi.Size()
-			}
-		}
-	}
-	for _, p := range list {
-		s := samples[p.name]
-		if len(s) == 0 {
-			continue
-		}
-		slices.SortFunc(s, func(a, b sample) int { return cmp.Compare(a.wall, b.wall) })
-		mid := s[len(s)/2]
-		fmt.Fprintf(w, "%s\t%.3f\t%.3f\t%.1f\t%.0f\n", p.name, mid.wall, mid.cpu, float64(size[p.name])/(1<<20), float64(fi.Size())/1e6/mid.wall)
-	}
-	w.Flush()
 }

@@ -37,9 +37,10 @@ const (
 	// largePages is what stacks, page tables and caches take more with pages of 64 KiB. One
 	// kernel was measured.
 	largePages = 15 * mib
-	// sinceLinux7 is needed in addition by Linux 7. No option is known to be the reason,
-	// and no small kernel of Linux 7 was measured, so it counts for all of them.
+	// sinceLinux7 is needed in addition by Linux 7. No option is known to be the reason.
 	sinceLinux7 = 7 * mib
+	// sinceSmallLinux7 is the same for a kernel without tracing.
+	sinceSmallLinux7 = 3 * mib
 	// builtin is for builtinDrivers of a kernel without tracing, which start although no
 	// target needs them.
 	builtin = 2 * mib
@@ -170,8 +171,12 @@ func (c *Capture) kernel() int64 {
 	if tracing {
 		n += afterInit
 	}
-	if !linux7.After(c.Release) {
+	switch {
+	case linux7.After(c.Release):
+	case tracing:
 		n += sinceLinux7
+	default:
+		n += sinceSmallLinux7
 	}
 	return n
 }

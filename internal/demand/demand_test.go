@@ -94,19 +94,22 @@ func smallKernel(conf config) Capture {
 // slow with 28 MiB. "all" ended the first collector with 36 MiB, so 40 MiB are the least to
 // propose.
 func TestMeasuredSmall(t *testing.T) {
+	linux7 := smallKernel(small)
+	linux7.Release, linux7.InitSize, linux7.Packed, linux7.Unpacked = "7.2.13-ukdump", 12436*kib, 3618507, 8050123
 	for _, tt := range []struct {
-		name   string
-		config config
-		works  []int64 // MiB
-		warns  int64   // MiB; "all" has captured with 0.4 MiB to spare, "small" has not, "without" was not tried
-		want   int64   // MiB, the recommended size
-		until  int64   // MiB, until a capture was measured
+		name  string
+		c     Capture
+		works []int64 // MiB
+		warns int64   // MiB; "all" has captured with 0.4 MiB to spare, "small" has not, "without" was not tried
+		want  int64   // MiB, the recommended size
+		until int64   // MiB, until a capture was measured
 	}{
-		{"small", small, []int64{28, 30, 32, 40}, 26, 40, 64},
-		{"without", without, []int64{28, 30, 32}, 26, 40, 64},
-		{"all", all, []int64{36, 40, 48}, 34, 48, 72},
+		{"small", smallKernel(small), []int64{28, 30, 32, 40}, 26, 40, 64},
+		{"small, Linux 7.2", linux7, []int64{32, 34, 36, 40}, 30, 40, 64},
+		{"without", smallKernel(without), []int64{28, 30, 32}, 26, 40, 64},
+		{"all", smallKernel(all), []int64{36, 40, 48}, 34, 48, 72},
 	} {
-		c := smallKernel(tt.config)
+		c := tt.c
 		for _, size := range tt.works {
 			if need, have := c.Bytes(at(2000, size), Machine{CPUs: 1, PCI: 8}); need > have {
 				t.Errorf("%s: needs %d KiB, but %d MiB were enough", tt.name, need/kib, size)
@@ -191,7 +194,8 @@ func TestConfig(t *testing.T) {
 		{"tracing with tracefs", "6.1.0", "", config{"CONFIG_TRACING": "y"}, 1, 3<<10 + 19<<9},
 		{"buffers of a tracer", "6.12.1", "ftrace=function trace_buf_size=10M", config{"CONFIG_TRACING": "y"}, 1, 13 << 10},
 		{"no tracer", "6.12.1", "ftrace=function trace_buf_size=10M", config{}, 1, 0},
-		{"Linux 7", "7.2.1", "", config{}, 1, 7 << 10},
+		{"Linux 7", "7.2.1", "", config{}, 1, 3 << 10},
+		{"Linux 7 with tracing", "7.2.1", "", config{"CONFIG_TRACING": "y"}, 1, 10 << 10},
 		{"one of the drivers", "6.12.1", "", config{"CONFIG_MMC": "y"}, 1, 2 << 10},
 		{"drivers of a kernel with modules", "6.12.1", "", config{"CONFIG_MODULES": "y", "CONFIG_USB": "y"}, 1, 2 << 10},
 		{"drivers as modules", "6.12.1", "", config{"CONFIG_MODULES": "y", "CONFIG_USB": "m"}, 1, 0},
