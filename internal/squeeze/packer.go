@@ -6,7 +6,6 @@ import (
 
 	"github.com/klauspost/compress/snappy"
 	"github.com/klauspost/compress/zlib"
-	"github.com/klauspost/compress/zstd"
 )
 
 // Flags of the header and of a page descriptor, DUMP_DH_COMPRESSED_* of diskdump_mod.h in
@@ -49,11 +48,7 @@ func newPacker(name string) (packer, uint32, error) {
 		p.w, err = zlib.NewWriterLevel(io.Discard, zlibLevel)
 		return p, flagZlib, err
 	case "zstd":
-		p := &zstdPacker{}
-		var err error
-		p.w, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
-			zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true), zstd.WithWindowSize(maxPage), zstd.WithLowerEncoderMem(true))
-		return p, flagZstd, err
+		return newZstd(), flagZstd, nil
 	}
 	return nil, 0, fmt.Errorf("unknown compression %q", name)
 }
@@ -61,10 +56,6 @@ func newPacker(name string) (packer, uint32, error) {
 type snappyPacker struct{}
 
 func (snappyPacker) pack(dst, src []byte) []byte { return snappy.Encode(dst, src) }
-
-type zstdPacker struct{ w *zstd.Encoder }
-
-func (z *zstdPacker) pack(dst, src []byte) []byte { return z.w.EncodeAll(src, dst[:0]) }
 
 type zlibPacker struct {
 	w   *zlib.Writer

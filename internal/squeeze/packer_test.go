@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/anchore/go-lzo"
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 )
 
@@ -81,6 +82,117 @@ func TestLzo(t *testing.T) {
 	}
 }
 
+// strewnPages returns pages of random alphabets, repeats and literals, in sizes that take
+// all forms of a frame.
+func strewnPages(seed uint64, n int) [][]byte {
+	r := rand.New(rand.NewPCG(seed, 0))
+	var pages [][]byte
+	for i := range n {
+		size := 4096
+		if i%16 == 0 {
+			size <<= r.IntN(5)
+		}
+		p := make([]byte, size)
+		kind, alphabet := r.IntN(6), 1+r.IntN(256)
+		for at := 0; at < size; {
+			if kind > 1 && at > 0 && r.IntN(kind) > 0 {
+				from := r.IntN(at)
+				for range 1 + r.IntN(1<<r.IntN(12)) {
+					if at < size {
+						p[at] = p[from]
+						at, from = at+1, from+1
+					}
+				}
+				continue
+			}
+			for range min(1+r.IntN(1<<r.IntN(10)), size-at) {
+				v := r.IntN(alphabet)
+				if kind&1 != 0 {
+					v = v * r.IntN(alphabet) / alphabet
+				}
+				p[at] = byte(v)
+				at++
+			}
+		}
+		pages = append(pages, p)
+	}
+	return pages
+}
+
+// checkZstd packs a page with each packer and returns the size.
+func checkZstd(t *testing.T, d *zstd.Decoder, page []byte, packers ...*zstdPacker) int {
+	t.Helper()
+	var first []byte
+	for _, z := range packers {
+		p := z.pack(make([]byte, scratchSize(len(page))), page)
+		if len(p) >= len(page) {
+			p = nil
+		} else if got, err := d.DecodeAll(p, nil); err != nil || !bytes.Equal(got, page) {
+			t.Fatalf("%d bytes of %d: %v\n%x", len(p), len(page), err, page)
+		}
+		if first == nil {
+			first = p
+		}
+		if !bytes.Equal(first, p) {
+			t.Fatalf("the result depends on earlier pages\n%x", page)
+		}
+	}
+	if first == nil {
+		return len(page)
+	}
+	return len(first)
+}
+
+func zstdDecoder(t testing.TB) *zstd.Decoder {
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	return d
+}
+
+func TestZstd(t *testing.T) {
+	d := zstdDecoder(t)
+	z := newZstd()
+	for _, size := range []int{4096, 16384, 65536} {
+		pages := mixedPages(size, 200)
+		for i := 0; i < len(pages); i += size {
+			checkZstd(t, d, pages[i:i+size], z, newZstd())
+		}
+	}
+	for _, page := range strewnPages(1, 2000) {
+		checkZstd(t, d, page, z, newZstd())
+	}
+}
+
+// TestZstdSize compares with the library at its fastest, which is as zstd -1.
+func TestZstdSize(t *testing.T) {
+	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := zstdDecoder(t)
+	z := newZstd()
+	ours, theirs := 0, 0
+	for i := 0; i+4096 <= len(program); i += 4096 {
+		page := program[i : i+4096]
+		ours += checkZstd(t, d, page, z)
+		theirs += min(len(page), len(w.EncodeAll(page, nil)))
+	}
+	if ours > theirs {
+		t.Errorf("%d bytes, the library has %d", ours, theirs)
+	}
+}
+
 func BenchmarkPack(b *testing.B) {
 	pages := benchPages(b)
 	for _, name := range Compressions {
@@ -138,5 +250,23 @@ func FuzzLzo(f *testing.F) {
 				t.Fatalf("%d bytes of %d, %v", n, len(page), err)
 			}
 		}
+	})
+}
+
+func FuzzZstd(f *testing.F) {
+	pages := mixedPages(4096, 5)
+	for i := range 5 {
+		f.Add(pages[i*4096:][:4096])
+	}
+	for _, page := range strewnPages(2, 20) {
+		f.Add(page)
+	}
+	d := zstdDecoder(f)
+	f.Fuzz(func(t *testing.T, page []byte) {
+		if len(page) < zstdLeast || len(page) > maxPage {
+			return
+		}
+		z := newZstd()
+		checkZstd(t, d, page, z, z)
 	})
 }
