@@ -39,7 +39,8 @@ const (
 	largePages = 15 * mib
 	// sinceLinux7 is needed in addition by Linux 7. No option is known to be the reason.
 	sinceLinux7 = 7 * mib
-	// sinceSmallLinux7 is the same for a kernel without tracing.
+	// sinceSmallLinux7 is the same for an x86 kernel without tracing. One for arm64 needed
+	// no more than with Linux 6.12.
 	sinceSmallLinux7 = 3 * mib
 	// builtin is for builtinDrivers of a kernel without tracing, which start although no
 	// target needs them.
@@ -175,7 +176,7 @@ func (c *Capture) kernel() int64 {
 	case linux7.After(c.Release):
 	case tracing:
 		n += sinceLinux7
-	default:
+	case c.Arch == "amd64":
 		n += sinceSmallLinux7
 	}
 	return n

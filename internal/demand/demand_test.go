@@ -127,22 +127,26 @@ func TestMeasuredSmall(t *testing.T) {
 }
 
 // The small kernel of arm64 captured with 24 MiB, and with 22 MiB with next to nothing to
-// spare. With its modules built in it captured with 32 MiB. With 28 MiB the kernel ended the
-// collectors, with 24 MiB it did not start.
+// spare; that of Linux 7 with 26 MiB, and with 24 MiB with next to nothing. With its modules
+// built in it captured with 32 MiB. With 28 MiB the kernel ended the collectors, with 24 MiB it
+// did not start.
 func TestMeasuredSmallArm64(t *testing.T) {
-	c := Capture{Arch: "arm64", Release: "6.12.118-ukdump", PageSize: 4096, Packed: 2752 * kib, Unpacked: 6350 * kib, Cmdline: "nr_cpus=1"}
+	c := Capture{Arch: "arm64", PageSize: 4096, Cmdline: "nr_cpus=1"}
 	m := Machine{CPUs: 1, PCI: 4}
 	for _, tt := range []struct {
-		size     int64 // KiB, image_size
-		config   config
-		start    int64          // MiB
-		works    map[int64]bool // by MiB
-		smallest int64          // MiB, the recommended size
+		release          string
+		packed, unpacked int64 // KiB
+		size             int64 // KiB, image_size
+		config           config
+		start            int64          // MiB
+		works            map[int64]bool // by MiB
+		smallest         int64          // MiB, the recommended size
 	}{
-		{6208, small, 0xb86, map[int64]bool{22: false, 24: true, 32: true}, 32},
-		{8768, all, 0x78c, map[int64]bool{24: false, 28: false, 32: true, 40: true}, 40},
+		{"6.12.118-ukdump", 2752, 6350, 6208, small, 0xb86, map[int64]bool{22: false, 24: true, 32: true}, 32},
+		{"7.2.13-ukdump", 3182, 7158, 6656, small, 0xb86, map[int64]bool{22: false, 24: false, 28: true, 32: true}, 32},
+		{"6.12.118-ukdump", 2752, 6350, 8768, all, 0x78c, map[int64]bool{24: false, 28: false, 32: true, 40: true}, 40},
 	} {
-		c.InitSize, c.Config = tt.size*kib, tt.config
+		c.InitSize, c.Config, c.Release, c.Packed, c.Unpacked = tt.size*kib, tt.config, tt.release, tt.packed*kib, tt.unpacked*kib
 		for size, works := range tt.works {
 			if need, have := c.Bytes(at(tt.start, size), m); (need <= have) != works {
 				t.Errorf("image_size %d KiB: needs %d KiB, of %d MiB: works %v", tt.size, need/kib, size, works)
