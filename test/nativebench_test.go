@@ -26,13 +26,14 @@ const nativeRuns = 7
 
 // nativeProgram is a program that saves a vmcore to a file.
 type nativeProgram struct {
-	name string
-	argv []string
-	base string // the program whose speed is 1; empty: none
-	head int64  // only so many bytes of its standard output
-	wall []float64
-	cpu  []float64 // seconds
-	size int64
+	name  string
+	argv  []string
+	base  string // the program whose speed is 1; empty: none
+	head  int64  // only so many bytes of its standard output
+	fails int    // of its runs
+	wall  []float64
+	cpu   []float64 // seconds
+	size  int64
 }
 
 // benchNative measures programs of this computer on an ELF vmcore in the page cache.
@@ -63,7 +64,12 @@ func benchNative(t *testing.T, vmcore string) {
 		for _, p := range list {
 			os.Remove(out)
 			if err := p.run(t.Context()); err != nil {
-				t.Fatalf("%s: %v", p.name, err)
+				if p.argv[0] != "makedumpfile" {
+					t.Fatalf("%s: %v", p.name, err)
+				}
+				p.fails++ // its threads abort now and then
+				t.Logf("%s: %v", p.name, err)
+				continue
 			}
 			if p.head > 0 {
 				continue
@@ -81,6 +87,12 @@ func benchNative(t *testing.T, vmcore string) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "program\ts\tprocessor s\tMiB\tMB of vmcore/s\tspeed")
 	for _, p := range list {
+		if p.fails > 0 {
+			fmt.Fprintf(w, "%s: failed %d times of %d\n", p.name, p.fails, nativeRuns)
+		}
+		if len(p.wall) == 0 {
+			continue
+		}
 		wall := median(p.wall)
 		fmt.Fprintf(w, "%s\t%.3f\t%.3f\t%.1f\t%.0f\t", p.name, wall, median(p.cpu), float64(p.size)/(1<<20), float64(fi.Size())/1e6/wall)
 		if i := slices.IndexFunc(list, func(b *nativeProgram) bool { return b.name == p.base }); i >= 0 {
