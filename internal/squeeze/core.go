@@ -162,10 +162,14 @@ func (b *batch) packCore(c packer, w *window) (err error) {
 	}()
 	for _, pfn := range b.pfns {
 		addr = pfn * uint64(b.pageSize)
-		page, err := w.page(addr, b.pageSize)
+		data, err := w.page(addr, b.pageSize)
 		if err != nil {
 			return fmt.Errorf("read %s: %w", w.core.f.Name(), err)
 		}
+		// A device may still write to it. If a byte changed while it is packed, others that
+		// were like it would change with it in the dump.
+		page := b.scratch[:b.pageSize]
+		copy(page, data)
 		if b.noZeros && zeros(page) {
 			b.addRun(true, 1)
 			continue

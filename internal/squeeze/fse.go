@@ -65,7 +65,8 @@ func (t *fseTable) build(log uint, norm []int16) {
 	}
 }
 
-// single makes the table of an alphabet with one symbol, which takes no bits.
+// single makes the table of an alphabet with one symbol, which takes no bits. Its only
+// state is 0.
 func (t *fseTable) single(s uint8) {
 	t.log = 0
 	t.states[0] = 0
@@ -92,10 +93,10 @@ func (t *fseTable) end(b bitstream, state uint32) bitstream {
 	return b.add(state&(1<<t.log-1), t.log)
 }
 
-// fseLog returns the log of a table for n symbols, of which last is the highest: at most
+// fseLog returns the log of a table for n symbols, of which high is the highest: at most
 // most, small if there are few symbols, and large enough for one state of each.
-func fseLog(most, n, last int) uint {
-	least := min(bits.Len(uint(n)), bits.Len(uint(last))+1)
+func fseLog(most, n, high int) uint {
+	least := min(bits.Len(uint(n)), bits.Len(uint(high))+1)
 	return uint(max(fseMinLog, least, min(most, bits.Len(uint(n-1))-3)))
 }
 
@@ -180,7 +181,8 @@ func (b bitstream) add(v uint32, n uint) bitstream {
 	return bitstream{b.bits | uint64(v)<<(b.n&63), b.n + n, b.out}
 }
 
-// flush writes whole bytes, so less than 8 bits are left. It changes up to 8 bytes.
+// flush writes whole bytes, so less than 8 bits are left. It writes 8 bytes; the next flush
+// overwrites those after the whole ones.
 func (b bitstream) flush(dst []byte) bitstream {
 	le.PutUint64(dst[b.out:], b.bits)
 	return bitstream{b.bits >> (b.n &^ 7 & 63), b.n & 7, b.out + int(b.n>>3)}

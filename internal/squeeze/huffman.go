@@ -3,10 +3,10 @@ package squeeze
 import "math/bits"
 
 const (
-	huffMaxLog  = 11 // longest code, RFC 8878, section 4.2.1
-	huffLeast   = 64 // fewer literals are not compressed
-	huffExact   = 128
-	weightsMost = 6 // log of the table of weights
+	huffMaxLog  = 11  // longest code, RFC 8878, section 4.2.1
+	huffLeast   = 64  // fewer literals are not compressed
+	huffExact   = 128 // smaller counts are sorted by counting
+	weightsMost = 6   // largest log of the table of weights
 )
 
 // huffman packs the literals of a page, RFC 8878, sections 3.1.1.3.1 and 4.2.
@@ -235,7 +235,7 @@ func shorten(leaves []uint16, limit int) int {
 		leaves[limit] += leaves[d]
 		leaves[d] = 0
 	}
-	sum, longest := 0, 0 // in units of the shortest share, 1>>limit
+	sum, longest := 0, 0 // in units of the smallest share, 1/2^limit
 	for d := 1; d <= limit; d++ {
 		sum += int(leaves[d]) << (limit - d)
 		if leaves[d] > 0 {
@@ -290,7 +290,7 @@ func (h *huffman) encode(dst []byte, out int, lits []byte) int {
 }
 
 // writeTree writes the weights of the symbols but the last, which follows from them, and
-// returns the end. It is false if there is no way to write them.
+// returns the end. It is false if that does not pay.
 func (h *huffman) writeTree(dst []byte, out, kinds int) (end int, ok bool) {
 	var weightOf [16]uint8 // of a length
 	for l := 1; l <= h.log; l++ {

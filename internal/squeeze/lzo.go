@@ -115,7 +115,7 @@ func same(p []byte, a, b int) int {
 }
 
 // load32 and load64 read without a check of bounds, which costs a quarter of the speed. All
-// places that compress reads lie before the tail of the page, or are checked by same.
+// places that compress and search read lie before the tail of the page, or are checked by same.
 func load32(p unsafe.Pointer, i int) uint32 { return *(*uint32)(unsafe.Add(p, i)) }
 
 func load64(p unsafe.Pointer, i int) uint64 { return *(*uint64)(unsafe.Add(p, i)) }

@@ -23,7 +23,7 @@ var Compressions = []string{"lzo", "snappy", "zlib", "zstd"}
 
 // packer compresses single pages. A worker has its own.
 type packer interface {
-	// pack returns src compressed, in dst if that is large enough, until the next call.
+	// pack returns src compressed, in dst if it fits, until the next call. dst has scratchSize bytes.
 	// The result may be as long as src, or longer: it is of no use then.
 	pack(dst, src []byte) []byte
 }

@@ -123,17 +123,17 @@ func strewnPages(seed uint64, n int) [][]byte {
 func checkZstd(t *testing.T, d *zstd.Decoder, page []byte, packers ...*zstdPacker) int {
 	t.Helper()
 	var first []byte
-	for _, z := range packers {
+	for i, z := range packers {
 		p := z.pack(make([]byte, scratchSize(len(page))), page)
 		if len(p) >= len(page) {
 			p = nil
 		} else if got, err := d.DecodeAll(p, nil); err != nil || !bytes.Equal(got, page) {
 			t.Fatalf("%d bytes of %d: %v\n%x", len(p), len(page), err, page)
 		}
-		if first == nil {
+		if i == 0 {
 			first = p
 		}
-		if !bytes.Equal(first, p) {
+		if !bytes.Equal(first, p) || (first == nil) != (p == nil) {
 			t.Fatalf("the result depends on earlier pages\n%x", page)
 		}
 	}
@@ -155,7 +155,7 @@ func zstdDecoder(t testing.TB) *zstd.Decoder {
 func TestZstd(t *testing.T) {
 	d := zstdDecoder(t)
 	z := newZstd()
-	for _, size := range []int{4096, 16384, 65536} {
+	for size := 4096; size <= maxPage; size *= 2 {
 		pages := mixedPages(size, 200)
 		for i := 0; i < len(pages); i += size {
 			checkZstd(t, d, pages[i:i+size], z, newZstd())
@@ -163,6 +163,111 @@ func TestZstd(t *testing.T) {
 	}
 	for _, page := range strewnPages(1, 2000) {
 		checkZstd(t, d, page, z, newZstd())
+	}
+}
+
+// TestZstdSequences has what search does not find: long codes and all kinds of tables.
+func TestZstdSequences(t *testing.T) {
+	d := zstdDecoder(t)
+	z := newZstd()
+	dst := make([]byte, 4*maxPage)
+	for seed := range uint64(1500) {
+		r := rand.New(rand.NewPCG(seed, 3))
+		page, seqs, lits := inventSequences(r, 4096<<r.IntN(5))
+		n := z.frame(dst, seqs, lits, len(page))
+		if n >= len(page) {
+			continue
+		}
+		if got, err := d.DecodeAll(dst[:n], nil); err != nil || !bytes.Equal(got, page) {
+			t.Fatalf("seed %d, %d sequences, %d literals: %v", seed, len(seqs), len(lits), err)
+		}
+	}
+}
+
+// inventSequences returns a page, and the sequences and literals that make it.
+func inventSequences(r *rand.Rand, size int) (page []byte, seqs []sequence, lits []byte) {
+	few, same := 1+r.IntN(1<<(1+r.IntN(14))), r.IntN(3) == 0
+	alphabet, skew := 1+r.IntN(256), r.IntN(4)
+	literal := func() byte {
+		v := r.IntN(alphabet)
+		for range skew {
+			v = v * r.IntN(alphabet) / alphabet
+		}
+		return byte(v)
+	}
+	length := func(most int) int {
+		if same {
+			return min(most, few)
+		}
+		return min(most, r.IntN(few+1))
+	}
+	last, before := 1, 4 // distances
+	for {
+		run := length(size - len(page))
+		if len(page) == 0 {
+			run = max(run, 4)
+		}
+		if left := size - len(page); left-run < minMatch {
+			run = left
+		}
+		for range run {
+			lits = append(lits, literal())
+			page = append(page, lits[len(lits)-1])
+		}
+		left := size - len(page)
+		if left == 0 {
+			return page, seqs, lits
+		}
+		s := sequence{run: uint16(run), offset: 1}
+		switch {
+		case r.IntN(2) > 0 || last == before && run == 0:
+			last, before = 1+r.IntN(min(len(page), maxPage-zstdTail-1)), last
+			s.offset = uint16(last + 3)
+		case run == 0:
+			last, before = before, last
+		}
+		match := minMatch + length(left-minMatch)
+		s.match = uint16(match - 3)
+		for range match {
+			page = append(page, page[len(page)-last])
+		}
+		seqs = append(seqs, s)
+	}
+}
+
+// TestPackersStayInside packs pages that end where memory ends, into room that ends there.
+func TestPackersStayInside(t *testing.T) {
+	room := func(n int) []byte {
+		pages := (n + 4095) / 4096 * 4096
+		p, err := unix.Mmap(-1, 0, pages+4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Munmap(p) })
+		if err := unix.Mprotect(p[pages:], unix.PROT_NONE); err != nil {
+			t.Fatal(err)
+		}
+		return p[pages-n : pages : pages]
+	}
+	for size := 4096; size <= maxPage; size *= 4 {
+		page, dst := room(size), room(scratchSize(size))
+		for _, name := range Compressions {
+			p, _, err := newPacker(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pages := mixedPages(size, 50)
+			for i := 0; i < len(pages); i += size {
+				copy(page, pages[i:])
+				p.pack(dst, page)
+			}
+			for _, q := range strewnPages(4, 200) {
+				if len(q) == size {
+					copy(page, q)
+					p.pack(dst, page)
+				}
+			}
+		}
 	}
 }
 

@@ -746,6 +746,36 @@ func TestCore(t *testing.T) {
 	}
 }
 
+// changer changes the core while a page is packed.
+type changer struct {
+	t *testing.T
+	f *os.File
+}
+
+func (c changer) pack(dst, src []byte) []byte {
+	before := bytes.Clone(src)
+	if _, err := c.f.WriteAt(bytes.Repeat([]byte("new "), 4096*16), 64+2*56); err != nil {
+		c.t.Fatal(err)
+	}
+	if !bytes.Equal(src, before) {
+		c.t.Error("the page changes while it is packed")
+	}
+	return dst[:copy(dst, "packed")]
+}
+
+func TestCoreChanges(t *testing.T) {
+	m := machine{pageSize: 4096, memory: mixedPages(4096, 64)}
+	f, core := openCore(t, m.elf(64, 64))
+	w := window{core: core}
+	defer w.close()
+	var b batch
+	b.reset(4096)
+	b.pfns = []uint64{5}
+	if err := b.packCore(changer{t, f}, &w); err != nil || w.data == nil || len(b.results) != 1 || b.results[0] != 6 {
+		t.Errorf("%d results, mapped %v, %v", len(b.results), w.data != nil, err)
+	}
+}
+
 func TestCoreFails(t *testing.T) {
 	m := machine{pageSize: 4096, memory: mixedPages(4096, 3000)}
 	run := func(core *Core, stream []byte) error {

@@ -37,20 +37,27 @@ func newZstd() *zstdPacker {
 // pack implements packer for pages of zstdLeast bytes to 64 KiB.
 func (z *zstdPacker) pack(dst, src []byte) []byte {
 	seqs, lits := z.search(src)
+	n := z.frame(dst, seqs, lits, len(src))
+	if n >= len(src) {
+		return src
+	}
+	return dst[:n]
+}
+
+// frame writes the frame of a page of some size, and returns its size: that of the page or
+// more if it gave up.
+func (z *zstdPacker) frame(dst []byte, seqs []sequence, lits []byte, size int) int {
 	le.PutUint32(dst, 0xfd2fb528)
 	dst[4] = 1<<5 | 1<<6 // one segment, of which the size follows in two bytes
-	le.PutUint16(dst[5:], uint16(len(src)-256))
+	le.PutUint16(dst[5:], uint16(size-zstdLeast))
 	const start = zstdHead + 3
 	out := z.huffman.pack(dst, start, lits)
-	if out < len(src) {
-		out = z.writeSequences(dst, out, seqs, len(src))
-	}
-	if out >= len(src) {
-		return src
+	if out < size {
+		out = z.writeSequences(dst, out, seqs, size)
 	}
 	block := 1 | 2<<1 | (out-start)<<3 // the last, compressed
 	dst[7], dst[8], dst[9] = byte(block), byte(block>>8), byte(block>>16)
-	return dst[:out]
+	return out
 }
 
 // search splits a page into matches and literals.
@@ -60,7 +67,7 @@ func (z *zstdPacker) search(src []byte) ([]sequence, []byte) {
 	lits := unsafe.Pointer(unsafe.SliceData(z.lits))
 	end := len(src) - zstdTail
 	count, packed := 0, 0
-	rep, before := 1, 4 // distances of the last two matches; the format begins with these
+	rep, before := 1, 4 // the last two distances that differ; the format begins with these
 	lit, pos := 0, 1
 	for pos < end {
 		// Find the next bytes that are as in another place before them, best with the
@@ -133,21 +140,21 @@ const (
 	matchAlphabet
 )
 
-// alphabet is one of the codes of sequences, RFC 8878, section 3.1.1.3.2.1. A code stands
+// alphabet is one of the codes of sequences, RFC 8878, section 3.1.1.3.2.1.1. A code stands
 // for a range of values.
 type alphabet struct {
-	usual     fseTable // the table that decoders have
-	usualLog  int
-	most      int       // log of the largest table
+	usual fseTable // the table that decoders have
+	most  int      // log of the largest table
+	// Not for offsets, whose code is the log of the value:
 	extra     [64]uint8 // bits that say which value of the range it is
 	base      [64]uint16
 	codes     [128]uint8 // of the smallest values
 	codeShift uint8      // code of larger ones, less the log of the value
 }
 
-func newAlphabet(most, log int, usual []int16, shift uint8, extra ...uint8) alphabet {
-	a := alphabet{usualLog: log, most: most, codeShift: shift}
-	a.usual.build(uint(log), usual)
+func newAlphabet(most int, log uint, usual []int16, shift uint8, extra ...uint8) alphabet {
+	a := alphabet{most: most, codeShift: shift}
+	a.usual.build(log, usual)
 	next := 0
 	for c := range usual {
 		if first := len(usual) - len(extra); c >= first {
@@ -222,8 +229,8 @@ func (z *zstdPacker) writeSequences(dst []byte, out int, seqs []sequence, limit 
 	r, o, m := run.start(last.codes[runAlphabet]), offset.start(last.codes[offsetAlphabet]), match.start(last.codes[matchAlphabet])
 	b := last.extra(bitstream{out: out}).flush(dst)
 	for i := n - 2; i >= 0; i-- {
-		// 7 bits from before, 26 of the states, and 15 for each value but for those that
-		// cannot be large together.
+		// 7 bits from before, 26 of the states and 15 of the offset leave room for short runs
+		// and matches, with 4 and 5 bits. For longer ones, with 15 each, flush first.
 		s := &seqs[i]
 		b, o = offset.encode(b, o, s.codes[offsetAlphabet])
 		b, m = match.encode(b, m, s.codes[matchAlphabet])
@@ -268,8 +275,8 @@ func (z *zstdPacker) chooseTable(dst []byte, out, a int, counts *[64]uint16, n i
 		t.single(last)
 		dst[out] = last
 		return t, 1, out + 1
-	case n < 9<<al.usualLog>>3 || int(most) < n>>(al.usualLog-1):
-		// Few sequences do not pay for a table, nor do even counts.
+	case n < 9<<al.usual.log>>3 || int(most) < n>>(al.usual.log-1):
+		// Few sequences do not pay for a table, nor do counts that are alike.
 		return &al.usual, 0, out
 	}
 	if counts[last] > 1 { // the last one is free: it is the first state
