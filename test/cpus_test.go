@@ -1,6 +1,7 @@
 package test
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 
 	"ukdump/internal/crashdir"
 	"ukdump/internal/dumpfile"
+	"ukdump/internal/vmtest"
 	"ukdump/test/debian"
 )
 
@@ -22,14 +24,17 @@ func TestProcessors(t *testing.T) {
 	for _, c := range []struct {
 		suite, compress string
 		on              int
+		bus             vmtest.Bus
+		by              string // what auto chooses
 	}{
-		{"bookworm", "lzo", 0}, {"bookworm", "zlib", 2}, {"trixie", "zstd", 1}, {"sid", "lzo", 2},
+		{"bookworm", "lzo", 0, "", ""}, {"bookworm", "zlib", 2, "", ""}, {"trixie", "zstd", 1, "", ""}, {"sid", "lzo", 2, "", ""},
+		{"trixie", "auto", 0, vmtest.AHCI, "zstd"}, // a hard disk, as the kernel says
 	} {
 		t.Run(fmt.Sprintf("%s-%s-crash-on-%d", c.suite, c.compress, c.on), func(t *testing.T) {
 			chosen.Add(1)
 			t.Parallel()
 			root, payload := lab(t, c.suite)
-			m, err := debian.New(t.Context(), "processors", debian.Hardware{Root: root, Flavour: debian.Generic})
+			m, err := debian.New(t.Context(), "processors", debian.Hardware{Root: root, Flavour: debian.Generic, RootBus: c.bus})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -49,7 +54,7 @@ func TestProcessors(t *testing.T) {
 				t.Fatalf("%d dumps, %v", len(dumps), err)
 			}
 			d := dumps[0]
-			if d.Outcome != crashdir.Complete || len(d.Report.Errors) > 0 || !strings.HasSuffix(d.Report.Collector, "by 2 processors") {
+			if d.Outcome != crashdir.Complete || len(d.Report.Errors) > 0 || !strings.HasSuffix(d.Report.Collector, cmp.Or(c.by, c.compress)+" by 2 processors") {
 				t.Errorf("%s by %q: %q", d.Outcome, d.Report.Collector, d.Report.Errors)
 			}
 			if _, err := dumpfile.VerifyFile(d.Vmcore); err != nil {
