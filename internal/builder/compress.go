@@ -74,28 +74,29 @@ func (b *Build) slowTarget() string {
 // rotates reports whether the disk in a path below /sys/devices is a hard disk
 // (Documentation/ABI/stable/sysfs-block). Virtual disks of virtio say so, too.
 func (b *Build) rotates(parts []string) bool {
-	if slices.ContainsFunc(parts, func(s string) bool { return strings.HasPrefix(s, "virtio") }) {
-		return false
-	}
-	for n := len(parts); n > 0; n-- { // a partition has no queue
-		data, err := b.host.ReadFile(path.Join("/sys/devices", path.Join(parts[:n]...), "queue/rotational"))
-		if err == nil {
-			return strings.TrimSpace(string(data)) == "1"
-		}
-	}
-	return false
+	virtual := slices.ContainsFunc(parts, func(s string) bool { return strings.HasPrefix(s, "virtio") })
+	return !virtual && b.nearest(parts, "queue/rotational") == "1" // a partition has no queue
 }
 
 // usbSpeed returns the speed of the USB device in a path below /sys/devices in Mbit/s, 0
 // if there is none.
 func (b *Build) usbSpeed(parts []string) int {
-	for n := len(parts); n > 0; n-- {
-		data, err := b.host.ReadFile(path.Join("/sys/devices", path.Join(parts[:n]...), "speed"))
-		if err != nil {
-			continue
-		}
-		speed, _ := strconv.ParseFloat(strings.TrimSpace(string(data)), 64) // 1.5 is there too
-		return int(max(speed, 1))
+	speed := b.nearest(parts, "speed")
+	if speed == "" {
+		return 0
 	}
-	return 0
+	mbits, _ := strconv.ParseFloat(speed, 64) // 1.5 is there too
+	return int(max(mbits, 1))
+}
+
+// nearest returns an attribute of the device in a path below /sys/devices, or of the nearest
+// above it that has one. It is empty if none has.
+func (b *Build) nearest(parts []string, attribute string) string {
+	for n := len(parts); n > 0; n-- {
+		data, err := b.host.ReadFile(path.Join("/sys/devices", path.Join(parts[:n]...), attribute))
+		if err == nil {
+			return strings.TrimSpace(string(data))
+		}
+	}
+	return ""
 }

@@ -36,7 +36,7 @@ type batch struct {
 	noZeros  bool     // pages of zeros share the first page
 	packed   int      // bytes in buf after pack
 	results  []result // of the pages
-	scratch  []byte   // a compressed page, or a copy of one from the core
+	scratch  []byte   // a compressed page, or one from the core
 
 	layout layout // what the reader knew when it took the batch
 }

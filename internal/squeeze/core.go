@@ -51,17 +51,18 @@ type window struct {
 	off    int64  // of data in the file
 	data   []byte // mapped
 	noMap  bool   // the file cannot be mapped
-	buf    []byte // a page that was read or put together
 	latest int    // segment
 }
 
-// page returns the page at a physical address, until the next call.
-func (w *window) page(addr uint64, size int) ([]byte, error) {
-	segs := w.core.segs
+// read reads the page at a physical address. It is a copy, because a device may still write
+// to it: if a byte changed while it is packed, others that were like it would change with it
+// in the dump.
+func (w *window) read(page []byte, addr uint64) error {
+	segs, size := w.core.segs, len(page)
 	for i := max(w.latest-1, 0); i < min(w.latest+2, len(segs)); i++ {
 		if holds(&segs[i], addr, size) {
 			w.latest = i
-			return w.read(segs[i].Off+int64(addr-segs[i].Paddr), size)
+			return w.readAt(page, segs[i].Off+int64(addr-segs[i].Paddr))
 		}
 	}
 	// Segments may overlap: the kernel's image has one of its own.
@@ -69,10 +70,10 @@ func (w *window) page(addr uint64, size int) ([]byte, error) {
 	for i := first - 1; i >= max(first-4, 0); i-- {
 		if holds(&segs[i], addr, size) {
 			w.latest = i
-			return w.read(segs[i].Off+int64(addr-segs[i].Paddr), size)
+			return w.readAt(page, segs[i].Off+int64(addr-segs[i].Paddr))
 		}
 	}
-	return w.assemble(addr, size)
+	return w.assemble(page, addr)
 }
 
 // holds reports whether a segment has the whole page.
@@ -80,42 +81,39 @@ func holds(s *vmcore.Segment, addr uint64, size int) bool {
 	return addr >= s.Paddr && addr-s.Paddr <= uint64(s.Size) && uint64(s.Size)-(addr-s.Paddr) >= uint64(size)
 }
 
-// assemble returns a page at the border of memory. Bytes outside are zeros.
-func (w *window) assemble(addr uint64, size int) ([]byte, error) {
-	page := make([]byte, size)
+// assemble reads a page at the border of memory. Bytes outside are zeros.
+func (w *window) assemble(page []byte, addr uint64) error {
+	clear(page)
 	found := false
 	for i := range w.core.segs {
 		s := &w.core.segs[i]
-		from, to := max(addr, s.Paddr), min(addr+uint64(size), s.Paddr+uint64(s.Size))
+		from, to := max(addr, s.Paddr), min(addr+uint64(len(page)), s.Paddr+uint64(s.Size))
 		if from >= to {
 			continue
 		}
 		found = true
 		if _, err := w.core.f.ReadAt(page[from-addr:to-addr], s.Off+int64(from-s.Paddr)); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if !found {
-		return nil, fmt.Errorf("the page at address %#x is not in the core", addr)
+		return fmt.Errorf("the page at address %#x is not in the core", addr)
 	}
-	return page, nil
+	return nil
 }
 
-// read returns size bytes at an offset of the file.
-func (w *window) read(off int64, size int) ([]byte, error) {
-	if off < w.off || off+int64(size) > w.off+int64(len(w.data)) {
+// readAt reads a page at an offset of the file.
+func (w *window) readAt(page []byte, off int64) error {
+	end := off + int64(len(page))
+	if off < w.off || end > w.off+int64(len(w.data)) {
 		w.move(off)
 	}
-	if off >= w.off && off+int64(size) <= w.off+int64(len(w.data)) {
-		return w.data[off-w.off:][:size], nil
+	if off >= w.off && end <= w.off+int64(len(w.data)) {
+		copy(page, w.data[off-w.off:])
+		return nil
 	}
-	if len(w.buf) < size {
-		w.buf = make([]byte, size)
-	}
-	if _, err := w.core.f.ReadAt(w.buf[:size], off); err != nil {
-		return nil, err
-	}
-	return w.buf[:size], nil
+	_, err := w.core.f.ReadAt(page, off)
+	return err
 }
 
 // move maps the file from an offset on, unless that is impossible.
@@ -160,16 +158,12 @@ func (b *batch) packCore(c packer, w *window) (err error) {
 			err = fmt.Errorf("read %s: bus error at address %#x", w.core.f.Name(), addr)
 		}
 	}()
+	page := b.scratch[:b.pageSize]
 	for _, pfn := range b.pfns {
 		addr = pfn * uint64(b.pageSize)
-		data, err := w.page(addr, b.pageSize)
-		if err != nil {
+		if err := w.read(page, addr); err != nil {
 			return fmt.Errorf("read %s: %w", w.core.f.Name(), err)
 		}
-		// A device may still write to it. If a byte changed while it is packed, others that
-		// were like it would change with it in the dump.
-		page := b.scratch[:b.pageSize]
-		copy(page, data)
 		if b.noZeros && zeros(page) {
 			b.addRun(true, 1)
 			continue

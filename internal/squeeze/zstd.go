@@ -15,11 +15,11 @@ const (
 // zstdPacker compresses pages with zstd. A page is a frame of one segment and one block,
 // RFC 8878.
 type zstdPacker struct {
-	table [1 << zstdBits]uint16 // offset of the last five bytes with a hash
-	seqs  []sequence            // room for those of the largest page
-	lits  []byte                // the same, and 16 bytes
-	huffman
-	tables [3]fseTable // of the alphabets, for one page
+	table  [1 << zstdBits]uint16 // offset of the last five bytes with a hash
+	seqs   []sequence            // room for those of the largest page
+	lits   []byte                // the same, and 16 bytes
+	coder  huffman               // of the literals
+	tables [3]fseTable           // of the alphabets, for one page
 }
 
 // sequence is a match, and the literals before it.
@@ -51,7 +51,7 @@ func (z *zstdPacker) frame(dst []byte, seqs []sequence, lits []byte, size int) i
 	dst[4] = 1<<5 | 1<<6 // one segment, of which the size follows in two bytes
 	le.PutUint16(dst[5:], uint16(size-zstdLeast))
 	const start = zstdHead + 3
-	out := z.huffman.pack(dst, start, lits)
+	out := z.coder.pack(dst, start, lits)
 	if out < size {
 		out = z.writeSequences(dst, out, seqs, size)
 	}
