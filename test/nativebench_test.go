@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"ukdump/internal/dumpfile"
+	"ukdump/internal/makedumpfile"
 	"ukdump/internal/vmtest"
 	"ukdump/test/debian"
 )
@@ -28,9 +29,9 @@ const nativeRuns = 7
 type nativeProgram struct {
 	name  string
 	argv  []string
-	base  string // the program whose speed is 1; empty: none
-	head  int64  // only so many bytes of its standard output
-	fails int    // of its runs
+	base  *nativeProgram // whose speed is 1; nil: none
+	head  int64          // only so many bytes of its standard output
+	fails int            // of its runs
 	wall  []float64
 	cpu   []float64 // seconds
 	size  int64
@@ -95,8 +96,8 @@ func benchNative(t *testing.T, vmcore string) {
 		}
 		wall := median(p.wall)
 		fmt.Fprintf(w, "%s\t%.3f\t%.3f\t%.1f\t%.0f\t", p.name, wall, median(p.cpu), float64(p.size)/(1<<20), float64(fi.Size())/1e6/wall)
-		if i := slices.IndexFunc(list, func(b *nativeProgram) bool { return b.name == p.base }); i >= 0 {
-			fmt.Fprintf(w, "%.2f", median(list[i].wall)/wall)
+		if p.base != nil {
+			fmt.Fprintf(w, "%.2f", median(p.base.wall)/wall)
 		}
 		fmt.Fprintln(w)
 	}
@@ -107,50 +108,41 @@ func benchNative(t *testing.T, vmcore string) {
 // ukdump-compress.
 func nativePrograms(compress, vmcore, out string, size int64) []*nativeProgram {
 	list := []*nativeProgram{{name: "cp", argv: []string{"cp", "--sparse=never", vmcore, out}}}
-	add := func(base, name string, argv ...string) string {
-		list = append(list, &nativeProgram{name: name, argv: argv, base: base})
-		return name
+	add := func(base *nativeProgram, name string, argv ...string) *nativeProgram {
+		p := &nativeProgram{name: name, argv: argv, base: base}
+		list = append(list, p)
+		return p
 	}
-	zstd := makedumpfileHas("zstd")
+	features, _ := exec.Command("makedumpfile", "-v").CombinedOutput()
+	zstd := slices.Contains(makedumpfile.Parse(features).Compressions, "zstd")
 	for _, level := range []string{"31", "1"} {
 		d := " -d " + level
 		// The headers and both bitmaps come before the first page.
-		add("", "makedumpfile"+d+", up to the selection of pages", "makedumpfile", "-F", "-d", level, vmcore)
-		list[len(list)-1].head = 8192 + 2*size/4096/8
-		add("", "makedumpfile"+d, "makedumpfile", "-d", level, vmcore, out)
-		lzo := add("", "makedumpfile -l"+d, "makedumpfile", "-l", "-d", level, vmcore, out)
-		list[len(list)-1].base = lzo
+		selection := add(nil, "makedumpfile"+d+", up to the selection of pages", "makedumpfile", "-F", "-d", level, vmcore)
+		selection.head = 8192 + 2*size/4096/8
+		add(nil, "makedumpfile"+d, "makedumpfile", "-d", level, vmcore, out)
+		lzo := add(nil, "makedumpfile -l"+d, "makedumpfile", "-l", "-d", level, vmcore, out)
+		lzo.base = lzo
 		add(lzo, "makedumpfile -l --num-threads 2"+d, "makedumpfile", "-l", "-d", level, "--num-threads", "2", vmcore, out)
 		if level == "31" {
 			add(lzo, "makedumpfile -c"+d, "makedumpfile", "-c", "-d", level, vmcore, out) // zlib takes ten times as long
 		}
-		base := map[string]string{"lzo": lzo}
+		base := map[string]*nativeProgram{"lzo": lzo}
 		if zstd {
-			base["zstd"] = add("", "makedumpfile -z"+d, "makedumpfile", "-z", "-d", level, vmcore, out)
+			base["zstd"] = add(nil, "makedumpfile -z"+d, "makedumpfile", "-z", "-d", level, vmcore, out)
 		}
 		for _, c := range []string{"lzo", "zstd"} {
 			for _, workers := range []int{1, 2, 4} {
 				if workers > runtime.NumCPU() {
 					continue
 				}
-				name := add(base[c], fmt.Sprintf("ukdump-compress %s%s, workers: %d", c, d, workers),
+				p := add(base[c], fmt.Sprintf("ukdump-compress %s%s, workers: %d", c, d, workers),
 					compress, "-q", "-c", c, "-j", strconv.Itoa(workers), "-r", vmcore, "-o", out, "-x", "makedumpfile", "-F", "-d", level, vmcore)
-				base[c] = cmp.Or(base[c], name) // without zstd in makedumpfile, one worker
+				base[c] = cmp.Or(base[c], p) // without zstd in makedumpfile, one worker
 			}
 		}
 	}
 	return list
-}
-
-// makedumpfileHas reports whether makedumpfile was built with a compression.
-func makedumpfileHas(name string) bool {
-	text, _ := exec.Command("makedumpfile", "-v").CombinedOutput()
-	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); len(f) == 2 && f[0] == name {
-			return f[1] == "enabled"
-		}
-	}
-	return false
 }
 
 // run runs the program once.

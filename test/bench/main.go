@@ -163,22 +163,10 @@ func measureSmall(ctx context.Context, repo string, root *debian.Root, staging s
 	if err := kernel.InstallSmall(ctx, repo, staging); err != nil {
 		return err
 	}
-	b := &bench{ctx: ctx, root: root, flavour: debian.Generic, search: search{from: from, step: 2},
+	b := &bench{ctx: ctx, root: root, flavour: debian.Generic, search: search{from: from, step: 2}, runs: 1,
 		payload: payload(root, staging, "KERNEL="+setup.CaptureKernel+"\n")}
-	m, err := debian.New(ctx, "bench-small", debian.Hardware{Root: root, Flavour: b.flavour})
+	r, err := b.measure()
 	if err != nil {
-		return err
-	}
-	defer m.Remove()
-	run, err := b.crash(m, roomy, measureScript)
-	if err != nil {
-		return err
-	}
-	var r result
-	if err := b.parse(&r, run.bench); err != nil {
-		return run.vm.Fail("%v", err)
-	}
-	if r.Smallest, r.Lowest, err = b.smallest(m); err != nil {
 		return err
 	}
 	b.print(kernel.Release, &r)
