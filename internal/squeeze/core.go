@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sort"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -26,6 +27,10 @@ type Core struct {
 	size int64
 	segs []vmcore.Segment // with data, sorted by address
 	used bool             // Run read the pages from it
+
+	mapping sync.Mutex // guards the rest
+	parts   []*part    // in use
+	noMap   bool       // the file cannot be mapped
 }
 
 // NewCore reads the headers of /proc/vmcore or a copy of it. The caller closes the file
@@ -45,35 +50,41 @@ func NewCore(f *os.File) (*Core, error) {
 	return c, nil
 }
 
-// window reads pages of a core for one worker.
-type window struct {
+// part is a part of a core that is mapped. Workers share it, because their batches alternate:
+// each would have to map most of the core otherwise.
+type part struct {
+	off   int64 // in the file, a multiple of windowSize
+	data  []byte
+	users int // workers
+}
+
+// pageReader reads pages of a core for one worker.
+type pageReader struct {
 	core   *Core
-	off    int64  // of data in the file
-	data   []byte // mapped
-	noMap  bool   // the file cannot be mapped
-	latest int    // segment
+	part   *part // with the latest page; may be nil
+	latest int   // segment
 }
 
 // read reads the page at a physical address. It is a copy, because a device may still write
 // to it: if a byte changed while it is packed, others that were like it would change with it
 // in the dump.
-func (w *window) read(page []byte, addr uint64) error {
-	segs, size := w.core.segs, len(page)
-	for i := max(w.latest-1, 0); i < min(w.latest+2, len(segs)); i++ {
+func (r *pageReader) read(page []byte, addr uint64) error {
+	segs, size := r.core.segs, len(page)
+	for i := max(r.latest-1, 0); i < min(r.latest+2, len(segs)); i++ {
 		if holds(&segs[i], addr, size) {
-			w.latest = i
-			return w.readAt(page, segs[i].Off+int64(addr-segs[i].Paddr))
+			r.latest = i
+			return r.readAt(page, segs[i].Off+int64(addr-segs[i].Paddr))
 		}
 	}
 	// Segments may overlap: the kernel's image has one of its own.
 	first := sort.Search(len(segs), func(i int) bool { return segs[i].Paddr > addr })
 	for i := first - 1; i >= max(first-4, 0); i-- {
 		if holds(&segs[i], addr, size) {
-			w.latest = i
-			return w.readAt(page, segs[i].Off+int64(addr-segs[i].Paddr))
+			r.latest = i
+			return r.readAt(page, segs[i].Off+int64(addr-segs[i].Paddr))
 		}
 	}
-	return w.assemble(page, addr)
+	return r.assemble(page, addr)
 }
 
 // holds reports whether a segment has the whole page.
@@ -82,17 +93,17 @@ func holds(s *vmcore.Segment, addr uint64, size int) bool {
 }
 
 // assemble reads a page at the border of memory. Bytes outside are zeros.
-func (w *window) assemble(page []byte, addr uint64) error {
+func (r *pageReader) assemble(page []byte, addr uint64) error {
 	clear(page)
 	found := false
-	for i := range w.core.segs {
-		s := &w.core.segs[i]
+	for i := range r.core.segs {
+		s := &r.core.segs[i]
 		from, to := max(addr, s.Paddr), min(addr+uint64(len(page)), s.Paddr+uint64(s.Size))
 		if from >= to {
 			continue
 		}
 		found = true
-		if _, err := w.core.f.ReadAt(page[from-addr:to-addr], s.Off+int64(from-s.Paddr)); err != nil {
+		if _, err := r.core.f.ReadAt(page[from-addr:to-addr], s.Off+int64(from-s.Paddr)); err != nil {
 			return err
 		}
 	}
@@ -103,40 +114,65 @@ func (w *window) assemble(page []byte, addr uint64) error {
 }
 
 // readAt reads a page at an offset of the file.
-func (w *window) readAt(page []byte, off int64) error {
-	end := off + int64(len(page))
-	if off < w.off || end > w.off+int64(len(w.data)) {
-		w.move(off)
+func (r *pageReader) readAt(page []byte, off int64) error {
+	start := off - off%windowSize
+	if r.part == nil || r.part.off != start {
+		r.part = r.core.swap(r.part, start)
 	}
-	if off >= w.off && end <= w.off+int64(len(w.data)) {
-		copy(page, w.data[off-w.off:])
+	if at := off - start; r.part != nil && at+int64(len(page)) <= int64(len(r.part.data)) {
+		copy(page, r.part.data[at:])
 		return nil
 	}
-	_, err := w.core.f.ReadAt(page, off)
+	_, err := r.core.f.ReadAt(page, off)
 	return err
 }
 
-// move maps the file from an offset on, unless that is impossible.
-func (w *window) move(off int64) {
-	w.close()
-	start := off &^ int64(os.Getpagesize()-1)
-	n := min(windowSize, w.core.size-start)
-	if w.noMap || n <= 0 {
-		return
-	}
-	data, err := unix.Mmap(int(w.core.f.Fd()), start, int(n), unix.PROT_READ, unix.MAP_PRIVATE)
-	if err != nil {
-		w.noMap = true
-		return
-	}
-	w.off, w.data = start, data
+// close ends the use of the part that is mapped.
+func (r *pageReader) close() {
+	r.core.release(r.part)
+	r.part = nil
 }
 
-func (w *window) close() {
-	if w.data != nil {
-		unix.Munmap(w.data)
+// swap releases a part and returns that at an offset of the file: nil if it cannot be mapped.
+func (c *Core) swap(old *part, off int64) *part {
+	c.release(old)
+	c.mapping.Lock()
+	defer c.mapping.Unlock()
+	for _, p := range c.parts {
+		if p.off == off {
+			p.users++
+			return p
+		}
 	}
-	w.off, w.data = 0, nil
+	n := min(windowSize, c.size-off)
+	if c.noMap || n <= 0 {
+		return nil
+	}
+	data, err := unix.Mmap(int(c.f.Fd()), off, int(n), unix.PROT_READ, unix.MAP_PRIVATE)
+	if err != nil {
+		c.noMap = true
+		return nil
+	}
+	p := &part{off: off, data: data, users: 1}
+	c.parts = append(c.parts, p)
+	return p
+}
+
+// release ends the use of a part by one worker. p may be nil.
+func (c *Core) release(p *part) {
+	if p == nil {
+		return
+	}
+	c.mapping.Lock()
+	p.users--
+	last := p.users == 0
+	if last {
+		c.parts = slices.DeleteFunc(c.parts, func(o *part) bool { return o == p })
+	}
+	c.mapping.Unlock()
+	if last {
+		unix.Munmap(p.data)
+	}
 }
 
 // fault is the panic after SIGBUS: memory that cannot be read, or a file that became
@@ -147,22 +183,22 @@ type fault interface {
 }
 
 // packCore compresses the pages of a batch out of the core.
-func (b *batch) packCore(c packer, w *window) (err error) {
+func (b *batch) packCore(c packer, r *pageReader) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	var addr uint64
 	defer func() {
-		if r := recover(); r != nil {
-			if _, ok := r.(fault); !ok {
-				panic(r)
+		if p := recover(); p != nil {
+			if _, ok := p.(fault); !ok {
+				panic(p)
 			}
-			err = fmt.Errorf("read %s: bus error at address %#x", w.core.f.Name(), addr)
+			err = fmt.Errorf("read %s: bus error at address %#x", r.core.f.Name(), addr)
 		}
 	}()
 	page := b.scratch[:b.pageSize]
 	for _, pfn := range b.pfns {
 		addr = pfn * uint64(b.pageSize)
-		if err := w.read(page, addr); err != nil {
-			return fmt.Errorf("read %s: %w", w.core.f.Name(), err)
+		if err := r.read(page, addr); err != nil {
+			return fmt.Errorf("read %s: %w", r.core.f.Name(), err)
 		}
 		if b.noZeros && zeros(page) {
 			b.addRun(true, 1)

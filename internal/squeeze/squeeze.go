@@ -138,8 +138,8 @@ type job struct {
 
 // work is one worker. It ends with the stream, or after the first error of any worker.
 func (j *job) work(c packer) {
-	w := &window{core: j.core}
-	defer w.close()
+	r := &pageReader{core: j.core}
+	defer r.close()
 	for {
 		b := j.read()
 		if b == nil {
@@ -147,7 +147,7 @@ func (j *job) work(c packer) {
 		}
 		switch {
 		case len(b.pfns) > 0:
-			if err := b.packCore(c, w); err != nil {
+			if err := b.packCore(c, r); err != nil {
 				j.fail(err)
 				return
 			}

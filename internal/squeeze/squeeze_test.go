@@ -766,13 +766,38 @@ func (c changer) pack(dst, src []byte) []byte {
 func TestCoreChanges(t *testing.T) {
 	m := machine{pageSize: 4096, memory: mixedPages(4096, 64)}
 	f, core := openCore(t, m.elf(64, 64))
-	w := window{core: core}
-	defer w.close()
+	r := pageReader{core: core}
+	defer r.close()
 	var b batch
 	b.reset(4096)
 	b.pfns = []uint64{5}
-	if err := b.packCore(changer{t, f}, &w); err != nil || w.data == nil || len(b.results) != 1 || b.results[0] != 6 {
-		t.Errorf("%d results, mapped %v, %v", len(b.results), w.data != nil, err)
+	if err := b.packCore(changer{t, f}, &r); err != nil || r.part == nil || len(b.results) != 1 || b.results[0] != 6 {
+		t.Errorf("%d results, mapped %v, %v", len(b.results), r.part != nil, err)
+	}
+}
+
+// TestCoreShared reads with two workers: they map the same part once, and unmap it.
+func TestCoreShared(t *testing.T) {
+	m := machine{pageSize: 4096, memory: mixedPages(4096, 3000)}
+	_, core := openCore(t, m.elf(3000, 3000))
+	a, b := pageReader{core: core}, pageReader{core: core}
+	page := make([]byte, 4096)
+	for _, step := range []struct {
+		r     *pageReader
+		pfn   uint64
+		parts int
+	}{{&a, 5, 1}, {&b, 6, 1}, {&b, 1500, 2}, {&a, 1501, 1}, {&a, 7, 2}, {&a, 2500, 2}, {&b, 2501, 1}} {
+		if err := step.r.read(page, step.pfn*4096); err != nil || !bytes.Equal(page, m.memory[step.pfn*4096:][:4096]) {
+			t.Fatalf("page %d is wrong, %v", step.pfn, err)
+		}
+		if len(core.parts) != step.parts {
+			t.Errorf("page %d: %d parts are mapped, not %d", step.pfn, len(core.parts), step.parts)
+		}
+	}
+	a.close()
+	b.close()
+	if len(core.parts) != 0 {
+		t.Errorf("%d parts stay mapped", len(core.parts))
 	}
 }
 
