@@ -1,6 +1,7 @@
 package test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -22,11 +23,13 @@ import (
 
 // dumpBench is a machine whose memory is saved.
 type dumpBench struct {
+	suite  string // bookworm if it is empty
 	memory int    // GiB; half of it is anonymous memory, a quarter page cache, a 16th slabs
 	name   string // of the row
 	conf   string
-	copies bool // makedumpfile fails, so PID 1 copies
-	cpus   int
+	copies bool   // makedumpfile fails, so PID 1 copies
+	cpus   int    // of the machine
+	slow   bool   // each is slowPercent of one of this computer
 	peer   string // the collector of kdump-tools, which saves the memory; else ukdump does
 }
 
@@ -41,11 +44,6 @@ func TestBenchDump(t *testing.T) {
 		benchNative(t, vmcore)
 		return
 	}
-	root, payload := lab(t, "bookworm")
-	if err := buildFaultlab(installed.dir); err != nil {
-		t.Fatal(err)
-	}
-	payload.Trees = append(payload.Trees, installed.dir+"/faultlab")
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "memory\tdump\tMiB\tcollector s\tproof s\tall s\tMB of memory/s\tdisk MB/s")
 	native := make(map[string]string)
@@ -64,9 +62,19 @@ func TestBenchDump(t *testing.T) {
 		{memory: 4, name: "copy", copies: true},
 		{memory: 8, name: "-d 31, lzo"},
 		{memory: 8, name: "kdump-tools, lzo", peer: "-l -d 31"},
+		// Debian 13, whose makedumpfile has zstd, with four slow processors.
+		{suite: "trixie", memory: 4, name: "-d 31, zstd, 1 of 4 slow processors", conf: "COMPRESS=zstd\nCPUS=1\n", cpus: 4, slow: true},
+		{suite: "trixie", memory: 4, name: "-d 31, zstd, 4 slow processors", conf: "COMPRESS=zstd\nCPUS=4\n", cpus: 4, slow: true},
+		{suite: "trixie", memory: 1, name: "-d 1, zstd, 1 of 4 slow processors", conf: "COMPRESS=zstd\nCPUS=1\nDUMP_LEVEL=1\n", cpus: 4, slow: true},
+		{suite: "trixie", memory: 1, name: "-d 1, zstd, 4 slow processors", conf: "COMPRESS=zstd\nCPUS=4\nDUMP_LEVEL=1\n", cpus: 4, slow: true},
 	} {
 		all := t
 		t.Run(fmt.Sprintf("%d GiB, %s", b.memory, b.name), func(t *testing.T) {
+			root, payload := lab(t, cmp.Or(b.suite, "bookworm"))
+			if err := buildFaultlab(installed.dir); err != nil {
+				t.Fatal(err)
+			}
+			payload.Trees = append(payload.Trees, installed.dir+"/faultlab")
 			line, vmcore := b.measure(all, t, root, payload)
 			fmt.Fprintf(w, "%d GiB\t%s\t%s\n", b.memory, b.name, line)
 			if b.copies {
@@ -79,6 +87,9 @@ func TestBenchDump(t *testing.T) {
 		t.Run(name, func(t *testing.T) { benchNative(t, native[name]) })
 	}
 }
+
+// slowPercent of this computer's two processors are enough for four.
+const slowPercent = 45
 
 var diskLine = regexp.MustCompile(`ukdump-test: disk ([0-9.]+)`)
 
@@ -103,6 +114,9 @@ func (b *dumpBench) measure(all, t *testing.T, root *debian.Root, payload debian
 	payload.Run = ". /ukdump-test/dumpbench\n"
 	vm, err := m.Boot(t.Context(), debian.Boot{Name: "crash", Init: debian.Quick, Payload: payload, Memory: b.memory << 10, CPUs: max(b.cpus, 1),
 		Deadline: 20 * time.Minute, Cmdline: "crashkernel=256M panic=5 printk.devkmsg=on"})
+	if err == nil && b.slow {
+		err = vm.Throttle(slowPercent)
+	}
 	if err == nil {
 		err = errors.Join(vm.Wait(), vm.Expect("ukdump-test: crash now", 0))
 	}

@@ -16,10 +16,11 @@ import (
 	"ukdump/internal/vmcore"
 )
 
-// windowSize is how much of a core a worker maps at a time: as much as makedumpfile(8)
-// (MAP_REGION in makedumpfile.c). /proc/vmcore maps memory of the crashed kernel, which
-// is several times faster than read(2): that remaps each page (fs/proc/vmcore.c).
-const windowSize = 4 << 20
+// windowSize is how much of a core is mapped at a time. Each part that is unmapped interrupts
+// all processors with a worker, so it is more than the 4 MiB of makedumpfile(8); the page
+// tables of such a part take 32 KiB. /proc/vmcore maps memory of the crashed kernel, which is
+// several times faster than read(2): that remaps each page (fs/proc/vmcore.c).
+const windowSize = 16 << 20
 
 // Core is an ELF core: the memory that makedumpfile(8) filters.
 type Core struct {

@@ -778,15 +778,16 @@ func TestCoreChanges(t *testing.T) {
 
 // TestCoreShared reads with two workers: they map the same part once, and unmap it.
 func TestCoreShared(t *testing.T) {
-	m := machine{pageSize: 4096, memory: mixedPages(4096, 3000)}
-	_, core := openCore(t, m.elf(3000, 3000))
+	const pages = windowSize / 4096 // of a part
+	m := machine{pageSize: 4096, memory: bytes.Repeat(mixedPages(4096, 128), 3*pages/128)}
+	_, core := openCore(t, m.elf(3*pages, 3*pages))
 	a, b := pageReader{core: core}, pageReader{core: core}
 	page := make([]byte, 4096)
 	for _, step := range []struct {
 		r     *pageReader
 		pfn   uint64
 		parts int
-	}{{&a, 5, 1}, {&b, 6, 1}, {&b, 1500, 2}, {&a, 1501, 1}, {&a, 7, 2}, {&a, 2500, 2}, {&b, 2501, 1}} {
+	}{{&a, 5, 1}, {&b, 6, 1}, {&b, pages + 5, 2}, {&a, pages + 6, 1}, {&a, 7, 2}, {&a, 2*pages - 1, 1}, {&a, 2*pages + 5, 2}, {&b, 2*pages + 6, 1}} {
 		if err := step.r.read(page, step.pfn*4096); err != nil || !bytes.Equal(page, m.memory[step.pfn*4096:][:4096]) {
 			t.Fatalf("page %d is wrong, %v", step.pfn, err)
 		}
