@@ -29,7 +29,7 @@ type dumpBench struct {
 	conf   string
 	copies bool   // makedumpfile fails, so PID 1 copies
 	cpus   int    // of the machine
-	slow   bool   // each is slowPercent of one of this computer
+	slow   bool   // each has slowPercent of one of this computer for the capture
 	peer   string // the collector of kdump-tools, which saves the memory; else ukdump does
 }
 
