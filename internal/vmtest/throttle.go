@@ -10,8 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// period is how often a processor of a guest gets its share.
-const period = 10 * time.Millisecond
+// period is how often a processor of a guest gets its share: so short that others do not wait
+// long for an answer to their interrupts.
+const period = time.Millisecond
 
 var vcpuThread = regexp.MustCompile(`thread_id=([0-9]+)`)
 
