@@ -1,7 +1,6 @@
 package vmtest
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -25,20 +24,33 @@ func (vm *VM) Throttle(percent int) error {
 	if err != nil {
 		return err
 	}
-	threads := vcpuThread.FindAllStringSubmatch(text, -1)
-	if len(threads) == 0 {
-		return errors.New("throttle: QEMU names no threads of processors")
+	threads, err := vcpuThreads(text)
+	if err != nil {
+		return err
 	}
-	for _, t := range threads {
-		id, err := strconv.Atoi(t[1])
-		if err != nil {
-			return fmt.Errorf("throttle: %w", err)
-		}
-		a := unix.SchedAttr{Policy: unix.SCHED_DEADLINE,
-			Runtime: uint64(period.Nanoseconds()) * uint64(percent) / 100, Deadline: uint64(period.Nanoseconds()), Period: uint64(period.Nanoseconds())}
+	share := uint64(period.Nanoseconds()) * uint64(percent) / 100
+	a := unix.SchedAttr{Policy: unix.SCHED_DEADLINE, Runtime: share, Deadline: uint64(period.Nanoseconds()), Period: uint64(period.Nanoseconds())}
+	for _, id := range threads {
 		if err := unix.SchedSetAttr(id, &a, 0); err != nil {
 			return fmt.Errorf("throttle processor thread %d to %d %%: %w", id, percent, err)
 		}
 	}
 	return nil
+}
+
+// vcpuThreads returns the threads that "info cpus" of QEMU's monitor names. It fails if there
+// are none.
+func vcpuThreads(text string) ([]int, error) {
+	var ids []int
+	for _, t := range vcpuThread.FindAllStringSubmatch(text, -1) {
+		id, err := strconv.Atoi(t[1])
+		if err != nil {
+			return nil, fmt.Errorf("info cpus: %w", err)
+		}
+		ids = append(ids, id)
+	}
+	if len(ids) == 0 {
+		return nil, fmt.Errorf("info cpus: no threads in %q", text)
+	}
+	return ids, nil
 }
