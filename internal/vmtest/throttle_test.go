@@ -11,7 +11,7 @@ func TestVCPUThreads(t *testing.T) {
 		"* CPU #0: thread_id=12574\n  CPU #1: thread_id=12575": {12574, 12575},
 		"":                             nil,
 		"unknown command: 'info cpus'": nil,
-		"* CPU #0: thread_id=99999999999999999999":    nil,
+		"* CPU #0: thread_id=99999999999999999999": nil,
 	} {
 		got, err := vcpuThreads(text)
 		if !slices.Equal(got, want) || (err == nil) != (want != nil) {
