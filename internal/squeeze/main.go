@@ -78,6 +78,9 @@ func Main(args []string, stdin, stdout *os.File, stderr io.Writer) int {
 	if *quiet {
 		o.Progress = nil
 	}
+	// The capture kernel may have got fewer: that of a crash cannot start the one that booted
+	// the machine (disable_cpu_apicid in admin-guide/kdump/kdump.rst).
+	o.Workers = min(o.Workers, runtime.NumCPU())
 	// A worker that sleeps in a system call keeps its place for a while.
 	runtime.GOMAXPROCS(o.Workers + 1)
 	if *execute {
