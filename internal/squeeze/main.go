@@ -35,7 +35,7 @@ from the standard output of COMMAND, and write a kdump-compressed dump to OUTPUT
 flattened one to standard output.
 
   -c COMPRESSION  %s (default lzo)
-  -j WORKERS      number of pages that are compressed at a time (default: number of CPUs)
+  -j WORKERS      number of pages that are compressed at a time (default and most: number of CPUs)
   -q              no progress
   -r VMCORE       read the pages from VMCORE, and only their bitmap from the stream
   -o OUTPUT       the file, with -x

@@ -28,8 +28,8 @@ func (vm *VM) Throttle(percent int) error {
 	if err != nil {
 		return err
 	}
-	share := uint64(period.Nanoseconds()) * uint64(percent) / 100
-	a := unix.SchedAttr{Policy: unix.SCHED_DEADLINE, Runtime: share, Deadline: uint64(period.Nanoseconds()), Period: uint64(period.Nanoseconds())}
+	every := uint64(period.Nanoseconds())
+	a := unix.SchedAttr{Policy: unix.SCHED_DEADLINE, Runtime: every * uint64(percent) / 100, Deadline: every, Period: every}
 	for _, id := range threads {
 		if err := unix.SchedSetAttr(id, &a, 0); err != nil {
 			return fmt.Errorf("throttle processor thread %d to %d %%: %w", id, percent, err)
