@@ -24,12 +24,23 @@ const (
 
 // cpus decides how many processors the capture kernel starts.
 func (b *Build) cpus(o Options) error {
-	c := o.Config
-	b.CPUs, b.CPUsWhy = 1, "CPUS=1"
 	online, err := b.host.OnlineCPUs()
 	if err != nil {
 		return err
 	}
+	if err := b.chooseCPUs(o, online); err != nil {
+		return err
+	}
+	if b.CPUs > 1 && b.CPUs == online && b.Kernel.Arch == "amd64" {
+		b.CPUsWhy += "; one less after a crash on another than the first, which then cannot start" // see cpuWords
+	}
+	return nil
+}
+
+// chooseCPUs sets CPUs and CPUsWhy on a machine with so many processors online.
+func (b *Build) chooseCPUs(o Options, online int) error {
+	c := o.Config
+	b.CPUs, b.CPUsWhy = 1, "CPUS=1"
 	if n := c.CPUs; n > 0 {
 		if b.CPUs = min(n, online); b.CPUs < n {
 			b.CPUsWhy = fmt.Sprintf("CPUS=%d, but the machine has %d", n, online)
@@ -109,6 +120,6 @@ func compressor(m *makedumpfile.Program, level int, compress string, cpus int) p
 		Name:    fmt.Sprintf("makedumpfile -d %d, %s by %d processors", level, compress, cpus),
 		Argv:    slices.Concat(base, []string{"-o", plan.OutputArg}, filter),
 		Stream:  slices.Concat(base, filter),
-		Filters: level > 1,
+		Filters: level > 1, Parallel: true,
 	}
 }

@@ -45,6 +45,7 @@ func TestCPUs(t *testing.T) {
 		moved                                   bool // where Linux 6.19 has the reservation
 		want                                    int
 		words                                   string // in the command line
+		all                                     bool   // the machine has no more
 	}{
 		{name: "small memory", online: "0-7", mem: "8000000", reserved: "536870912", want: 1},
 		{name: "large memory", online: "0-7", mem: "33000000", reserved: "536870912", apic: "2", want: 2, words: "nr_cpus=2 disable_cpu_apicid=2 "},
@@ -52,7 +53,7 @@ func TestCPUs(t *testing.T) {
 		{name: "very large memory", online: "0-127", mem: "1056000000", reserved: "536870912", apic: "0", want: 4, words: "nr_cpus=4 disable_cpu_apicid=0 "},
 		{name: "small reservation", online: "0-7", mem: "33000000", reserved: "134217728", want: 1},
 		{name: "few processors", online: "0", mem: "1056000000", reserved: "536870912", want: 1},
-		{name: "gaps", online: "0-1,4,6-7", mem: "8000000", reserved: "134217728", conf: "CPUS=16\n", apic: "x", want: 5, words: "nr_cpus=5 panic"},
+		{name: "gaps", online: "0-1,4,6-7", mem: "8000000", reserved: "134217728", conf: "CPUS=16\n", apic: "x", want: 5, words: "nr_cpus=5 panic", all: true},
 		{name: "asked for", online: "0-7", mem: "8000000", reserved: "134217728", conf: "CPUS=3\n", want: 3, words: "nr_cpus=3 "},
 		{name: "asked for one", online: "0-7", mem: "33000000", reserved: "536870912", conf: "CPUS=1\n", want: 1},
 		{name: "only the log", online: "0-7", mem: "33000000", reserved: "536870912", conf: "DUMP=log\n", want: 1},
@@ -77,6 +78,9 @@ func TestCPUs(t *testing.T) {
 			b := newBuild(t, m)
 			if b.CPUs != tt.want {
 				t.Errorf("%d processors (%s), want %d", b.CPUs, b.CPUsWhy, tt.want)
+			}
+			if all := strings.Contains(b.CPUsWhy, "one less"); all != tt.all {
+				t.Errorf("all processors: %v, %s", all, b.CPUsWhy)
 			}
 			if !strings.Contains(b.Cmdline, tt.words) {
 				t.Errorf("command line %s, want %s", b.Cmdline, tt.words)

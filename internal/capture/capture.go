@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -67,6 +68,10 @@ var vmcorePath = "/proc/vmcore"
 
 // self is this program.
 var self = "/init"
+
+// processors is how many run: after a crash on another than the first, x86 may start one
+// less than the plan expects, see builder.cpuWords.
+var processors = runtime.NumCPU()
 
 // Main runs the role that this process has. As PID 1 it does not return; in the
 // other roles it returns the exit status.

@@ -56,6 +56,9 @@ func (w *worker) collect() error {
 	for w.state.Collector < len(w.plan.Collectors) {
 		c := &w.plan.Collectors[w.state.Collector]
 		w.state.Collector++
+		if !c.Pays(processors) && !c.Quick {
+			w.log.printf("%s: not run: there is only one processor", c.Name)
+		}
 		if w.useless(c) {
 			continue
 		}
@@ -132,10 +135,10 @@ const (
 // slow only quicker ones are tried, and before that none of them.
 func (w *worker) useless(c *plan.Collector) bool { return w.unable(c) || c.Quick != w.slow() }
 
-// unable reports whether c cannot save a vmcore at this place: if one filter does not
-// support the kernel, no filter does.
+// unable reports whether c cannot save a vmcore at this place, or only slower than the next:
+// if one filter does not support the kernel, no filter does.
 func (w *worker) unable(c *plan.Collector) bool {
-	return w.state.Unconfirmed > 0 && c.Filters || w.streams() && len(c.Stream) == 0
+	return w.state.Unconfirmed > 0 && c.Filters || w.streams() && len(c.Stream) == 0 || !c.Pays(processors)
 }
 
 // unknown reports whether a collector warned that it does not support the kernel,

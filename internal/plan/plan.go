@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -155,7 +156,12 @@ type Collector struct {
 	// Quick says that it saves less or compresses faster than those before it, and runs
 	// only after one that was too slow to end in time.
 	Quick bool `json:"quick,omitempty"`
+	// Parallel says that it is slower than the next one where only one processor runs.
+	Parallel bool `json:"parallel,omitempty"`
 }
+
+// Pays reports whether the processors that run are enough for c.
+func (c *Collector) Pays(processors int) bool { return processors > 1 || !c.Parallel }
 
 // Placeholders in the argument vectors of a Collector.
 const (
@@ -304,6 +310,9 @@ func (p *Plan) Validate() error {
 		if count(c.Stream, OutputArg) > 0 {
 			return bad("collectors[%d].stream names %s, but it writes to its standard output", i, OutputArg)
 		}
+	}
+	if n := len(p.Collectors); n > 0 && !slices.ContainsFunc(p.Collectors, func(c Collector) bool { return c.Pays(1) && !c.Quick }) {
+		return bad("collectors[0] to [%d] leave none for one processor", n-1)
 	}
 	d := p.Deadlines
 	for _, x := range []struct {

@@ -102,6 +102,19 @@ func TestLogOnly(t *testing.T) {
 	}
 }
 
+// One processor must be enough, and the quick ones run only after a slow one.
+func TestParallel(t *testing.T) {
+	p := valid()
+	p.Collectors[0].Parallel = true
+	if err := p.Validate(); err != nil {
+		t.Error(err)
+	}
+	p.Collectors[1].Quick = true
+	if err := p.Validate(); err == nil || !strings.Contains(err.Error(), "leave none for one processor") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestParseErrors(t *testing.T) {
 	good, err := valid().Encode()
 	if err != nil {

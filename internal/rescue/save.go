@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -166,7 +168,8 @@ func (c *call) writeVmcore(dir string, r *crashdir.Report) error {
 	}
 	output := filepath.Join(dir, crashdir.Vmcore+crashdir.Suffix)
 	var errs error
-	for i, collector := range c.s.Plan.Collectors {
+	collectors := slices.DeleteFunc(slices.Clone(c.s.Plan.Collectors), func(c plan.Collector) bool { return !c.Pays(runtime.NumCPU()) })
+	for i, collector := range collectors {
 		room, err := crashdir.RoomIn(dir)
 		if err != nil {
 			return err
@@ -188,7 +191,7 @@ func (c *call) writeVmcore(dir string, r *crashdir.Report) error {
 			return crashdir.Commit(dir, crashdir.Vmcore)
 		}
 		errs = errors.Join(errs, fmt.Errorf("%s: %w", collector.Name, err))
-		if c.ctx.Err() != nil || i+1 == len(c.s.Plan.Collectors) {
+		if c.ctx.Err() != nil || i+1 == len(collectors) {
 			break // what there is of the vmcore is kept
 		}
 		if err := os.Remove(output); err != nil && !os.IsNotExist(err) {
