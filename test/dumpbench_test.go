@@ -162,6 +162,13 @@ func (b *dumpBench) measure(all, t *testing.T, root *debian.Root, payload debian
 	if _, err := dumpfile.VerifyFile(d.Vmcore); err != nil {
 		t.Fatal(err)
 	}
+	want := 1
+	if strings.Contains(b.conf, "CPUS=") && !strings.Contains(b.conf, "CPUS=1\n") {
+		want = b.cpus
+	}
+	if n, _, err := started(d); err != nil || n != want {
+		t.Fatalf("%d processors started, want %d (%v)", n, want, err)
+	}
 	last := d.Report.Attempts[len(d.Report.Attempts)-1]
 	var step float64
 	for _, s := range d.Report.Steps {
