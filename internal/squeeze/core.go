@@ -22,6 +22,9 @@ import (
 // several times faster than read(2): that remaps each page (fs/proc/vmcore.c).
 const windowSize = 16 << 20
 
+// mapUnit is what offsets of mmap(2) are a multiple of.
+var mapUnit = int64(os.Getpagesize())
+
 // Core is an ELF core: the memory that makedumpfile(8) filters.
 type Core struct {
 	f    *os.File
@@ -31,8 +34,10 @@ type Core struct {
 
 	mapping sync.Mutex // guards the rest
 	parts   []*part    // in use
-	noMap   bool       // the file cannot be mapped
 }
+
+// mmap is mmap(2).
+var mmap = unix.Mmap
 
 // NewCore reads the headers of /proc/vmcore or a copy of it. The caller closes the file
 // after Run.
@@ -53,10 +58,14 @@ func NewCore(f *os.File) (*Core, error) {
 
 // part is a part of a core that is mapped. Workers share it, because their batches alternate:
 // each would have to map most of the core otherwise.
+//
+// It lies in one segment. x86 maps memory of two only if all of it has the same memory type
+// (track_pfn_remap in arch/x86/mm/pat/memtype.c), and what another process maps of it at the
+// same time, as makedumpfile(8), has another one.
 type part struct {
-	off   int64 // in the file, a multiple of windowSize
-	data  []byte
-	users int // workers
+	off   int64  // in the file
+	data  []byte // none if it cannot be mapped
+	users int    // workers
 }
 
 // pageReader reads pages of a core for one worker.
@@ -74,7 +83,7 @@ func (r *pageReader) read(page []byte, addr uint64) error {
 	for i := max(r.latest-1, 0); i < min(r.latest+2, len(segs)); i++ {
 		if holds(&segs[i], addr, size) {
 			r.latest = i
-			return r.readAt(page, segs[i].Off+int64(addr-segs[i].Paddr))
+			return r.readAt(page, &segs[i], segs[i].Off+int64(addr-segs[i].Paddr))
 		}
 	}
 	// Segments may overlap: the kernel's image has one of its own.
@@ -82,7 +91,7 @@ func (r *pageReader) read(page []byte, addr uint64) error {
 	for i := first - 1; i >= max(first-4, 0); i-- {
 		if holds(&segs[i], addr, size) {
 			r.latest = i
-			return r.readAt(page, segs[i].Off+int64(addr-segs[i].Paddr))
+			return r.readAt(page, &segs[i], segs[i].Off+int64(addr-segs[i].Paddr))
 		}
 	}
 	return r.assemble(page, addr)
@@ -114,13 +123,14 @@ func (r *pageReader) assemble(page []byte, addr uint64) error {
 	return nil
 }
 
-// readAt reads a page at an offset of the file.
-func (r *pageReader) readAt(page []byte, off int64) error {
-	start := off - off%windowSize
+// readAt reads a page of a segment at an offset of the file.
+func (r *pageReader) readAt(page []byte, s *vmcore.Segment, off int64) error {
+	base := s.Off - s.Off%mapUnit
+	start := off - (off-base)%windowSize
 	if r.part == nil || r.part.off != start {
-		r.part = r.core.swap(r.part, start)
+		r.part = r.core.swap(r.part, start, min(start+windowSize, s.Off+s.Size))
 	}
-	if at := off - start; r.part != nil && at+int64(len(page)) <= int64(len(r.part.data)) {
+	if at := off - start; at+int64(len(page)) <= int64(len(r.part.data)) {
 		copy(page, r.part.data[at:])
 		return nil
 	}
@@ -134,8 +144,8 @@ func (r *pageReader) close() {
 	r.part = nil
 }
 
-// swap releases a part and returns that at an offset of the file: nil if it cannot be mapped.
-func (c *Core) swap(old *part, off int64) *part {
+// swap releases a part and returns that from off to end in the file.
+func (c *Core) swap(old *part, off, end int64) *part {
 	c.release(old)
 	c.mapping.Lock()
 	defer c.mapping.Unlock()
@@ -145,16 +155,11 @@ func (c *Core) swap(old *part, off int64) *part {
 			return p
 		}
 	}
-	n := min(windowSize, c.size-off)
-	if c.noMap || n <= 0 {
-		return nil
+	p := &part{off: off, users: 1}
+	if n := min(end, c.size) - off; n > 0 {
+		// If it fails, for whatever reason, the next part may not.
+		p.data, _ = mmap(int(c.f.Fd()), off, int(n), unix.PROT_READ, unix.MAP_PRIVATE)
 	}
-	data, err := unix.Mmap(int(c.f.Fd()), off, int(n), unix.PROT_READ, unix.MAP_PRIVATE)
-	if err != nil {
-		c.noMap = true
-		return nil
-	}
-	p := &part{off: off, data: data, users: 1}
 	c.parts = append(c.parts, p)
 	return p
 }
@@ -171,7 +176,7 @@ func (c *Core) release(p *part) {
 		c.parts = slices.DeleteFunc(c.parts, func(o *part) bool { return o == p })
 	}
 	c.mapping.Unlock()
-	if last {
+	if last && p.data != nil {
 		unix.Munmap(p.data)
 	}
 }

@@ -9,12 +9,16 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"ukdump/internal/dump"
 	"ukdump/internal/dumpfile"
 	"ukdump/internal/streamcheck"
+	"ukdump/internal/vmcore"
 )
 
 // machine is an invented machine whose dump makedumpfile(8) would stream.
@@ -799,6 +803,38 @@ func TestCoreShared(t *testing.T) {
 	b.close()
 	if len(core.parts) != 0 {
 		t.Errorf("%d parts stay mapped", len(core.parts))
+	}
+}
+
+// A part lies in one segment, and one that cannot be mapped is read, but no other.
+func TestCoreMaps(t *testing.T) {
+	const pages = windowSize / 4096
+	m := machine{pageSize: 4096, memory: bytes.Repeat(mixedPages(4096, 128), 3*pages/128)}
+	border := 2*pages - 100 // of the segments
+	_, core := openCore(t, m.elf(border, border))
+	var mapped []int
+	defer func() { mmap = unix.Mmap }()
+	mmap = func(fd int, off int64, n, prot, flags int) ([]byte, error) {
+		mapped = append(mapped, n)
+		i := slices.IndexFunc(core.segs, func(s vmcore.Segment) bool { return off >= s.Off-s.Off%mapUnit && off+int64(n) <= s.Off+s.Size })
+		if i < 0 {
+			t.Errorf("%d bytes at %d are in no segment", n, off)
+		}
+		if len(mapped) == 2 {
+			return nil, unix.EAGAIN
+		}
+		return unix.Mmap(fd, off, n, prot, flags)
+	}
+	r := pageReader{core: core}
+	page := make([]byte, 4096)
+	for pfn := range uint64(3 * pages) {
+		if err := r.read(page, pfn*4096); err != nil || !bytes.Equal(page, m.memory[pfn*4096:][:4096]) {
+			t.Fatalf("page %d is wrong, %v", pfn, err)
+		}
+	}
+	r.close()
+	if len(mapped) != 4 {
+		t.Errorf("parts of %d bytes, want four", mapped)
 	}
 }
 
