@@ -74,6 +74,11 @@ func TestProcessors(t *testing.T) {
 			if err := checkLog(filepath.Join(d.Path, crashdir.Dmesg), mark); err != nil {
 				t.Error(err)
 			}
+			for _, a := range d.Report.Attempts {
+				if strings.Contains(a.Stderr, "could not be mapped") {
+					t.Errorf("slow: %s", a.Stderr)
+				}
+			}
 			want := 2
 			if alone {
 				want = 1

@@ -32,8 +32,9 @@ type Core struct {
 	segs []vmcore.Segment // with data, sorted by address
 	used bool             // Run read the pages from it
 
-	mapping sync.Mutex // guards the rest
-	parts   []*part    // in use
+	mapping  sync.Mutex // guards the rest
+	parts    []*part    // in use
+	unmapped int        // parts that could not be mapped
 }
 
 // mmap is mmap(2).
@@ -157,8 +158,10 @@ func (c *Core) swap(old *part, off, end int64) *part {
 	}
 	p := &part{off: off, users: 1}
 	if n := min(end, c.size) - off; n > 0 {
-		// If it fails, for whatever reason, the next part may not.
-		p.data, _ = mmap(int(c.f.Fd()), off, int(n), unix.PROT_READ, unix.MAP_PRIVATE)
+		var err error
+		if p.data, err = mmap(int(c.f.Fd()), off, int(n), unix.PROT_READ, unix.MAP_PRIVATE); err != nil {
+			c.unmapped++ // the next may be
+		}
 	}
 	c.parts = append(c.parts, p)
 	return p

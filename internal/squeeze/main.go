@@ -86,7 +86,7 @@ func Main(args []string, stdin, stdout *os.File, stderr io.Writer) int {
 	if *execute {
 		err = compressCommand(f.Args(), stdout, stderr, *core, *output, o)
 	} else {
-		_, err = compress(stdin, stdout, *core, f.Arg(0), o)
+		_, err = compress(stdin, stdout, stderr, *core, f.Arg(0), o)
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "\nukdump-compress: %v\n", err)
@@ -101,7 +101,7 @@ func compressCommand(argv []string, stdout *os.File, stderr io.Writer, core, out
 	if err != nil {
 		return err
 	}
-	direct, err := compress(in, stdout, core, output, o)
+	direct, err := compress(in, stdout, stderr, core, output, o)
 	in.Close() // it may still write
 	ferr := finish()
 	if err == nil && direct {
@@ -112,7 +112,7 @@ func compressCommand(argv []string, stdout *os.File, stderr io.Writer, core, out
 
 // compress does the work. core and output are names of files, or empty. It reports whether
 // the stream was not read to its end because the pages came from the core.
-func compress(in, stdout *os.File, core, output string, o Options) (direct bool, err error) {
+func compress(in, stdout *os.File, stderr io.Writer, core, output string, o Options) (direct bool, err error) {
 	if core == "" {
 		unix.FcntlInt(in.Fd(), unix.F_SETPIPE_SZ, pipeSize) // fails if it is no pipe
 	} else {
@@ -129,6 +129,9 @@ func compress(in, stdout *os.File, core, output string, o Options) (direct bool,
 		err = toStream(in, stdout, o)
 	} else {
 		err = toFile(in, output, o)
+	}
+	if o.Core != nil && o.Core.unmapped > 0 {
+		fmt.Fprintf(stderr, "ukdump-compress: %d parts of %s could not be mapped: to read them takes longer\n", o.Core.unmapped, core)
 	}
 	return o.Core != nil && o.Core.used, err
 }

@@ -833,8 +833,8 @@ func TestCoreMaps(t *testing.T) {
 		}
 	}
 	r.close()
-	if len(mapped) != 4 {
-		t.Errorf("parts of %d bytes, want four", mapped)
+	if len(mapped) != 4 || core.unmapped != 1 {
+		t.Errorf("parts of %d bytes, want four; %d were not mapped, want one", mapped, core.unmapped)
 	}
 }
 
