@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"ukdump/internal/crashdir"
 	"ukdump/internal/plan"
@@ -96,41 +95,6 @@ func TestLadder(t *testing.T) {
 				if left, _ := filepath.Glob(w.state.Dir + "/vmcore-incomplete*"); len(left) > 0 {
 					t.Errorf("left behind: %s", left)
 				}
-			}
-		})
-	}
-}
-
-// With one processor the programs for several do not run.
-func TestLadderProcessors(t *testing.T) {
-	parallel := func(c plan.Collector) plan.Collector { c.Parallel = true; return c }
-	quick := func(c plan.Collector) plan.Collector { c.Quick = true; return c }
-	defer func(n int) { processors = n }(processors)
-	for _, tt := range []struct {
-		name       string
-		processors int
-		p, a       string // the end of the scripts of the first two
-		ran        string
-	}{
-		{"two", 2, "true", "true", "p"},
-		{"two, the first fails", 2, "exit 1", "true", "p a"},
-		{"two, the first is too slow", 2, progressing("1"), "true", "p pq"},
-		{"one", 1, "true", "true", "a"},
-		{"one, and that is too slow", 1, "true", progressing("1"), "a q"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			processors = tt.processors
-			w := testWorker(t, parallel(writes(t, "p", 1, tt.p)), writes(t, "a", 2, tt.a),
-				quick(parallel(writes(t, "pq", 3, "true"))), quick(writes(t, "q", 4, "true")))
-			w.end = uptime() + 5*time.Second
-			w.collect()
-			w.settle()
-			var ran []string
-			for _, a := range w.report.Attempts {
-				ran = append(ran, a.Name)
-			}
-			if got := strings.Join(ran, " "); got != tt.ran || w.report.Outcome != crashdir.Complete {
-				t.Errorf("ran %s, %s, want %s", got, w.report.Outcome, tt.ran)
 			}
 		})
 	}

@@ -112,27 +112,42 @@ func progressing(tenths string) string {
 	return `i=0; while [ $i -le 1000 ]; do printf '\rCopying data : [%d.%d %%]' $((i/10)) $((i%10)) >&2; i=$((i+` + tenths + `)); sleep 0.02; done; `
 }
 
-// Which collectors run on a machine whose memory is too large for the time.
+// Which collectors run on a machine whose memory is too large for the time, and which with
+// one processor.
 func TestLadderSlow(t *testing.T) {
 	quick := func(c plan.Collector) plan.Collector { c.Quick = true; return c }
+	parallel := func(c plan.Collector) plan.Collector { c.Parallel = true; return c }
+	// ladder is what the builder plans for several processors.
+	ladder := func(p, a string) []plan.Collector {
+		return []plan.Collector{parallel(writes(t, "p", 1, p)), writes(t, "a", 2, a),
+			quick(parallel(writes(t, "pq", 3, "true"))), quick(writes(t, "q", 4, "true"))}
+	}
+	defer func(n int) { processors = n }(processors)
 	resumes := func(c plan.Collector) plan.Collector { c.Resumes = true; return c }
 	const slow, fast = "1", "100" // 20 s, and less than a second
 	for _, tt := range []struct {
 		name       string
+		processors int
 		collectors []plan.Collector
 		ran        string
 		outcome    crashdir.Outcome
 		size       int
 	}{
-		{"fast enough", []plan.Collector{writes(t, "a", 1, progressing(fast)), quick(writes(t, "q", 2, "true"))}, "a", crashdir.Complete, 1},
-		{"slow", []plan.Collector{writes(t, "a", 1, progressing(slow)), writes(t, "b", 3, "true"), quick(writes(t, "q", 2, "true"))}, "a q", crashdir.Complete, 2},
-		{"fails, and the next is slow", []plan.Collector{writes(t, "a", 1, "exit 1"), writes(t, "b", 3, progressing(slow)), quick(writes(t, "q", 2, "true"))}, "a b q", crashdir.Complete, 2},
-		{"fails, and no other is slow", []plan.Collector{writes(t, "a", 1, "exit 1"), quick(writes(t, "q", 2, "true"))}, "a", crashdir.Incomplete, 1},
-		{"all slow", []plan.Collector{writes(t, "a", 1, progressing(slow)), quick(writes(t, "q", 2, progressing(slow)))}, "a q", crashdir.Incomplete, 2},
-		{"slow, and no other", []plan.Collector{writes(t, "a", 1, progressing(slow))}, "a", crashdir.Incomplete, 1},
-		{"slow, and could go on", []plan.Collector{resumes(writes(t, "copy", 1, progressing(slow))), quick(writes(t, "q", 2, "true"))}, "copy q", crashdir.Complete, 2},
+		{"fast enough", 1, []plan.Collector{writes(t, "a", 1, progressing(fast)), quick(writes(t, "q", 2, "true"))}, "a", crashdir.Complete, 1},
+		{"slow", 1, []plan.Collector{writes(t, "a", 1, progressing(slow)), writes(t, "b", 3, "true"), quick(writes(t, "q", 2, "true"))}, "a q", crashdir.Complete, 2},
+		{"fails, and the next is slow", 1, []plan.Collector{writes(t, "a", 1, "exit 1"), writes(t, "b", 3, progressing(slow)), quick(writes(t, "q", 2, "true"))}, "a b q", crashdir.Complete, 2},
+		{"fails, and no other is slow", 1, []plan.Collector{writes(t, "a", 1, "exit 1"), quick(writes(t, "q", 2, "true"))}, "a", crashdir.Incomplete, 1},
+		{"all slow", 1, []plan.Collector{writes(t, "a", 1, progressing(slow)), quick(writes(t, "q", 2, progressing(slow)))}, "a q", crashdir.Incomplete, 2},
+		{"slow, and no other", 1, []plan.Collector{writes(t, "a", 1, progressing(slow))}, "a", crashdir.Incomplete, 1},
+		{"slow, and could go on", 1, []plan.Collector{resumes(writes(t, "copy", 1, progressing(slow))), quick(writes(t, "q", 2, "true"))}, "copy q", crashdir.Complete, 2},
+		{"two processors", 2, ladder("true", "true"), "p", crashdir.Complete, 1},
+		{"two processors, the first fails", 2, ladder("exit 1", "true"), "p a", crashdir.Complete, 2},
+		{"two processors, the first is slow", 2, ladder(progressing(slow), "true"), "p pq", crashdir.Complete, 3},
+		{"one processor of two", 1, ladder("true", "true"), "a", crashdir.Complete, 2},
+		{"one processor of two, and slow", 1, ladder("true", progressing(slow)), "a q", crashdir.Complete, 4},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			processors = tt.processors
 			w := testWorker(t, tt.collectors...)
 			w.end = uptime() + 5*time.Second
 			w.collect()
